@@ -1,0 +1,3 @@
+"""Two-in-one knowledge distillation for facial forgery detection, on PyTorch Lightning."""
+
+__version__ = "0.1.0"
