@@ -1,0 +1,1 @@
+"""What measures speed, as ratios: `python -m benchmarks.<name>`."""

@@ -1,0 +1,25 @@
+from pathlib import Path
+
+import pytest
+import torch
+from trees import make_ffpp
+
+# Threads that wait for each other make tiny networks several times slower.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_ffpp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An FF++ tree: 10 identities (6 train, 2 val, 2 test), 4 methods, 4 faces of 48 px, c23.
+
+    Do not write into it; copy it, or make one with ``trees.make_ffpp``.
+    """
+    return make_ffpp(tmp_path_factory.mktemp("ffpp"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _private_cache(tmp_path_factory: pytest.TempPathFactory):
+    """Keep content hashes of the tests out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield

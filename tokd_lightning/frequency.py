@@ -1,0 +1,143 @@
+"""The frequency view of an image, x^F (Sec. 3, Eq. 1)."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+import torch_dct
+from torch import Tensor, nn
+
+
+def high_pass(x: Tensor, cutoff: float) -> Tensor:
+    r"""Keep the high spatial frequencies of an image, Eq. (1).
+
+    .. math:: \mathbf{x}^F = D^{-1}(\mathcal{F}(D(\mathbf{x})))
+
+    :math:`D` is the orthonormal 2-D DCT-II over the last two axes; :math:`\mathcal{F}` zeroes its
+    top-left triangle, the coefficients with ``u / H + v / W < cutoff``. Only the corner that holds
+    the triangle is computed and subtracted, :math:`x - B_H^T (M \circ (B_H x B_W^T)) B_W`, with
+    the first rows :math:`B` of the DCT matrices and the triangle :math:`M`.
+
+    Args:
+        x: Images, ``(B, C, H, W)``, floating point; computed in at least float32 whatever autocast
+            and the TF32 settings say.
+        cutoff: Legs of the zeroed triangle in units of ``H`` and ``W``, in ``[0, 2]``: 0 keeps
+            everything, 2 nothing. The paper gives no value.
+
+    Returns:
+        Images of the same shape, ``promote_types(x.dtype, float32)``. Their channel means are zero
+        for any ``cutoff > 0``.
+
+    Raises:
+        ValueError: ``cutoff`` outside ``[0, 2]``, or ``x`` not 4-D floating point.
+    """
+    _check_cutoff(cutoff)
+    if x.ndim != 4 or not x.is_floating_point():
+        raise ValueError(f"x must be (B, C, H, W) and floating point, got {x.ndim}-D {x.dtype}")
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    height, width = x.shape[-2:]
+    low = _low_frequencies(height, width, cutoff, dtype, x.device)
+    if torch.amp.is_autocast_available(x.device.type):
+        with torch.autocast(x.device.type, enabled=False):
+            return _subtract(x, low).to(dtype)
+    return _subtract(x, low).to(dtype)
+
+
+class HighPass(nn.Module):
+    """:func:`high_pass` as a module, for ``nn.Sequential`` and kornia's ``ImageSequential``.
+
+    It has no parameters and no buffers, so that casting, moving and saving a network around it
+    never touch the filter.
+
+    Args:
+        cutoff: Legs of the zeroed triangle in units of ``H`` and ``W``, in ``[0, 2]``.
+
+    Raises:
+        ValueError: ``cutoff`` outside ``[0, 2]``.
+    """
+
+    def __init__(self, cutoff: float = 0.33) -> None:
+        super().__init__()
+        _check_cutoff(cutoff)
+        self.cutoff = cutoff
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Filter images ``(B, C, H, W)``; see :func:`high_pass`."""
+        return high_pass(x, self.cutoff)
+
+    def extra_repr(self) -> str:
+        """Show the cutoff in ``repr``."""
+        return f"cutoff={self.cutoff}"
+
+
+class _LowFrequencies(NamedTuple):
+    """The corner of the DCT that holds the zeroed triangle.
+
+    Attributes:
+        vertical: B_H, the first rows of the DCT matrix over H, ``(K_H, H)``.
+        horizontal: B_W, ``(K_W, W)``.
+        triangle: M, 1 inside the triangle and 0 outside, ``(K_H, K_W)``.
+    """
+
+    vertical: Tensor
+    horizontal: Tensor
+    triangle: Tensor
+
+
+def _check_cutoff(cutoff: float) -> None:
+    if not 0 <= cutoff <= 2:
+        raise ValueError(f"cutoff must lie in [0, 2], got {cutoff}")
+
+
+def _subtract(x: Tensor, low: _LowFrequencies) -> Tensor:
+    """Subtract the triangle's part of ``x``, computed in the precision of ``low``."""
+    vertical, horizontal, triangle = low
+    height, width = x.shape[-2:]
+    rows, columns = triangle.shape
+    image = x.to(triangle.dtype).reshape(-1, height, width)
+    count = len(image)
+    # Rows first: it leaves a small (K_H, W) image to be multiplied from the right in one product.
+    corner = (vertical @ image).reshape(count * rows, width) @ horizontal.T
+    corner = corner.reshape(count, rows, columns) * triangle
+    lines = corner.reshape(count * rows, columns) @ horizontal
+    back = vertical.T.expand(count, -1, -1)
+    low_pass = lines.reshape(count, rows, width)
+    return torch.baddbmm(image, back, low_pass, alpha=-1).reshape(x.shape)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch has no types here
+def _low_frequencies(
+    height: int, width: int, cutoff: float, dtype: torch.dtype, device: torch.device
+) -> _LowFrequencies:
+    """Return the corner for images of one size, in a dtype whose products keep ``dtype``.
+
+    Where the user lets float32 products run in TF32 or bfloat16 it is float64, which no such
+    setting touches, in the backward pass included.
+    """
+    backend = {"cuda": torch.backends.cuda, "cpu": torch.backends.mkldnn}.get(device.type)
+    reduced = backend is not None and backend.matmul.fp32_precision not in ("none", "ieee")
+    low = _build(height, width, cutoff, torch.float64 if reduced else dtype, device)
+    if type(low.triangle) is not Tensor:  # made under a fake-tensor mode, worthless outside of it
+        _build.cache_clear()
+    return low
+
+
+@lru_cache(maxsize=64)
+def _build(
+    height: int, width: int, cutoff: float, dtype: torch.dtype, device: torch.device
+) -> _LowFrequencies:
+    # Cached tensors outlive the caller's mode: inference tensors could not be used in training.
+    with torch.inference_mode(False), torch.no_grad():
+        u = torch.arange(height, dtype=torch.float64, device="cpu") / height
+        v = torch.arange(width, dtype=torch.float64, device="cpu") / width
+        rows, columns = (sum(i / n < cutoff for i in range(n)) for n in (height, width))
+        triangle = u[:rows, None] + v[:columns] < cutoff
+        parts = _dct_rows(height, rows), _dct_rows(width, columns), triangle
+        return _LowFrequencies(*(part.to(device, dtype) for part in parts))
+
+
+def _dct_rows(size: int, count: int) -> Tensor:
+    """Return the first ``count`` rows of the orthonormal DCT-II matrix, ``(count, size)``."""
+    identity = torch.eye(size, dtype=torch.float64, device="cpu")
+    matrix: Tensor = torch_dct.dct(identity, norm="ortho").T
+    return matrix[:count].contiguous()
