@@ -1,0 +1,172 @@
+"""Convolutional backbones from timm, cut into stages (S_B, T_r and T_f of Sec. 3 and 4)."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import timm
+import torch
+from timm.models.resnet import BasicBlock, ResNet
+from torch import Tensor, nn
+
+from tokd_lightning.errors import TokdError
+from tokd_lightning.models.weights import load_weights, with_downloaded_weights
+
+STRIDES = (8, 16, 32)
+_THIN = {"resnet18_thin": (2, 2, 2, 2), "resnet34_thin": (3, 4, 6, 3)}
+_XCEPTION = ("xception", "legacy_xception")
+_SUGGESTED = (
+    "resnet18_thin, resnet34_thin, xception, resnet50, efficientnet_b0, mobilenetv3_small_100, "
+    "convnext_tiny, regnetx_002"
+)
+
+
+class Backbone(nn.Module):
+    """A network without classifier, as a chain of stages between which others can step in.
+
+    Args:
+        stages: The parts of the network, in order.
+        strides: Stride that each stage ends at; where two end at the same, the later one counts.
+        channels: Channels that each stage ends with.
+        coupled: Whether a dual-branch network couples its branches after the stage (Fig. 1).
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[nn.Module],
+        strides: Sequence[int],
+        channels: Sequence[int],
+        coupled: Sequence[bool],
+    ) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+        self.strides = tuple(strides)
+        self.channels = tuple(channels)
+        self.coupled = tuple(coupled)
+
+    def forward(self, x: Tensor) -> dict[int, Tensor]:
+        """Map images ``(B, 3, H, W)`` to stride -> ``(B, C, H / stride, W / stride)``."""
+        maps = {}
+        for stride, stage in zip(self.strides, self.stages, strict=True):
+            x = maps[stride] = stage(x)
+        return maps
+
+
+def build_backbone(name: str, pretrained: bool | str = False) -> Backbone:
+    """Build a backbone with maps at strides 8, 16 and 32.
+
+    ``resnet18_thin`` and ``resnet34_thin`` are Table 1's ResNets of 32, 64, 128 and 256 channels
+    with a 32-channel stem. ``xception`` is timm's ``legacy_xception``, cut after block2 (8), block3
+    and block11 (16) and act4 (32). Every other name is a timm CNN, cut where timm takes its own
+    features; the cut is compared with these once.
+
+    Args:
+        name: Name of the network.
+        pretrained: ImageNet weights: True downloads timm's, a path loads a timm state dict
+            (``.pth``, ``.safetensors``; its classifier is ignored), False starts at random.
+
+    Returns:
+        The backbone, in train mode.
+
+    Raises:
+        TokdError: Unknown name, a network without such maps, or weights that cannot be had.
+    """
+    model = _network(name, pretrained)
+    if name in _XCEPTION:
+        stages = list(_cut(model, ("block2", "block3", "block11", "act4")))
+        return Backbone(
+            stages, (8, 16, 16, 32), (256, 728, 728, 2048), coupled=(False, True, True, True)
+        )
+    taps = {info["reduction"]: info["module"] for info in getattr(model, "feature_info", [])}
+    try:
+        stages = list(_cut(model, [taps[stride] for stride in STRIDES]))
+        channels = _compared(model, stages)
+    except Exception as error:  # other people's networks fail in their own ways
+        raise TokdError(
+            f"the network {name} cannot be cut at strides 8, 16 and 32: take a CNN such as "
+            f"{_SUGGESTED}"
+        ) from error
+    return Backbone(stages, STRIDES, channels, coupled=(True, True, True))
+
+
+def _network(name: str, pretrained: bool | str) -> nn.Module:
+    """Build the uncut network, without classifier."""
+    if name in _THIN:
+        if pretrained is True:
+            raise TokdError(f"{name} has no ImageNet weights: use `pretrained: false` or a path")
+        model = _thin_resnet(_THIN[name])
+    else:
+        timm_name = "legacy_xception" if name in _XCEPTION else name
+        if not timm.is_model(timm_name):
+            near = difflib.get_close_matches(name, [*_THIN, "xception", *timm.list_models()])
+            raise TokdError(f"no network is named {name}: {', '.join(near) or _SUGGESTED}?")
+        if pretrained is True:
+            return with_downloaded_weights(timm_name)
+        model = timm.create_model(timm_name, num_classes=0)
+    if pretrained:
+        load_weights(model, str(pretrained))
+    return model
+
+
+def _thin_resnet(layers: tuple[int, int, int, int]) -> nn.Module:
+    """Build a ResNet of half the width; timm's ``channels`` alone would leave a stem of 64."""
+    block: Any = BasicBlock  # timm annotates the class as an instance
+    model: Any = ResNet(block, layers, channels=(32, 64, 128, 256), num_classes=0)
+    model.conv1 = nn.Conv2d(3, 32, kernel_size=7, stride=2, padding=3, bias=False)
+    model.bn1 = nn.BatchNorm2d(32)
+    model.layer1[0] = BasicBlock(32, 32)
+    model.init_weights()
+    network: nn.Module = model
+    return network
+
+
+def _cut(model: nn.Module, taps: Sequence[str]) -> Iterator[nn.Sequential]:
+    """Yield the parts of a sequential network that end at the modules ``taps``."""
+    remaining = list(taps)
+    part = nn.Sequential()
+    for name, module in _parts(model, taps):
+        part.add_module(name.replace(".", "_"), module)
+        if name == remaining[0]:
+            yield part
+            part = nn.Sequential()
+            remaining.pop(0)
+            if not remaining:
+                return
+    raise ValueError(f"no module {remaining[0]}")
+
+
+def _parts(model: nn.Module, taps: Sequence[str]) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the children, opening those ``nn.Sequential`` that a cut runs through."""
+    for name, module in model.named_children():
+        if isinstance(module, nn.Sequential) and any(tap.startswith(f"{name}.") for tap in taps):
+            yield from ((f"{name}.{child}", part) for child, part in module.named_children())
+        else:
+            yield name, module
+
+
+@torch.no_grad()
+def _compared(model: nn.Module, stages: Sequence[nn.Module]) -> tuple[int, ...]:
+    """Compare the cut with timm's features, bit for bit, and return the channels.
+
+    That the children are called in order, each on the last one's output, is true of most CNNs but
+    written nowhere; nor that no stage overwrites its input, which is a map of ours.
+    """
+    model.eval()
+    weight = next(model.parameters())
+    x = torch.linspace(-1, 1, 3 * 96 * 96, device=weight.device, dtype=weight.dtype)
+    x = x.reshape(1, 3, 96, 96)
+    reductions = [info["reduction"] for info in model.feature_info]  # type: ignore[union-attr]
+    last = {reduction: index for index, reduction in enumerate(reductions)}
+    expected = model.forward_intermediates(  # type: ignore[operator]
+        x, indices=[last[stride] for stride in STRIDES], intermediates_only=True
+    )
+    maps, copies = [], []
+    for stage in stages:
+        x = stage(x)
+        maps.append(x)
+        copies.append(x.clone())
+    for ours, copy, theirs in zip(maps, copies, expected, strict=True):
+        if not weight.is_meta and not (torch.equal(ours, copy) and torch.equal(ours, theirs)):
+            raise ValueError("the stages do not make timm's features")
+    model.train()
+    return tuple(x.shape[1] for x in maps)

@@ -1,0 +1,166 @@
+"""ImageNet weights for backbones: from a file, or through timm's own download."""
+
+import os
+import socket
+import sys
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import huggingface_hub as hub
+import timm
+import torch
+from timm.models import load_state_dict
+from torch import Tensor, nn
+
+from tokd_lightning.errors import TokdError
+
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+_HEADS = ("fc", "head", "classifier", "last_linear")
+
+
+def with_downloaded_weights(name: str) -> nn.Module:
+    """Build a timm network without classifier, with its default ImageNet weights.
+
+    Args:
+        name: timm's name of the network.
+
+    Returns:
+        The network, in train mode.
+
+    Raises:
+        TokdError: timm has no weights for it, or they are not cached and cannot be downloaded; the
+            message says which file to fetch and where to put it.
+    """
+    cfg = timm.models.get_pretrained_cfg(name)
+    if cfg is None or not (cfg.hf_hub_id or cfg.url):
+        raise TokdError(f"{name} has no ImageNet weights: use `pretrained: false` or a path")
+    overlay: dict[str, Any] = {}
+    cached = _cached(cfg)
+    if cached is not None:
+        overlay["file"] = str(cached)  # spares the hub's retries, 23 s a file without a network
+    elif _offline(cfg):
+        raise TokdError(_advice(name, cfg))
+    try:
+        model: nn.Module = timm.create_model(
+            name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay
+        )
+    except OSError as error:
+        raise TokdError(_advice(name, cfg)) from error
+    return model
+
+
+def load_weights(model: nn.Module, path: str) -> None:
+    """Load a file of timm weights into a timm network, classifier aside.
+
+    Args:
+        model: A timm network without classifier.
+        path: A ``.pth`` or ``.safetensors`` file with timm's (or the original release's) names.
+
+    Raises:
+        TokdError: The file is missing, is not a checkpoint, or belongs to another network.
+    """
+    if not Path(path).is_file():
+        raise TokdError(f"no pretrained weights at {path}")
+    try:
+        state = load_state_dict(path)
+    except Exception as error:  # what is no checkpoint breaks an unpickler in any way it likes
+        raise TokdError(f"{path} is not a file of network weights") from error
+    if not all(isinstance(value, Tensor) for value in state.values()):
+        raise TokdError(f"{path} is not a file of network weights")
+    expected = model.state_dict()
+    state = _renamed(state, model, expected)
+    strange = [key for key in state if key not in expected]
+    missing = [key for key in expected if key not in state]
+    if strange or missing:
+        raise TokdError(
+            f"{path} holds the weights of another network: "
+            + "; ".join(
+                f"{what} {', '.join(keys[:3])}{', …' if len(keys) > 3 else ''}"
+                for what, keys in (("it lacks", missing), ("it has", strange))
+                if keys
+            )
+        )
+    for key, value in expected.items():
+        if state[key].shape != value.shape:
+            raise TokdError(
+                f"{path} holds the weights of another network: {key} is "
+                f"{tuple(state[key].shape)}, not {tuple(value.shape)}"
+            )
+    model.load_state_dict(state)
+
+
+def _renamed(
+    state: dict[str, Tensor], model: nn.Module, expected: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Bring a released state dict to timm's names and shapes and leave its classifier out."""
+    convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    if convert is not None and not expected.keys() <= state.keys():
+        # where it fails the file is no release of this network either: the caller names the keys
+        with suppress(KeyError, RuntimeError, ValueError, TypeError):
+            state = convert(state, model)
+    result = {}
+    for key, value in state.items():
+        if key not in expected and key.split(".")[0] in _HEADS:
+            continue
+        if key in expected and value.ndim == 2 and expected[key].ndim == 4:
+            value = value[:, :, None, None]  # the first Xception release stored 1x1 kernels so
+        result[key] = value
+    for key, value in expected.items():
+        if key.endswith("num_batches_tracked"):  # absent from files older than PyTorch 0.4.1
+            result.setdefault(key, value)
+    return result
+
+
+def _cached(cfg: Any) -> Path | None:
+    """Return the weights' file in the hub's cache, where it is there."""
+    if not cfg.hf_hub_id:
+        return None
+    for name in (cfg.hf_hub_filename,) if cfg.hf_hub_filename else _HUB_FILES:
+        repository, _, revision = cfg.hf_hub_id.partition("@")
+        path = hub.try_to_load_from_cache(repository, name, revision=revision or None)
+        if isinstance(path, str):
+            return Path(path)
+    return None
+
+
+def _offline(cfg: Any) -> bool:
+    """Tell whether a download is bound to fail, without waiting for a client's retries."""
+    if cfg.hf_hub_id:
+        if hub.is_offline_mode():
+            return True
+        host = urlparse(hub.constants.ENDPOINT).hostname
+    else:
+        if (_torch_cache() / Path(cfg.url).name).is_file():
+            return False
+        host = urlparse(cfg.url).hostname
+    if "https" in urllib.request.getproxies():
+        return False  # the proxy resolves names, this machine need not
+    try:
+        socket.create_connection((host, 443), timeout=5).close()
+    except OSError:
+        return True
+    return False
+
+
+def _torch_cache() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def _advice(name: str, cfg: Any) -> str:
+    """Say in one line which file is missing and where it is expected."""
+    if cfg.hf_hub_id:
+        repository, _, revision = cfg.hf_hub_id.partition("@")
+        file = cfg.hf_hub_filename or _HUB_FILES[0]
+        url = f"https://huggingface.co/{repository}/resolve/{revision or 'main'}/{file}"
+        place = ""
+    else:
+        url = cfg.url
+        place = f"put it into {_torch_cache()}{os.sep}, or "
+    return (
+        f"the ImageNet weights of {name} are neither on this machine nor can they be downloaded: "
+        f"fetch {url} elsewhere, then {place}name the file with `pretrained: PATH` "
+        "(`pretrained: false` starts from random weights)"
+    )
