@@ -1,0 +1,107 @@
+"""The gradients of the branches at the map they share, and their conflict, Sec. 4.2 and Fig. 4."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+KEPT_PASSES = 64
+
+logger = logging.getLogger("tokd_lightning")
+
+
+class BranchGradients:
+    """Watches the gradient v^k that each branch sends to the map they share (Eq. 15).
+
+    One backward pass of L_S is enough: every branch reads the map through an alias of its own, and
+    a hook keeps what arrives there. Passes add up (micro-batches) until :meth:`take`.
+
+    Args:
+        branches: Names of the branches.
+    """
+
+    def __init__(self, branches: Sequence[str]) -> None:
+        self.branches = tuple(branches)
+        self._kept: dict[str, list[Tensor]] = {branch: [] for branch in self.branches}
+
+    def watch(self, z: Tensor) -> dict[str, Tensor]:
+        """Return an alias of ``z`` per branch, in at least float32, and watch its gradient.
+
+        Args:
+            z: Map, ``(B, C, H, W)``.
+        """
+        wide = z.to(torch.promote_types(z.dtype, torch.float32))
+        aliases = {branch: wide.view_as(wide) for branch in self.branches}
+        for branch, alias in aliases.items():
+            if alias.requires_grad:
+                hook = partial(self._keep, branch)
+                alias.register_hook(hook)  # type: ignore[no-untyped-call]  # untyped in torch
+        return aliases
+
+    def _keep(self, branch: str, gradient: Tensor) -> None:
+        kept = self._kept[branch]
+        if len(kept) == KEPT_PASSES:
+            logger.warning(
+                "dropped the gradients of %d backward passes that nobody took: call "
+                "take_gradients() after each optimizer step",
+                KEPT_PASSES,
+            )
+            kept.clear()
+        kept.append(gradient.detach())
+
+    def take(self) -> dict[str, Tensor] | None:
+        """Return each branch's gradients, ``(N, C * H * W)`` in NCHW order, and forget them.
+
+        Returns:
+            None if no pass, or not as many passes, reached every branch.
+        """
+        kept = {branch: list(passes) for branch, passes in self._kept.items()}
+        for passes in self._kept.values():
+            passes.clear()
+        if {len(passes) for passes in kept.values()} != {len(kept[self.branches[0]]) or -1}:
+            return None
+        return {b: torch.cat([v.flatten(1) for v in passes]) for b, passes in kept.items()}
+
+
+def polar(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each row at length 1, and its length.
+
+    No square of an entry can under- or overflow, whatever the rows' size. Zero rows stay zero;
+    rows with an entry that is not finite keep one.
+
+    Args:
+        rows: ``(N, M)``, floating point.
+
+    Returns:
+        ``(N, M)`` and ``(N,)``.
+    """
+    peak: Tensor = torch.linalg.vector_norm(rows, float("inf"), dim=1, keepdim=True)
+    scaled = rows / torch.where(peak == 0, 1, peak)
+    length: Tensor = torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
+    return scaled.div_(length.clamp_min(1e-30)), (peak * length).squeeze(1)
+
+
+def conflict(
+    v: Mapping[str, tuple[Tensor, Tensor]], scale: Mapping[str, float]
+) -> dict[str, Tensor]:
+    """Return how the gradients of two branches meet at the map they share (Fig. 4).
+
+    Args:
+        v: Branch -> its gradients as :func:`polar` gives them, for two branches.
+        scale: Branch -> weight of its loss, divided out.
+
+    Returns:
+        Detached scalars: ``cosine_full_before`` and ``cosine_full_after``, cos(v^r, v^f) averaged
+        over the samples (the same: nothing is rotated here), and ``norm_ratio``, mean |v^r| / mean
+        |v^f|.
+    """
+    first, second = v
+    cosine = (v[first][0] * v[second][0]).sum(1).mean()
+    norms = [v[branch][1].mean() / scale[branch] for branch in (first, second)]
+    return {
+        "cosine_full_before": cosine,
+        "cosine_full_after": cosine,
+        "norm_ratio": norms[0] / norms[1].clamp_min(torch.finfo(norms[1].dtype).tiny),
+    }

@@ -1,0 +1,157 @@
+"""Feature projectors: student and teacher maps to condensed maps, Sec. 4.1, Eq. 2-5."""
+
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, distributed, nn
+
+Norm = Literal["each", "last"]
+
+
+def projector(
+    channels: int, width: int, depth: int, kernel: int, normalised: Collection[int]
+) -> nn.Sequential:
+    """Return ``depth`` convolutions with stride 1, the ones in ``normalised`` with BN and ReLU.
+
+    Args:
+        channels: Channels of the map that comes in.
+        width: Channels of every map after that.
+        depth: Number of convolutions.
+        kernel: Odd kernel size; padding keeps the grid.
+        normalised: Numbers (from 1) of the convolutions that BN and ReLU follow.
+
+    Raises:
+        ValueError: ``kernel`` is even.
+    """
+    if kernel % 2 == 0:
+        raise ValueError(f"kernel must be odd, got {kernel}")
+    layers: list[nn.Module] = []
+    for number in range(1, depth + 1):
+        ins, norm = (channels if number == 1 else width), number in normalised
+        layers.append(nn.Conv2d(ins, width, kernel, padding=kernel // 2, bias=not norm))
+        if norm:
+            layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+def student_projector(
+    branch: Literal["rgb", "frequency"], channels: int, width: int, kernel: int, norm: Norm
+) -> nn.Sequential:
+    """Return G_Sr, two convolutions, or G_Sf, three (Sec. 4.1); arguments as in :func:`projector`.
+
+    Args:
+        branch: Which of the two.
+        channels: Channels of S_B(x).
+        width: Channels of the condensed map.
+        kernel: Odd kernel size.
+        norm: BN and ReLU after "each" convolution or only after the "last".
+    """
+    depth = {"rgb": 2, "frequency": 3}[branch]
+    return projector(channels, width, depth, kernel, _normalised(depth, norm))
+
+
+class TeacherProjectors(nn.Module):
+    """G_Tr and G_Tf, which condense the teacher's two maps (Sec. 4.1, Eq. 4, 5).
+
+    G_Tr has three convolutions, G_Tf five with BN and ReLU after the second and the fourth.
+
+    Args:
+        channels: Channels of each of the teacher's maps.
+        width: Channels of the condensed maps.
+        kernel: Odd kernel size. The paper gives none.
+        norm: BN and ReLU of G_Tr after "each" convolution or only after the "last".
+    """
+
+    def __init__(
+        self, channels: int, width: int = 256, kernel: int = 1, norm: Norm = "each"
+    ) -> None:
+        super().__init__()
+        self.spec: dict[str, Any] = {
+            "channels": channels,
+            "width": width,
+            "kernel": kernel,
+            "norm": norm,
+        }
+        self.rgb = projector(channels, width, 3, kernel, _normalised(3, norm))
+        self.frequency = projector(channels, width, 5, kernel, (2, 4))
+
+    def forward(self, rgb_map: Tensor, frequency_map: Tensor) -> tuple[Tensor, Tensor]:
+        """Return F_Tr and F_Tf (Eq. 4, 5).
+
+        Args:
+            rgb_map: T_r(x), ``(B, channels, H, W)``.
+            frequency_map: T_f(x^F), of the same shape.
+
+        Returns:
+            Two condensed maps, ``(B, width, H, W)``.
+        """
+        return self.rgb(rgb_map), self.frequency(frequency_map)
+
+    def misfits(self, state: Mapping[str, Tensor]) -> list[str]:
+        """Return the names in which ``state`` differs from this module's, or their shapes do."""
+        own = {name: value.shape for name, value in self.state_dict().items()}
+        other = {name: value.shape for name, value in state.items()}
+        return sorted(n for n in own.keys() | other.keys() if own.get(n) != other.get(n))
+
+    @torch.no_grad()
+    def calibrate(self, rgb_map: Tensor, frequency_map: Tensor) -> None:
+        """Set the statistics of every BN to those of this batch, layer after layer.
+
+        An untrained projector with the initial statistics (mean 0, variance 1) passes on mostly
+        what all images have in common: the batch variance of its normalised maps is near zero, and
+        there is nothing to distil. With the statistics of a batch each BN removes that part. Under
+        data-parallel training the batch is that of all processes, so that they agree.
+
+        Args:
+            rgb_map: T_r(x), ``(B, channels, H, W)``.
+            frequency_map: T_f(x^F), of the same shape.
+        """
+        for stack, maps in ((self.rgb, rgb_map), (self.frequency, frequency_map)):
+            with torch.autocast(maps.device.type, enabled=False):
+                _calibrate(stack, maps.to(next(stack.parameters()).dtype))
+
+
+class AuxiliaryClassifier(nn.Module):
+    """Classifies by the two condensed maps: what G_Tr and G_Tf learn from beside the teacher.
+
+    Args:
+        width: Channels of each condensed map.
+        num_classes: Number of classes.
+    """
+
+    def __init__(self, width: int = 256, num_classes: int = 2) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2 * width, num_classes)
+
+    def forward(self, rgb: Tensor, frequency: Tensor) -> Tensor:
+        """Return logits ``(B, num_classes)`` of the condensed maps ``(B, width, H, W)``."""
+        logits: Tensor = self.linear(torch.cat((rgb, frequency), dim=1).mean(dim=(2, 3)))
+        return logits
+
+
+def _normalised(depth: int, norm: Norm) -> tuple[int, ...]:
+    return tuple(range(1, depth + 1)) if norm == "each" else (depth,)
+
+
+def _calibrate(stack: nn.Sequential, maps: Tensor) -> None:
+    for layer in stack:
+        if isinstance(layer, nn.BatchNorm2d):
+            mean = _mean_over_processes(maps)
+            variance = _mean_over_processes((maps - mean[:, None, None]).square())
+            for buffer, value in ((layer.running_mean, mean), (layer.running_var, variance)):
+                if buffer is not None:
+                    buffer.copy_(value)
+            maps = nn.functional.batch_norm(
+                maps, mean, variance, layer.weight, layer.bias, eps=layer.eps
+            )
+        else:
+            maps = layer(maps)
+
+
+def _mean_over_processes(maps: Tensor) -> Tensor:
+    """Return the mean per channel over the batch of all processes and the grid."""
+    sums = torch.cat((maps.sum((0, 2, 3)), maps.new_tensor([maps[:, 0].numel()])))
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.all_reduce(sums)
+    return sums[:-1] / sums[-1]

@@ -1,0 +1,210 @@
+"""Descent on the special orthogonal group for the rotations R_r and R_f, Eq. 16."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.optimizer import ParamsT
+
+Direction = Literal["normalized", "adam", "plain"]
+
+POLISH_EVERY = 100
+DENSE_AGE = 5
+
+
+class RotationOptimizer(Optimizer):
+    r"""Moves each rotation along its Riemannian gradient by Cayley steps (Eq. 16).
+
+    L_R (Eq. 13) is linear in R once the gradients are given, so its gradient in the tangent space
+    needs no autograd. With the rows of V (each sample's unit gradient v_n^k) and G (its unit target
+    g_n, Eq. 15), N of each,
+
+    .. math:: A = -\operatorname{skew}(V^\top G) / N, \qquad
+        R \leftarrow R \cdot \operatorname{Cayley}(-\mathrm{lr} \cdot D), \qquad
+        \operatorname{Cayley}(X) = (I - X/2)^{-1} (I + X/2),
+
+    with ``skew(X) = (X - X^T) / 2`` and the direction D:
+
+    - ``normalized``: ``A d / |A|_F``, free of the gradients' scale and without state;
+    - ``adam``: Adam's quotient of A's moments, which is skew as A is;
+    - ``plain``: A, Eq. 16 to the letter, on the group.
+
+    Where ``2 N < d``, and D has that rank (not with ``adam``), the step is an update of rank 2 N in
+    O(d^2 N) by Woodbury's identity; else a dense solve. Rounding is removed from R by one
+    Newton-Schulz iteration in float64 every 100 low-rank steps or 20 dense ones.
+
+    Nothing is read back from the device: a batch with a gradient that is not finite leaves all
+    rotations as they are and is counted in ``skipped``.
+
+    Args:
+        params: Rotations, ``(d, d)``, float32 or float64, ``requires_grad`` not needed.
+        lr: eta_R, at least 0. In ``normalized`` a step turns R by ``lr * d`` in Frobenius norm.
+        direction: See above.
+        betas: Decay rates of the moments of ``adam``, in ``[0, 1)``.
+        eps: Added to the root of the second moment of ``adam``.
+
+    Raises:
+        ValueError: An argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 5e-5,
+        direction: Direction = "normalized",
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ) -> None:
+        if lr < 0 or eps < 0 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"lr {lr} and eps {eps} must be >= 0, betas {betas} in [0, 1)")
+        if direction not in get_args(Direction):
+            raise ValueError(f"direction {direction!r} is none of {get_args(Direction)}")
+        super().__init__(params, {"lr": lr, "direction": direction, "betas": betas, "eps": eps})
+
+    @property
+    def skipped(self) -> Tensor:
+        """Number of steps skipped for gradients that were not finite, a scalar tensor."""
+        counts = [state["skipped"] for state in self.state.values()]
+        return counts[0] if counts else torch.zeros(())
+
+    @torch.no_grad()
+    def step(  # type: ignore[override]  # made of rows, not of .grad, so it cannot go without them
+        self,
+        closure: Callable[[], Any] | None = None,
+        *,
+        rows: Sequence[tuple[Tensor, Tensor]],
+    ) -> Tensor:
+        """Move every rotation by one step.
+
+        Args:
+            closure: Called first if given, with gradients enabled, as with other optimizers.
+            rows: For each parameter, in order, V and G, both ``(N, d)``, as ``Rotation.rows`` gives
+                them; rows of micro-batches or processes are concatenated.
+
+        Returns:
+            Whether the step was taken, a boolean scalar tensor on the parameters' device.
+
+        Raises:
+            ValueError: ``rows`` does not match the parameters.
+        """
+        if closure is not None:
+            with torch.enable_grad():
+                closure()
+        moves = [(group, r) for group in self.param_groups for r in group["params"]]
+        if len(rows) != len(moves):
+            raise ValueError(f"{len(moves)} rotations need as many pairs of rows, got {len(rows)}")
+        pairs = [(v.to(r), g.to(r)) for (v, g), (_, r) in zip(rows, moves, strict=True)]
+        finite = torch.stack([x.isfinite().all() for pair in pairs for x in pair]).all()
+        for (group, r), (v, g) in zip(moves, pairs, strict=True):
+            if v.shape != g.shape or v.dim() != 2 or v.shape[1] != r.shape[0]:
+                raise ValueError(f"rows {tuple(v.shape)}, {tuple(g.shape)} for R {tuple(r.shape)}")
+            v, g = torch.where(finite, v, 0), torch.where(finite, g, 0)
+            with torch.autocast(r.device.type, enabled=False):
+                self._move(group, r, v, across(v, g), finite)
+        return finite
+
+    def _move(self, group: dict[str, Any], r: Tensor, v: Tensor, w: Tensor, finite: Tensor) -> None:
+        state = self.state[r]
+        if not state:
+            state.update(steps=r.new_zeros(()), skipped=r.new_zeros(()), age=0)
+        state["steps"] += finite
+        state["skipped"] += ~finite
+
+        if group["direction"] == "adam":
+            _turn(r, -group["lr"] * self._adam(group, state, r, v, w, finite))
+        elif 2 * len(v) < len(r):
+            _turn_low_rank(r, v, w, group["lr"], group["direction"])
+        else:
+            product = v.T @ w
+            skew = product - product.T
+            squares = skew.square().sum(), 2 * product.square().sum()
+            _turn(r, skew * _rate(*squares, v, group["lr"], group["direction"]))
+
+        dense = group["direction"] == "adam" or 2 * len(v) >= len(r)
+        state["age"] += DENSE_AGE if dense else 1
+        if state["age"] >= POLISH_EVERY:
+            state["age"] = 0
+            _polish(r)
+
+    def _adam(
+        self,
+        group: dict[str, Any],
+        state: dict[str, Any],
+        r: Tensor,
+        v: Tensor,
+        w: Tensor,
+        finite: Tensor,
+    ) -> Tensor:
+        if "mean" not in state:
+            state.update(mean=torch.zeros_like(r), square=torch.zeros_like(r))
+        product = v.T @ w
+        a = (product.T - product) / (2 * len(v))
+        beta1, beta2 = group["betas"]
+        mean, square, steps = state["mean"], state["square"], state["steps"].clamp_min(1)
+        mean.lerp_(a, (1 - beta1) * finite.to(r.dtype))
+        square.lerp_(a.square(), (1 - beta2) * finite.to(r.dtype))
+        root = (square / (1 - beta2**steps)).sqrt_().add_(group["eps"])
+        adam: Tensor = (mean / (1 - beta1**steps)).div_(root).mul_(finite)
+        return adam
+
+
+def across(v: Tensor, g: Tensor) -> Tensor:
+    """Return each row of ``g`` without its part along the same row of ``v``.
+
+    That part is symmetric in ``V^T G`` and would only cancel in its skew part, in rounding noise
+    where the two rows agree. What is left of a row below the rounding of ``g`` is set to zero.
+
+    Args:
+        v: Rows, ``(N, d)``.
+        g: Rows, ``(N, d)``.
+    """
+    tiny = torch.finfo(v.dtype).tiny
+    share = (v * g).sum(1, keepdim=True) / v.square().sum(1, keepdim=True).clamp_min(tiny)
+    w = g - share * v
+    noise = 16 * torch.finfo(v.dtype).eps * g.norm(dim=1, keepdim=True)
+    return torch.where(w.norm(dim=1, keepdim=True) > noise, w, 0)
+
+
+def _rate(square: Tensor, bound: Tensor, v: Tensor, lr: float, direction: str) -> Tensor | float:
+    """Return c with ``-lr D = c (V^T W - W^T V)``.
+
+    ``square`` is the squared norm of the bracket, ``bound`` what it would be if nothing cancelled:
+    a norm that is only rounding gives no direction.
+    """
+    if direction == "plain":
+        return lr / (2 * len(v))
+    real = square > 1e3 * torch.finfo(v.dtype).eps * bound
+    return torch.where(real, lr * v.shape[1] / square.clamp_min(0).sqrt(), 0)
+
+
+def _turn_low_rank(r: Tensor, v: Tensor, w: Tensor, lr: float, direction: str) -> None:
+    """Do ``R <- R Cayley(X)`` for ``X = c P^T J P``, ``P = [V; W]``, ``J = [[0, I], [-I, 0]]``.
+
+    With the Gram matrix ``K = P P^T``: ``Cayley(X) = I + P^T (I - c/2 J K)^-1 c J P`` and
+    ``|P^T J P|_F^2 = -tr(J K J K)``.
+    """
+    n = len(v)
+    p = torch.cat((v, w))
+    gram = p @ p.T
+    turned = torch.cat((gram[n:], -gram[:n]))
+    square = -(turned * turned.T).sum()
+    rate = _rate(square, 2 * (gram[:n, :n] * gram[n:, n:]).sum(), v, lr, direction)
+    core = turned.mul_(-rate / 2)
+    core.diagonal().add_(1)
+    right = torch.linalg.solve_ex(core, torch.cat((w, -v)) * rate)[0]
+    r.addmm_(r @ p.T, right)
+
+
+def _turn(r: Tensor, x: Tensor) -> None:
+    """Do ``R <- R Cayley(X)``, as ``2 R (I - X/2)^-1 - R``; ``x`` is overwritten."""
+    x.mul_(-0.5).diagonal().add_(1)
+    solved = torch.linalg.solve_ex(x, r, left=False)[0]
+    r.neg_().add_(solved, alpha=2)
+
+
+def _polish(r: Tensor) -> None:
+    """Bring R back to the group by one Newton-Schulz iteration, in float64 whatever TF32 allows."""
+    wide = r.to("cpu" if r.device.type == "mps" else r.device, torch.float64)
+    r.copy_(torch.addmm(wide, wide, wide.T @ wide, beta=1.5, alpha=-0.5))

@@ -1,0 +1,273 @@
+"""Two-in-one knowledge distillation (TOKD), Sec. 4: the paper's method."""
+
+import logging
+from collections.abc import Mapping
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from tokd_lightning.distillation.distance import (
+    batch_variance,
+    normalised,
+    on_one_grid,
+    squared_distance,
+)
+from tokd_lightning.distillation.distiller import (
+    BRANCHES,
+    Branch,
+    Branches,
+    Distiller,
+    shape_at,
+)
+from tokd_lightning.distillation.gradients import BranchGradients, conflict, polar
+from tokd_lightning.distillation.projectors import Norm, TeacherProjectors, student_projector
+from tokd_lightning.distillation.rotation import Layout, Rotation, Target
+from tokd_lightning.errors import TokdError
+from tokd_lightning.models.outputs import Shapes, StudentOutput, TeacherOutput
+
+TeacherProjectorMode = Literal["with_teacher", "frozen", "joint"]
+
+STRIDE = 32
+
+logger = logging.getLogger("tokd_lightning")
+
+
+class TOKD(Distiller):
+    """Distils both branches of the teacher into one map of the student (Eq. 2-15).
+
+    ``L_S = CE + alpha_rgb L_RGB + alpha_frequency L_Fre`` (Eq. 10), with the distances of Eq. 6 and
+    7 between condensed maps at stride 32, each divided by its L2 norm per sample: squared L2, mean
+    over the batch, 0 to 4. Where the grids differ, the larger condensed map is average-pooled.
+
+    Args:
+        student_shapes: Stride -> ``(C, H, W)`` of the student's maps.
+        teacher_shapes: The same of each of the teacher's branches.
+        alpha_rgb: alpha_1; 10 on FF++, 200 on Celeb-DF. 0 drops the branch.
+        alpha_frequency: alpha_2, likewise.
+        branches: Branches to distil. With one branch there is no conflict: no rotation.
+        projectors: G_S and G_T on "both" sides, or "none": S_B(x) and the teacher's maps are
+            compared directly (rows of Table 6), which needs equal channels.
+        teacher_projectors: Who trains G_T: "with_teacher", by an auxiliary classifier beside the
+            teacher, then frozen; "frozen", random; "joint", by L_S together with the student (the
+            literal reading of Sec. 4.2, which can collapse). What is frozen stays in eval mode.
+        width: Channels of the condensed maps.
+        kernel: Odd kernel size of the projectors.
+        norm: BN and ReLU after "each" convolution of a projector or only after its "last".
+        rotation: "learned" (the paper), "frozen_random" (a control) or "none".
+        layout: What R rotates, see ``Rotation``.
+        dim: d, the size of R.
+        rotation_init: Where a learned R starts.
+        rotation_target: g_n of Eq. 15, see ``Rotation``.
+        seed: Seed of random rotations; None takes the one that torch was last seeded with.
+
+    Raises:
+        TokdError: The arguments do not fit each other or the networks.
+        ValueError: An argument is none of its choices.
+    """
+
+    method: ClassVar[str] = "tokd"
+
+    def __init__(
+        self,
+        student_shapes: Shapes,
+        teacher_shapes: Shapes,
+        *,
+        alpha_rgb: float = 10.0,
+        alpha_frequency: float = 10.0,
+        branches: Branches = "both",
+        projectors: Literal["both", "none"] = "both",
+        teacher_projectors: TeacherProjectorMode = "with_teacher",
+        width: int = 256,
+        kernel: int = 1,
+        norm: Norm = "each",
+        rotation: Literal["none", "learned", "frozen_random"] = "learned",
+        layout: Layout = "flat_prefix",
+        dim: int = 1024,
+        rotation_init: Literal["identity", "random"] = "identity",
+        rotation_target: Target = "mean",
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value, choices in (
+            ("branches", branches, get_args(Branches)),
+            ("projectors", projectors, ("both", "none")),
+            ("teacher_projectors", teacher_projectors, get_args(TeacherProjectorMode)),
+            ("norm", norm, get_args(Norm)),
+            ("rotation", rotation, ("none", "learned", "frozen_random")),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name} {value!r} is none of {choices}")
+        alphas: dict[Branch, float] = {"rgb": alpha_rgb, "frequency": alpha_frequency}
+        active = _active(alphas, branches)
+        self.weights = {branch: alphas[branch] for branch in active}
+        self.branches = "both" if len(active) == 2 else active[0]
+        self.teacher_projectors = teacher_projectors
+
+        shape = shape_at(student_shapes, STRIDE, "student")
+        teacher_channels = shape_at(teacher_shapes, STRIDE, "teacher")[0]
+        self.project = nn.ModuleDict()
+        self.teacher_project: TeacherProjectors | None = None
+        if projectors == "both":
+            for branch in active:
+                self.project[branch] = student_projector(branch, shape[0], width, kernel, norm)
+            self.teacher_project = TeacherProjectors(teacher_channels, width, kernel, norm)
+            for branch in BRANCHES:
+                trained = teacher_projectors == "joint" and branch in active
+                self.teacher_project.get_submodule(branch).requires_grad_(trained)
+        elif shape[0] != teacher_channels:
+            raise TokdError(
+                f"projectors: none compares the maps directly, but the student has {shape[0]} "
+                f"channels and the teacher {teacher_channels}: set projectors: both"
+            )
+        self._calibrated = False
+
+        self.rotation = None
+        self.gradients: BranchGradients | None = None
+        if self.branches != "both":
+            if rotation != "none":
+                logger.info("only the %s branch is distilled: rotation none", self.branches)
+        elif rotation == "none":
+            self.gradients = BranchGradients(BRANCHES)
+        else:
+            learned = rotation == "learned"
+            init = rotation_init if learned else "random"
+            drawn = torch.initial_seed() % 2**62 if seed is None else seed
+            self.rotation = Rotation(
+                shape, dim, layout, BRANCHES, init, drawn, rotation_target, learned
+            )
+            self.gradients = self.rotation.gradients
+        self._last: dict[str, Tensor] = {}
+        self.train()
+
+    def train(self, mode: bool = True) -> "TOKD":
+        """Set the mode, but leave teacher projectors that are frozen in eval mode."""
+        super().train(mode)
+        if self.teacher_project is not None and self.teacher_projectors != "joint":
+            self.teacher_project.eval()
+        return self
+
+    def get_extra_state(self) -> Tensor:
+        """Return, for the state dict, whether the statistics of frozen projectors are set."""
+        return torch.tensor(self._calibrated)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take what :meth:`get_extra_state` gave."""
+        self._calibrated = bool(state)
+
+    def load_teacher_projectors(self, state: Mapping[str, Tensor] | None) -> None:
+        """Take G_T as trained with the teacher; the other choices of who trains it need nothing.
+
+        Args:
+            state: State dict of a ``TeacherProjectors``; None if the teacher has none.
+
+        Raises:
+            TokdError: There is none, or one of another shape.
+        """
+        if self.teacher_project is None or self.teacher_projectors != "with_teacher":
+            return
+        if state is None or self.teacher_project.misfits(state):
+            spec = self.teacher_project.spec
+            raise TokdError(
+                f"this teacher was trained without projectors of width {spec['width']}, kernel "
+                f"{spec['kernel']}, norm {spec['norm']} on {spec['channels']} channels: give the "
+                "distiller those that the teacher has, train the teacher again with these, or set "
+                "teacher_projectors: frozen"
+            )
+        self.teacher_project.load_state_dict(state)
+        self._calibrated = True
+
+    def forward(
+        self, student: StudentOutput, teacher: TeacherOutput | None, labels: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the three terms of Eq. 10, "ce" and, weighted, "rgb" and "frequency".
+
+        Args:
+            student: Logits ``(B, K)`` and maps; S_B(x) is the one at stride 32.
+            teacher: Maps of both branches at stride 32; they are detached.
+            labels: Class numbers, int64 ``(B,)``.
+
+        Raises:
+            ValueError: ``teacher`` is None.
+        """
+        if teacher is None:
+            raise ValueError("TOKD needs the teacher's output")
+        wanted = self._condensed_teacher(teacher)
+        losses = {"ce": self.cross_entropy(student.logits, labels)}
+        self._last = {}
+        for branch, m in self._inputs(student.maps[STRIDE]).items():
+            condensed = self.project[branch](m) if len(self.project) else m
+            with torch.autocast(m.device.type, enabled=False):
+                ours, theirs = map(normalised, on_one_grid(condensed, wanted[branch]))
+                distance = squared_distance(ours, theirs)
+            losses[branch] = self.weights[branch] * distance
+            self._last[f"distance_{branch}"] = distance.detach()
+            self._last[f"variance_student_{branch}"] = batch_variance(ours)
+            self._last[f"variance_teacher_{branch}"] = batch_variance(theirs)
+        return losses
+
+    def _inputs(self, z: Tensor) -> dict[str, Tensor]:
+        """Return what each student projector reads: m_k (Eq. 11, 12), or S_B(x) itself."""
+        if self.rotation is not None:
+            maps: dict[str, Tensor] = self.rotation(z)
+            return maps
+        return self.gradients.watch(z) if self.gradients is not None else {self.branches: z}
+
+    def _condensed_teacher(self, teacher: TeacherOutput) -> dict[str, Tensor]:
+        """Return F_Tr and F_Tf (Eq. 4, 5) of the branches that are distilled."""
+        maps = {
+            "rgb": teacher.rgb[STRIDE].detach(),
+            "frequency": teacher.frequency[STRIDE].detach(),
+        }
+        if self.teacher_project is None:
+            return maps
+        frozen = self.teacher_projectors != "joint"
+        if self.training and frozen and not self._calibrated:
+            if self.teacher_projectors == "with_teacher":
+                logger.warning(
+                    "no teacher projectors were loaded: random ones take their place, as with "
+                    "teacher_projectors: frozen"
+                )
+            self.teacher_project.calibrate(maps["rgb"], maps["frequency"])
+            self._calibrated = True
+        return {b: self.teacher_project.get_submodule(b)(maps[b]) for b in self.weights}
+
+    def take_gradients(self) -> dict[str, Tensor] | None:
+        """Return, and forget, v^k of both branches; see :meth:`Distiller.take_gradients`."""
+        return None if self.gradients is None else self.gradients.take()
+
+    def gradient_diagnostics(self, gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the conflict of the branches (Fig. 4); see ``Rotation.gradient_diagnostics``.
+
+        Without a rotation "before" and "after" are the same, and only the full vector is compared.
+
+        Args:
+            gradients: What :meth:`take_gradients` gave.
+        """
+        if self.rotation is not None:
+            return self.rotation.gradient_diagnostics(gradients, self.weights)
+        if self.gradients is not None:
+            return conflict({b: polar(v) for b, v in gradients.items()}, self.weights)
+        return {}
+
+    def diagnostics(self) -> dict[str, Tensor]:
+        """Return detached scalars of the last forward, per branch.
+
+        Returns:
+            ``distance_<branch>``, the loss without its weight (0 to 4), and
+            ``variance_{student,teacher}_<branch>``, the batch variance of the normalised condensed
+            maps summed over their entries (0: all images alike, 1: nothing in common).
+        """
+        return dict(self._last)
+
+
+def _active(alphas: Mapping[Branch, float], branches: Branches) -> list[Branch]:
+    if min(alphas.values()) < 0:
+        raise TokdError(f"alpha_rgb and alpha_frequency must not be negative, got {dict(alphas)}")
+    active = [b for b in BRANCHES if branches in (b, "both") and alphas[b] > 0]
+    if not active:
+        raise TokdError(
+            f"branches: {branches} has weight 0, nothing is distilled: set its alpha above 0, or "
+            "use the distiller Vanilla"
+        )
+    return active
