@@ -1,0 +1,103 @@
+"""What happens to a batch of images on the device: crop, augment, normalise."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tokd_lightning.errors import TokdError
+
+
+def _seed(*key: int) -> int:
+    """Mix integers into one 63-bit seed; numpy alone takes (1, 2) and (1, 2, 0) for the same."""
+    words = np.random.SeedSequence((len(key), *key)).generate_state(1, np.uint64)
+    return int(words[0] >> np.uint64(1))
+
+
+@contextmanager
+def seeded(device: torch.device, *key: int) -> Iterator[None]:
+    """Seed torch's global generators for a block, and put them back as they were after it.
+
+    Args:
+        device: The device whose generator is used beside the CPU's.
+        *key: Not negative; equal keys give equal random numbers.
+    """
+    devices = [] if device.type == "cpu" else [device]
+    kind = "cuda" if device.type == "cpu" else device.type
+    with torch.random.fork_rng(devices, device_type=kind):
+        torch.manual_seed(_seed(*key))
+        yield
+
+
+def random_crop(images: Tensor, size: int, *key: int, rank: int = 0, world: int = 1) -> Tensor:
+    """Cut a square out of each image, at a place of its own.
+
+    Places are drawn for the batches of all processes together, so that one process with a batch
+    of 2b crops like two with b.
+
+    Args:
+        images: ``(B, C, H, W)``, any dtype.
+        size: Pixels along both sides, at most H and W.
+        *key: Seed, not negative; equal keys give equal places.
+        rank: This process.
+        world: Number of processes.
+
+    Returns:
+        ``(B, C, size, size)``.
+    """
+    count, _, height, width = images.shape
+    generator = torch.Generator().manual_seed(_seed(*key))
+    rest = torch.tensor([height - size + 1, width - size + 1])
+    drawn = torch.rand((world, count, 2), generator=generator, dtype=torch.float64)[rank]
+    offsets = (drawn * rest).long().to(images.device)
+    steps = torch.arange(size, device=images.device)
+    rows = (offsets[:, :1] + steps)[:, None, :, None]
+    columns = (offsets[:, 1:] + steps)[:, None, None, :]
+    samples = torch.arange(count, device=images.device)[:, None, None, None]
+    channels = torch.arange(images.shape[1], device=images.device)[None, :, None, None]
+    return images[samples, channels, rows, columns]
+
+
+def centre_crop(images: Tensor, size: int) -> Tensor:
+    """Cut the square in the middle out of each image.
+
+    Args:
+        images: ``(B, C, H, W)``.
+        size: Pixels along both sides, at most H and W.
+
+    Returns:
+        ``(B, C, size, size)``.
+    """
+    top, left = ((n - size) // 2 for n in images.shape[-2:])
+    return images[..., top : top + size, left : left + size]
+
+
+class Normalise(nn.Module):
+    """Subtract a mean and divide by a standard deviation, for all channels or per channel.
+
+    Args:
+        mean: One number or three, in units of images in [0, 1].
+        std: One number or three, positive.
+
+    Raises:
+        TokdError: Neither one number nor three, or a ``std`` that is not positive.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
+        super().__init__()
+        for name, value in (("mean", mean), ("std", std)):
+            tensor = torch.as_tensor(value, dtype=torch.float32).reshape(-1)
+            if len(tensor) not in (1, 3):
+                raise TokdError(f"{name} must be one number or three, not {value}")
+            self.register_buffer(name, tensor.reshape(-1, 1, 1))
+        if not bool((self.std > 0).all()):
+            raise TokdError(f"std must be positive, not {std}")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalise float images, ``(B, 3, H, W)``."""
+        return (images - self.mean) / self.std

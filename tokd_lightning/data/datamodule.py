@@ -1,0 +1,239 @@
+"""The data module of all data sets: tables, loaders, and what happens on the device."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import kornia.augmentation
+import pandas as pd
+import rich
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor, nn
+
+from tokd_lightning.data.augment import Normalise, centre_crop, random_crop, seeded
+from tokd_lightning.data.frames import Batch, FrameDataset, FrameLoader, OnError, loader
+from tokd_lightning.data.manifest import SPLITS, Scan, check, counts, counts_table, data_hash
+from tokd_lightning.data.sampling import Balance, EvaluationBatches, EveryNth, TrainingBatches
+from tokd_lightning.errors import TokdError
+
+
+class FrameDataModule(LightningDataModule, ABC):
+    """Frames of real and fake videos, decoded as uint8 and finished on the device.
+
+    Args:
+        root: The data set's folder.
+        name: Name of the data set in tables and run names.
+        quality: Compression of the videos, as the data set names it.
+        frames_per_video: Evenly spaced frames taken of every video.
+        size: Pixels along both sides of a decoded image.
+        crop: Side of a square cut out of it, at random in training and from the middle in
+            evaluation; None keeps the whole image.
+        batch_size: Samples per optimizer step over all processes and accumulated batches.
+        num_workers: Decoding processes per training process; 0 decodes in the main one.
+        balance: How real and fake training frames are balanced, see
+            :class:`~tokd_lightning.data.sampling.TrainingBatches`; ``loss_weight`` leaves it to
+            :attr:`class_weights`. Evaluation is never balanced.
+        samples_per_epoch: Training samples per epoch over all processes; None takes every frame.
+        augmentation: Kornia modules applied in order to training images in [0, 1]; None is a
+            horizontal flip of every second image, an empty list is nothing.
+        mean: Subtracted from images in [0, 1]; one number or three.
+        std: Divided by; one number or three.
+        on_error: Whether a file that is not an image ends the run or is skipped and counted.
+        seed: Of sampling, cropping and augmentation; not negative.
+
+    Attributes:
+        skipped: Rows of each split found unreadable so far, by this process.
+
+    Raises:
+        TokdError: ``crop`` above ``size``, or a number out of its range.
+    """
+
+    name: str
+
+    def __init__(
+        self,
+        root: Path,
+        name: str,
+        quality: str,
+        frames_per_video: int = 32,
+        size: int = 299,
+        crop: int | None = None,
+        batch_size: int = 64,
+        num_workers: int = 4,
+        balance: Balance = "none",
+        samples_per_epoch: int | None = None,
+        augmentation: list[nn.Module] | None = None,
+        mean: float | list[float] = 0.5,
+        std: float | list[float] = 0.5,
+        on_error: OnError = "fail",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if crop is not None and not 1 <= crop <= size:
+            raise TokdError(f"crop must lie between 1 and size {size}, not {crop}")
+        for argument, value in (
+            ("frames_per_video", frames_per_video),
+            ("size", size),
+            ("batch_size", batch_size),
+        ):
+            if value < 1:
+                raise TokdError(f"{argument} must be at least 1, not {value}")
+        self.root = Path(root)
+        self.name = name
+        self.quality = quality
+        self.frames_per_video = frames_per_video
+        self.size = size
+        self.crop = crop
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.balance: Balance = balance
+        self.samples_per_epoch = samples_per_epoch
+        if augmentation is None:
+            augmentation = [kornia.augmentation.RandomHorizontalFlip(p=0.5)]
+        self.augmentation = nn.Sequential(*augmentation)
+        self.mean = mean
+        self.std = std
+        self.normalise = Normalise(mean, std)
+        self.on_error: OnError = on_error
+        self.seed = seed
+        self.skipped: dict[str, set[int]] = {split: set() for split in SPLITS}
+        self._scan: Scan | None = None
+        self._tables: dict[str, pd.DataFrame] = {}
+
+    @abstractmethod
+    def scan(self) -> Scan:
+        """Index the data set's frames; called once."""
+
+    @property
+    def input_size(self) -> int:
+        """Pixels along both sides of what the network sees."""
+        return self.size if self.crop is None else self.crop
+
+    @property
+    def manifest(self) -> pd.DataFrame:
+        """The checked index of all splits; the first access reads the folders."""
+        return self._index().manifest
+
+    def _index(self) -> Scan:
+        if self._scan is None:
+            scan = self.scan()
+            check(scan.manifest)
+            self._scan = scan
+            for split in SPLITS:
+                rows = scan.manifest[scan.manifest["split"] == split]
+                self._tables[split] = rows.reset_index(drop=True)
+        return self._scan
+
+    def setup(self, stage: str) -> None:
+        """Index the data, and say once what there is when training begins."""
+        first = self._scan is None
+        scan = self._index()
+        if first and stage == "fit" and (self.trainer is None or self.trainer.is_global_zero):
+            rich.print(counts_table(scan.manifest, self.frames_per_video, len(scan.empty)))
+
+    def table(self, split: str) -> pd.DataFrame:
+        """Return the rows of ``train``, ``val`` or ``test``; a batch's ``index`` counts them."""
+        self._index()
+        return self._tables[split]
+
+    def counts(self) -> pd.DataFrame:
+        """Count videos, frames and short videos per split and method."""
+        return counts(self.manifest, self.frames_per_video)
+
+    def data_hash(self) -> str:
+        """Hash names and contents of all frames in use."""
+        return data_hash(self.manifest, self.root)
+
+    @property
+    def class_weights(self) -> Tensor | None:
+        """Weights of (real, fake) in the loss that make both count alike; None without need."""
+        if self.balance != "loss_weight":
+            return None
+        number = torch.bincount(torch.tensor(self.table("train")["label"].tolist()), minlength=2)
+        if not bool(number.all()):
+            raise TokdError("balance loss_weight needs real and fake training frames, not one kind")
+        return number.sum() / (2.0 * number)
+
+    def _process(self) -> tuple[int, int]:
+        """This process and the number of processes."""
+        trainer = self.trainer
+        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+
+    def _dataset(self, split: str) -> FrameDataset:
+        table = self.table(split)
+        if not len(table):
+            raise TokdError(f"{self.root} has no frames in the split {split}")
+        train = split == "train"
+        dataset = FrameDataset(table, self.root, self.size, self.on_error, substitute=train)
+        dataset.skipped = self.skipped[split]
+        return dataset
+
+    def _loader(self, dataset: FrameDataset, **batches: Any) -> FrameLoader:
+        pin = torch.cuda.is_available()
+        return loader(dataset, self.num_workers, pin, self.seed, **batches)
+
+    def train_dataloader(self) -> FrameLoader:
+        """Load training batches, drawn as ``balance`` says.
+
+        Raises:
+            TokdError: The batch cannot be divided among the processes.
+        """
+        rank, world = self._process()
+        accumulated = 1 if self.trainer is None else self.trainer.accumulate_grad_batches
+        if self.batch_size % (world * accumulated):
+            raise TokdError(
+                f"a batch of {self.batch_size} cannot be divided equally among {world} processes"
+                + (f" and {accumulated} accumulated batches" if accumulated > 1 else "")
+                + ": change --data.batch_size"
+            )
+        dataset = self._dataset("train")
+        labels = self.table("train")["label"].to_numpy()
+        batch = self.batch_size // accumulated
+        batches = TrainingBatches(
+            labels, batch, self.balance, self.samples_per_epoch, self.seed, rank, world
+        )
+        return self._loader(dataset, batch_sampler=batches)
+
+    def _evaluation(self, split: str) -> tuple[FrameDataset, EveryNth, int]:
+        """A split's frames, those that this process evaluates, and how many at a time."""
+        rank, world = self._process()
+        dataset = self._dataset(split)
+        return dataset, EveryNth(len(dataset), rank, world), max(1, self.batch_size // world)
+
+    def val_dataloader(self) -> FrameLoader:
+        """Load every validation frame once."""
+        dataset, rows, size = self._evaluation("val")
+        return self._loader(dataset, batch_sampler=EvaluationBatches(rows, size))
+
+    def test_dataloader(self) -> FrameLoader:
+        """Load every test frame once."""
+        dataset, rows, size = self._evaluation("test")
+        return self._loader(dataset, batch_sampler=EvaluationBatches(rows, size))
+
+    def predict_dataloader(self) -> FrameLoader:
+        """Load every test frame once; Lightning rebuilds this loader around its sampler."""
+        dataset, rows, size = self._evaluation("test")
+        return self._loader(dataset, sampler=rows, batch_size=size)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Turn uint8 images into what the network sees, on their device.
+
+        In training: random crop, augmentation; otherwise: centre crop. Then normalisation. What is
+        random depends on the seed, the batch's number and the process alone.
+        """
+        images = batch["image"]
+        training = self.trainer is not None and self.trainer.training
+        if self.crop is not None and training:
+            rank, world = self._process()
+            images = random_crop(
+                images, self.crop, self.seed, batch["step"], rank=rank, world=world
+            )
+        elif self.crop is not None:
+            images = centre_crop(images, self.crop)
+        images = images.float() / 255
+        if training and len(self.augmentation):
+            with seeded(images.device, self.seed, batch["step"], self._process()[0]):
+                images = self.augmentation.to(images.device)(images)
+        batch["image"] = self.normalise.to(images.device)(images)
+        return batch

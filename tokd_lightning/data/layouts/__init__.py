@@ -1,0 +1,1 @@
+"""One module per way of laying a data set out on disk: a tree becomes rows of the manifest."""

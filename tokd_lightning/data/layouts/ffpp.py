@@ -1,0 +1,227 @@
+"""The official tree of FaceForensics++ and its split files, as rows of the manifest."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tokd_lightning.data.layouts.video_folder import choose_frames
+from tokd_lightning.data.manifest import SPLITS, Scan, build
+from tokd_lightning.errors import TokdError
+
+METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
+ALL_METHODS = (*METHODS, "FaceShifter", "DeepFakeDetection")
+FOLDERS = ("faces", "frames", "images")
+_OTHER_NAME = {"raw": "c0", "c0": "raw"}
+_ACTORS = "DeepFakeDetection"
+
+
+class _Video(NamedTuple):
+    dataset: str
+    method: str
+    name: str
+    target: str
+    source: str
+    split: str
+    folder: Path
+
+
+def read_splits(root: Path, splits: Path | None = None) -> dict[str, list[tuple[str, str]]]:
+    """Read the three lists of identity pairs.
+
+    Args:
+        root: The tree; its ``splits/`` is looked into first, then the tree itself.
+        splits: A folder to take instead.
+
+    Returns:
+        Pairs by split. A pair (a, b) owns the real videos a and b and the fakes a_b and b_a.
+
+    Raises:
+        TokdError: A file is missing or is not a JSON list of pairs of identities, or an identity is
+            in two splits.
+    """
+    places = [splits] if splits is not None else [root / "splits", root]
+    place = next((p for p in places if (p / "train.json").is_file()), places[0])
+    pairs = {split: _read_pairs(place / f"{split}.json") for split in SPLITS}
+    owner: dict[str, str] = {}
+    for split in SPLITS:
+        for identity in (i for pair in pairs[split] for i in pair):
+            if owner.setdefault(identity, split) != split:
+                raise TokdError(
+                    f"identity {identity} is in both {owner[identity]}.json and {split}.json of "
+                    f"{place}: a split must not share identities with another"
+                )
+    return pairs
+
+
+def _read_pairs(file: Path) -> list[tuple[str, str]]:
+    try:
+        content: Any = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise TokdError(
+            f"no split file {file}: put the official train.json, val.json and test.json there, or "
+            "name their folder with --data.splits"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise TokdError(f"{file} is not a readable JSON file: {error}") from error
+    if not isinstance(content, list):
+        raise TokdError(f'{file} is not a list of identity pairs like [["071", "054"], …]')
+    for pair in content:
+        if not (isinstance(pair, list) and [type(i) for i in pair] == [str, str]):
+            raise TokdError(f'{file} holds {pair!r} where a pair like ["071", "054"] should be')
+    return [(a, b) for a, b in content]
+
+
+def scan_ffpp(
+    root: Path,
+    quality: str = "c40",
+    splits: Path | None = None,
+    folder: str | None = None,
+    methods: Sequence[str] = METHODS,
+    frames_per_video: int = 32,
+    dataset: str = "ffpp",
+) -> Scan:
+    """Index the frames of an official FaceForensics++ tree.
+
+    The tree is ``<root>/{original_sequences/{youtube,actors},manipulated_sequences/<method>}/
+    <quality>/<folder>/<video>/<frame>.png`` (or jpg, …). Within a split, rows are ordered by target
+    identity, so that any stretch of them holds real and fake frames. DeepFakeDetection and its
+    actors have no official split and no identity in common with the rest: they enter as dataset
+    ``dfd``, all of it ``test``.
+
+    Args:
+        root: The tree's root.
+        quality: ``raw`` (also found as ``c0``), ``c23`` or ``c40``.
+        splits: Folder of the split files, if it is neither ``<root>/splits`` nor the root.
+        folder: Which kind of frames; by default the first of faces, frames, images that exists.
+        methods: Manipulations to take.
+        frames_per_video: Evenly spaced frames per video; a shorter video gives all it has.
+        dataset: What the rows are called.
+
+    Returns:
+        The manifest and the videos without frames.
+
+    Raises:
+        TokdError: The tree, its frames or its split files are not as described.
+    """
+    if unknown := [m for m in methods if m not in ALL_METHODS]:
+        raise TokdError(f"no method {unknown[0]!r} in FF++; there are {', '.join(ALL_METHODS)}")
+    if not root.is_dir():
+        raise TokdError(f"no data folder {root}: name the root of the FF++ tree with --data.root")
+    tree = _Tree(root, quality, folder, methods)
+    videos: list[_Video] = []
+    if official := [m for m in methods if m != _ACTORS]:
+        videos += _official_videos(tree, official, read_splits(root, splits), dataset)
+    if _ACTORS in methods:
+        videos += _actor_videos(tree)
+    rows: list[tuple[Any, ...]] = []
+    empty: list[str] = []
+    for v in videos:
+        base = v.folder.relative_to(root).as_posix()
+        frames = choose_frames(v.folder, frames_per_video)
+        if not frames:
+            empty.append(base)
+        label = int(v.method != "real")
+        about = (v.dataset, v.method, v.name, v.target, v.source, quality)
+        rows += [(f"{base}/{name}", *about, number, label, v.split) for number, name in frames]
+    if not rows:
+        raise TokdError(
+            f"{root} has {len(videos)} video folders for quality {quality}, but none holds an image"
+        )
+    return Scan(build(rows), empty)
+
+
+class _Tree:
+    """The folders of one quality, found once and the same kind of frames for every method."""
+
+    def __init__(
+        self, root: Path, quality: str, folder: str | None, methods: Sequence[str]
+    ) -> None:
+        self.root = root
+        parts = {m: root / "manipulated_sequences" / m for m in methods}
+        reals = {_ACTORS: "actors"} if set(methods) == {_ACTORS} else {"": "youtube"}
+        if _ACTORS in methods:
+            reals[_ACTORS] = "actors"
+        parts |= {name: root / "original_sequences" / name for name in reals.values()}
+        if not any(p.is_dir() for p in parts.values()):
+            raise TokdError(
+                f"{root} is not an FF++ tree: it has no original_sequences/youtube and no "
+                "manipulated_sequences/<method>"
+            )
+        self.folders = {name: self._quality(part, quality) for name, part in parts.items()}
+        kinds = [folder] if folder is not None else FOLDERS
+        found = [k for k in kinds if any((p / k).is_dir() for p in self.folders.values())]
+        for name, part in self.folders.items():
+            if found and (part / found[0]).is_dir():
+                self.folders[name] = part / found[0]
+            elif (part / "videos").is_dir() and not found:
+                raise TokdError(
+                    f"{part} has only videos: extract their frames to {part / kinds[0]}/<video>/ "
+                    "first"
+                )
+            else:
+                where = " or ".join(found[:1] or kinds)
+                raise TokdError(
+                    f"no folder {where} in {part}: extract its frames, or choose another with "
+                    "--data.folder"
+                )
+
+    @staticmethod
+    def _quality(part: Path, quality: str) -> Path:
+        if not part.is_dir():
+            raise TokdError(
+                f"no folder {part}: get it, or leave it out with --data.methods"
+                if part.parent.name == "manipulated_sequences"
+                else f"no folder {part}: the real videos belong there"
+            )
+        for name in (quality, _OTHER_NAME.get(quality, quality)):
+            if (part / name).is_dir():
+                return part / name
+        there = sorted(p.name for p in part.iterdir() if p.is_dir())
+        raise TokdError(
+            f"no quality {quality!r} in {part}: "
+            + (f"there is {', '.join(there)} (--data.quality)" if there else "it is empty")
+        )
+
+    def videos(self, name: str) -> set[str]:
+        return {p.name for p in self.folders[name].iterdir() if p.is_dir()}
+
+
+def _official_videos(
+    tree: _Tree,
+    methods: Sequence[str],
+    pairs: dict[str, list[tuple[str, str]]],
+    dataset: str,
+) -> list[_Video]:
+    """List the videos that the split files own, and insist that they are there."""
+    there = {name: tree.videos(name) for name in ("youtube", *methods)}
+    videos = []
+    missing = []
+    for split in SPLITS:
+        donors: dict[str, dict[str, None]] = {}
+        for a, b in pairs[split]:
+            donors.setdefault(a, {})[b] = None
+            donors.setdefault(b, {})[a] = None
+        for target in sorted(donors):
+            wanted = [("real", "youtube", target, "")]
+            wanted += [(m, m, f"{target}_{s}", s) for m in methods for s in donors[target]]
+            for method, place, name, source in wanted:
+                path = tree.folders[place] / name
+                if name not in there[place]:
+                    missing.append(path.relative_to(tree.root).as_posix())
+                videos.append(_Video(dataset, method, name, target, source, split, path))
+    if missing:
+        raise TokdError(
+            f"the splits name {len(missing)} videos that are not in {tree.root}: "
+            f"{', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}; extract them or take "
+            "their pairs out of the split files"
+        )
+    return videos
+
+
+def _actor_videos(tree: _Tree) -> Iterator[_Video]:
+    """List DeepFakeDetection: ``01__scene`` is real, ``01_02__scene__code`` shows 01 with 02."""
+    for place, method in (("actors", "real"), (_ACTORS, _ACTORS)):
+        for name in sorted(tree.videos(place)):
+            target, _, source = name.partition("__")[0].partition("_")
+            yield _Video("dfd", method, name, target, source, "test", tree.folders[place] / name)

@@ -1,0 +1,222 @@
+"""The one index of a data set: a row per frame, its checks, its counts and its hash."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from rich.progress import track
+from rich.table import Table
+
+from tokd_lightning.errors import TokdError
+
+COLUMNS = (
+    "path",  # relative to the root, with forward slashes
+    "dataset",
+    "method",  # "real", or the name of the manipulation
+    "video",
+    "target",  # the identity on screen
+    "source",  # the donor's identity; empty for a real video
+    "quality",
+    "frame",  # index in the video
+    "label",  # 1 = fake
+    "split",
+)
+SPLITS = ("train", "val", "test")
+VIDEO = ["dataset", "method", "video", "quality"]
+
+
+class Scan(NamedTuple):
+    """What a layout found: the frames, and the videos that should have frames and have none.
+
+    Attributes:
+        manifest: One row per frame, :data:`COLUMNS`.
+        empty: Folders without a single image, relative to the root.
+    """
+
+    manifest: pd.DataFrame
+    empty: list[str]
+
+
+def build(rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
+    """Make a manifest of rows in the order of :data:`COLUMNS`."""
+    manifest = pd.DataFrame(list(rows), columns=list(COLUMNS))
+    return manifest.astype({"frame": "int64", "label": "int64"})
+
+
+def _first(values: Iterable[object]) -> str:
+    """Write the first three of some offenders, and how many more there are."""
+    every = [str(v) for v in values]
+    return ", ".join(every[:3]) + (f" and {len(every) - 3} more" if len(every) > 3 else "")
+
+
+def check(manifest: pd.DataFrame) -> None:
+    """Refuse a manifest whose results could not be believed.
+
+    Args:
+        manifest: Rows of :data:`COLUMNS`.
+
+    Raises:
+        TokdError: A column is missing; a split or label is unknown; a label contradicts its method;
+            a frame is listed twice; a video, or an identity as target or source, is in two splits.
+    """
+    if missing := [c for c in COLUMNS if c not in manifest.columns]:
+        raise TokdError(f"the manifest lacks the columns {', '.join(missing)}")
+    wrong = manifest[~manifest["split"].isin(SPLITS)]
+    if len(wrong):
+        raise TokdError(f"splits are {', '.join(SPLITS)}, not {_first(wrong['split'].unique())}")
+    wrong = manifest[manifest["label"] != (manifest["method"] != "real").astype("int64")]
+    if len(wrong):
+        raise TokdError(
+            f"{len(wrong)} frames have the wrong label (0 for method 'real', 1 for any other): "
+            + _first(wrong["path"])
+        )
+    for key in (["path"], [*VIDEO, "frame"]):
+        wrong = manifest[manifest.duplicated(key)]
+        if len(wrong):
+            raise TokdError(f"{len(wrong)} frames are listed twice, e.g. {_first(wrong['path'])}")
+    spread = manifest.groupby(VIDEO, sort=True)["split"].nunique()
+    if (spread > 1).any():
+        videos = ("/".join(map(str, key)) for key in spread.index[spread > 1])
+        raise TokdError(f"videos in more than one split: {_first(videos)}")
+    people = pd.concat(
+        manifest[["dataset", role, "split"]].set_axis(["dataset", "id", "split"], axis=1)
+        for role in ("target", "source")
+    )
+    spread = people[people["id"] != ""].groupby(["dataset", "id"], sort=True)["split"].nunique()
+    if (spread > 1).any():
+        ids = (identity for _, identity in spread.index[spread > 1])
+        raise TokdError(
+            f"identities in more than one split (as target or source of a video): {_first(ids)}"
+        )
+
+
+def counts(manifest: pd.DataFrame, frames_per_video: int) -> pd.DataFrame:
+    """Count videos and frames.
+
+    Args:
+        manifest: Rows of :data:`COLUMNS`.
+        frames_per_video: How many frames a video should have given.
+
+    Returns:
+        A row per dataset, split and method (in order of appearance): ``videos``, ``frames`` and
+        ``short``, the videos with fewer frames than wanted.
+    """
+    group = ["dataset", "split", "method"]
+    videos = manifest.groupby([*group, "video", "quality"], sort=False).size().reset_index()
+    videos = videos.rename(columns={0: "frames"})
+    videos["short"] = videos["frames"] < frames_per_video
+    by = videos.groupby(group, sort=False)
+    return by.agg(
+        videos=("frames", "size"), frames=("frames", "sum"), short=("short", "sum")
+    ).reset_index()
+
+
+def counts_table(manifest: pd.DataFrame, frames_per_video: int, empty: int = 0) -> Table:
+    """Draw :func:`counts` for a terminal.
+
+    Args:
+        manifest: Rows of :data:`COLUMNS`.
+        frames_per_video: How many frames a video should have given.
+        empty: Number of videos without any frame.
+    """
+    rows = counts(manifest, frames_per_video)
+    short = int(rows["short"].sum())
+    notes = [f"{short} videos have fewer than {frames_per_video} frames: all theirs are used"]
+    notes += [f"{empty} videos have no frames at all"]
+    caption = "; ".join(n for n, many in zip(notes, (short, empty), strict=True) if many)
+    names = (manifest["dataset"] + " " + manifest["quality"]).unique()
+    title = f"Frames (videos) of {', '.join(names)}"
+    table = Table(title=title, caption=caption or None, title_justify="left")
+    table.caption_justify = "left"
+    table.add_column("split")
+    methods = list(rows["method"].unique())
+    for method in methods:
+        table.add_column(method, justify="right", overflow="fold")
+    for split in SPLITS:
+        mine = rows[rows["split"] == split].groupby("method")[["frames", "videos"]].sum()
+        if len(mine):
+            cells = (mine.loc[m] if m in mine.index else None for m in methods)
+            table.add_row(
+                split, *("–" if c is None else f"{c['frames']} ({c['videos']})" for c in cells)
+            )
+    return table
+
+
+def data_hash(manifest: pd.DataFrame, root: Path) -> str:
+    """Hash the files of a manifest: sha256 over sorted relative paths and content hashes.
+
+    It depends on content and on names below the root, not on where the root lies. Content hashes
+    are kept in ``$XDG_CACHE_HOME/tokd_lightning`` (by default ``~/.cache``), valid while a file's
+    size and modification time stay; a cache that cannot be read or written only costs time.
+
+    Args:
+        manifest: Rows with a ``path`` relative to ``root``.
+        root: The data set's folder.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        TokdError: A file of the manifest cannot be read.
+    """
+    paths = sorted(set(manifest["path"]))
+    place = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
+    cache = place / "tokd_lightning" / f"hashes-{name}.json"
+    known = _read_cache(cache)
+
+    def entry(path: str) -> list[Any]:
+        try:
+            stat = (root / path).stat()
+            old = known.get(path)
+            if old and old[:2] == [stat.st_size, stat.st_mtime_ns]:
+                return old
+            content = hashlib.sha256((root / path).read_bytes()).hexdigest()
+        except OSError as error:
+            raise TokdError(f"cannot read {root / path}: {error.strerror}") from error
+        return [stat.st_size, stat.st_mtime_ns, content]
+
+    with ThreadPoolExecutor(8) as pool:
+        entries = track(
+            pool.map(entry, paths),
+            description="Hashing the data",
+            total=len(paths),
+            transient=True,
+            disable=len(paths) < 5000,
+        )
+        found = dict(zip(paths, entries, strict=True))
+    if any(known.get(path) != value for path, value in found.items()):
+        _write_cache(cache, known | found)
+    whole = hashlib.sha256()
+    for path, (_, _, content) in found.items():
+        whole.update(f"{path}\0{content}\n".encode())
+    return whole.hexdigest()
+
+
+def _read_cache(cache: Path) -> dict[str, list[Any]]:
+    try:
+        known = json.loads(cache.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _write_cache(cache: Path, entries: Mapping[str, list[Any]]) -> None:
+    temporary = None
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", dir=cache.parent, suffix=".tmp", delete=False, encoding="utf-8"
+        ) as file:
+            temporary = Path(file.name)
+            json.dump(entries, file)
+        temporary.replace(cache)
+    except OSError:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)

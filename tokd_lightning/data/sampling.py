@@ -1,0 +1,166 @@
+"""Which frames form a batch, on which process, reproducibly and from own generators."""
+
+import math
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import Sampler
+
+from tokd_lightning.errors import TokdError
+
+Balance = Literal["none", "repeat_real", "half_batch", "loss_weight"]
+
+
+class TrainingBatches(Sampler[list[int]]):
+    """Batches of one training epoch, drawn from a generator seeded by ``(seed, epoch)``.
+
+    A global batch is drawn once and cut into consecutive parts, one per process: two processes
+    with batches of b see together what one process with 2b sees. What does not fill a last batch is
+    left out of the epoch.
+
+    Args:
+        labels: ``(N,)``, 1 = fake.
+        batch_size: Samples per batch over all processes; a multiple of ``world``.
+        balance: ``none`` and ``loss_weight`` shuffle the frames as they are; ``repeat_real``
+            repeats real frames until they are as many as the fake ones; ``half_batch`` fills one
+            half of every batch with real frames and the other with fake ones, alternating, each
+            kind shuffled anew when it is used up.
+        samples_per_epoch: Samples per epoch over all processes; by default every frame (with
+            ``repeat_real``, after repetition) counts once.
+        seed: Not negative.
+        rank: This process.
+        world: Number of processes.
+
+    Raises:
+        TokdError: There is not one whole batch, ``half_batch`` with an odd batch, or balancing
+            frames of which one kind is missing.
+    """
+
+    def __init__(
+        self,
+        labels: npt.NDArray[np.int64],
+        batch_size: int,
+        balance: Balance = "none",
+        samples_per_epoch: int | None = None,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        if batch_size % world:
+            raise ValueError(f"a batch of {batch_size} cannot be cut into {world} equal parts")
+        self.kinds = [np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)]
+        if balance != "none" and not all(len(kind) for kind in self.kinds):
+            raise TokdError(f"balance {balance} needs real and fake training frames, not one kind")
+        if balance == "half_batch" and batch_size % 2:
+            raise TokdError(f"balance half_batch needs an even batch size, not {batch_size}")
+        self.batch_size = batch_size
+        self.balance = balance
+        self.seed = seed
+        self.rank = rank
+        self.world = world
+        self.epoch = 0
+        self.start = 0
+        real, fake = (len(kind) for kind in self.kinds)
+        whole = fake + (max(real, fake) if balance == "repeat_real" else real)
+        self.samples = whole if samples_per_epoch is None else samples_per_epoch
+        if self.samples < batch_size:
+            raise TokdError(
+                f"an epoch of {self.samples} training frames does not fill one batch of "
+                f"{batch_size}: lower --data.batch_size"
+            )
+
+    @property
+    def sampler(self) -> "TrainingBatches":
+        """Itself: Lightning calls ``set_epoch`` on the ``sampler`` of a batch sampler."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; a resumed position is forgotten unless it belongs to this one."""
+        if epoch != self.epoch:
+            self.start = 0
+        self.epoch = epoch
+
+    def resume(self, epoch: int, start: int) -> None:
+        """Let the next iteration begin at a batch of an epoch (at 0 if the epoch was over)."""
+        self.epoch = epoch
+        self.start = start if start < len(self) else 0
+
+    def __len__(self) -> int:
+        """Number of batches of a whole epoch, the same on every process."""
+        return self.samples // self.batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        start, self.start = self.start, 0
+        order = self._order(np.random.default_rng([self.seed, self.epoch]))
+        part = self.batch_size // self.world
+        for batch in range(start, len(self)):
+            first = batch * self.batch_size + self.rank * part
+            yield order[first : first + part].tolist()
+
+    def _order(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """Draw the rows of the whole epoch, all processes together."""
+        total = len(self) * self.batch_size
+        if self.balance == "half_batch":
+            halves = [_endless(kind, total // 2, rng) for kind in self.kinds]
+            return np.stack(halves, axis=1).reshape(-1)
+        pool = np.concatenate(self.kinds)
+        if self.balance == "repeat_real":
+            real, fake = self.kinds
+            pool = np.concatenate([_endless(real, max(len(real), len(fake)), rng), fake])
+        return _endless(pool, total, rng)
+
+
+def _endless(
+    rows: npt.NDArray[np.int64], count: int, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Draw ``count`` rows, each once before any is drawn again."""
+    rounds = [rng.permutation(rows) for _ in range(math.ceil(count / len(rows)))]
+    return np.concatenate(rounds)[:count]
+
+
+class EveryNth(Sampler[int]):
+    """The rows of one process in evaluation: every ``world``-th, none twice.
+
+    Args:
+        length: Number of rows over all processes.
+        rank: This process.
+        world: Number of processes.
+    """
+
+    def __init__(self, length: int, rank: int = 0, world: int = 1) -> None:
+        self.length = length
+        self.rank = rank
+        self.world = world
+
+    def __len__(self) -> int:
+        return len(range(self.rank, self.length, self.world))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.rank, self.length, self.world))
+
+
+class EvaluationBatches(Sampler[list[int]]):
+    """Batches of :class:`EveryNth`, as many on every process, instead of padding with duplicates.
+
+    Where the rows of a process run out before those of another, its last batch is empty: processes
+    that synchronise in every forward keep in step.
+
+    Args:
+        rows: The rows of this process.
+        batch_size: Rows per batch and process.
+    """
+
+    def __init__(self, rows: EveryNth, batch_size: int) -> None:
+        self.rows = rows
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        longest = math.ceil(self.rows.length / self.rows.world)
+        return math.ceil(longest / self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rows = list(self.rows)
+        for batch in range(len(self)):
+            yield rows[batch * self.batch_size : (batch + 1) * self.batch_size]
