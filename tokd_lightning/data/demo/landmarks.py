@@ -1,0 +1,75 @@
+"""The 68 facial points of the demo: their order, the regions they outline, anchors around them.
+
+Order and numbering are iBUG's (Sagonas et al., "300 Faces in-the-Wild Challenge", ICCVW 2013);
+points are (x, y) in pixels, pixel centres at integers, "left" is the left side of the image.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Points = NDArray[np.float64]
+Plane = NDArray[np.float32]
+
+JAW = slice(0, 17)
+BROWS = slice(17, 27)
+NOSE = slice(27, 36)
+EYES = slice(36, 48)
+LIPS = slice(48, 60)
+INNER_LIPS = slice(60, 68)
+UPPER_LIDS = np.array([37, 38, 43, 44])
+LOWER_LIDS = np.array([41, 40, 47, 46])
+COUNT = 68
+_SUBPIXEL_BITS = 4
+
+
+def interocular(points: Points) -> float:
+    """Return the distance between the centres of the two eyes, in pixels."""
+    return float(np.linalg.norm(points[36:42].mean(0) - points[42:48].mean(0)))
+
+
+def crown(points: Points) -> Points:
+    """Return 9 points over the top of the head, from ear to ear, guessed from jaw and brows.
+
+    Args:
+        points: The 68 points, ``(68, 2)``.
+    """
+    left, right = points[0], points[16]
+    centre, across = (left + right) / 2, (right - left) / 2
+    up = centre - points[8]
+    angles = np.linspace(np.pi, 0, 9)
+    over = np.outer(np.cos(angles), across * 1.1) + np.outer(np.sin(angles), up * 0.95)
+    return np.asarray(centre + over)
+
+
+def border(size: int) -> Points:
+    """Return 16 points around the edge of a square picture of ``size`` pixels."""
+    ticks = np.linspace(0, size - 1, 5)
+    low, high = np.zeros(4), np.full(4, size - 1.0)
+    sides = [(ticks[:4], low), (high, ticks[:4]), (ticks[:0:-1], high), (low, ticks[:0:-1])]
+    return np.concatenate([np.stack(side, 1) for side in sides])
+
+
+def hull_mask(points: Points, size: int, feather: float = 0.0, grow: float = 1.0) -> Plane:
+    """Fill the convex hull of some points with soft edges.
+
+    Args:
+        points: Points in pixels, ``(P, 2)``.
+        size: Side of the square mask.
+        feather: Sigma of the blur of its edge, in pixels.
+        grow: Factor on the distances from the points' centre.
+
+    Returns:
+        Mask in ``[0, 1]``, ``(size, size)``.
+    """
+    centre = points.mean(0)
+    hull = cv2.convexHull((centre + (points - centre) * grow).astype(np.float32))
+    fixed = np.rint(hull * (1 << _SUBPIXEL_BITS)).astype(np.int32)
+    mask = np.zeros((size, size), np.uint8)
+    cv2.fillConvexPoly(mask, fixed, 255, cv2.LINE_AA, _SUBPIXEL_BITS)
+    soft = mask.astype(np.float32) * np.float32(1 / 255)
+    if feather > 0:
+        soft = np.asarray(cv2.GaussianBlur(soft, (0, 0), feather), np.float32)
+    return soft

@@ -1,0 +1,183 @@
+"""Making the demo: arguments checked, an earlier tree reused or resumed, pairs made in parallel."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.progress import track
+
+from tokd_lightning.data.demo.cast import Cast, PhotographCast, ProceduralCast
+from tokd_lightning.data.demo.tree import (
+    Job,
+    finish_tree,
+    make_pair,
+    remove_parts,
+    split_pairs,
+    write_notice,
+    write_text,
+)
+from tokd_lightning.data.demo.video import encoder_options
+from tokd_lightning.errors import TokdError
+
+DEFAULT_IDENTITIES = 120
+# Raised whenever the same arguments give other pictures than before.
+_RECIPE = 1
+_RECORD = "demo.json"
+_FEWEST = 6
+
+
+def make_demo(
+    out: Path,
+    identities: int | None = None,
+    faces: Path | None = None,
+    landmarks: Path | None = None,
+    quality: Sequence[str] = ("c23", "c40"),
+    seed: int = 0,
+    frames: int = 12,
+    size: int = 128,
+    workers: int | None = None,
+) -> None:
+    """Make a mini-FF++: real clips and four kinds of forgeries in the official tree.
+
+    Equal arguments give equal frames, whatever the number of workers. A tree that was finished
+    with the same arguments is left as it is; one that was interrupted is completed.
+
+    Args:
+        out: Folder to fill; new, empty, or holding an earlier demo of the same arguments.
+        identities: Even, at least 6; default 120, or all photographs.
+        faces: Folder of frontal photographs to use; default: procedural faces.
+        landmarks: The photographs' points, see :class:`~.cast.PhotographCast`.
+        quality: Quality folders to make, as FF++ names them: ``raw``, ``c0``, ``c23``, ``c40``.
+        seed: Everything random follows from it, at least 0.
+        frames: Frames per clip, at least 1.
+        size: Side of a frame in pixels, a multiple of 8, at least 32.
+        workers: Processes; default one per core.
+
+    Raises:
+        TokdError: Arguments that cannot be met, photographs that cannot be used, a folder that
+            holds something else, or a disk that cannot be written.
+    """
+    qualities = tuple(dict.fromkeys(quality))
+    _check(identities, faces, landmarks, qualities, seed, frames, size)
+    cast: Cast
+    if faces is not None and landmarks is not None:
+        cast = PhotographCast(faces, landmarks, identities, seed)
+        people = len(cast)
+    else:
+        cast, people = ProceduralCast(seed, 2 * size), identities or DEFAULT_IDENTITIES
+    if people < _FEWEST:
+        raise TokdError(f"{people} identities are too few: each split needs a pair, so give 6")
+    record = {"recipe": _RECIPE, "identities": people, "source": cast.source}
+    record |= {"quality": sorted(qualities), "seed": seed, "frames": frames, "size": size}
+    if _finished_before(out, record):
+        print(f"{out}: made earlier with the same arguments, reused")
+        return
+    jobs = [Job(cast, n, out, qualities, seed, frames, size) for n in range(0, people, 2)]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(out / _RECORD, _as_json(record | {"finished": False}))
+        write_notice(out, people, cast.source, frames, size, qualities)
+        _make_pairs([job for job in jobs if not job.part.exists()], workers)
+        finish_tree(out, jobs, split_pairs(people))
+        write_text(out / _RECORD, _as_json(record | {"finished": True}))
+        remove_parts(out)
+    except OSError as error:
+        raise TokdError(f"{out} cannot be written: {error}") from error
+
+
+def _check(
+    identities: int | None,
+    faces: Path | None,
+    landmarks: Path | None,
+    quality: tuple[str, ...],
+    seed: int,
+    frames: int,
+    size: int,
+) -> None:
+    if (faces is None) != (landmarks is None):
+        raise TokdError("--faces and --landmarks belong together: give both or neither")
+    if identities is not None and (identities < _FEWEST or identities % 2):
+        message = f"{identities} identities cannot be paired and split: give an even number >= 6"
+        raise TokdError(message)
+    if not quality:
+        raise TokdError("no quality was named: give at least one, as c23")
+    for name in quality:
+        encoder_options(name)
+    if seed < 0 or frames < 1 or size < 32 or size % 8:
+        wanted = "seed must be >= 0, frames >= 1, size a multiple of 8 and >= 32"
+        raise TokdError(f"seed {seed}, frames {frames}, size {size}: {wanted}")
+
+
+def _finished_before(out: Path, record: dict[str, Any]) -> bool:
+    """Tell whether this very demo is complete; refuse a folder that holds anything else."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    try:
+        earlier = json.loads((out / _RECORD).read_text(encoding="utf-8"))
+        finished = earlier.pop("finished")
+    except (OSError, ValueError, AttributeError, KeyError):
+        message = f"{out} exists and is no demo of ours: choose another --out, or empty it"
+        raise TokdError(message) from None
+    if earlier != record:
+        differing = [key for key in record if earlier.get(key) != record[key]]
+        message = f"{out} holds a demo made with another {', '.join(differing)}"
+        raise TokdError(f"{message}: choose another --out, or delete it")
+    return bool(finished)
+
+
+def _make_pairs(jobs: list[Job], workers: int | None) -> None:
+    count = min(workers or os.cpu_count() or 1, len(jobs))
+    note = f"demo: filming and forging {len(jobs)} pairs"
+    if count <= 1:
+        for job in track(jobs, note):
+            make_pair(job)
+        return
+    with _one_thread_each(), ProcessPoolExecutor(count, _SPAWN, _end_with_parent) as pool:
+        running = [pool.submit(make_pair, job) for job in jobs]
+        try:
+            for done in track(as_completed(running), note, total=len(running)):
+                done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+_SPAWN = multiprocessing.get_context("spawn")
+
+
+def _end_with_parent() -> None:
+    """Make a worker stop when the program is killed, so that it cannot disturb the next run."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let processes started meanwhile compute on one thread each."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+def _as_json(record: dict[str, Any]) -> str:
+    return json.dumps(record, indent=2) + "\n"
