@@ -1,0 +1,146 @@
+import copy
+import json
+import math
+
+import pytest
+
+from tokd_lightning.errors import TokdError
+from tokd_lightning.runs import Run, cell, config_hash, differences, run_name, write_atomically
+
+EXPERIMENT = {
+    "seed_everything": 0,
+    "runs": "runs",
+    "trainer": {"max_epochs": 15, "devices": "auto"},
+    "data": {
+        "class_path": "tokd_lightning.data.FFPPDataModule",
+        "init_args": {"root": "data/ffpp", "name": "ffpp", "quality": "c40", "seed": 0},
+    },
+    "model": {
+        "class_path": "tokd_lightning.modules.DistillModule",
+        "init_args": {
+            "student": "resnet18_thin",
+            "seed": 0,
+            "teacher": "runs/t/checkpoints/best.ckpt",
+            "distiller": {
+                "class_path": "tokd_lightning.distillation.TOKD",
+                "init_args": {"dim": 1024, "branches": "both"},
+            },
+        },
+    },
+}
+
+
+def changed(**values):
+    config = copy.deepcopy(EXPERIMENT)
+    for key, value in values.items():
+        *path, last = key.split("__")
+        block = config
+        for part in path:
+            block = block[part]
+        block[last] = value
+    return config
+
+
+def test_the_name_says_the_cell():
+    assert run_name(EXPERIMENT, EXPERIMENT) == "ffpp-c40_resnet18_thin_tokd-both_s0"
+
+
+def test_a_teacher_is_named_by_its_data_and_seed():
+    config = changed()
+    config["model"] = {"class_path": "m.TeacherModule", "init_args": {"backbone": "xception"}}
+    assert run_name(config, config) == "ffpp-c40_teacher-both_s0"
+
+
+@pytest.mark.parametrize(
+    ("override", "name"),
+    [
+        ({"seed_everything": 3, "data__init_args__seed": 3}, "ffpp-c40_resnet18_thin_tokd-both_s3"),
+        ({"data__init_args__quality": "c23"}, "ffpp-c23_resnet18_thin_tokd-both_s0"),
+        ({"model__init_args__student": "xception"}, "ffpp-c40_xception_tokd-both_s0"),
+        (
+            {"model__init_args__distiller__init_args__branches": "rgb"},
+            "ffpp-c40_resnet18_thin_tokd-rgb_s0",
+        ),
+    ],
+)
+def test_an_override_inside_the_cell_changes_the_name_without_a_hash(override, name):
+    assert run_name(changed(**override), EXPERIMENT) == name
+
+
+def test_an_override_outside_the_cell_appends_its_hash():
+    a = run_name(changed(trainer__max_epochs=2), EXPERIMENT)
+    b = run_name(changed(trainer__max_epochs=3), EXPERIMENT)
+    assert a != b
+    assert a.rpartition("-")[0] == b.rpartition("-")[0] == run_name(EXPERIMENT, EXPERIMENT)
+    assert len(a.rpartition("-")[2]) == 6
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        {"data__init_args__root": "/elsewhere"},
+        {"trainer__devices": 4},
+        {"runs": "other"},
+        {"model__init_args__teacher": "x.ckpt"},
+    ],
+)
+def test_where_things_lie_changes_neither_name_nor_hash(override):
+    config = changed(**override)
+    assert run_name(config, EXPERIMENT) == run_name(EXPERIMENT, EXPERIMENT)
+    assert config_hash(config) == config_hash(EXPERIMENT)
+    assert differences(config, EXPERIMENT) == []
+
+
+def test_a_default_left_out_equals_the_default_spelt_out():
+    without = copy.deepcopy(EXPERIMENT)
+    del without["model"]["init_args"]["distiller"]["init_args"]["dim"]
+    assert config_hash(without) == config_hash(EXPERIMENT)
+
+
+def test_every_other_value_changes_the_hash_and_is_named():
+    config = changed(model__init_args__distiller__init_args__dim=512)
+    assert config_hash(config) != config_hash(EXPERIMENT)
+    assert differences(config, EXPERIMENT) == ["model.init_args.distiller.init_args.dim"]
+
+
+def test_vanilla_has_no_branches():
+    config = changed(
+        model__init_args__distiller={"class_path": "tokd_lightning.distillation.Vanilla"}
+    )
+    assert cell(config).method == "vanilla"
+    assert cell(config).branches == "none"
+
+
+def test_results_are_null_where_not_a_number_and_read_back(tmp_path):
+    run = Run(tmp_path / "r")
+    assert run.results() is None
+    run.write_results({"metrics": {"a": math.nan, "b": 0.5}, "list": [math.inf]})
+    assert json.loads((run.folder / "metrics.json").read_text()) == {
+        "metrics": {"a": None, "b": 0.5},
+        "list": [None],
+    }
+    assert run.results()["metrics"]["b"] == 0.5
+
+
+def test_corrupt_results_are_one_clear_line(tmp_path):
+    (tmp_path / "metrics.json").write_text('{"name": ')
+    with pytest.raises(TokdError, match=r"metrics\.json cannot be read"):
+        Run(tmp_path).results()
+
+
+def test_an_earlier_run_is_set_aside_never_overwritten(tmp_path):
+    run = Run(tmp_path / "r")
+    assert run.set_aside() is None
+    for expected in ("r.old-1", "r.old-2"):
+        run.folder.mkdir()
+        assert run.set_aside().name == expected
+    assert not run.folder.exists()
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_part(tmp_path):
+    path = tmp_path / "x.json"
+    write_atomically(path, "old")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TokdError, match="cannot be written"):
+        write_atomically(tmp_path / "file" / "x.json", "new")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "x.json"]

@@ -1,0 +1,1 @@
+"""What a table of scores is worth: frame and video level metrics (Sec. 5.2)."""

@@ -1,0 +1,121 @@
+"""Runs side by side: Table 1's sizes and Table 3's accuracies, measured."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from tokd_lightning.runs import write_atomically
+from tokd_lightning.tables.figures import draw_gradients, draw_training, read_curves
+from tokd_lightning.tables.results import Row, distinct_labels, majority_rows, rank, read_row
+
+_METRICS = {
+    "acc": "test/frame/acc",
+    "balanced acc": "test/frame/balanced_acc",
+    "AUC": "test/frame/auc",
+    "EER": "test/frame/eer",
+    "video AUC": "test/video/auc",
+}
+
+
+def compare_runs(
+    folders: Sequence[Path], out: Path, console: Console | None = None
+) -> dict[str, Path]:
+    """Print runs side by side and write the table and the figures.
+
+    Args:
+        folders: Run folders, in any order.
+        out: Folder for ``compare.{md,csv,json}``, ``curves.png`` and, where a run has gradients of
+            both branches, ``gradients.png``.
+        console: Where to print; standard output by default.
+
+    Returns:
+        Path of each file by its name; a figure that no run has data for is missing.
+
+    Raises:
+        TokdError: A folder is no run folder, or ``metrics.json`` or ``metrics.csv`` is unreadable.
+    """
+    distinct = {folder.resolve(): folder for folder in folders}.values()
+    rows = distinct_labels(sorted((read_row(folder) for folder in distinct), key=rank))
+    lines = [*rows, *majority_rows(rows)]
+    table = [["", "M params", "GMACs", *_METRICS], *(_cells(row) for row in lines)]
+    synthetic = any(row.synthetic for row in rows)
+    title = (
+        f"Test split{' of the synthetic mini-FF++' if synthetic else ''}, frame level, in percent"
+    )
+    notes = _notes(rows)
+
+    _print(table, title, notes, console or Console())
+    whole = {"title": title, "rows": [asdict(row) for row in lines], "notes": notes}
+    texts = {
+        "compare.md": _markdown(table, title, notes),
+        "compare.csv": _flat(lines).to_csv(index=False),
+        "compare.json": json.dumps(whole, indent=2) + "\n",
+    }
+    for name, text in texts.items():
+        write_atomically(out / name, text)
+
+    curves = {row.label: read_curves(Path(row.folder)) for row in rows}
+    about = "synthetic mini-FF++" if synthetic else ""
+    drawn = {"curves.png": draw_training, "gradients.png": draw_gradients}
+    figures = [name for name, draw in drawn.items() if draw(curves, out / name, about)]
+    return {name: out / name for name in (*texts, *figures)}
+
+
+def _cells(row: Row) -> list[str]:
+    sizes = [
+        "–" if row.parameters is None else f"{row.parameters / 1e6:.2f}",
+        "–" if row.macs is None else f"{row.macs / 1e9:.3f}",
+    ]
+    values = [row.metrics.get(key) for key in _METRICS.values()]
+    metrics = ["–" if value is None else f"{100 * value:.2f}" for value in values]
+    label = row.label if row.state == "tested" else f"{row.label} ({row.state})"
+    return [label, *sizes, *metrics]
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    """Say what a reader of the table could overlook."""
+    notes = []
+    for data in dict.fromkeys(row.data for row in rows if row.state == "tested"):
+        tested = [row for row in rows if row.data == data and row.state == "tested"]
+        if len({(row.data_hash, row.metrics.get("test/frame/majority")) for row in tested}) > 1:
+            notes.append(f"The runs on {data} were not tested on the same frames.")
+    if waiting := [row.run for row in rows if row.state != "tested"]:
+        notes.append(f"No test yet: {', '.join(waiting)} (tokd test).")
+    return notes
+
+
+def _print(
+    table: Sequence[Sequence[str]], title: str, notes: Sequence[str], console: Console
+) -> None:
+    shown = Table(
+        title=title, caption="\n".join(notes) or None, box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    shown.title_justify = shown.caption_justify = "left"
+    for number, head in enumerate(table[0]):
+        width = max(len(line[number]) for line in table[1:])
+        fixed = max(width, *map(len, head.split())) if number else None
+        shown.add_column(head, justify="right" if number else "left", width=fixed)
+    for line in table[1:]:
+        shown.add_row(*line)
+    console.print(shown)
+
+
+def _markdown(table: Sequence[Sequence[str]], title: str, notes: Sequence[str]) -> str:
+    rule = ["---", *["---:"] * (len(table[0]) - 1)]
+    lines = [f"| {' | '.join(line)} |" for line in (table[0], rule, *table[1:])]
+    return "\n".join([f"**{title}**", "", *lines, *(f"\n{note}" for note in notes)]) + "\n"
+
+
+def _flat(rows: Sequence[Row]) -> pd.DataFrame:
+    """Unfold rows for a spreadsheet: full precision, one column per metric, empty where none."""
+    return (
+        pd.DataFrame(asdict(row) | row.metrics for row in rows)
+        .drop(columns="metrics")
+        .convert_dtypes(convert_floating=False)
+    )

@@ -1,0 +1,148 @@
+"""One job of the runner: its commands, its log and how far it is."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+State = Literal["waiting", "running", "done", "failed", "dropped"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Commands that run one after another, with one log.
+
+    Args:
+        name: What the table shows; unique among the jobs of a run.
+        commands: Argument lists; the job fails with the first that does.
+        log: File that all their output is appended to.
+        needs: Names of the jobs that must be done first.
+        progress: Regular expression; the log's last line that has it says how far the job is.
+    """
+
+    name: str
+    commands: Sequence[Sequence[str]]
+    log: Path
+    needs: Sequence[str] = ()
+    progress: str = ""
+
+
+def tokd(*args: object) -> list[str]:
+    """Return the command line of the ``tokd`` that belongs to this interpreter.
+
+    It is the console script, because checkpoints refuse classes that live in ``__main__``.
+    """
+    return [str(Path(sys.executable).with_name("tokd")), *map(str, args)]
+
+
+def last_line(log: Path, pattern: str = "", since: int = 0) -> str:
+    """Return the last line of a log, of those that a pattern is found in.
+
+    Args:
+        log: A text file; carriage returns of a progress bar count as line ends.
+        pattern: Regular expression.
+        since: Bytes at the head of the file to pass over.
+
+    Returns:
+        The line, or nothing: where there is no file, or no such line in its last 4 KiB.
+    """
+    try:
+        with log.open("rb") as file:
+            file.seek(max(since, log.stat().st_size - 4096))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    found = (line.strip() for line in reversed(lines))
+    return next((line for line in found if line and re.search(pattern, line)), "")
+
+
+class Task:
+    """A job on its way: waiting, running, done, failed, or dropped for another's failure.
+
+    Args:
+        job: What to run.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.state: State = "waiting"
+        self.reason = ""
+        self.seconds = 0.0
+        self.process: subprocess.Popen[bytes] | None = None
+        self._left = list(job.commands)
+
+    def start(self) -> None:
+        """Open the log and start the first command."""
+        self._started = time.monotonic()
+        try:
+            self.job.log.parent.mkdir(parents=True, exist_ok=True)
+            self._log = self.job.log.open("ab", buffering=0)
+        except OSError as error:
+            self._end("failed", f"cannot start: {self.job.log}: {error.strerror}")
+            return
+        self._before = self._log.tell()
+        self.state = "running"
+        self.go_on()
+
+    def go_on(self) -> None:
+        """See whether the command has ended; start the next one or end the job."""
+        self.seconds = time.monotonic() - self._started
+        code = self.process.poll() if self.process else 0
+        if code is None:
+            return
+        if code:
+            how = f"exit code {code}" if code > 0 else f"signal {-code}"
+            said = last_line(self.job.log, since=self._before)
+            self._end("failed", f"failed with {how}: {said} (log: {self.job.log})")
+        elif self._left:
+            self._run([str(part) for part in self._left.pop(0)])
+        else:
+            self._end("done", last_line(self.job.log, self.job.progress, self._before))
+        if self.state != "running":
+            self._log.close()
+
+    def _run(self, command: list[str]) -> None:
+        self._log.write(f"$ {shlex.join(command)}\n".encode())
+        try:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+                start_new_session=True,  # its workers stop with it, and Ctrl-C is ours to pass on
+            )
+        except OSError as error:
+            self._end("failed", f"cannot start: {command[0]}: {error.strerror}")
+
+    def drop(self, needed: str) -> None:
+        """Give the job up before it started."""
+        self._end("dropped", f"dropped, it needs {needed}")
+
+    def progress(self) -> str:
+        """Say how far the job is, or how it ended."""
+        if self.state == "running":
+            return last_line(self.job.log, self.job.progress, self._before)
+        return self.reason
+
+    def line(self) -> str:
+        """Say in one line what has changed."""
+        if self.state == "running":
+            return f"{self.job.name}: started (log: {self.job.log})"
+        if self.state == "done":
+            return f"{self.job.name}: done in {clock(self.seconds)}  {self.reason}".rstrip()
+        return f"{self.job.name}: {self.reason}"
+
+    def _end(self, state: State, reason: str) -> None:
+        self.state, self.reason = state, reason
+
+
+def clock(seconds: float) -> str:
+    """Write a duration as minutes and seconds, ``3:07``."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
