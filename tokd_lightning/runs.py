@@ -19,7 +19,8 @@ from tokd_lightning.errors import TokdError
 
 Config = dict[str, Any]
 
-# Where things lie and what machine runs them: no part of a run's name or of its configuration hash.
+# Where things lie, what machine runs them, and what a fit does not use: no part of a run's name or
+# of its configuration hash.
 _PLACE = (
     "config",
     "runs",
@@ -47,6 +48,8 @@ _PLACE = (
     "trainer.log_every_n_steps",
     "trainer.profiler",
     "trainer.num_sanity_val_steps",
+    "trainer.limit_test_batches",
+    "trainer.limit_predict_batches",
 )
 # Said by the name itself.
 _NAMED = (

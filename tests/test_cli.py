@@ -1,0 +1,303 @@
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from trees import make_ffpp, write_splits
+
+from tokd_lightning.cli import main
+
+ROOT = Path(__file__).parents[1]
+TEACHER = "synthetic-c23_teacher-both_s0"
+SMALL = [
+    "--data.size=64",
+    "--data.crop=48",
+    "--data.batch_size=8",
+    "--data.num_workers=0",
+    "--data.samples_per_epoch=24",
+    "--trainer.max_epochs=1",
+    "--trainer.log_every_n_steps=1",
+    "--model.lr_scheduler.total_steps=3",
+    "--log=none",
+]
+TINY_TEACHER = ["--model.backbone=test_resnet", "--model.width=16"]
+TINY_STUDENT = ["--model.student=test_resnet"]
+TINY_TOKD = [
+    *TINY_STUDENT,
+    "--model.distiller.width=16",
+    "--model.distiller.dim=64",
+    "--model.rotation_scheduler.total_steps=3",
+]
+
+
+def tokd(command, experiment, root, runs, *options):
+    config = ROOT / f"experiments/{experiment}.yaml"
+    given = [command, f"--config={config}", f"--data.root={root}", f"--runs={runs}"]
+    return main([*given, *SMALL, *options])
+
+
+@pytest.fixture(scope="module")
+def job(tiny_ffpp, tmp_path_factory):
+    """Teacher, vanilla student and TOKD student, each trained and tested once."""
+    runs = tmp_path_factory.mktemp("runs")
+    for command in ("fit", "test"):
+        assert tokd(command, "demo_teacher", tiny_ffpp, runs, *TINY_TEACHER) == 0
+    [teacher] = runs.glob("*teacher*/checkpoints/best.ckpt")
+    for command in ("fit", "test", "validate", "predict"):
+        options = [*TINY_TOKD, f"--model.teacher={teacher}"]
+        assert tokd(command, "demo_tokd", tiny_ffpp, runs, *options) == 0
+        assert tokd(command, "demo_vanilla", tiny_ffpp, runs, *TINY_STUDENT) == 0
+    return runs
+
+
+def folder(job, what):
+    [found] = [path for path in job.iterdir() if what in path.name]
+    return found
+
+
+@pytest.mark.parametrize("what", ["teacher", "vanilla", "tokd-both"])
+def test_a_run_folder_holds_what_the_readme_says(job, what):
+    names = {path.name for path in folder(job, what).iterdir()}
+    assert names >= {
+        "fit.yaml", "test.yaml", "metrics.csv", "metrics.json", "checkpoints",
+        "test_frames.csv", "test_videos.csv",
+    }  # fmt: skip
+    checkpoints = {path.name for path in (folder(job, what) / "checkpoints").iterdir()}
+    assert checkpoints == {"best.ckpt", "last.ckpt"}
+
+
+@pytest.mark.parametrize("what", ["teacher", "vanilla", "tokd-both"])
+def test_results_say_what_they_are_made_from(job, what):
+    results = json.loads((folder(job, what) / "metrics.json").read_text())
+    assert results["name"] == folder(job, what).name
+    assert set(results["hashes"]) == {"config", "source", "data"}
+    assert torch.__version__.startswith(results["versions"]["torch"])
+    for level in ("frame", "video"):
+        for metric in ("acc", "balanced_acc", "acc_real", "acc_fake", "auc", "ap", "eer"):
+            for split in ("val", "test"):
+                assert 0 <= results["metrics"][f"{split}/{level}/{metric}"] <= 1
+        assert results["metrics"][f"test/{level}/majority"] == pytest.approx(0.8)
+
+
+def test_scores_cover_the_test_split_once_and_agree_with_the_metrics(job):
+    run = folder(job, "tokd-both")
+    frames, videos = (pd.read_csv(run / f"test_{level}.csv") for level in ("frames", "videos"))
+    assert len(frames) == 2 * 5 * 4
+    assert not frames["path"].duplicated().any()
+    assert len(videos) == 10
+    accuracy = ((frames["p_fake"] > 0.5) == frames["label"]).mean()
+    metrics = json.loads((run / "metrics.json").read_text())["metrics"]
+    assert metrics["test/frame/acc"] == pytest.approx(accuracy)
+    assert frames.equals(pd.read_csv(run / "predict_frames.csv"))
+
+
+def test_a_student_is_tested_without_its_teacher(job, tiny_ffpp, capsys):
+    [run] = [path for path in job.iterdir() if "tokd-both" in path.name]
+    config = yaml.safe_load((run / "fit.yaml").read_text())
+    config["model"]["init_args"]["teacher"] = "/nowhere/best.ckpt"
+    copy = run.with_name("moved")
+    shutil.copytree(run, copy)
+    (copy / "fit.yaml").write_text(yaml.safe_dump(config))
+    assert main(["test", f"--config={copy}/fit.yaml"]) == 0
+    assert "moved, test" in capsys.readouterr().out
+    shutil.rmtree(copy)
+
+
+def test_a_finished_run_is_neither_overwritten_nor_done_again(job, tiny_ffpp, capsys):
+    run = folder(job, "vanilla")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert tokd("fit", "demo_vanilla", tiny_ffpp, job, *TINY_STUDENT) == 2
+    assert "is finished" in capsys.readouterr().err
+    assert tokd("fit", "demo_vanilla", tiny_ffpp, job, *TINY_STUDENT, "--reuse") == 0
+    assert "finished, reused" in capsys.readouterr().out
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_other_data_are_noticed(job, tmp_path, capsys):
+    other = make_ffpp(tmp_path / "other", frames=3)
+    assert tokd("fit", "demo_vanilla", other, job, *TINY_STUDENT, "--reuse") == 2
+    assert "was made from other data" in capsys.readouterr().err
+
+
+def test_rerun_sets_the_earlier_run_aside_and_gives_the_same_again(tiny_ffpp, tmp_path, capsys):
+    assert tokd("fit", "demo_vanilla", tiny_ffpp, tmp_path, *TINY_STUDENT) == 0
+    [first] = tmp_path.iterdir()
+    assert tokd("fit", "demo_vanilla", tiny_ffpp, tmp_path, *TINY_STUDENT, "--rerun") == 0
+    old = first.with_name(f"{first.name}.old-1")
+    states = [
+        torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for run in (first, old)
+    ]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_an_edited_experiment_does_not_continue_another_run(job, tiny_ffpp, tmp_path, capsys):
+    run = folder(job, "vanilla")
+    copy = tmp_path / run.name
+    copy.mkdir()
+    config = yaml.safe_load((run / "fit.yaml").read_text())
+    config["model"]["init_args"]["optimizer"]["init_args"]["lr"] = 0.5
+    (copy / "fit.yaml").write_text(yaml.safe_dump(config))
+    assert tokd("fit", "demo_vanilla", tiny_ffpp, tmp_path, *TINY_STUDENT) == 2
+    assert "model.init_args.optimizer.init_args.lr" in capsys.readouterr().err
+
+
+def test_tables_and_figures_of_the_runs_are_written(job, tmp_path, capsys):
+    folders = [str(folder(job, what)) for what in ("tokd-both", "teacher", "vanilla")]
+    assert main(["compare", *folders, "--out", str(tmp_path)]) == 0
+    table = (tmp_path / "compare.md").read_text()
+    assert table.index("Teacher") < table.index("Vanilla") < table.index("TOKD both")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "gradients.png").read_bytes().startswith(b"\x89PNG")
+
+
+def broken(root, tmp_path):
+    copy = tmp_path / "broken"
+    shutil.copytree(root, copy)
+    return copy
+
+
+def test_an_unreadable_frame_is_named_or_skipped_and_counted(tiny_ffpp, tmp_path, capsys):
+    root = broken(tiny_ffpp, tmp_path)
+    bad = sorted((root / "original_sequences/youtube/c23/faces/000").iterdir())[1]
+    bad.write_text("not an image")
+    for identity in ("006", "008"):
+        frame = next((root / f"original_sequences/youtube/c23/faces/{identity}").iterdir())
+        frame.write_bytes(b"")
+    runs = tmp_path / "runs"
+    everything = ["--data.samples_per_epoch=null", "--model.lr_scheduler.total_steps=100"]
+    options = [*TINY_STUDENT, *everything]
+    assert tokd("fit", "demo_vanilla", root, runs, *options) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert ".png" in error
+    assert "on_error" in error
+    options.append("--data.on_error=skip")
+    assert tokd("fit", "demo_vanilla", root, runs, *options) == 0
+    assert tokd("test", "demo_vanilla", root, runs, *options) == 0
+    [results] = [json.loads(path.read_text()) for path in runs.glob("*/metrics.json")]
+    assert results["skipped"] == {"train": 1, "val": 1, "test": 1}
+
+
+def no_split(root, tmp_path):
+    copy = broken(root, tmp_path)
+    (copy / "splits/val.json").unlink()
+    return copy
+
+
+def strange_split(root, tmp_path):
+    copy = broken(root, tmp_path)
+    write_splits(copy / "splits", test=[["998", "999"]])
+    return copy
+
+
+def corrupt_split(root, tmp_path):
+    copy = broken(root, tmp_path)
+    (copy / "splits/train.json").write_text('[["000",')
+    return copy
+
+
+def nowhere(root, tmp_path):
+    return tmp_path / "nowhere"
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (nowhere, "--data.root"),
+        (no_split, "val.json"),
+        (strange_split, "998"),
+        (corrupt_split, "train.json"),
+    ],
+)
+def test_bad_data_are_one_line_and_leave_nothing_behind(make, says, tiny_ffpp, tmp_path, capsys):
+    root = make(tiny_ffpp, tmp_path)
+    assert tokd("fit", "demo_vanilla", root, tmp_path / "runs", *TINY_STUDENT) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert says in error
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("experiment", "options", "says"),
+    [
+        ("demo_tokd", ["--model.teacher=/no/checkpoints/best.ckpt"], "train the teacher first"),
+        ("demo_tokd", ["--model.teacher=null"], "teacher"),
+        ("demo_vanilla", ["--trainer.accelerator=gpu"], "no GPU was found"),
+        ("demo_vanilla", ["--data.rot=3"], "unknown option 'rot'"),
+        ("demo_vanilla", ["--data.batch_size=7"], "half_batch"),
+        ("demo_vanilla", ["--data.batch_size=4000"], "batch_size"),
+        ("demo_vanilla", ["--model.student=nonet"], "nonet"),
+        ("demo_vanilla", ["--model.lr_scheduler.total_steps=2"], "total_steps"),
+        ("demo_vanilla", ["--log=fax"], "fax"),
+        ("demo_vanilla", ["--monitor=val/frame/beauty"], "val/frame/beauty"),
+        ("demo_vanilla", ["--trainer.precision=bf16-true"], "bf16-mixed"),
+        ("demo_teacher", ["--model.cutoff=3"], "cutoff"),
+        ("demo_teacher", ["--model.pretrained=/no/weights.pth"], "/no/weights.pth"),
+    ],
+)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="one case asks for a GPU that is not there")
+def test_a_mistake_is_one_line_and_leaves_nothing_behind(
+    experiment, options, says, tiny_ffpp, tmp_path, capsys
+):
+    small = {"demo_tokd": TINY_TOKD, "demo_vanilla": TINY_STUDENT, "demo_teacher": TINY_TEACHER}
+    assert tokd("fit", experiment, tiny_ffpp, tmp_path, *small[experiment], *options) == 2
+    error = capsys.readouterr().err
+    assert [line for line in error.splitlines() if line.startswith("tokd: ")]
+    assert says in error
+    assert "Traceback" not in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_rotation_too_large_for_its_layout_says_what_fits(job, tiny_ffpp, tmp_path, capsys):
+    teacher = folder(job, "teacher") / "checkpoints/best.ckpt"
+    options = [*TINY_TOKD, f"--model.teacher={teacher}", "--model.distiller.dim=4096"]
+    assert tokd("fit", "demo_tokd", tiny_ffpp, tmp_path, *options) == 2
+    assert "dim 4096 does not fit" in capsys.readouterr().err
+
+
+def test_a_student_s_checkpoint_is_no_teacher(job, tiny_ffpp, tmp_path, capsys):
+    student = folder(job, "vanilla") / "checkpoints/best.ckpt"
+    options = [*TINY_TOKD, f"--model.teacher={student}"]
+    assert tokd("fit", "demo_tokd", tiny_ffpp, tmp_path, *options) == 2
+    assert "holds a student" in capsys.readouterr().err
+    (tmp_path / "text.ckpt").write_text("no checkpoint")
+    options = [*TINY_TOKD, f"--model.teacher={tmp_path}/text.ckpt"]
+    assert tokd("fit", "demo_tokd", tiny_ffpp, tmp_path, *options) == 2
+    assert "cannot be read as a checkpoint" in capsys.readouterr().err
+
+
+def test_a_test_before_the_fit_says_so(tiny_ffpp, tmp_path, capsys):
+    assert tokd("test", "demo_vanilla", tiny_ffpp, tmp_path, *TINY_STUDENT) == 2
+    assert "train it first" in capsys.readouterr().err
+
+
+def test_an_unknown_key_in_a_yaml_is_named(tiny_ffpp, tmp_path, capsys):
+    text = (
+        (ROOT / "experiments/demo_vanilla.yaml")
+        .read_text()
+        .replace("../configs", f"{ROOT}/configs")
+    )
+    (tmp_path / "mine.yaml").write_text(text.replace("student:", "studnet:"))
+    assert main(["fit", f"--config={tmp_path}/mine.yaml", f"--data.root={tiny_ffpp}"]) == 2
+    assert "unknown option 'studnet'" in capsys.readouterr().err
+
+
+def test_the_console_script_ends_with_one_line_and_code_2():
+    script = Path(sys.executable).with_name("tokd")
+    config = ROOT / "experiments/demo_vanilla.yaml"
+    ended = subprocess.run(
+        [script, "fit", f"--config={config}", "--data.root=/nowhere"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("tokd: ")
+    assert ended.stderr.count("\n") == 1

@@ -1,0 +1,90 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tokd_lightning
+
+PACKAGE = Path(tokd_lightning.__file__).parent
+# Room -> rooms it may import. Everyone may import errors.
+ALLOWED = {
+    "errors": set(),
+    "frequency": set(),
+    "runs": set(),
+    "loggers": set(),
+    "console": set(),
+    "results": {"data", "models", "modules"},
+    "models": {"frequency"},
+    "distillation": {"models"},
+    "data": {"frequency"},
+    "evaluation": set(),
+    "modules": {"distillation", "models", "evaluation"},
+    "tables": {"runs"},
+    "training": {
+        "modules",
+        "distillation",
+        "models",
+        "data",
+        "evaluation",
+        "runs",
+        "loggers",
+        "console",
+        "results",
+    },
+    "cli": {"training", "data", "tables"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+BARRED = {
+    "models": {"lightning", "wandb", "pandas"},
+    "distillation": {"lightning", "wandb", "pandas"},
+    "frequency": {"lightning", "wandb", "pandas"},
+    "data": {"timm", "wandb"},
+    "tables": {"torch", "lightning", "wandb"},
+    "runs": {"torch", "lightning", "wandb", "pandas"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_arrows_run_one_way(path: Path):
+    here = room(path)
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "tokd_lightning" and parts[1] != "__version__":
+            assert parts[1] in ALLOWED[here] | {here, "errors"}, f"{path}: {name}"
+        assert parts[0] not in BARRED.get(here, set()), f"{path}: {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_no_file_outgrows_its_room(path: Path):
+    assert len(path.read_text().splitlines()) <= 300
+
+
+def test_help_needs_neither_torch_nor_lightning():
+    code = (
+        "import sys; from tokd_lightning.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'lightning', 'pandas', 'matplotlib'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,0 +1,82 @@
+"""What ``tokd fit | validate | test | predict`` say on the terminal."""
+
+import logging
+import math
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from lightning.pytorch.cli import LightningArgumentParser
+from rich.console import Console
+from rich.table import Table
+
+from tokd_lightning.errors import TokdError
+
+
+class Parser(LightningArgumentParser):
+    """Says what is wrong with an argument in one line, without the usage of three hundred flags."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise a TokdError with the part of jsonargparse's message that names the cause."""
+        raise TokdError(one_line(message)) from ex
+
+
+def quieten() -> None:
+    """Drop advertisements, and warnings about what is meant to be as it is."""
+    for message in (
+        r".*LeafSpec.*is deprecated",
+        r"Found \d+ module\(s\) in eval mode at the start of training",
+        r"Be aware that when using `ckpt_path`, callbacks",
+        r"The '\w+_dataloader' does not have many workers",
+        r"The number of training batches",
+        r"predict returned None",
+    ):
+        warnings.filterwarnings("ignore", message)
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
+        logging.getLogger(name).addFilter(
+            lambda record: (
+                not re.match(
+                    r".*Tip: |Seed set to|TPU available|GPU available|`Trainer.fit` stopped"
+                    r"|Restoring states|Loaded model weights|Restored all states",
+                    record.getMessage(),
+                )
+            )
+        )
+
+
+def print_metrics(metrics: dict[str, float], split: str, folder: Path) -> None:
+    """Print a table of the frame and video level metrics of a split."""
+    print(f"{folder.name}, {split}:")
+    table = Table()
+    for column in ("", "frame", "video"):
+        table.add_column(column, justify="left" if not column else "right")
+    names = [k.split("/")[2] for k in metrics if k.startswith(f"{split}/frame/")]
+    for name in names:
+        values = (metrics.get(f"{split}/{level}/{name}", math.nan) for level in ("frame", "video"))
+        table.add_row(name, *(f"{value:.4f}" for value in values))
+    Console().print(table)
+
+
+def one_line(message: str) -> str:
+    """Put the cause that a library names over several lines into one."""
+    lines = [line.strip(" -") for line in message.strip().splitlines() if line.strip()]
+    text = " ".join(lines)
+    if "No supported gpu backend" in text:
+        return "no GPU was found: leave --trainer.accelerator at auto, or set it to cpu"
+    if match := re.search(r"[Oo]ption '([^']+)'", text):
+        return f"unknown option '{match[1]}', in a YAML or on the command line: see tokd fit --help"
+    return text if len(text) <= 300 else f"{text[:297]}…"
+
+
+def some(keys: Sequence[str]) -> str:
+    """Name the first three keys and how many more there are."""
+    return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+
+
+def innermost(error: BaseException) -> BaseException:
+    """Return the exception that was raised first in a chain of causes."""
+    while (inner := error.__cause__) is not None:
+        error = inner
+    return error

@@ -1,0 +1,186 @@
+"""Where curves go: a CSV always, W&B and TensorBoard by choice, a line per epoch in plain logs."""
+
+import csv
+import netrc
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import lightning.pytorch as pl
+from lightning.fabric.loggers import csv_logs
+from lightning.fabric.utilities import rank_zero as ranks
+from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_info
+
+from tokd_lightning.errors import TokdError
+
+VIEWS = ("wandb", "tensorboard")
+
+
+def is_rank_zero() -> bool:
+    """Tell whether this process is the first of its run, before a process group exists too."""
+    return int(getattr(ranks.rank_zero_only, "rank", None) or 0) == 0
+
+
+class _AppendingWriter(csv_logs._ExperimentWriter):
+    """Goes on with the rows of an interrupted run, where Lightning's writer deletes them."""
+
+    def _check_log_dir_exists(self) -> None:
+        path = Path(self.metrics_file_path)
+        self._earlier = path.is_file()
+        if self._earlier:
+            with path.open(newline="") as file:
+                self.metrics_keys = list(csv.DictReader(file).fieldnames or [])
+
+    def log_metrics(self, metrics_dict: dict[str, Any], step: int | None = None) -> None:
+        """Record metrics; the first ones of a resumed training replace what was lost with it."""
+        if self._earlier and step is not None and "train/loss" in metrics_dict:
+            self._earlier = False
+            self._forget(step)
+        super().log_metrics(metrics_dict, step)
+
+    def _forget(self, start: int) -> None:
+        """Drop the rows from step ``start`` on: the checkpoint that training resumes is older."""
+        path = Path(self.metrics_file_path)
+        with path.open(newline="") as file:
+            rows = [r for r in csv.DictReader(file) if r.get("step") and int(r["step"]) < start]
+        part = path.with_suffix(".part")
+        with part.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.metrics_keys, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+        part.replace(path)
+
+
+class RunLogger(CSVLogger):
+    """``metrics.csv`` in the run's folder; a resumed run appends to it.
+
+    Args:
+        folder: The run's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder.parent, name=folder.name, version="", flush_logs_every_n_steps=20)
+
+    @property
+    def experiment(self) -> Any:
+        """The writer of the file, on rank zero."""
+        if self._experiment is None and is_rank_zero():
+            Path(self.log_dir).mkdir(parents=True, exist_ok=True)
+            self._experiment = _AppendingWriter(log_dir=self.log_dir)
+        return super().experiment
+
+    @property
+    def log_dir(self) -> str:
+        """The run's folder itself: there is no version below it."""
+        return str(Path(self.root_dir))
+
+
+def build_loggers(folder: Path, views: Sequence[str], tags: Sequence[str]) -> list[Logger]:
+    """Build the loggers of a run.
+
+    Args:
+        folder: The run's folder; its name is the run's name everywhere.
+        views: Of ``wandb`` and ``tensorboard``, or ``none``.
+        tags: W&B tags: data set, student, method, branches, seed.
+
+    Raises:
+        TokdError: An unknown view, or TensorBoard is not installed.
+    """
+    loggers: list[Logger] = [RunLogger(folder)]
+    for view in views:
+        if view == "wandb":
+            loggers += _wandb(folder, tags)
+        elif view == "tensorboard":
+            loggers.append(_tensorboard(folder))
+        elif view != "none":
+            raise TokdError(f"--log {view}: choose from none, {', '.join(VIEWS)}")
+    return loggers
+
+
+def wandb_mode() -> str:
+    """Decide by WANDB_MODE, else by whether an API key is found: online, offline or disabled."""
+    if mode := os.environ.get("WANDB_MODE"):
+        known = {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}
+        return known.get(mode, "online")
+    if os.environ.get("WANDB_API_KEY"):
+        return "online"
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        key = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
+    except (OSError, netrc.NetrcParseError):
+        key = None
+    return "online" if key else "offline"
+
+
+def _start_wandb(folder: Path, tags: Sequence[str], offline: bool) -> WandbLogger:
+    import wandb  # takes a second
+
+    started = wandb.init(
+        name=folder.name,
+        dir=folder,
+        project=os.environ.get("WANDB_PROJECT", "tokd"),
+        mode="offline" if offline else "online",
+        tags=list(tags),
+        group=folder.name.rsplit("_s", 1)[0],
+    )
+    return WandbLogger(experiment=started)
+
+
+def _wandb(folder: Path, tags: Sequence[str]) -> list[Logger]:
+    mode = wandb_mode()
+    if mode == "disabled" or not is_rank_zero():
+        return []
+    os.environ.setdefault("WANDB_SILENT", "true")
+    folder.mkdir(parents=True, exist_ok=True)
+    if mode == "online":
+        try:
+            return [_start_wandb(folder, tags, offline=False)]
+        except Exception as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            rank_zero_info(f"W&B: cannot go online ({reason}); logging offline")
+    logger = _start_wandb(folder, tags, offline=True)
+    rank_zero_info(f"W&B: offline; upload later with: wandb sync {folder}/wandb/offline-run-*")
+    return [logger]
+
+
+def _tensorboard(folder: Path) -> Logger:
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    try:
+        return TensorBoardLogger(folder, name="", version="tensorboard")
+    except ModuleNotFoundError as error:
+        raise TokdError('--log tensorboard: pip install "tokd-lightning[tensorboard]"') from error
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's bar without the version number of a logger."""
+
+    def get_metrics(self, *arguments: Any) -> Any:
+        """Return what stands behind the bar."""
+        return {k: v for k, v in super().get_metrics(*arguments).items() if k != "v_num"}
+
+
+class EpochLines(Callback):
+    """One line per epoch on standard output, for logs where a progress bar would be noise."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self.started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print the epoch's loss and the validation metrics at hand."""
+        shown = {"loss": "train/loss", "val acc": "val/frame/acc", "val AUC": "val/frame/auc"}
+        values = trainer.callback_metrics
+        parts = [f"{label} {float(values[k]):.4f}" for label, k in shown.items() if k in values]
+        seconds = time.monotonic() - self.started
+        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        if trainer.is_global_zero:
+            print("  ".join([epoch, *parts, f"{seconds:.0f} s"]), flush=True)

@@ -1,0 +1,7 @@
+"""The LightningModules: what teacher and student training share, and the two of them."""
+
+from tokd_lightning.modules.detection import DetectionModule
+from tokd_lightning.modules.distill import DistillModule
+from tokd_lightning.modules.teacher import TeacherModule
+
+__all__ = ["DetectionModule", "DistillModule", "TeacherModule"]

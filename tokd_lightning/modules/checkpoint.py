@@ -1,0 +1,86 @@
+"""What a checkpoint says of itself, and how a teacher is taken out of one."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tokd_lightning.errors import TokdError
+from tokd_lightning.models import DualBranchTeacher
+
+HEADER = "tokd"
+
+
+class TrainedTeacher(NamedTuple):
+    """A teacher taken out of its checkpoint.
+
+    ``projectors`` is the state of G_Tr and G_Tf if they were trained with it, ``header`` what the
+    checkpoint says of itself.
+    """
+
+    network: DualBranchTeacher
+    projectors: dict[str, Tensor] | None
+    header: dict[str, Any]
+
+
+def read_checkpoint(path: str | Path, kind: str) -> dict[str, Any]:
+    """Read a checkpoint that this package wrote, with ``weights_only=True``.
+
+    Args:
+        path: A ``.ckpt`` file.
+        kind: What it must hold, ``teacher`` or ``student``.
+
+    Raises:
+        TokdError: The file is missing, is no checkpoint of this package, or holds the other kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise TokdError(f"no checkpoint at {path}: {_how_to_make(path, kind)}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise TokdError(f"{path} cannot be read as a checkpoint ({reason[:120]})") from error
+    header = checkpoint.get(HEADER) if isinstance(checkpoint, dict) else None
+    if header is None:
+        raise TokdError(f"{path} is not a checkpoint of tokd_lightning: it has no '{HEADER}' entry")
+    if header["kind"] != kind:
+        raise TokdError(
+            f"{path} holds a {header['kind']} ({header['network']['backbone']}), "
+            f"but a {kind} is needed here"
+        )
+    return dict(checkpoint)
+
+
+def load_teacher(path: str | Path) -> TrainedTeacher:
+    """Rebuild the dual-branch teacher of Sec. 3 from the checkpoint that ``TeacherModule`` wrote.
+
+    Raises:
+        TokdError: As :func:`read_checkpoint`, or the weights do not fit the recorded network.
+    """
+    checkpoint = read_checkpoint(path, "teacher")
+    network = DualBranchTeacher(**checkpoint[HEADER]["network"])
+    state: Mapping[str, Tensor] = checkpoint["state_dict"]
+    try:
+        network.load_state_dict(under(state, "teacher."))
+    except RuntimeError as error:
+        raise TokdError(f"the weights in {path} do not fit the network it records") from error
+    return TrainedTeacher(network, under(state, "projectors.") or None, checkpoint[HEADER])
+
+
+def under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Select the entries of a state dict below ``prefix``, without it."""
+    return {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
+
+
+def _how_to_make(path: Path, kind: str) -> str:
+    if kind == "teacher" and path.name == "best.ckpt" and path.parent.name == "checkpoints":
+        dataset = path.parent.parent.name.split("-")[0]
+        experiment = "demo" if dataset == "synthetic" else dataset
+        return (
+            f"train the teacher first (tokd fit --config experiments/{experiment}_teacher.yaml) "
+            "or name another with --model.teacher PATH"
+        )
+    return "train it first with tokd fit, or name another with --ckpt_path PATH"

@@ -1,0 +1,205 @@
+"""What teacher and student training share: scores, metrics, the checkpoint's header."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, cast
+
+import lightning.pytorch as pl
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.distributed import all_gather_object
+from torch.nn import functional
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics.classification import BinaryAccuracy
+
+from tokd_lightning.errors import TokdError
+from tokd_lightning.evaluation.metrics import frame_and_video_metrics
+from tokd_lightning.modules.checkpoint import HEADER
+
+OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
+LRSchedulerCallable = Callable[[Optimizer], LRScheduler]
+Interval = Literal["epoch", "step"]
+
+
+@contextmanager
+def drawn_from(seed: int) -> Iterator[None]:
+    """Draw initial weights, made on the CPU, from a seed of their own; nothing else notices."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+class DetectionModule(pl.LightningModule):
+    """A network that tells real (class 0) from fake (class 1), with its evaluation.
+
+    Validation and test keep one score per frame, gather them over ranks without duplicates and
+    report frame and video level metrics (Sec. 5.2 reports frame level accuracy and AUC). After a
+    test or a prediction, ``scores`` holds one row per frame.
+
+    Args:
+        optimizer: Makes the optimizer from parameters; Adam (0.9, 0.999) in Sec. 5.2.
+        lr_scheduler: Makes its scheduler; StepLR(5, 0.1) in Sec. 5.2.
+        interval: Whether the schedulers move each epoch (the paper) or each step.
+        seed: Seed of the initial weights, drawn in an RNG fork of their own.
+    """
+
+    kind: str
+
+    def __init__(
+        self,
+        optimizer: OptimizerCallable,
+        lr_scheduler: LRSchedulerCallable,
+        interval: Interval = "epoch",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.make_optimizer = optimizer
+        self.make_scheduler = lr_scheduler
+        self.interval = interval
+        self.seed = seed
+        self.scores = pd.DataFrame()
+        self.train_accuracy = BinaryAccuracy()
+        self._collected: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    @property
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """The network that scores images: the teacher, or the student S_B with G_Sc."""
+
+    @property
+    def data(self) -> Any:
+        """The DataModule of the running trainer."""
+        return cast(Any, self.trainer).datamodule
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Score normalised images ``(B, 3, H, W)``: logits ``(B, 2)``, real and fake (Eq. 8)."""
+        return cast(Tensor, self.network(image).logits)
+
+    def cross_entropy(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Cross-entropy with the label, Eq. 9, weighted by class where ``balance: loss_weight``."""
+        weights = self.data.class_weights
+        return functional.cross_entropy(
+            logits.float(), label, None if weights is None else weights.to(logits.device)
+        )
+
+    def log_training(self, loss: Tensor, logits: Tensor, label: Tensor) -> None:
+        """Log the loss of each step, and the accuracy on the training frames of each epoch."""
+        self.log("train/loss", loss.detach(), prog_bar=True)
+        self.train_accuracy(logits.detach().argmax(1), label)
+        self.log("train/acc", self.train_accuracy, on_step=False, on_epoch=True)
+
+    # Evaluation
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Score one batch of the validation split."""
+        self._collect(batch)
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Score one batch of the test split."""
+        self._collect(batch)
+
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Score one batch; the rows are in ``scores`` at the end."""
+        self._collect(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log ``val/…`` metrics."""
+        if self.trainer.sanity_checking:
+            self._collected.clear()
+        else:
+            self._report("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log ``test/…`` metrics and keep the scores."""
+        self._report("test")
+
+    def on_predict_epoch_end(self) -> None:
+        """Keep the scores; no metric is computed."""
+        self._gather("test")
+
+    def _collect(self, batch: dict[str, Tensor]) -> None:
+        if len(batch["image"]) == 0:
+            return
+        logits = self(batch["image"]).double()
+        loss = functional.cross_entropy(logits, batch["label"], reduction="none")
+        self._collected.append((batch["index"], logits.softmax(1)[:, 1], loss))
+
+    def _report(self, split: str) -> None:
+        self._gather(split)
+        metrics = frame_and_video_metrics(self.scores)
+        metrics["loss"] = float(self.scores["loss"].mean())
+        # float32: a float64 scalar cannot be moved to some accelerators. All processes have the
+        # same numbers; to say so spares a warning for each.
+        for key, value in metrics.items():
+            shown = key in {"frame/acc", "frame/auc"}
+            self.log(f"{split}/{key}", torch.tensor(value), prog_bar=shown, sync_dist=True)
+
+    def _gather(self, split: str) -> None:
+        columns = [torch.cat(column).cpu().numpy() for column in zip(*self._collected, strict=True)]
+        self._collected.clear()
+        mine = pd.DataFrame(dict(zip(("index", "p_fake", "loss"), columns, strict=False)))
+        if self.trainer.world_size > 1:
+            parts: list[Any] = [None] * self.trainer.world_size
+            all_gather_object(parts, (mine, self.data.skipped))
+            mine = pd.concat([scores for scores, _ in parts], ignore_index=True)
+            for _, skipped in parts:
+                for name, rows in skipped.items():
+                    self.data.skipped[name] |= rows
+        if mine.empty:
+            raise TokdError(f"not one frame of the {split} split could be read")
+        mine = mine.drop_duplicates("index").set_index("index").sort_index()
+        self.scores = self.data.table(split).join(mine, how="inner")
+
+    # Optimizer and checkpoint
+
+    def on_train_start(self) -> None:
+        """Play the schedule through: one that ends before the run does is known now."""
+        self._play(self.make_scheduler, "lr_scheduler")
+
+    def _play(
+        self, make: LRSchedulerCallable | None, name: str, number: int = 0
+    ) -> tuple[float, float]:
+        """Return a learning rate at the first and the last step of the run."""
+        rate = self.trainer.optimizers[number].defaults["lr"]
+        if make is None:
+            return rate, rate
+        stand_in = torch.optim.SGD([torch.zeros(1)], lr=rate, momentum=0.9)
+        scheduler = make(stand_in)
+        start = end = stand_in.param_groups[0]["lr"]
+        steps: float = self.trainer.max_epochs or 1
+        if self.interval == "step":
+            steps = self.trainer.estimated_stepping_batches
+        for step in range(int(steps) if math.isfinite(steps) else 0):
+            end = stand_in.param_groups[0]["lr"]
+            stand_in.step()
+            try:
+                scheduler.step()
+            except ValueError as error:
+                raise TokdError(
+                    f"{name} ends after {step} {self.interval}s but this run has {steps}: "
+                    "set its total_steps"
+                ) from error
+        return start, end
+
+    def on_fit_start(self) -> None:
+        """Refuse precisions that would round the weights themselves."""
+        if str(self.trainer.precision) in {"16-true", "bf16-true"}:
+            raise TokdError(
+                f"--trainer.precision {self.trainer.precision} rounds the weights and the "
+                "rotations; use 16-mixed, bf16-mixed or 32-true"
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write what a later reader needs to rebuild the network and feed it."""
+        checkpoint[HEADER] = {
+            "kind": self.kind,
+            "network": self.network.spec,
+            "mean": self.data.mean,
+            "std": self.data.std,
+            "input_size": self.data.input_size,
+            "data": f"{self.data.name}-{self.data.quality}",
+        }

@@ -1,0 +1,279 @@
+"""Distillation of a student from a frozen dual-branch teacher, Sec. 4."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor, distributed, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from tokd_lightning.distillation import Distiller, RotationOptimizer
+from tokd_lightning.errors import TokdError
+from tokd_lightning.models import Shapes, Student, TeacherOutput, frozen
+from tokd_lightning.modules.checkpoint import HEADER, load_teacher, under
+from tokd_lightning.modules.detection import (
+    DetectionModule,
+    Interval,
+    LRSchedulerCallable,
+    OptimizerCallable,
+    drawn_from,
+)
+
+COLLAPSED = 0.2
+IDLE = 1e-2
+NO_TEACHER = "this method distils a teacher: name its checkpoint with --model.teacher PATH"
+
+
+class _Frozen:
+    """Holds the frozen teacher where no state dict, no DDP and no change of mode reaches it."""
+
+    def __init__(self, teacher: nn.Module) -> None:
+        self.teacher = teacher
+
+    def __call__(self, image: Tensor) -> TeacherOutput:
+        return cast(TeacherOutput, self.teacher(image))
+
+
+class DistillModule(DetectionModule):
+    """Trains a student with one distillation method, by manual optimization (Sec. 4.2).
+
+    The teacher is taken from its checkpoint, folded, frozen and held outside the module, so that
+    neither DDP nor a checkpoint of the student carries it. Test and prediction need S_B and G_Sc
+    alone (Sec. 4.3): they build neither the teacher nor the distiller.
+
+    Args:
+        distiller: Makes the method from the student's and the teacher's map shapes.
+        optimizer: Student and projectors, eta_S; Adam with 1e-4 on FF++ in Sec. 5.2.
+        lr_scheduler: Scheduler of eta_S, StepLR(5, 0.1).
+        rotation_optimizer: R_r and R_f, eta_R (Eq. 16).
+        rotation_scheduler: Scheduler of eta_R. Sec. 4.3 wants eta_R to fall faster than eta_S.
+        student: S_B: ``resnet18_thin``, ``resnet34_thin``, ``xception`` or any timm CNN.
+        pretrained: Start the student from ImageNet weights: True through timm, or a file's path.
+        teacher: Checkpoint of the teacher; a method that needs none (Vanilla) ignores it.
+        interval: Whether the schedulers move each epoch (the paper) or each step.
+        seed: Seed of student and distiller, drawn in an RNG fork of their own.
+    """
+
+    kind = "student"
+
+    def __init__(
+        self,
+        distiller: Callable[[Shapes, Shapes], Distiller],
+        optimizer: OptimizerCallable,
+        lr_scheduler: LRSchedulerCallable,
+        rotation_optimizer: Callable[[Any], RotationOptimizer] = RotationOptimizer,
+        rotation_scheduler: LRSchedulerCallable | None = None,
+        student: str = "resnet18_thin",
+        pretrained: bool | str = False,
+        teacher: str | None = None,
+        interval: Interval = "epoch",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(optimizer, lr_scheduler, interval, seed)
+        self.automatic_optimization = False
+        self.make_distiller = distiller
+        self.make_rotation_optimizer = rotation_optimizer
+        self.make_rotation_scheduler = rotation_scheduler
+        self.teacher_path = teacher
+        with drawn_from(seed):
+            self.student = Student(student, pretrained)
+        self.student.to(memory_format=torch.channels_last)
+        self.distiller: Distiller | None = None
+        self._teacher: _Frozen | None = None
+        self._first_variance: dict[str, float] = {}
+
+    @property
+    def network(self) -> nn.Module:
+        """S_B and G_Sc."""
+        return self.student
+
+    def setup(self, stage: str) -> None:
+        """For training, take the teacher out of its checkpoint and make the distiller."""
+        if stage != "fit" or self.distiller is not None:
+            return
+        size = self.data.input_size
+        shapes: Shapes = {}
+        projectors = None
+        if self.teacher_path is not None:
+            with drawn_from(self.seed):
+                teacher, projectors, header = load_teacher(self.teacher_path)
+            self._check_input(header)
+            shapes = teacher.shapes(size)
+            self._teacher = _Frozen(frozen(teacher))
+        with drawn_from(self.seed):
+            self.distiller = self._distiller(self.student.shapes(size), shapes)
+        self.distiller.class_weights = self.data.class_weights
+        if self.distiller.needs_teacher:
+            self.distiller.load_teacher_projectors(projectors)
+        else:
+            self._teacher = None
+
+    def _distiller(self, student: Shapes, teacher: Shapes) -> Distiller:
+        try:
+            distiller = self.make_distiller(student, teacher)
+        except TokdError as error:
+            if teacher:
+                raise
+            raise TokdError(NO_TEACHER) from error
+        if distiller.needs_teacher and not teacher:
+            raise TokdError(NO_TEACHER)
+        return distiller
+
+    def _check_input(self, header: dict[str, Any]) -> None:
+        for key in ("mean", "std"):
+            if header[key] != getattr(self.data, key):
+                raise TokdError(
+                    f"the teacher was trained on images with {key} {header[key]}, the data module "
+                    f"gives {key} {getattr(self.data, key)}: set --data.{key} {header[key]}"
+                )
+
+    # The step of Sec. 4.2
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """One iteration: L_S moves student and projectors, then L_R moves the rotations."""
+        optimizer, distiller = self._optimizers()[0], cast(Distiller, self.distiller)
+        image = batch["image"].contiguous(memory_format=torch.channels_last)
+
+        with torch.no_grad():
+            teacher = None if self._teacher is None else self._teacher(image)
+        student = self.student(image)
+        losses = distiller(student, teacher, batch["label"])
+        loss = torch.stack(list(losses.values())).sum()
+
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        scale = self._loss_scale()
+        optimizer.step()
+        self._rotate(distiller, skipped=self._loss_scale() < scale)
+
+        if self.interval == "step":
+            self._step_schedulers()
+        self.log_training(loss, student.logits, batch["label"])
+        self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()})
+        self.log_dict({f"maps/{name}": v for name, v in distiller.diagnostics().items()})
+
+    def _rotate(self, distiller: Distiller, skipped: bool) -> None:
+        """Move R_r and R_f by Eq. 16, in step with the student on all processes."""
+        gradients = distiller.take_gradients()
+        if gradients is None:
+            return
+        conflict = distiller.gradient_diagnostics(gradients)
+        self.log_dict({f"gradient/{name}": value for name, value in conflict.items()})
+        optimizers, rotation = self._optimizers(), distiller.rotation
+        if rotation is None or len(optimizers) == 1 or skipped:
+            return
+        v, g = rotation.rows(gradients, distiller.weights)
+        g = self._of_all_processes(g)
+        rows = [(self._of_all_processes(v[branch]), g) for branch in rotation.matrices()]
+        # The raw optimizer: Lightning would count its steps as batches and let the fp16 scaler
+        # divide gradients that carry no loss scale.
+        mover = cast(RotationOptimizer, optimizers[1].optimizer)
+        mover.step(rows=rows)
+        self.log("rotation/skipped", mover.skipped)
+        self.log_dict({f"rotation/{name}": value for name, value in rotation.drift().items()})
+
+    def _of_all_processes(self, rows: Tensor) -> Tensor:
+        if self.trainer.world_size == 1:
+            return rows
+        parts = [torch.empty_like(rows) for _ in range(self.trainer.world_size)]
+        distributed.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    def _loss_scale(self) -> float:
+        """The fp16 loss scale, which falls when a step is skipped; 1 without a scaler."""
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        return 1.0 if scaler is None else float(scaler.get_scale())
+
+    # Optimizers
+
+    def configure_optimizers(self) -> Any:
+        """Student and projectors first; R_r and R_f second, where they are learned."""
+        distiller = cast(Distiller, self.distiller)
+        trained = [p for part in (self.student, distiller) for p in part.parameters()]
+        optimizers: list[Optimizer] = [self.make_optimizer([p for p in trained if p.requires_grad])]
+        schedulers: list[LRScheduler] = [self.make_scheduler(optimizers[0])]
+        if distiller.rotation is not None and distiller.rotation.learned:
+            rotations = list(distiller.rotation.matrices().values())
+            optimizers.append(self.make_rotation_optimizer(rotations))
+            if self.make_rotation_scheduler is not None:
+                schedulers.append(self.make_rotation_scheduler(optimizers[1]))
+        return optimizers, schedulers
+
+    def _optimizers(self) -> list[Any]:
+        optimizers = self.optimizers()
+        return optimizers if isinstance(optimizers, list) else [optimizers]
+
+    def _step_schedulers(self) -> None:
+        schedulers = self.lr_schedulers()
+        for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+            cast(LRScheduler, scheduler).step()
+
+    def on_fit_start(self) -> None:
+        """Move the teacher to the device and the precision of the student."""
+        super().on_fit_start()
+        if self._teacher is not None:
+            self._teacher.teacher.to(next(self.student.parameters()))
+
+    def on_train_start(self) -> None:
+        """Play the schedules through: do they last, and does eta_R fall faster than eta_S?"""
+        start, end = self._play(self.make_scheduler, "lr_scheduler")
+        if len(self._optimizers()) == 1:
+            return
+        rotation = self._play(self.make_rotation_scheduler, "rotation_scheduler", number=1)
+        if rotation[1] * start >= rotation[0] * end:
+            rank_zero_warn(
+                "eta_R / eta_S does not fall over this run, which Sec. 4.3 asks for: give "
+                "rotation_scheduler a smaller factor than lr_scheduler"
+            )
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Keep the batch variance of the condensed maps at the start, to tell a collapse by."""
+        if not self._first_variance:
+            self._first_variance = self._variances()
+
+    def on_train_epoch_end(self) -> None:
+        """Move the schedulers of ``interval: epoch`` and warn of a method that does nothing."""
+        if self.interval == "epoch":
+            self._step_schedulers()
+        self._warn_of_collapse()
+        self._warn_of_idle_rotation()
+
+    def _variances(self) -> dict[str, float]:
+        scalars = cast(Distiller, self.distiller).diagnostics()
+        return {name: float(v) for name, v in scalars.items() if name.startswith("variance_")}
+
+    def _warn_of_collapse(self) -> None:
+        """Warn where the batch variance of a condensed map fell below a fifth of its start."""
+        for name, value in self._variances().items():
+            if value < COLLAPSED * self._first_variance[name]:
+                rank_zero_warn(
+                    f"maps/{name} fell from {self._first_variance[name]:.2g} to {value:.2g}: the "
+                    "condensed maps collapse, the distillation loss says little from here on"
+                )
+
+    def _warn_of_idle_rotation(self) -> None:
+        rotation = cast(Distiller, self.distiller).rotation
+        if self.current_epoch == 0 and rotation is not None and rotation.learned:
+            distance = max(
+                float(v) for name, v in rotation.drift().items() if name.startswith("distance_")
+            )
+            if distance < IDLE:
+                rank_zero_warn(
+                    f"after the first epoch |R - I| / sqrt(d) is {distance:.1e}: the rotation does "
+                    "nothing; raise the lr of rotation_optimizer or take direction: normalized"
+                )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add where the variances started, which a resumed run cannot see."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[HEADER]["first_variance"] = self._first_variance
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take S_B and G_Sc alone where no training follows (Sec. 4.3)."""
+        if self.distiller is None:
+            state = under(checkpoint["state_dict"], "student.")
+            checkpoint["state_dict"] = {f"student.{key}": value for key, value in state.items()}
+        else:
+            self._first_variance = checkpoint[HEADER]["first_variance"]

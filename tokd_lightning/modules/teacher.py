@@ -1,0 +1,96 @@
+"""Training of the dual-branch teacher, Sec. 3."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from tokd_lightning.distillation.projectors import AuxiliaryClassifier, TeacherProjectors
+from tokd_lightning.models import DualBranchTeacher
+from tokd_lightning.modules.checkpoint import HEADER
+from tokd_lightning.modules.detection import (
+    DetectionModule,
+    Interval,
+    LRSchedulerCallable,
+    OptimizerCallable,
+    drawn_from,
+)
+
+
+class TeacherModule(DetectionModule):
+    """Trains the dual-branch teacher and, beside it, its projectors G_Tr and G_Tf (Eq. 4, 5).
+
+    The projectors learn from an auxiliary classifier on the condensed maps. Nothing of that flows
+    back into the teacher: it is the network of Sec. 3 with or without them, and Table 1 does not
+    count them. TOKD takes them from the checkpoint with ``teacher_projectors: with_teacher``.
+
+    Args:
+        optimizer: As in :class:`DetectionModule`.
+        lr_scheduler: As in :class:`DetectionModule`.
+        backbone: Network of both branches, ``xception`` or any timm CNN.
+        pretrained: Start from ImageNet weights: True through timm, or the path of a weight file.
+        cutoff: Legs of the triangle that the high-pass zeroes, Eq. 1.
+        rfam: Body of the RGB-frequency attention modules, Fig. 1.
+        projectors: Whether G_Tr and G_Tf are trained too.
+        width: Channels of the condensed maps.
+        kernel: Kernel of the projectors' convolutions.
+        norm: Where the projectors have BN and ReLU, see :class:`TeacherProjectors`.
+        interval: As in :class:`DetectionModule`.
+        seed: As in :class:`DetectionModule`.
+    """
+
+    kind = "teacher"
+
+    def __init__(
+        self,
+        optimizer: OptimizerCallable,
+        lr_scheduler: LRSchedulerCallable,
+        backbone: str = "xception",
+        pretrained: bool | str = True,
+        cutoff: float = 0.33,
+        rfam: Literal["spatial", "elementwise", "none"] = "spatial",
+        projectors: bool = True,
+        width: int = 256,
+        kernel: int = 1,
+        norm: Literal["each", "last"] = "each",
+        interval: Interval = "epoch",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(optimizer, lr_scheduler, interval, seed)
+        with drawn_from(seed):
+            self.teacher = DualBranchTeacher(backbone, pretrained, cutoff, rfam)
+            self.projectors: TeacherProjectors | None = None
+            self.auxiliary: AuxiliaryClassifier | None = None
+            if projectors:
+                channels = self.teacher.rgb.channels[-1]
+                self.projectors = TeacherProjectors(channels, width, kernel, norm)
+                self.auxiliary = AuxiliaryClassifier(width)
+        self.to(memory_format=torch.channels_last)
+
+    @property
+    def network(self) -> nn.Module:
+        """The dual-branch teacher."""
+        return self.teacher
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Cross-entropy of the teacher (Eq. 9), plus that of the auxiliary classifier."""
+        output = self.teacher(batch["image"])
+        loss = self.cross_entropy(output.logits, batch["label"])
+        self.log_training(loss, output.logits, batch["label"])
+        if self.projectors is not None and self.auxiliary is not None:
+            condensed = self.projectors(output.rgb[32].detach(), output.frequency[32].detach())
+            auxiliary = self.cross_entropy(self.auxiliary(*condensed), batch["label"])
+            self.log("train/auxiliary", auxiliary.detach())
+            loss = loss + auxiliary
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """One optimizer over the teacher, the projectors and their classifier."""
+        optimizer = self.make_optimizer(self.parameters())
+        scheduler = {"scheduler": self.make_scheduler(optimizer), "interval": self.interval}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the shape of the projectors to the header."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[HEADER]["projectors"] = None if self.projectors is None else self.projectors.spec

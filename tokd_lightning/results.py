@@ -1,0 +1,53 @@
+"""What ``metrics.json`` says of a run beside where it came from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pandas as pd
+import torch
+
+from tokd_lightning.data.datamodule import FrameDataModule
+from tokd_lightning.models.complexity import complexity
+from tokd_lightning.modules import DetectionModule
+
+
+def about_fit(trainer: pl.Trainer, model: DetectionModule, data: FrameDataModule) -> dict[str, Any]:
+    """Describe the network (Table 1), its data and the device, for ``metrics.json``."""
+    size = complexity(model.network, data.input_size)
+    root = trainer.strategy.root_device
+    device = torch.cuda.get_device_name(root) if root.type == "cuda" else root.type
+    return {
+        "synthetic": (Path(data.root) / "SYNTHETIC.txt").is_file(),
+        "parameters": size.parameters,
+        "macs": size.macs,
+        "input_size": data.input_size,
+        "balance": data.balance,
+        "skipped": skipped_frames(data),
+        "device": f"{trainer.world_size} x {device}",
+        "precision": str(trainer.precision),
+    }
+
+
+def skipped_frames(data: FrameDataModule) -> dict[str, int]:
+    """Count the frames of each split that could not be read (``on_error: skip``)."""
+    return {split: len(rows) for split, rows in data.skipped.items() if rows}
+
+
+def metrics_of_epoch(curves: Path, epoch: int) -> dict[str, float]:
+    """Read the validation metrics of one epoch from ``metrics.csv``.
+
+    Args:
+        curves: The file; where a resumed run has repeated the epoch, its last row counts.
+        epoch: Counted from 0.
+    """
+    rows = pd.read_csv(curves)
+    columns = [str(column) for column in rows.columns if str(column).startswith("val/")]
+    chosen = rows[rows["epoch"] == epoch].dropna(subset=["val/loss"])[columns].iloc[-1]
+    return rounded(chosen.to_dict())
+
+
+def rounded(metrics: Mapping[Any, Any]) -> dict[str, float]:
+    """Undo what float32, in which Lightning logs, appends to a number."""
+    return {str(key): round(float(value), 7) for key, value in metrics.items()}

@@ -1,0 +1,296 @@
+"""``tokd fit | validate | test | predict``: LightningCLI around run folders."""
+
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import lightning.pytorch as pl
+import torch
+import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_info
+
+from tokd_lightning.console import Parser, innermost, one_line, print_metrics, quieten, some
+
+# Imported so that a YAML may name these classes without their modules.
+from tokd_lightning.data.datamodule import FrameDataModule
+from tokd_lightning.data.ffpp import FFPPDataModule
+from tokd_lightning.distillation import TOKD, RotationOptimizer, Vanilla
+from tokd_lightning.errors import TokdError
+from tokd_lightning.evaluation.metrics import video_table
+from tokd_lightning.loggers import EpochLines, ProgressBar, RunLogger, build_loggers, is_rank_zero
+from tokd_lightning.modules import DetectionModule, DistillModule, TeacherModule
+from tokd_lightning.modules.checkpoint import read_checkpoint
+from tokd_lightning.results import about_fit, metrics_of_epoch, rounded, skipped_frames
+from tokd_lightning.runs import (
+    Config,
+    Run,
+    cell,
+    differences,
+    provenance,
+    run_name,
+    write_atomically,
+)
+
+__all__ = [
+    "TOKD",
+    "DistillModule",
+    "FFPPDataModule",
+    "RotationOptimizer",
+    "TeacherModule",
+    "TokdCLI",
+    "Vanilla",
+]
+
+
+class Finished(Exception):
+    """The run asked for is finished already and ``--reuse`` was given."""
+
+
+class TokdCLI(LightningCLI):
+    """Builds model, data and trainer from a configuration and keeps the run's folder.
+
+    Args:
+        args: Arguments as on the command line, the subcommand first.
+    """
+
+    def __init__(self, args: list[str]) -> None:
+        super().__init__(
+            DetectionModule,
+            FrameDataModule,
+            save_config_callback=None,
+            trainer_defaults={"use_distributed_sampler": False, "num_sanity_val_steps": 0},
+            seed_everything_default=0,
+            parser_class=Parser,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            args=args,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add where runs lie, what to do with an earlier one, where curves go."""
+        add = parser.add_argument
+        add("--runs", type=str, default="runs", help="folder of all run folders")
+        add("--rerun", action="store_true", help="fit again; the earlier run is set aside")
+        add("--reuse", action="store_true", help="end with success where the run is finished")
+        add(
+            "--log",
+            default="wandb",
+            help="beside the CSV: wandb, tensorboard, both with a comma, none",
+        )
+        add("--monitor", default="val/frame/acc", help="selects best.ckpt, the highest wins")
+        parser.link_arguments("seed_everything", "model.init_args.seed")
+        parser.link_arguments("seed_everything", "data.init_args.seed")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse without Lightning's warning about ``sys.argv``, which is ours too."""
+        self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the configuration as given: a checkpoint must not override explicit values."""
+
+    def before_instantiate_classes(self) -> None:
+        """Name the run; find the checkpoint of a test, or what an earlier fit has left."""
+        parser, config = self._parser(self.subcommand), self.config[str(self.subcommand)]
+        self.resolved = _resolve(parser, config)
+        self.cell = cell(self.resolved)
+        self.run = Run(self._folder(parser, config))
+        if self.subcommand == "fit":
+            self._meet_earlier_run(config)
+        else:
+            config["ckpt_path"] = str(config.get("ckpt_path") or self.run.best)
+            if self.subcommand != "predict":
+                config["verbose"] = False  # of the metrics: there is a table for them
+            read_checkpoint(config["ckpt_path"], self.cell.role)
+
+    def _folder(self, parser: LightningArgumentParser, config: Any) -> Path:
+        runs, files = Path(config.runs), [Path(str(path)) for path in config.get("config") or []]
+        if files and (files[0].parent / "fit.yaml").is_file():
+            return files[0].parent  # the configuration that a run has saved names that run
+        experiment = None
+        if files:
+            alone = parser.parse_args(["--config", str(files[0])])
+            experiment = _resolve(parser, alone)
+        return runs / run_name(self.resolved, experiment)
+
+    def _meet_earlier_run(self, config: Any) -> None:
+        if not is_rank_zero():
+            # Rank zero has decided; its --rerun has moved the folder away by now or will.
+            if self.run.last.is_file() and not config.rerun:
+                config["ckpt_path"] = str(self.run.last)
+            return
+        earlier = self.run.config("fit")
+        changed = differences(self.resolved, earlier) if earlier else []
+        if config.rerun:
+            if aside := self.run.set_aside():
+                rank_zero_info(f"the earlier run now lies in {aside}")
+        elif changed:
+            raise TokdError(
+                f"{self.run.folder} holds a run of another configuration ({some(changed)}): "
+                "--rerun sets it aside and starts anew"
+            )
+        elif self.run.results() is not None:
+            if not config.reuse:
+                raise TokdError(
+                    f"{self.run.folder} is finished: test it with tokd test, or --rerun to set it "
+                    "aside and start anew"
+                )
+        elif self.run.last.is_file():
+            config["ckpt_path"] = str(self.run.last)
+            rank_zero_info(f"resuming {self.run.folder} from {self.run.last.name}")
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """Build the trainer with the run's checkpoints; loggers join when the run starts."""
+        config = self.config_init[str(self.subcommand)]
+        # best.ckpt is chosen by validation accuracy (Sec. 5.2); the first epoch wins a tie.
+        checkpoints = ModelCheckpoint(
+            dirpath=self.run.best.parent,
+            filename=self.run.best.stem,
+            monitor=config.monitor,
+            mode="max",
+            save_last=True,
+            enable_version_counter=False,
+        )
+        callbacks: list[Callback] = [checkpoints] if self.subcommand == "fit" else []
+        if config.trainer.enable_progress_bar is not False and sys.stdout.isatty():
+            callbacks.append(ProgressBar())
+        else:
+            kwargs |= {"enable_progress_bar": False, "enable_model_summary": False}
+            callbacks.append(EpochLines())
+        asked = config.trainer.logger
+        config = {**config.trainer, "logger": False if asked in (None, True) else asked, **kwargs}
+        return self._instantiate_trainer(config, callbacks)
+
+    # fit
+
+    def before_fit(self) -> None:
+        """Open the run's folder, or end where a finished run is to be reused."""
+        datamodule, config = self.datamodule, self.config["fit"]
+        if not is_rank_zero():
+            return
+        datamodule.setup("fit")
+        self.data_hash = datamodule.data_hash()
+        if (done := self.run.results()) is not None:
+            if done["hashes"]["data"] != self.data_hash:
+                raise TokdError(
+                    f"{self.run.folder} was made from other data than {datamodule.root} now holds: "
+                    "--rerun sets it aside and starts anew"
+                )
+            raise Finished(f"{self.run.folder}: finished, reused")
+        self.new = not self.run.folder.exists()
+        tags = [str(value) for value in self.cell]
+        loggers = build_loggers(self.run.folder, config.log.split(","), tags)
+        self.run.save_config("fit", self.resolved)
+        self.trainer.loggers = [*loggers, *self.trainer.loggers]
+        for logger in loggers[1:]:
+            logger.log_hyperparams(self.resolved)
+        self.started = time.monotonic()
+
+    def fit(self, **arguments: Any) -> None:
+        """Train; a mistake of the user's found on the way leaves no empty run folder behind."""
+        try:
+            self.trainer.fit(**arguments)
+        except (TokdError, MisconfigurationException):
+            if is_rank_zero() and self.new and not self.run.last.exists():
+                shutil.rmtree(self.run.folder, ignore_errors=True)
+            raise
+
+    def after_fit(self) -> None:
+        """Write ``metrics.json``: the metrics of the selected epoch and what they came from."""
+        if getattr(self.trainer, "fast_dev_run", 0):
+            rank_zero_info("fast_dev_run: nothing was kept")
+            return
+        if self.trainer.interrupted:
+            raise TokdError(f"interrupted; the same command resumes {self.run.folder}")
+        if not self.trainer.is_global_zero:
+            return
+        chosen = torch.load(self.run.best, map_location="cpu", weights_only=True)["epoch"]
+        monitor = self.config["fit"].monitor
+        results = {
+            "name": self.run.folder.name,
+            "status": "finished",
+            "cell": self.cell._asdict(),
+            **about_fit(self.trainer, self.model, self.datamodule),
+            "selected": {"epoch": chosen, "monitor": monitor},
+            "metrics": metrics_of_epoch(self.run.folder / "metrics.csv", chosen),
+            "seconds": {"fit": round(time.monotonic() - self.started, 1)},
+            **provenance(self.resolved, self.data_hash),
+        }
+        self.run.write_results(results)
+        print(f"best epoch {chosen + 1} by {monitor}: {self.run.folder}")
+
+    # validate, test, predict
+
+    def before_test(self) -> None:
+        """Log the test to the run's CSV."""
+        if self.trainer.is_global_zero:
+            self.trainer.loggers = [RunLogger(self.run.folder), *self.trainer.loggers]
+
+    def after_test(self) -> None:
+        """Write the scores as CSV and add the metrics to ``metrics.json``."""
+        if not self.trainer.is_global_zero:
+            return
+        self._write_scores("test")
+        metrics = rounded(self.trainer.callback_metrics)
+        results, config = self.run.results(), self.config["test"]
+        whole = config.trainer.limit_test_batches in (None, 1.0)
+        if results is not None and whole and Path(config.ckpt_path) == self.run.best:
+            results["metrics"] |= metrics
+            results["skipped"] |= skipped_frames(self.datamodule)
+            self.run.save_config("test", self.resolved)
+            self.run.write_results(results)
+        print_metrics(metrics, "test", self.run.folder)
+
+    def after_validate(self) -> None:
+        """Print the validation metrics."""
+        if self.trainer.is_global_zero:
+            metrics = rounded(self.trainer.callback_metrics)
+            print_metrics(metrics, "val", self.run.folder)
+
+    def after_predict(self) -> None:
+        """Write the scores as CSV."""
+        if self.trainer.is_global_zero:
+            self._write_scores("predict")
+
+    def _write_scores(self, stage: str) -> None:
+        scores = cast(DetectionModule, self.model).scores.drop(columns="loss")
+        for level, table in {"frames": scores, "videos": video_table(scores)}.items():
+            path = self.run.folder / f"{stage}_{level}.csv"
+            write_atomically(path, table.to_csv(index=False))
+            print(f"{len(table)} {level}: {path}")
+
+
+def run(args: list[str]) -> int:
+    """Run one of the four subcommands; returns the exit code.
+
+    Raises:
+        TokdError: Anything that the user can mend, Lightning's misconfigurations among it.
+    """
+    quieten()
+    try:
+        TokdCLI(args)
+    except Finished as finished:
+        print(finished)
+    except MisconfigurationException as error:
+        raise TokdError(one_line(str(error))) from error
+    except ValueError as error:
+        # jsonargparse wraps what a constructor raises: the cause is what the user can mend.
+        cause = innermost(error)
+        if isinstance(cause, TokdError):
+            raise cause from None
+        if isinstance(cause, ValueError) and cause is not error:
+            raise TokdError(one_line(str(cause))) from error
+        raise
+    except torch.cuda.OutOfMemoryError as error:
+        raise TokdError("the GPU is out of memory: lower --data.batch_size") from error
+    return 0
+
+
+def _resolve(parser: LightningArgumentParser, config: Any) -> Config:
+    text = parser.dump(config, skip_link_targets=False)
+    return dict(yaml.safe_load(text))
