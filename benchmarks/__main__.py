@@ -14,7 +14,8 @@ from rich.table import Table
 
 from benchmarks import frequency, rotation, step, teacher
 from benchmarks.timing import Spread
-from tokd_lightning.runs import versions, write_atomically
+from tokd_lightning.provenance import versions
+from tokd_lightning.runs import write_atomically
 
 Row = tuple[str, str, Spread, str]
 

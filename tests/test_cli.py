@@ -75,7 +75,8 @@ def test_a_run_folder_holds_what_the_readme_says(job, what):
 def test_results_say_what_they_are_made_from(job, what):
     results = json.loads((folder(job, what) / "metrics.json").read_text())
     assert results["name"] == folder(job, what).name
-    assert set(results["hashes"]) == {"config", "source", "data"}
+    assert set(results["hashes"]) >= {"config", "source", "data"}
+    assert ("teacher" in results["hashes"]) == (what == "tokd-both")
     assert torch.__version__.startswith(results["versions"]["torch"])
     for level in ("frame", "video"):
         for metric in ("acc", "balanced_acc", "acc_real", "acc_fake", "auc", "ap", "eer"):
@@ -124,6 +125,60 @@ def test_other_data_are_noticed(job, tmp_path, capsys):
     assert "was made from other data" in capsys.readouterr().err
 
 
+def test_another_teacher_is_noticed(job, tiny_ffpp, tmp_path, capsys):
+    teacher = folder(job, "teacher") / "checkpoints/best.ckpt"
+    checkpoint = torch.load(teacher, weights_only=True)
+    checkpoint["state_dict"]["teacher.classifier.bias"] += 1
+    torch.save(checkpoint, tmp_path / "other.ckpt")
+    options = [*TINY_TOKD, f"--model.teacher={tmp_path}/other.ckpt", "--reuse"]
+    assert tokd("fit", "demo_tokd", tiny_ffpp, job, *options) == 2
+    assert "was made from another teacher" in capsys.readouterr().err
+
+
+def test_a_test_on_other_frames_leaves_the_run_s_results_alone(job, tiny_ffpp, tmp_path, capsys):
+    run = folder(job, "vanilla")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    other = make_ffpp(tmp_path / "other", frames=3)
+    assert tokd("test", "demo_vanilla", other, job, *TINY_STUDENT) == 0
+    assert "metrics.json is left as it is" in capsys.readouterr().out
+    few = ["--trainer.limit_test_batches=1"]
+    assert tokd("test", "demo_vanilla", tiny_ffpp, job, *TINY_STUDENT, *few) == 0
+    assert before == {path: path.read_bytes() for path in before}
+    for path in set(run.rglob("*.csv")) - set(before):
+        assert path.name.startswith("test-")
+        path.unlink()
+
+
+def test_a_test_may_take_other_batches_than_the_fit(job, tiny_ffpp, capsys):
+    run = folder(job, "vanilla")
+    before = json.loads((run / "metrics.json").read_text())
+    other = ["--data.batch_size=4", "--data.on_error=skip"]
+    assert main(["test", f"--config={run}/fit.yaml", *other]) == 0
+    after = json.loads((run / "metrics.json").read_text())
+    assert after["metrics"] == pytest.approx(before["metrics"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("--model.student=resnet18_thin", "holds another network"),
+        ("--data.mean=0.1", "mean 0.5"),
+        ("--data.crop=40", "input_size 48"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(option, says, job, tiny_ffpp, capsys):
+    path = folder(job, "vanilla") / "checkpoints/best.ckpt"
+    options = [*TINY_STUDENT, f"--ckpt_path={path}", option]
+    assert tokd("test", "demo_vanilla", tiny_ffpp, job, *options) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_trial_run_keeps_nothing(tiny_ffpp, tmp_path, capsys):
+    options = [*TINY_STUDENT, "--trainer.fast_dev_run=true"]
+    assert tokd("fit", "demo_vanilla", tiny_ffpp, tmp_path, *options) == 0
+    assert not list(tmp_path.iterdir())
+
+
 def test_rerun_sets_the_earlier_run_aside_and_gives_the_same_again(tiny_ffpp, tmp_path, capsys):
     assert tokd("fit", "demo_vanilla", tiny_ffpp, tmp_path, *TINY_STUDENT) == 0
     [first] = tmp_path.iterdir()
@@ -154,6 +209,14 @@ def test_tables_and_figures_of_the_runs_are_written(job, tmp_path, capsys):
     assert table.index("Teacher") < table.index("Vanilla") < table.index("TOKD both")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "gradients.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("args", [[], ["tset"], ["demo"], ["demo", "--out", "x", "--seed", "one"]])
+def test_wrong_words_are_one_line(args, capsys):
+    assert main(args) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("tokd: ")
+    assert error.count("\n") == 1
 
 
 def broken(root, tmp_path):
@@ -238,6 +301,13 @@ def test_bad_data_are_one_line_and_leave_nothing_behind(make, says, tiny_ffpp, t
         ("demo_vanilla", ["--log=fax"], "fax"),
         ("demo_vanilla", ["--monitor=val/frame/beauty"], "val/frame/beauty"),
         ("demo_vanilla", ["--trainer.precision=bf16-true"], "bf16-mixed"),
+        ("demo_vanilla", ["--trainer.precision=64-true"], "32-true"),
+        ("demo_vanilla", ["--trainer.max_epochs=0"], "max_epochs"),
+        ("demo_vanilla", ["--trainer.limit_val_batches=0"], "limit_val_batches"),
+        ("demo_vanilla", ["--trainer.max_epochs=soon"], "soon"),
+        ("demo_vanilla", ["--trainer.gradient_clip_val=1"], "not offered for distillation"),
+        ("demo_vanilla", ["--ckpt_path=/no.ckpt"], "/no.ckpt"),
+        ("demo_vanilla", ["--seed_everything=-1"], "seed_everything"),
         ("demo_teacher", ["--model.cutoff=3"], "cutoff"),
         ("demo_teacher", ["--model.pretrained=/no/weights.pth"], "/no/weights.pth"),
     ],

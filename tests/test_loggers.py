@@ -1,4 +1,5 @@
 import csv
+from types import SimpleNamespace
 
 import lightning.pytorch as pl
 import pytest
@@ -185,11 +186,11 @@ def test_training_that_resumes_replaces_the_rows_that_were_lost_with_it(tmp_path
 
 
 def test_an_epoch_is_one_line(capsys):
-    class Stub:
-        current_epoch, max_epochs, is_global_zero = 1, 6, True
-        callback_metrics = {"train/loss": 0.5, "val/frame/acc": 0.75, "other": 1.0}  # noqa: RUF012
-
+    metrics = {"train/loss": 0.5, "val/frame/acc": 0.75, "other": 1.0}
+    trainer = SimpleNamespace(
+        current_epoch=1, max_epochs=6, is_global_zero=True, callback_metrics=metrics
+    )
     lines = EpochLines()
-    lines.on_train_epoch_start(Stub, None)
-    lines.on_train_epoch_end(Stub, None)
+    lines.on_train_epoch_start(trainer, None)
+    lines.on_train_epoch_end(trainer, None)
     assert capsys.readouterr().out == "epoch 2/6  loss 0.5000  val acc 0.7500  0 s\n"

@@ -5,7 +5,15 @@ import math
 import pytest
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.runs import Run, cell, config_hash, differences, run_name, write_atomically
+from tokd_lightning.runs import (
+    EVALUATION,
+    Run,
+    cell,
+    config_hash,
+    differences,
+    run_name,
+    write_atomically,
+)
 
 EXPERIMENT = {
     "seed_everything": 0,
@@ -95,6 +103,12 @@ def test_a_default_left_out_equals_the_default_spelt_out():
     without = copy.deepcopy(EXPERIMENT)
     del without["model"]["init_args"]["distiller"]["init_args"]["dim"]
     assert config_hash(without) == config_hash(EXPERIMENT)
+
+
+def test_a_test_finds_the_run_of_a_fit_with_other_batches():
+    config = changed(data__init_args__batch_size=4, trainer__precision="bf16-mixed")
+    assert run_name(config, EXPERIMENT) != run_name(EXPERIMENT, EXPERIMENT)
+    assert run_name(config, EXPERIMENT, EVALUATION) == run_name(EXPERIMENT, EXPERIMENT)
 
 
 def test_every_other_value_changes_the_hash_and_is_named():

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from tokd_lightning import __version__
 from tokd_lightning.errors import TokdError
@@ -42,8 +43,15 @@ def main(args: Sequence[str] | None = None) -> int:
         return 130
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, like everything else here."""
+
+    def error(self, message: str) -> NoReturn:
+        raise TokdError(f"{message} (see {self.prog} --help)")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="tokd",
         description="Two-in-one knowledge distillation for facial forgery detection.",
     )
@@ -105,7 +113,11 @@ def _show(options: argparse.Namespace) -> int:
 def _compare(options: argparse.Namespace) -> int:
     from tokd_lightning.tables.compare import compare_runs
 
-    compare_runs(options.folders, options.out)
+    folders = [path for path in options.folders if (path / "fit.yaml").is_file()]
+    for path in options.folders:
+        if len(options.folders) > 1 and path.is_dir() and path not in folders:
+            print(f"{path} is no run folder: left out")
+    compare_runs(folders or options.folders, options.out)
     return 0
 
 

@@ -4,10 +4,13 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser
 from rich.console import Console
 from rich.table import Table
@@ -32,14 +35,18 @@ def quieten() -> None:
         r"The '\w+_dataloader' does not have many workers",
         r"The number of training batches",
         r"predict returned None",
+        r"Checkpoint directory .* exists and is not empty",
+        r"The dirpath has changed from",
     ):
         warnings.filterwarnings("ignore", message)
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).addFilter(
             lambda record: (
                 not re.match(
-                    r".*Tip: |Seed set to|TPU available|GPU available|`Trainer.fit` stopped"
-                    r"|Restoring states|Loaded model weights|Restored all states",
+                    r".*Tip: |(\[rank: \d+\] )?Seed set to|TPU available|GPU available"
+                    r"|`Trainer.fit` stopped|Restoring states|Restored all states"
+                    r"|Loaded model weights",
                     record.getMessage(),
                 )
             )
@@ -63,6 +70,10 @@ def one_line(message: str) -> str:
     """Put the cause that a library names over several lines into one."""
     lines = [line.strip(" -") for line in message.strip().splitlines() if line.strip()]
     text = " ".join(lines)
+    if expected := re.findall(
+        r'Parser key "([^"]+)": ?((?:Type|Expected)[^:]*?\. Got value: \S+)', text
+    ):
+        return f"{expected[-1][0]}: {expected[-1][1]}"
     if "No supported gpu backend" in text:
         return "no GPU was found: leave --trainer.accelerator at auto, or set it to cpu"
     if match := re.search(r"[Oo]ption '([^']+)'", text):
@@ -75,8 +86,22 @@ def some(keys: Sequence[str]) -> str:
     return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
 
 
-def innermost(error: BaseException) -> BaseException:
-    """Return the exception that was raised first in a chain of causes."""
-    while (inner := error.__cause__) is not None:
-        error = inner
-    return error
+@contextmanager
+def mistakes_in_one_line() -> Iterator[None]:
+    """Turn what libraries raise over a user's mistake into a TokdError of one line."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise TokdError(one_line(str(error))) from error
+    except ValueError as error:
+        # jsonargparse wraps what a constructor raises: the cause is what the user can mend.
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        if isinstance(cause, TokdError):
+            raise cause from None
+        if isinstance(cause, ValueError) and cause is not error:
+            raise TokdError(one_line(str(cause))) from error
+        raise
+    except torch.cuda.OutOfMemoryError as error:
+        raise TokdError("the GPU is out of memory: lower --data.batch_size") from error

@@ -91,14 +91,14 @@ def build_loggers(folder: Path, views: Sequence[str], tags: Sequence[str]) -> li
     Raises:
         TokdError: An unknown view, or TensorBoard is not installed.
     """
-    loggers: list[Logger] = [RunLogger(folder)]
     for view in views:
-        if view == "wandb":
-            loggers += _wandb(folder, tags)
-        elif view == "tensorboard":
-            loggers.append(_tensorboard(folder))
-        elif view != "none":
+        if view not in {"none", *VIEWS}:
             raise TokdError(f"--log {view}: choose from none, {', '.join(VIEWS)}")
+    loggers: list[Logger] = [RunLogger(folder)]
+    if "tensorboard" in views:
+        loggers.append(_tensorboard(folder))
+    if "wandb" in views:
+        loggers += _wandb(folder, tags)
     return loggers
 
 

@@ -7,9 +7,8 @@ import json
 import math
 import os
 import re
-import subprocess
 from collections.abc import Iterator, Mapping
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +39,6 @@ _PLACE = (
     "trainer.num_nodes",
     "trainer.strategy",
     "trainer.logger",
-    "trainer.callbacks",
     "trainer.default_root_dir",
     "trainer.enable_progress_bar",
     "trainer.enable_model_summary",
@@ -50,6 +48,16 @@ _PLACE = (
     "trainer.num_sanity_val_steps",
     "trainer.limit_test_batches",
     "trainer.limit_predict_batches",
+)
+# What a test may do otherwise than the fit that it belongs to.
+EVALUATION = (
+    "data.init_args.on_error",
+    "data.init_args.batch_size",
+    "trainer.precision",
+    "trainer.max_epochs",
+    "trainer.limit_train_batches",
+    "trainer.limit_val_batches",
+    "monitor",
 )
 # Said by the name itself.
 _NAMED = (
@@ -89,7 +97,7 @@ def cell(config: Config) -> Cell:
     return Cell(place, "student", str(model["student"]), method, branches, seed)
 
 
-def run_name(config: Config, experiment: Config | None) -> str:
+def run_name(config: Config, experiment: Config | None, without: tuple[str, ...] = ()) -> str:
     """Name a run as a pure function of its cell.
 
     ``<data>-<quality>_<student>_<method>-<branches>_s<seed>``, teachers
@@ -99,11 +107,12 @@ def run_name(config: Config, experiment: Config | None) -> str:
     Args:
         config: The resolved configuration of the run.
         experiment: The resolved configuration of the experiment file alone; None counts as empty.
+        without: Keys whose differences do not count.
     """
     it = cell(config)
     what = "teacher" if it.role == "teacher" else f"{it.backbone}_{it.method}"
     name = f"{it.data}_{what}-{it.branches}_s{it.seed}"
-    ours, theirs = _outside_cell(config), _outside_cell(experiment or {})
+    ours, theirs = (_flat(c, _PLACE + _NAMED + without) for c in (config, experiment or {}))
     changed = {k: v for k, v in ours.items() if k not in theirs or theirs[k] != v}
     changed |= {f"-{key}": None for key in theirs if key not in ours}
     name = re.sub(r"[^\w.-]+", "-", name)
@@ -113,50 +122,6 @@ def run_name(config: Config, experiment: Config | None) -> str:
 def config_hash(config: Config) -> str:
     """Hash a resolved configuration, less what only says where things lie."""
     return _digest(_flat(config, _PLACE))
-
-
-def source_hash() -> str:
-    """Hash the Python source of this package."""
-    here = Path(__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(here.rglob("*.py")):
-        digest.update(path.relative_to(here).as_posix().encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def commit() -> str | None:
-    """The git commit of the source tree, with ``+`` for local changes; None outside a checkout."""
-    here = Path(__file__).parent
-    try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
-            cwd=here, capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
-        inside = subprocess.run(
-            ["git", "ls-files", "--error-unmatch", Path(__file__).name],
-            cwd=here, capture_output=True, timeout=10, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip() if inside.returncode == 0 else None
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
-    packages = ("torch", "torchvision", "lightning", "timm", "kornia", "torchmetrics", "pandas")
-    return {name: metadata.version(name) for name in ("tokd-lightning", *packages)}
-
-
-def provenance(config: Config, data_hash: str) -> Config:
-    """Say what a run was made from: hashes of configuration, source and data, commit, versions."""
-    hashes = {"config": config_hash(config), "source": source_hash(), "data": data_hash}
-    return {
-        "seed": int(config["seed_everything"]),
-        "hashes": hashes,
-        "commit": commit(),
-        "versions": versions(),
-    }
 
 
 class Run:
@@ -203,6 +168,16 @@ class Run:
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
         write_atomically(self.folder / f"{stage}.yaml", text)
 
+    def begin(self, config: Config, inputs: Mapping[str, str]) -> None:
+        """Write what a fit starts from: its configuration, and the hashes of data and teacher."""
+        write_atomically(self.folder / "inputs.json", json.dumps(inputs, indent=2) + "\n")
+        self.save_config("fit", config)
+
+    def inputs(self) -> dict[str, str] | None:
+        """The hashes of what the run was started from, or None."""
+        path = self.folder / "inputs.json"
+        return dict(json.loads(path.read_text())) if path.is_file() else None
+
     def config(self, stage: str = "fit") -> Config | None:
         """The resolved configuration that a stage was run with, or None."""
         path = self.folder / f"{stage}.yaml"
@@ -239,10 +214,6 @@ def differences(ours: Config, theirs: Config) -> list[str]:
     """Name the keys, matters of place aside, in which two resolved configurations differ."""
     a, b = _flat(ours, _PLACE), _flat(theirs, _PLACE)
     return sorted(k for k in a.keys() | b.keys() if a.get(k) != b.get(k))
-
-
-def _outside_cell(config: Config) -> Config:
-    return _flat(config, _PLACE + _NAMED)
 
 
 def _flat(config: Config, without: tuple[str, ...]) -> Config:

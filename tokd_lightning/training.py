@@ -9,29 +9,28 @@ from typing import Any, cast
 import lightning.pytorch as pl
 import torch
 import yaml
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
 
-from tokd_lightning.console import Parser, innermost, one_line, print_metrics, quieten, some
+from tokd_lightning.checks import check_arguments, check_earlier, check_fit_of, check_inputs
+from tokd_lightning.console import Parser, mistakes_in_one_line, print_metrics, quieten
 
 # Imported so that a YAML may name these classes without their modules.
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.ffpp import FFPPDataModule
 from tokd_lightning.distillation import TOKD, RotationOptimizer, Vanilla
-from tokd_lightning.errors import TokdError
-from tokd_lightning.evaluation.metrics import video_table
+from tokd_lightning.evaluation.metrics import metrics_by_method, video_table
 from tokd_lightning.loggers import EpochLines, ProgressBar, RunLogger, build_loggers, is_rank_zero
 from tokd_lightning.modules import DetectionModule, DistillModule, TeacherModule
-from tokd_lightning.modules.checkpoint import read_checkpoint
+from tokd_lightning.modules.checkpoint import HEADER, best_and_last, read_checkpoint, state_hash
+from tokd_lightning.provenance import provenance
 from tokd_lightning.results import about_fit, metrics_of_epoch, rounded, skipped_frames
 from tokd_lightning.runs import (
+    EVALUATION,
     Config,
     Run,
     cell,
-    differences,
-    provenance,
     run_name,
     write_atomically,
 )
@@ -88,8 +87,11 @@ class TokdCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.init_args.seed")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse without Lightning's warning about ``sys.argv``, which is ours too."""
+        """Parse, without Lightning's warning about ``sys.argv``, and refuse what cannot work."""
         self.config = parser.parse_args(args)
+        name = self.config.subcommand
+        self.resolved = _resolve(self._parser(name), self.config[name])
+        check_arguments(self.resolved)
 
     def _parse_ckpt_path(self) -> None:
         """Leave the configuration as given: a checkpoint must not override explicit values."""
@@ -97,7 +99,6 @@ class TokdCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Name the run; find the checkpoint of a test, or what an earlier fit has left."""
         parser, config = self._parser(self.subcommand), self.config[str(self.subcommand)]
-        self.resolved = _resolve(parser, config)
         self.cell = cell(self.resolved)
         self.run = Run(self._folder(parser, config))
         if self.subcommand == "fit":
@@ -106,7 +107,7 @@ class TokdCLI(LightningCLI):
             config["ckpt_path"] = str(config.get("ckpt_path") or self.run.best)
             if self.subcommand != "predict":
                 config["verbose"] = False  # of the metrics: there is a table for them
-            read_checkpoint(config["ckpt_path"], self.cell.role)
+            self.header = read_checkpoint(config["ckpt_path"], self.cell.role)[HEADER]
 
     def _folder(self, parser: LightningArgumentParser, config: Any) -> Path:
         runs, files = Path(config.runs), [Path(str(path)) for path in config.get("config") or []]
@@ -116,47 +117,37 @@ class TokdCLI(LightningCLI):
         if files:
             alone = parser.parse_args(["--config", str(files[0])])
             experiment = _resolve(parser, alone)
-        return runs / run_name(self.resolved, experiment)
+        folder = runs / run_name(self.resolved, experiment)
+        if self.subcommand != "fit" and not Run(folder).best.is_file():
+            # A test may be given a smaller batch or on_error; the fit went without.
+            trained = runs / run_name(self.resolved, experiment, EVALUATION)
+            return trained if Run(trained).best.is_file() else folder
+        return folder
 
     def _meet_earlier_run(self, config: Any) -> None:
         if not is_rank_zero():
             # Rank zero has decided; its --rerun has moved the folder away by now or will.
+            if self.run.results() is not None and config.reuse:
+                raise Finished(f"{self.run.folder}: finished, reused")
             if self.run.last.is_file() and not config.rerun:
                 config["ckpt_path"] = str(self.run.last)
             return
-        earlier = self.run.config("fit")
-        changed = differences(self.resolved, earlier) if earlier else []
         if config.rerun:
             if aside := self.run.set_aside():
                 rank_zero_info(f"the earlier run now lies in {aside}")
-        elif changed:
-            raise TokdError(
-                f"{self.run.folder} holds a run of another configuration ({some(changed)}): "
-                "--rerun sets it aside and starts anew"
-            )
-        elif self.run.results() is not None:
-            if not config.reuse:
-                raise TokdError(
-                    f"{self.run.folder} is finished: test it with tokd test, or --rerun to set it "
-                    "aside and start anew"
-                )
-        elif self.run.last.is_file():
+            return
+        check_earlier(self.run, self.resolved, config.reuse)
+        if self.run.results() is None and self.run.last.is_file():
             config["ckpt_path"] = str(self.run.last)
             rank_zero_info(f"resuming {self.run.folder} from {self.run.last.name}")
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Build the trainer with the run's checkpoints; loggers join when the run starts."""
         config = self.config_init[str(self.subcommand)]
-        # best.ckpt is chosen by validation accuracy (Sec. 5.2); the first epoch wins a tie.
-        checkpoints = ModelCheckpoint(
-            dirpath=self.run.best.parent,
-            filename=self.run.best.stem,
-            monitor=config.monitor,
-            mode="max",
-            save_last=True,
-            enable_version_counter=False,
+        kept = self.subcommand == "fit" and not config.trainer.fast_dev_run
+        callbacks: list[Callback] = (
+            best_and_last(self.run.best.parent, config.monitor) if kept else []
         )
-        callbacks: list[Callback] = [checkpoints] if self.subcommand == "fit" else []
         if config.trainer.enable_progress_bar is not False and sys.stdout.isatty():
             callbacks.append(ProgressBar())
         else:
@@ -171,44 +162,46 @@ class TokdCLI(LightningCLI):
     def before_fit(self) -> None:
         """Open the run's folder, or end where a finished run is to be reused."""
         datamodule, config = self.datamodule, self.config["fit"]
-        if not is_rank_zero():
+        self.new = is_rank_zero() and not self.run.folder.exists()
+        if not is_rank_zero() or config.trainer.fast_dev_run:
             return
         datamodule.setup("fit")
-        self.data_hash = datamodule.data_hash()
-        if (done := self.run.results()) is not None:
-            if done["hashes"]["data"] != self.data_hash:
-                raise TokdError(
-                    f"{self.run.folder} was made from other data than {datamodule.root} now holds: "
-                    "--rerun sets it aside and starts anew"
-                )
+        self.inputs = {"data": datamodule.data_hash()}
+        if teacher := getattr(self.model, "teacher_path", None):
+            self.inputs["teacher"] = state_hash(teacher)
+        check_inputs(self.run, self.inputs)
+        if self.run.results() is not None:
             raise Finished(f"{self.run.folder}: finished, reused")
-        self.new = not self.run.folder.exists()
         tags = [str(value) for value in self.cell]
         loggers = build_loggers(self.run.folder, config.log.split(","), tags)
-        self.run.save_config("fit", self.resolved)
+        self.run.begin(self.resolved, self.inputs)
         self.trainer.loggers = [*loggers, *self.trainer.loggers]
         for logger in loggers[1:]:
             logger.log_hyperparams(self.resolved)
         self.started = time.monotonic()
 
     def fit(self, **arguments: Any) -> None:
-        """Train; a mistake of the user's found on the way leaves no empty run folder behind."""
+        """Train; what fails before the first checkpoint leaves no run folder behind."""
         try:
             self.trainer.fit(**arguments)
-        except (TokdError, MisconfigurationException):
-            if is_rank_zero() and self.new and not self.run.last.exists():
+        except SystemExit:  # how Lightning ends after Ctrl-C
+            if not self.trainer.interrupted:
+                raise
+            print(f"the same command resumes {self.run.folder}")
+            raise KeyboardInterrupt from None
+        except Exception:
+            if self.new and not self.run.last.exists():
                 shutil.rmtree(self.run.folder, ignore_errors=True)
             raise
 
     def after_fit(self) -> None:
         """Write ``metrics.json``: the metrics of the selected epoch and what they came from."""
-        if getattr(self.trainer, "fast_dev_run", 0):
-            rank_zero_info("fast_dev_run: nothing was kept")
-            return
-        if self.trainer.interrupted:
-            raise TokdError(f"interrupted; the same command resumes {self.run.folder}")
-        if not self.trainer.is_global_zero:
-            return
+        if self.config["fit"].trainer.fast_dev_run:
+            print("fast_dev_run: nothing was kept")
+        elif self.trainer.is_global_zero:
+            self._finish()
+
+    def _finish(self) -> None:
         chosen = torch.load(self.run.best, map_location="cpu", weights_only=True)["epoch"]
         monitor = self.config["fit"].monitor
         results = {
@@ -219,38 +212,55 @@ class TokdCLI(LightningCLI):
             "selected": {"epoch": chosen, "monitor": monitor},
             "metrics": metrics_of_epoch(self.run.folder / "metrics.csv", chosen),
             "seconds": {"fit": round(time.monotonic() - self.started, 1)},
-            **provenance(self.resolved, self.data_hash),
+            **provenance(self.resolved, self.inputs),
         }
         self.run.write_results(results)
         print(f"best epoch {chosen + 1} by {monitor}: {self.run.folder}")
 
     # validate, test, predict
 
+    def before_validate(self) -> None:
+        """See that the checkpoint fits the configuration."""
+        check_fit_of(self.header, self.model, self.datamodule)
+
+    def before_predict(self) -> None:
+        """See that the checkpoint fits the configuration."""
+        check_fit_of(self.header, self.model, self.datamodule)
+
     def before_test(self) -> None:
-        """Log the test to the run's CSV."""
+        """See that the checkpoint fits; find out whether this is the run's own test."""
+        check_fit_of(self.header, self.model, self.datamodule)
+        self.own = False
         if self.trainer.is_global_zero:
-            self.trainer.loggers = [RunLogger(self.run.folder), *self.trainer.loggers]
+            config, self.datahash = self.config["test"], self.datamodule.data_hash()
+            self.own = (
+                Path(config.ckpt_path) == self.run.best
+                and repr(config.trainer.limit_test_batches) in {"None", "1.0"}  # 1 is one batch
+                and (self.run.inputs() or {}).get("data") == self.datahash
+            )
+            if self.own:
+                self.trainer.loggers = [RunLogger(self.run.folder), *self.trainer.loggers]
 
     def after_test(self) -> None:
-        """Write the scores as CSV and add the metrics to ``metrics.json``."""
+        """Write the scores as CSV and, after the run's own test, complete ``metrics.json``."""
         if not self.trainer.is_global_zero:
             return
-        self._write_scores("test")
-        metrics = rounded(self.trainer.callback_metrics)
-        results, config = self.run.results(), self.config["test"]
-        whole = config.trainer.limit_test_batches in (None, 1.0)
-        if results is not None and whole and Path(config.ckpt_path) == self.run.best:
+        metrics, results = rounded(self.trainer.callback_metrics), self.run.results()
+        self._write_scores("test" if self.own else f"test-{self.datahash[:6]}")
+        if self.own and results is not None:
             results["metrics"] |= metrics
             results["skipped"] |= skipped_frames(self.datamodule)
             self.run.save_config("test", self.resolved)
             self.run.write_results(results)
+        else:
+            why = "the fit is not finished" if self.own else "other frames, or another checkpoint"
+            print(f"metrics.json is left as it is: {why}")
         print_metrics(metrics, "test", self.run.folder)
 
     def after_validate(self) -> None:
         """Print the validation metrics."""
         if self.trainer.is_global_zero:
-            metrics = rounded(self.trainer.callback_metrics)
-            print_metrics(metrics, "val", self.run.folder)
+            print_metrics(rounded(self.trainer.callback_metrics), "val", self.run.folder)
 
     def after_predict(self) -> None:
         """Write the scores as CSV."""
@@ -259,7 +269,10 @@ class TokdCLI(LightningCLI):
 
     def _write_scores(self, stage: str) -> None:
         scores = cast(DetectionModule, self.model).scores.drop(columns="loss")
-        for level, table in {"frames": scores, "videos": video_table(scores)}.items():
+        tables = {"frames": scores, "videos": video_table(scores)}
+        if stage.startswith("test"):
+            tables["methods"] = metrics_by_method(scores)
+        for level, table in tables.items():
             path = self.run.folder / f"{stage}_{level}.csv"
             write_atomically(path, table.to_csv(index=False))
             print(f"{len(table)} {level}: {path}")
@@ -272,22 +285,11 @@ def run(args: list[str]) -> int:
         TokdError: Anything that the user can mend, Lightning's misconfigurations among it.
     """
     quieten()
-    try:
-        TokdCLI(args)
-    except Finished as finished:
-        print(finished)
-    except MisconfigurationException as error:
-        raise TokdError(one_line(str(error))) from error
-    except ValueError as error:
-        # jsonargparse wraps what a constructor raises: the cause is what the user can mend.
-        cause = innermost(error)
-        if isinstance(cause, TokdError):
-            raise cause from None
-        if isinstance(cause, ValueError) and cause is not error:
-            raise TokdError(one_line(str(cause))) from error
-        raise
-    except torch.cuda.OutOfMemoryError as error:
-        raise TokdError("the GPU is out of memory: lower --data.batch_size") from error
+    with mistakes_in_one_line():
+        try:
+            TokdCLI(args)
+        except Finished as finished:
+            print(finished)
     return 0
 
 

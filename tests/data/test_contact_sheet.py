@@ -67,6 +67,41 @@ def test_genuine_trees_of_large_uneven_frames_and_missing_methods_are_drawn(tmp_
     assert drawn.sum() == 2 * 90 * 50
 
 
+def test_the_middle_frame_is_the_middle_in_time(tmp_path):
+    tree = make_ffpp(tmp_path / "tree", ids=6, frames=1, methods=(), folder="frames")
+    for folder in (tree / "original_sequences/youtube/c23/frames").iterdir():
+        for path in folder.iterdir():
+            path.unlink()
+        for number, grey in ((2, 20), (10, 100), (30, 180)):
+            Image.new("RGB", (32, 32), (grey,) * 3).save(folder / f"frame_{number}.png")
+        (folder / ".frame_0.png").write_bytes(b"hidden, and no image")
+    draw_contact_sheet(tree, tmp_path / "sheet.png", identities=1, tile=32)
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    assert (sheet[-20, 64 + 16] == 100).all()
+
+
+@pytest.mark.parametrize("out", [".", "folder"])
+def test_a_folder_is_no_file_to_draw_to(tmp_path, monkeypatch, out):
+    tree = make_ffpp(tmp_path / "tree", ids=6, frames=1)
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TokdError, match="is a folder: name the PNG file"):
+        draw_contact_sheet(tree, Path(out), identities=1, tile=32)
+
+
+def test_a_sheet_that_cannot_be_written_leaves_no_draft(tmp_path, monkeypatch):
+    tree = make_ffpp(tmp_path / "tree", ids=6, frames=1)
+
+    def full(self, target, **options):
+        Path(target).write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(TokdError, match=r"sheet\.png cannot be written: No space left"):
+        draw_contact_sheet(tree, tmp_path / "sheet.png", identities=1, tile=32)
+    assert [path.name for path in tmp_path.iterdir()] == ["tree"]
+
+
 @pytest.mark.parametrize("broken", ["missing", "empty", "no frames", "no image"])
 def test_trees_that_cannot_be_drawn_are_named(tmp_path, broken):
     root = tmp_path / "tree"

@@ -61,6 +61,9 @@ def test_photographs_that_cannot_be_used_are_named(photographs, tmp_path):
     landmarks.write_text(landmarks.read_text() + "7.png,1,2,three\n")
     with pytest.raises(TokdError, match="line 8: expected a file name and 68 or 189"):
         make_demo(tmp_path / "mini", **SMALL, **both)
+    landmarks.write_bytes((faces / "0.png").read_bytes() + b"\xff\xfe")
+    with pytest.raises(TokdError, match=r"points\.csv is no CSV in UTF-8"):
+        make_demo(tmp_path / "mini", **SMALL, **both)
     landmarks.unlink()
     with pytest.raises(TokdError, match="does not exist"):
         make_demo(tmp_path / "mini", **SMALL, **both)

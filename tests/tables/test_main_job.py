@@ -1,9 +1,12 @@
+import inspect
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tokd_lightning.data.demo import make_demo
 from tokd_lightning.errors import TokdError
 from tokd_lightning.tables import demo, runner
 
@@ -105,6 +108,29 @@ def test_a_failed_stage_is_one_line_and_what_is_finished_stays(
     again = commands(calls)
     assert "test teacher.yaml c23 0" in again
     assert "test vanilla.yaml c23 0" not in again
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"workers": 0}, "--workers must be at least 1"),
+        ({"quality": ["c23", "raw"]}, "quality raw"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_is_made(
+    calls: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], message: str
+):
+    monkeypatch.delattr(runner, "_advance")  # rather than wait for no worker
+    with pytest.raises(TokdError, match=message):
+        demo.run_demo(Path("data"), Path("runs"), **options)
+    assert not calls.exists()
+    assert not Path("data").exists()
+    assert not Path("runs").exists()
+
+
+def test_the_qualities_to_train_on_are_those_that_the_demo_makes():
+    made = inspect.signature(make_demo).parameters["quality"].default
+    assert made == demo._QUALITIES
 
 
 def test_elsewhere_than_beside_the_experiments_it_says_so(

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from tokd_lightning.errors import TokdError
+from tokd_lightning.tables import runner
 from tokd_lightning.tables.jobs import Job, last_line, tokd
 from tokd_lightning.tables.runner import run_experiments
 
@@ -182,6 +183,16 @@ def test_needs_that_can_never_be_met_are_refused(tmp_path: Path, needs: dict[str
 def test_two_jobs_of_one_name_are_refused(tmp_path: Path):
     with pytest.raises(ValueError, match="one name"):
         run([Job("a", [], tmp_path / "a"), Job("a", [], tmp_path / "b")])
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_without_workers_nothing_waits_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+):
+    monkeypatch.delattr(runner, "_advance")  # rather than wait
+    with pytest.raises(TokdError, match="--workers must be at least 1"):
+        run([Job("job", [python("")], tmp_path / "log")], workers)
+    assert not (tmp_path / "log").exists()
 
 
 def test_a_log_that_cannot_be_written_fails_the_job(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
 from tokd_lightning.data.layouts.ffpp import ALL_METHODS, FOLDERS
+from tokd_lightning.data.layouts.video_folder import list_frames
 from tokd_lightning.errors import TokdError
 from tokd_lightning.frequency import high_pass
 
 _REAL = "original_sequences/youtube"
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 _LARGEST = 512
 _GAP, _LABEL, _TITLE, _SIDE = 4, 24, 34, 64
 _INK, _PAPER = (20, 20, 20), (255, 255, 255)
@@ -47,6 +48,8 @@ def draw_contact_sheet(
     """
     if not root.is_dir():
         raise TokdError(f"{root} is not a folder: name the root of an FF++ tree")
+    if out.is_dir():
+        raise TokdError(f"{out} is a folder: name the PNG file to write")
     methods = [m for m in ALL_METHODS if (root / "manipulated_sequences" / m).is_dir()]
     videos = {name: _videos(root / where) for name, where in _places(methods).items()}
     qualities = sorted({quality for quality, _ in videos["real"]})
@@ -70,6 +73,9 @@ def draw_contact_sheet(
         draft.replace(out)
     except OSError as error:
         raise TokdError(f"{out} cannot be written: {error}") from error
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def _places(methods: list[str]) -> dict[str, str]:
@@ -111,10 +117,10 @@ def _spread(
 
 
 def _middle_frame(folder: Path) -> Path:
-    frames = sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES)
-    if not frames:
+    names = list_frames(folder)
+    if not names:
         raise TokdError(f"{folder} holds no frames: extract them, or remove the folder")
-    return frames[len(frames) // 2]
+    return folder / names[len(names) // 2]
 
 
 def _cell(path: Path, tile: int, cutoff: float) -> _Cell:

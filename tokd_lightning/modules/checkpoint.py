@@ -1,10 +1,13 @@
 """What a checkpoint says of itself, and how a teacher is taken out of one."""
 
+import hashlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
 
 from tokd_lightning.errors import TokdError
@@ -70,6 +73,26 @@ def load_teacher(path: str | Path) -> TrainedTeacher:
     return TrainedTeacher(network, under(state, "projectors.") or None, checkpoint[HEADER])
 
 
+def best_and_last(folder: Path, monitor: str) -> list[Callback]:
+    """Keep best.ckpt, the first of the highest by ``monitor`` (Sec. 5.2), and last.ckpt.
+
+    Two callbacks: with ``save_last`` Lightning writes the last epoch only where it is the best too.
+    """
+    keep = partial(ModelCheckpoint, dirpath=folder, enable_version_counter=False)
+    return [keep(filename="best", monitor=monitor, mode="max"), keep(filename="last")]
+
+
+def state_hash(path: str | Path) -> str:
+    """Hash the weights in a checkpoint; empty where there is none to read."""
+    if not Path(path).is_file():
+        return ""
+    digest = hashlib.sha256()
+    for key, value in sorted(read_checkpoint(path, "teacher")["state_dict"].items()):
+        digest.update(key.encode())
+        digest.update(value.contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Select the entries of a state dict below ``prefix``, without it."""
     return {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
@@ -83,4 +106,7 @@ def _how_to_make(path: Path, kind: str) -> str:
             f"train the teacher first (tokd fit --config experiments/{experiment}_teacher.yaml) "
             "or name another with --model.teacher PATH"
         )
-    return "train it first with tokd fit, or name another with --ckpt_path PATH"
+    return (
+        "train it first with tokd fit, or, where the fit had other options, name its run with "
+        "--config runs/NAME/fit.yaml"
+    )

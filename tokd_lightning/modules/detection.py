@@ -1,5 +1,6 @@
 """What teacher and student training share: scores, metrics, the checkpoint's header."""
 
+import inspect
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -9,8 +10,7 @@ from typing import Any, Literal, cast
 import lightning.pytorch as pl
 import pandas as pd
 import torch
-from torch import Tensor, nn
-from torch.distributed import all_gather_object
+from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -106,6 +106,12 @@ class DetectionModule(pl.LightningModule):
         """Score one batch; the rows are in ``scores`` at the end."""
         self._collect(batch)
 
+    def on_validation_start(self) -> None:
+        """Give all processes the network that a checkpoint saves: BatchNorm's are rank 0's."""
+        if self.trainer.world_size > 1:
+            for buffer in self.network.buffers():
+                distributed.broadcast(buffer, src=0)
+
     def on_validation_epoch_end(self) -> None:
         """Log ``val/…`` metrics."""
         if self.trainer.sanity_checking:
@@ -144,7 +150,7 @@ class DetectionModule(pl.LightningModule):
         mine = pd.DataFrame(dict(zip(("index", "p_fake", "loss"), columns, strict=False)))
         if self.trainer.world_size > 1:
             parts: list[Any] = [None] * self.trainer.world_size
-            all_gather_object(parts, (mine, self.data.skipped))
+            distributed.all_gather_object(parts, (mine, self.data.skipped))
             mine = pd.concat([scores for scores, _ in parts], ignore_index=True)
             for _, skipped in parts:
                 for name, rows in skipped.items():
@@ -155,6 +161,23 @@ class DetectionModule(pl.LightningModule):
         self.scores = self.data.table(split).join(mine, how="inner")
 
     # Optimizer and checkpoint
+
+    def schedule(
+        self, optimizer: Optimizer, make: LRSchedulerCallable, name: str = "lr_scheduler"
+    ) -> LRScheduler:
+        """Make the scheduler of an optimizer.
+
+        Raises:
+            TokdError: It wants a metric at every step, as ``ReduceLROnPlateau`` does.
+        """
+        scheduler = make(optimizer)
+        try:
+            inspect.signature(scheduler.step).bind()
+        except TypeError as error:
+            raise TokdError(
+                f"{name} needs a metric at every step, which is not offered: take another scheduler"
+            ) from error
+        return scheduler
 
     def on_train_start(self) -> None:
         """Play the schedule through: one that ends before the run does is known now."""

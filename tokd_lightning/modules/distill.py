@@ -93,37 +93,39 @@ class DistillModule(DetectionModule):
         """For training, take the teacher out of its checkpoint and make the distiller."""
         if stage != "fit" or self.distiller is not None:
             return
-        size = self.data.input_size
-        shapes: Shapes = {}
-        projectors = None
-        if self.teacher_path is not None:
-            with drawn_from(self.seed):
-                teacher, projectors, header = load_teacher(self.teacher_path)
-            self._check_input(header)
-            shapes = teacher.shapes(size)
-            self._teacher = _Frozen(frozen(teacher))
-        with drawn_from(self.seed):
-            self.distiller = self._distiller(self.student.shapes(size), shapes)
+        self.distiller = self._without_teacher() or self._with_teacher()
         self.distiller.class_weights = self.data.class_weights
-        if self.distiller.needs_teacher:
-            self.distiller.load_teacher_projectors(projectors)
-        else:
-            self._teacher = None
 
-    def _distiller(self, student: Shapes, teacher: Shapes) -> Distiller:
+    def _without_teacher(self) -> Distiller | None:
+        """Make the method without a teacher's maps; None where it needs a teacher."""
         try:
-            distiller = self.make_distiller(student, teacher)
-        except TokdError as error:
-            if teacher:
-                raise
-            raise TokdError(NO_TEACHER) from error
-        if distiller.needs_teacher and not teacher:
+            distiller = self._distiller({})
+        except (TokdError, LookupError):
+            return None
+        return None if distiller.needs_teacher else distiller
+
+    def _with_teacher(self) -> Distiller:
+        if self.teacher_path is None:
             raise TokdError(NO_TEACHER)
+        with drawn_from(self.seed):
+            teacher, projectors, header = load_teacher(self.teacher_path)
+        self._check_input(header)
+        distiller = self._distiller(teacher.shapes(self.data.input_size))
+        distiller.load_teacher_projectors(projectors)
+        self._teacher = _Frozen(frozen(teacher))
         return distiller
+
+    def _distiller(self, teacher: Shapes) -> Distiller:
+        student = self.student.shapes(self.data.input_size)
+        try:
+            with drawn_from(self.seed):
+                return self.make_distiller(student, teacher)
+        except ValueError as error:
+            raise TokdError(str(error)) from error
 
     def _check_input(self, header: dict[str, Any]) -> None:
         for key in ("mean", "std"):
-            if header[key] != getattr(self.data, key):
+            if _channels(header[key]) != _channels(getattr(self.data, key)):
                 raise TokdError(
                     f"the teacher was trained on images with {key} {header[key]}, the data module "
                     f"gives {key} {getattr(self.data, key)}: set --data.{key} {header[key]}"
@@ -193,12 +195,13 @@ class DistillModule(DetectionModule):
         distiller = cast(Distiller, self.distiller)
         trained = [p for part in (self.student, distiller) for p in part.parameters()]
         optimizers: list[Optimizer] = [self.make_optimizer([p for p in trained if p.requires_grad])]
-        schedulers: list[LRScheduler] = [self.make_scheduler(optimizers[0])]
+        schedulers = [self.schedule(optimizers[0], self.make_scheduler)]
         if distiller.rotation is not None and distiller.rotation.learned:
             rotations = list(distiller.rotation.matrices().values())
             optimizers.append(self.make_rotation_optimizer(rotations))
             if self.make_rotation_scheduler is not None:
-                schedulers.append(self.make_rotation_scheduler(optimizers[1]))
+                make = self.make_rotation_scheduler
+                schedulers.append(self.schedule(optimizers[1], make, "rotation_scheduler"))
         return optimizers, schedulers
 
     def _optimizers(self) -> list[Any]:
@@ -277,3 +280,8 @@ class DistillModule(DetectionModule):
             checkpoint["state_dict"] = {f"student.{key}": value for key, value in state.items()}
         else:
             self._first_variance = checkpoint[HEADER]["first_variance"]
+
+
+def _channels(value: float | list[float]) -> list[float]:
+    """One number for all channels and three equal ones are the same normalisation."""
+    return list(value) if isinstance(value, list | tuple) else [value] * 3

@@ -87,7 +87,10 @@ class TeacherModule(DetectionModule):
     def configure_optimizers(self) -> Any:
         """One optimizer over the teacher, the projectors and their classifier."""
         optimizer = self.make_optimizer(self.parameters())
-        scheduler = {"scheduler": self.make_scheduler(optimizer), "interval": self.interval}
+        scheduler = {
+            "scheduler": self.schedule(optimizer, self.make_scheduler),
+            "interval": self.interval,
+        }
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

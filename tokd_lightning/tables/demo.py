@@ -13,6 +13,7 @@ from tokd_lightning.tables.jobs import Job, tokd
 from tokd_lightning.tables.runner import run_experiments
 
 _EXPERIMENTS = Path("experiments")
+_QUALITIES = ("c23", "c40")  # those that `tokd demo` makes
 # What a fit says of an epoch, or of a run that it has found finished.
 _PROGRESS = r"^epoch \d|: finished, reused$"
 
@@ -73,11 +74,16 @@ def run_demo(
         The exit code, 0.
 
     Raises:
-        TokdError: The experiments are not in the working directory, or a process has failed.
+        TokdError: The experiments are not in the working directory, the data will not have a
+            quality, ``workers`` is below 1, or a process has failed.
     """
     if not (_EXPERIMENTS / _TEACHER.file).is_file():
         raise TokdError(
             f"no {_EXPERIMENTS}/{_TEACHER.file} here: start it where {_EXPERIMENTS}/ is"
+        )
+    for unknown in set(quality) - set(_QUALITIES):
+        raise TokdError(
+            f"quality {unknown} is not in the demo data: take {' or '.join(_QUALITIES)}"
         )
     cells = [(e, q, s) for e in _ALL for q in dict.fromkeys(quality) for s in dict.fromkeys(seed)]
     making = Job("data", [tokd("demo", "--out", data)], runs / "logs" / "data.log")

@@ -31,14 +31,16 @@ def run_experiments(jobs: Sequence[Job], workers: int = 2, console: Console | No
 
     Args:
         jobs: What to run.
-        workers: How many at a time.
+        workers: How many at a time, at least 1.
         console: Where to show progress; standard output by default.
 
     Raises:
         ValueError: A name occurs twice, a need names no job, or needs go round in a circle.
-        TokdError: A job failed: its log's last line, and where the log is.
+        TokdError: A job failed: its log's last line, and where the log is. Or no worker at all.
     """
     _check(jobs)
+    if workers < 1:
+        raise TokdError(f"--workers must be at least 1, not {workers}")
     console = console or Console()
     tasks = {job.name: Task(job) for job in jobs}
     board = Live(console=console, refresh_per_second=2) if console.is_terminal else None

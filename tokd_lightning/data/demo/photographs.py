@@ -43,7 +43,7 @@ def list_photographs(folder: Path, landmarks: Path) -> list[tuple[Path, Points]]
         landmarks: CSV of their points, see :class:`~.cast.PhotographCast`.
 
     Raises:
-        TokdError: Folder or file missing, a malformed line, a photograph without points.
+        TokdError: Folder or file missing, no text, a malformed line, a photograph without points.
     """
     if not folder.is_dir():
         raise TokdError(f"{folder} is not a folder: --faces wants a folder of photographs")
@@ -59,17 +59,23 @@ def list_photographs(folder: Path, landmarks: Path) -> list[tuple[Path, Points]]
 def _read_points(path: Path) -> dict[str, Points]:
     if not path.is_file():
         raise TokdError(f"{path} does not exist: --landmarks wants the CSV of the faces' points")
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TokdError(
+            f"{path} is no CSV in UTF-8: --landmarks wants the faces' points"
+        ) from error
     table = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.reader(file), 1):
-            try:
-                values = np.array(row[1:], np.float64).reshape(-1, 2)
-            except ValueError:
-                values = np.empty((0, 2))
-            if len(values) not in (COUNT, _LONDON_COUNT) or not np.isfinite(values).all():
-                wanted = f"a file name and {COUNT} or {_LONDON_COUNT} x, y pairs"
-                raise TokdError(f"{path}, line {number}: expected {wanted}")
-            table[row[0]] = values if len(values) == COUNT else _from_london(values)
+    for number, row in enumerate(rows, 1):
+        try:
+            values = np.array(row[1:], np.float64).reshape(-1, 2)
+        except ValueError:
+            values = np.empty((0, 2))
+        if len(values) not in (COUNT, _LONDON_COUNT) or not np.isfinite(values).all():
+            wanted = f"a file name and {COUNT} or {_LONDON_COUNT} x, y pairs"
+            raise TokdError(f"{path}, line {number}: expected {wanted}")
+        table[row[0]] = values if len(values) == COUNT else _from_london(values)
     return table
 
 

@@ -1,0 +1,84 @@
+"""One process of a data-parallel run: ``python rank.py ROOT TEACHER OUT PROCESSES``.
+
+Fits a student and a teacher, tests both, fits them again with BatchNorm's statistics at work, and
+writes what it ended with to ``OUT/<rank>.pt``.
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from small import DoubleFrames, Statistics, distill_module, quiet, sgd, snapshot, teacher_module
+
+SAMPLES, BATCH = 18, 6
+
+
+def rehearse(root: Path, teacher: Path, processes: int) -> dict[str, Any]:
+    """Return the state, the metrics and the scores of a student and of a teacher."""
+    return {name: _run(module, root, processes) for name, module in learners(teacher).items()}
+
+
+def learners(teacher: Path) -> dict[str, pl.LightningModule]:
+    torch.set_num_threads(1)
+    return {
+        "student": distill_module(
+            teacher,
+            {"teacher_projectors": "frozen", "alpha_frequency": 3.0},
+            optimizer=partial(sgd, lr=0.01),
+        ),
+        "teacher": teacher_module(optimizer=partial(sgd, lr=0.01)),
+    }
+
+
+def frames(root: Path) -> DoubleFrames:
+    return DoubleFrames(
+        root,
+        quality="c23",
+        size=48,
+        batch_size=BATCH,
+        samples_per_epoch=SAMPLES,
+        num_workers=0,
+        augmentation=[],
+    )
+
+
+def trainer_of(processes: int, **options: Any) -> pl.Trainer:
+    strategy = "ddp" if processes > 1 else "auto"
+    defaults = {"devices": processes, "strategy": strategy, "precision": "64-true"}
+    return quiet(**defaults, limit_val_batches=1.0, **options)
+
+
+def validated(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
+    metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if "val/" in k}
+    return {"metrics": metrics, "val": module.scores["p_fake"].to_dict()}
+
+
+def _run(module: pl.LightningModule, root: Path, processes: int) -> dict[str, Any]:
+    trainer, data = trainer_of(processes, max_epochs=2, callbacks=[Statistics()]), frames(root)
+    trainer.fit(module, datamodule=data)
+    found = {"steps": trainer.global_step, "state": snapshot(module)}
+    found |= validated(trainer, module)
+    (metrics,) = trainer.test(module, datamodule=data, verbose=False)
+    return found | {"test_metrics": metrics, "test": module.scores["p_fake"].to_dict()}
+
+
+def moving(root: Path, teacher: Path, processes: int) -> dict[str, Any]:
+    """Return the state and the scores of networks whose BatchNorm keeps its statistics."""
+    found = {}
+    for name, module in learners(teacher).items():
+        trainer = trainer_of(processes)
+        trainer.fit(module, datamodule=frames(root))
+        found[name] = {"state": snapshot(module, f"{name}.")} | validated(trainer, module)
+    return found
+
+
+if __name__ == "__main__":
+    root, teacher, out = (Path(argument) for argument in sys.argv[1:4])
+    processes = int(sys.argv[4])
+    result = rehearse(root, teacher, processes) | {"moving": moving(root, teacher, processes)}
+    part = out / f"{torch.distributed.get_rank()}.part"
+    torch.save(result, part)
+    part.rename(part.with_suffix(".pt"))

@@ -1,0 +1,142 @@
+import csv
+from functools import partial
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from small import distill_module, quartered, quiet, same, snapshot, teacher_module
+
+from tokd_lightning.data.ffpp import FFPPDataModule
+from tokd_lightning.loggers import RunLogger
+
+EPOCHS, BATCHES = 3, 3
+
+
+class Interrupted(Exception):
+    pass
+
+
+class Interruption(Callback):
+    """Ends the run by an exception in the middle of its second epoch, saved there or not."""
+
+    def __init__(self, path=None):
+        self.path = path
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if trainer.current_epoch == 1 and batch_idx == 1:
+            if self.path is not None:
+                trainer.save_checkpoint(self.path)
+            raise Interrupted
+
+
+def make(kind, teacher, interval):
+    options = {"interval": interval, "lr_scheduler": quartered}
+    if interval == "step":
+        cycle = torch.optim.lr_scheduler.OneCycleLR
+        options["lr_scheduler"] = partial(cycle, max_lr=2e-3, total_steps=EPOCHS * BATCHES)
+    if kind == "teacher":
+        return teacher_module(**options)
+    return distill_module(teacher, {"teacher_projectors": "frozen"}, **options)
+
+
+def fit(root, module, folder, epochs=EPOCHS, resume=False, callbacks=()):
+    """Fit as tokd does: real frames with crops and flips, best.ckpt and last.ckpt, a CSV."""
+    data = FFPPDataModule(
+        root,
+        quality="c23",
+        size=48,
+        crop=40,
+        batch_size=4,
+        samples_per_epoch=4 * BATCHES,
+        frames_per_video=2,
+        balance="half_batch",
+        num_workers=0,
+    )
+    keep = ModelCheckpoint(
+        folder / "checkpoints",
+        "best",
+        monitor="val/frame/acc",
+        mode="max",
+        save_last=True,
+        enable_version_counter=False,
+    )
+    trainer = quiet(
+        max_epochs=epochs,
+        limit_val_batches=1.0,
+        enable_checkpointing=True,
+        callbacks=[keep, *callbacks],
+        logger=RunLogger(folder),
+        log_every_n_steps=1,
+    )
+    last = {"ckpt_path": folder / "checkpoints" / "last.ckpt", "weights_only": True}
+    trainer.fit(module, datamodule=data, **(last if resume else {}))
+    return trainer
+
+
+def ended(module, trainer):
+    """Everything a run ends with: weights, moments, learning rates, position."""
+    optimizers = [optimizer.state_dict() for optimizer in trainer.optimizers]
+    tensors = {
+        f"{number}.{parameter}.{name}": torch.as_tensor(value)
+        for number, state in enumerate(optimizers)
+        for parameter, moments in state["state"].items()
+        for name, value in moments.items()
+    }
+    rates = [group["lr"] for state in optimizers for group in state["param_groups"]]
+    schedulers = [config.scheduler.last_epoch for config in trainer.lr_scheduler_configs]
+    return snapshot(module), tensors, rates, schedulers, trainer.global_step
+
+
+def rows(folder):
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("interval", ["epoch", "step"])
+@pytest.mark.parametrize("kind", ["teacher", "student"])
+def test_a_resumed_run_ends_bit_for_bit_as_an_undisturbed_one(
+    tiny_ffpp, teacher, tmp_path, kind, interval
+):
+    whole = make(kind, teacher, interval)
+    expected = ended(whole, fit(tiny_ffpp, whole, tmp_path / "whole"))
+
+    def compare(folder):
+        module = make(kind, teacher, interval)
+        weights, moments, *rest = ended(module, fit(tiny_ffpp, module, folder, resume=True))
+        assert rest == list(expected[2:])
+        assert same(weights, expected[0])
+        assert same(moments, expected[1])
+
+    fit(tiny_ffpp, make(kind, teacher, interval), tmp_path / "stopped", epochs=1)
+    compare(tmp_path / "stopped")
+    folder = tmp_path / "killed"
+    for path in (None, folder / "checkpoints" / "last.ckpt"):
+        with pytest.raises(Interrupted):
+            fit(
+                tiny_ffpp,
+                make(kind, teacher, interval),
+                folder,
+                callbacks=[Interruption(path)],
+            )
+        compare(folder)
+
+
+@pytest.mark.parametrize("interruption", ["stopped", "killed"])
+def test_a_resumed_run_appends_to_its_curves(tiny_ffpp, tmp_path, interruption):
+    folder = tmp_path / "run"
+    if interruption == "stopped":
+        fit(tiny_ffpp, make("teacher", None, "epoch"), folder, epochs=1)
+    else:
+        with pytest.raises(Interrupted):
+            fit(tiny_ffpp, make("teacher", None, "epoch"), folder, callbacks=[Interruption()])
+        assert [int(row["step"]) for row in rows(folder)][-1] == BATCHES
+    before = [row for row in rows(folder) if int(row["step"]) < BATCHES]
+    fit(tiny_ffpp, make("teacher", None, "epoch"), folder, resume=True)
+    after = rows(folder)
+    assert before
+    assert after[: len(before)] == before
+    # What was logged behind the checkpoint is replaced, not doubled.
+    steps = [int(row["step"]) for row in after if row["train/loss"]]
+    assert steps == list(range(EPOCHS * BATCHES))
+    epochs = [int(row["epoch"]) for row in after if row["val/frame/acc"]]
+    assert epochs == list(range(EPOCHS))

@@ -1,0 +1,184 @@
+import contextlib
+import csv
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from rank import BATCH, SAMPLES, frames, learners, rehearse, trainer_of, validated
+from small import NETWORK, furthest, same, snapshot
+
+HERE = Path(__file__).parent
+EXPERIMENTS = HERE.parents[1] / "experiments"
+DEADLINE = 240
+
+
+@pytest.fixture(scope="module")
+def uneven(tiny_ffpp, tmp_path_factory):
+    """37 frames to validate on, so that the second process has an empty last batch; 39 to test."""
+    root = shutil.copytree(tiny_ffpp, tmp_path_factory.mktemp("uneven") / "ffpp")
+    for video, count in (("006", 3), ("008", 1)):
+        faces = root / "original_sequences/youtube/c23/faces" / video
+        for frame in sorted(faces.iterdir())[:count]:
+            frame.unlink()
+    return root
+
+
+def finish(processes, seconds):
+    """Wait for processes, but never for ever; return what they said."""
+    said = []
+    try:
+        for process in processes:
+            said.append(process.communicate(timeout=seconds)[0])
+    except subprocess.TimeoutExpired:
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        said += [process.communicate()[0] for process in processes]
+        pytest.fail(f"not done after {seconds} s: a deadlock?\n" + "\n".join(said)[-4000:])
+    return "\n".join(said)
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return str(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def runs(uneven, teacher, tmp_path_factory):
+    """What one process ended with, and each of two."""
+    out = tmp_path_factory.mktemp("ranks")
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(HERE / "rank.py"), str(uneven), str(teacher), str(out), "2"]
+    ranks = [
+        subprocess.Popen(
+            command,
+            env={**os.environ, **place, "LOCAL_RANK": str(rank), "NODE_RANK": "0"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        one = rehearse(uneven, teacher, 1)
+    finally:
+        said = finish(ranks, DEADLINE)
+    # gloo can abort when processes part, after all work is done: only what they wrote counts.
+    files = [out / f"{rank}.pt" for rank in range(2)]
+    assert all(file.is_file() for file in files), said[-4000:]
+    return one, *(torch.load(file, weights_only=True) for file in files)
+
+
+@pytest.mark.parametrize("kind", ["student", "teacher"])
+def test_two_processes_learn_what_one_with_the_whole_batch_learns(runs, kind):
+    one, two = runs[0][kind], runs[1][kind]
+    assert one["steps"] == two["steps"] == 2 * SAMPLES // BATCH
+    parts = {"student": ("student", "distiller.project", "distiller.rotation")}
+    for part in parts.get(kind, ("teacher", "projectors", "auxiliary")):
+        ours, theirs = (
+            {k: v for k, v in run["state"].items() if k.startswith(part) and v.is_floating_point()}
+            for run in (two, one)
+        )
+        assert ours
+        assert furthest(ours, theirs) < 1e-9, part
+
+
+def test_two_processes_set_the_same_statistics_of_random_projectors_as_one(runs):
+    one, two = (
+        {k: v for k, v in run["student"]["state"].items() if "teacher_project" in k and "var" in k}
+        for run in runs[:2]
+    )
+    assert one
+    assert furthest(two, one) < 1e-12
+
+
+@pytest.mark.parametrize("kind", ["student", "teacher"])
+def test_both_processes_end_with_the_same_bits(runs, kind):
+    _, first, second = runs
+    assert same(first[kind]["state"], second[kind]["state"])
+
+
+def test_the_rotations_have_moved(runs):
+    for branch in ("rgb", "frequency"):
+        r = runs[1]["student"]["state"][f"distiller.rotation.{branch}"]
+        assert (r - torch.eye(len(r))).norm() > 0.1
+
+
+@pytest.mark.parametrize("kind", ["student", "teacher"])
+def test_every_frame_is_scored_once_and_both_processes_know_all_metrics(runs, kind):
+    one, *ranks = (run[kind] for run in runs)
+    assert (len(one["val"]), len(one["test"])) == (37, 39)
+    for rank in ranks:
+        for split in ("val", "test"):
+            assert rank[split].keys() == one[split].keys()
+            assert rank[split] == pytest.approx(one[split], rel=1e-9)
+        assert rank["metrics"] == pytest.approx(one["metrics"], rel=1e-6)
+        assert rank["test_metrics"] == pytest.approx(one["test_metrics"], rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["student", "teacher"])
+def test_both_processes_validate_the_network_that_the_first_saves(runs, uneven, teacher, kind):
+    first, second = (run["moving"][kind] for run in runs[1:])
+    module, trainer = learners(teacher)[kind].double(), trainer_of(1)
+    started = snapshot(module, f"{kind}.")
+    means = [name for name in started if name.endswith("running_mean")]
+    assert means
+    assert not any(torch.equal(first["state"][name], started[name]) for name in means)
+    module.load_state_dict(first["state"], strict=False)
+    trainer.validate(module, datamodule=frames(uneven), verbose=False)
+    alone = validated(trainer, module)
+    for rank in (first, second):
+        assert rank["val"] == pytest.approx(alone["val"], rel=1e-9)
+        assert rank["metrics"] == pytest.approx(alone["metrics"], rel=1e-6)
+    assert same(first["state"], second["state"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["teacher", "tokd"])
+def test_tokd_fits_on_two_processes_and_writes_its_results_once(tiny_ffpp, teacher, tmp_path, kind):
+    network = {
+        "teacher": ["--model.backbone", NETWORK, "--model.width", "16"],
+        "tokd": [
+            *("--model.student", NETWORK, "--model.teacher", str(teacher)),
+            *("--model.distiller.width", "16", "--model.distiller.dim", "64"),
+        ],
+    }
+    command = [
+        str(Path(sys.executable).with_name("tokd")),
+        *("fit", "--config", str(EXPERIMENTS / f"demo_{kind}.yaml"), *network[kind]),
+        *("--runs", str(tmp_path), "--log", "none", "--data.root", str(tiny_ffpp)),
+        *("--data.size", "48", "--data.crop", "40", "--data.num_workers", "0"),
+        *("--data.batch_size", "12", "--data.samples_per_epoch", "36"),
+        *("--trainer.max_epochs", "2", "--trainer.log_every_n_steps", "1"),
+        *("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"),
+    ]
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    said = finish([process], DEADLINE)
+    (file,) = tmp_path.rglob("metrics.json")
+    results = json.loads(file.read_text())
+    assert results["status"] == "finished", said[-4000:]
+    assert results["device"] == "2 x cpu"
+    assert 0 <= results["metrics"]["val/frame/auc"] <= 1
+    for name in ("best", "last"):
+        checkpoint = torch.load(file.parent / f"checkpoints/{name}.ckpt", weights_only=True)
+        assert checkpoint["global_step"] in (3, 6)
+    with (file.parent / "metrics.csv").open(newline="") as table:
+        steps = [int(row["step"]) for row in csv.DictReader(table) if row["train/loss"]]
+    assert steps == list(range(6))
+    assert said.count("epoch 2/2") == 1

@@ -1,0 +1,110 @@
+"""What can be known to be wrong before any work begins."""
+
+from pathlib import Path
+from typing import Any, cast
+
+from tokd_lightning.console import some
+from tokd_lightning.data.datamodule import FrameDataModule
+from tokd_lightning.errors import TokdError
+from tokd_lightning.modules import DetectionModule
+from tokd_lightning.runs import Config, Run, differences
+
+_SELECTING = ("acc", "balanced_acc", "acc_real", "acc_fake", "auc", "ap")  # more is better
+_PRECISIONS = (None, "32-true", "32", "16-mixed", "bf16-mixed")
+
+
+def check_arguments(config: Config) -> None:
+    """Refuse what no fit can do, in the words of this program rather than Lightning's.
+
+    Raises:
+        TokdError: A seed, precision, number of epochs, monitor or checkpoint that cannot work, or
+            gradient clipping or accumulation for a student.
+    """
+    trainer, seed = config["trainer"], config["seed_everything"]
+    if isinstance(seed, bool) or seed < 0:
+        raise TokdError(f"--seed_everything must be a number from 0 on, not {seed}")
+    if str(trainer.get("precision")) not in map(str, _PRECISIONS):
+        raise TokdError(
+            f"--trainer.precision {trainer.get('precision')} rounds the weights or does not fit "
+            "the images: use 32-true, 16-mixed or bf16-mixed"
+        )
+    if 0 in (trainer.get("max_epochs"), trainer.get("limit_val_batches")):
+        raise TokdError(
+            "best.ckpt is selected by validation: --trainer.max_epochs and "
+            "--trainer.limit_val_batches must not be 0"
+        )
+    monitors = [f"val/{level}/{name}" for level in ("frame", "video") for name in _SELECTING]
+    if config["monitor"] not in monitors:
+        raise TokdError(f"--monitor {config['monitor']}: choose from {', '.join(monitors)}")
+    for key in ("accumulate_grad_batches", "gradient_clip_val"):
+        harmless = (None, 1) if key.startswith("accumulate") else (None,)
+        if "distiller" in config["model"]["init_args"] and trainer.get(key) not in harmless:
+            raise TokdError(
+                f"--trainer.{key} is not offered for distillation, which steps two optimizers by "
+                "hand: leave it out"
+            )
+    path = config.get("ckpt_path")
+    if path and not Path(path).is_file():
+        raise TokdError(f"--ckpt_path {path}: there is no such file")
+
+
+def check_earlier(run: Run, config: Config, reuse: bool) -> None:
+    """Refuse a run folder that holds other work than this command asks for.
+
+    Raises:
+        TokdError: It was started with another configuration, or is finished and not to be reused.
+    """
+    earlier = run.config("fit")
+    if earlier and (changed := differences(config, earlier)):
+        raise TokdError(
+            f"{run.folder} holds a run of another configuration ({some(changed)}): "
+            "--rerun sets it aside and starts anew"
+        )
+    if run.results() is not None and not reuse:
+        raise TokdError(
+            f"{run.folder} is finished: test it with tokd test, or --rerun to set it aside and "
+            "start anew"
+        )
+
+
+def check_inputs(run: Run, inputs: dict[str, str]) -> None:
+    """Refuse to go on with a run, or to reuse it, on other data or with another teacher.
+
+    Args:
+        run: The run.
+        inputs: Hashes of what it is to be made from.
+
+    Raises:
+        TokdError: The folder's were others.
+    """
+    earlier = run.inputs()
+    changed = [key for key in inputs if earlier and earlier.get(key) != inputs[key]]
+    if changed:
+        what = {"data": "other data", "teacher": "another teacher"}[changed[0]]
+        raise TokdError(
+            f"{run.folder} was made from {what} than it would be now: --rerun sets it aside and "
+            "starts anew"
+        )
+
+
+def check_fit_of(header: dict[str, Any], model: DetectionModule, data: FrameDataModule) -> None:
+    """Refuse a checkpoint whose network or input is not that of the configuration.
+
+    Raises:
+        TokdError: It holds another network, or was trained on images of another normalisation or
+            size.
+    """
+    theirs: Config = header["network"]
+    ours = cast(Config, model.network.spec)
+    if theirs != ours:
+        keys = [key for key in ours if theirs.get(key) != ours[key]]
+        raise TokdError(
+            f"the checkpoint holds another network than the configuration "
+            f"({', '.join(f'{key} {theirs.get(key)} instead of {ours[key]}' for key in keys)})"
+        )
+    for key in ("mean", "std", "input_size"):
+        if header[key] != getattr(data, key):
+            raise TokdError(
+                f"the checkpoint was trained on images with {key} {header[key]}, the data module "
+                f"gives {key} {getattr(data, key)}: use the run's own fit.yaml as --config"
+            )

@@ -1,0 +1,53 @@
+"""What a result was made from: configuration, source, inputs, versions."""
+
+import hashlib
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+from tokd_lightning.runs import Config, config_hash
+
+
+def source_hash() -> str:
+    """Hash the Python source of this package."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(here.rglob("*.py")):
+        digest.update(path.relative_to(here).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def commit() -> str | None:
+    """The git commit of the source tree, with ``+`` for local changes; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
+            cwd=here, capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+        inside = subprocess.run(
+            ["git", "ls-files", "--error-unmatch", Path(__file__).name],
+            cwd=here, capture_output=True, timeout=10, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() if inside.returncode == 0 else None
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    packages = ("torch", "torchvision", "lightning", "timm", "kornia", "torchmetrics", "pandas")
+    return {name: metadata.version(name) for name in ("tokd-lightning", *packages)}
+
+
+def provenance(config: Config, inputs: Mapping[str, str]) -> Config:
+    """Say what a run was made from: hashes of configuration, source and inputs, versions."""
+    hashes = {"config": config_hash(config), "source": source_hash(), **inputs}
+    return {
+        "seed": int(config["seed_everything"]),
+        "hashes": hashes,
+        "commit": commit(),
+        "versions": versions(),
+    }
