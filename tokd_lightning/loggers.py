@@ -154,7 +154,9 @@ def _tensorboard(folder: Path) -> Logger:
     try:
         return TensorBoardLogger(folder, name="", version="tensorboard")
     except ModuleNotFoundError as error:
-        raise TokdError('--log tensorboard: pip install "tokd-lightning[tensorboard]"') from error
+        raise TokdError(
+            'TensorBoard is not installed: pip install "tokd-lightning[tensorboard]"'
+        ) from error
 
 
 class ProgressBar(RichProgressBar):
