@@ -155,9 +155,10 @@ def _compared(model: nn.Module, stages: Sequence[nn.Module]) -> tuple[int, ...]:
     weight = next(model.parameters())
     x = torch.linspace(-1, 1, 3 * 96 * 96, device=weight.device, dtype=weight.dtype)
     x = x.reshape(1, 3, 96, 96)
-    reductions = [info["reduction"] for info in model.feature_info]  # type: ignore[union-attr]
+    timm_model: Any = model  # nn.Module does not declare what timm's networks have
+    reductions = [info["reduction"] for info in timm_model.feature_info]
     last = {reduction: index for index, reduction in enumerate(reductions)}
-    expected = model.forward_intermediates(  # type: ignore[operator]
+    expected = timm_model.forward_intermediates(
         x, indices=[last[stride] for stride in STRIDES], intermediates_only=True
     )
     maps, copies = [], []
