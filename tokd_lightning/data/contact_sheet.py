@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
-from tokd_lightning.data.layouts.ffpp import ALL_METHODS, FOLDERS
-from tokd_lightning.data.layouts.video_folder import list_frames
+from tokd_lightning.data.layouts.ffpp import ALL_METHODS
+from tokd_lightning.data.layouts.video_folder import FOLDERS, list_frames
 from tokd_lightning.errors import TokdError
 from tokd_lightning.frequency import high_pass
 

@@ -118,7 +118,7 @@ class FrameDataModule(LightningDataModule, ABC):
     def _index(self) -> Scan:
         if self._scan is None:
             scan = self.scan()
-            check(scan.manifest)
+            check(scan.manifest, scan.apart)
             self._scan = scan
             for split in SPLITS:
                 rows = scan.manifest[scan.manifest["split"] == split]

@@ -36,11 +36,16 @@ class Scan(NamedTuple):
 
     Attributes:
         manifest: One row per frame, :data:`COLUMNS`.
-        empty: Folders without a single image, relative to the root.
+        empty: Videos without a single frame, relative to the root.
+        dropped: Videos left out on purpose, such as fakes whose donor is across a border.
+        apart: Splits that may not share an identity. Celeb-DF's published test list shares its
+            people with the training videos, so there it is ``("train", "val")``.
     """
 
     manifest: pd.DataFrame
     empty: list[str]
+    dropped: tuple[str, ...] = ()
+    apart: tuple[str, ...] = SPLITS
 
 
 def build(rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
@@ -55,11 +60,12 @@ def _first(values: Iterable[object]) -> str:
     return ", ".join(every[:3]) + (f" and {len(every) - 3} more" if len(every) > 3 else "")
 
 
-def check(manifest: pd.DataFrame) -> None:
+def check(manifest: pd.DataFrame, apart: tuple[str, ...] = SPLITS) -> None:
     """Refuse a manifest whose results could not be believed.
 
     Args:
         manifest: Rows of :data:`COLUMNS`.
+        apart: Splits that may not share an identity, see :class:`Scan`.
 
     Raises:
         TokdError: A column is missing; a split or label is unknown; a label contradicts its method;
@@ -88,7 +94,8 @@ def check(manifest: pd.DataFrame) -> None:
         manifest[["dataset", role, "split"]].set_axis(["dataset", "id", "split"], axis=1)
         for role in ("target", "source")
     )
-    spread = people[people["id"] != ""].groupby(["dataset", "id"], sort=True)["split"].nunique()
+    people = people[(people["id"] != "") & people["split"].isin(apart)]
+    spread = people.groupby(["dataset", "id"], sort=True)["split"].nunique()
     if (spread > 1).any():
         ids = (identity for _, identity in spread.index[spread > 1])
         raise TokdError(

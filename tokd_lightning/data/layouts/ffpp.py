@@ -3,27 +3,16 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from tokd_lightning.data.layouts.video_folder import choose_frames
-from tokd_lightning.data.manifest import SPLITS, Scan, build
+from tokd_lightning.data.layouts.video_folder import FOLDERS, VIDEO_SUFFIXES, Video, gather
+from tokd_lightning.data.manifest import SPLITS, Scan
 from tokd_lightning.errors import TokdError
 
 METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
 ALL_METHODS = (*METHODS, "FaceShifter", "DeepFakeDetection")
-FOLDERS = ("faces", "frames", "images")
 _OTHER_NAME = {"raw": "c0", "c0": "raw"}
 _ACTORS = "DeepFakeDetection"
-
-
-class _Video(NamedTuple):
-    dataset: str
-    method: str
-    name: str
-    target: str
-    source: str
-    split: str
-    folder: Path
 
 
 def read_splits(root: Path, splits: Path | None = None) -> dict[str, list[tuple[str, str]]]:
@@ -72,6 +61,52 @@ def _read_pairs(file: Path) -> list[tuple[str, str]]:
     return [(a, b) for a, b in content]
 
 
+def list_ffpp(
+    root: Path,
+    quality: str = "c40",
+    splits: Path | None = None,
+    folder: str | None = None,
+    methods: Sequence[str] = METHODS,
+    dataset: str = "ffpp",
+    strict: bool = True,
+) -> list[Video]:
+    """List the videos of an official FaceForensics++ tree.
+
+    The tree is ``<root>/{original_sequences/{youtube,actors},manipulated_sequences/<method>}/
+    <quality>/<folder>/<video>``. Within a split, videos are ordered by target identity, so that any
+    stretch of them holds real and fake ones. DeepFakeDetection and its actors have no official
+    split and no identity in common with the rest: they enter as dataset ``dfd``, all ``test``.
+
+    Args:
+        root: The tree's root.
+        quality: ``raw`` (also found as ``c0``), ``c23`` or ``c40``.
+        splits: Folder of the split files, if it is neither ``<root>/splits`` nor the root.
+        folder: Which kind of frames, or ``videos`` for the files themselves; by default the first
+            of faces, frames, images that exists.
+        methods: Manipulations to take.
+        dataset: What the videos are said to be of.
+        strict: Whether a video that the splits name must be there; otherwise it is listed with the
+            place where it should be.
+
+    Raises:
+        TokdError: The tree or its split files are not as described.
+    """
+    if unknown := [m for m in methods if m not in ALL_METHODS]:
+        raise TokdError(f"no method {unknown[0]!r} in FF++; there are {', '.join(ALL_METHODS)}")
+    if not root.is_dir():
+        raise TokdError(f"no data folder {root}: name the root of the FF++ tree with --data.root")
+    tree = _Tree(root, quality, folder, methods)
+    videos: list[Video] = []
+    if official := [m for m in methods if m != _ACTORS]:
+        pairs = read_splits(root, splits)
+        videos += _official_videos(tree, official, pairs, dataset, quality)
+        if strict:
+            _insist(root, videos)
+    if _ACTORS in methods:
+        videos += _actor_videos(tree, quality)
+    return videos
+
+
 def scan_ffpp(
     root: Path,
     quality: str = "c40",
@@ -83,12 +118,6 @@ def scan_ffpp(
 ) -> Scan:
     """Index the frames of an official FaceForensics++ tree.
 
-    The tree is ``<root>/{original_sequences/{youtube,actors},manipulated_sequences/<method>}/
-    <quality>/<folder>/<video>/<frame>.png`` (or jpg, …). Within a split, rows are ordered by target
-    identity, so that any stretch of them holds real and fake frames. DeepFakeDetection and its
-    actors have no official split and no identity in common with the rest: they enter as dataset
-    ``dfd``, all of it ``test``.
-
     Args:
         root: The tree's root.
         quality: ``raw`` (also found as ``c0``), ``c23`` or ``c40``.
@@ -99,36 +128,18 @@ def scan_ffpp(
         dataset: What the rows are called.
 
     Returns:
-        The manifest and the videos without frames.
+        The manifest and the videos without frames, in the order of :func:`list_ffpp`.
 
     Raises:
         TokdError: The tree, its frames or its split files are not as described.
     """
-    if unknown := [m for m in methods if m not in ALL_METHODS]:
-        raise TokdError(f"no method {unknown[0]!r} in FF++; there are {', '.join(ALL_METHODS)}")
-    if not root.is_dir():
-        raise TokdError(f"no data folder {root}: name the root of the FF++ tree with --data.root")
-    tree = _Tree(root, quality, folder, methods)
-    videos: list[_Video] = []
-    if official := [m for m in methods if m != _ACTORS]:
-        videos += _official_videos(tree, official, read_splits(root, splits), dataset)
-    if _ACTORS in methods:
-        videos += _actor_videos(tree)
-    rows: list[tuple[Any, ...]] = []
-    empty: list[str] = []
-    for v in videos:
-        base = v.folder.relative_to(root).as_posix()
-        frames = choose_frames(v.folder, frames_per_video)
-        if not frames:
-            empty.append(base)
-        label = int(v.method != "real")
-        about = (v.dataset, v.method, v.name, v.target, v.source, quality)
-        rows += [(f"{base}/{name}", *about, number, label, v.split) for number, name in frames]
-    if not rows:
+    videos = list_ffpp(root, quality, splits, folder, methods, dataset)
+    scan = gather(root, videos, frames_per_video)
+    if not len(scan.manifest):
         raise TokdError(
             f"{root} has {len(videos)} video folders for quality {quality}, but none holds an image"
         )
-    return Scan(build(rows), empty)
+    return scan
 
 
 class _Tree:
@@ -183,8 +194,19 @@ class _Tree:
             + (f"there is {', '.join(there)} (--data.quality)" if there else "it is empty")
         )
 
-    def videos(self, name: str) -> set[str]:
-        return {p.name for p in self.folders[name].iterdir() if p.is_dir()}
+    def videos(self, name: str) -> dict[str, str]:
+        """Name the videos of a method and say where each one lies, relative to the root."""
+        part = self.folders[name]
+        base = part.relative_to(self.root).as_posix()
+        if part.name != "videos":
+            return {p.name: f"{base}/{p.name}" for p in part.iterdir() if p.is_dir()}
+        files = (p for p in part.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
+        return {p.stem: f"{base}/{p.name}" for p in files if not p.name.startswith(".")}
+
+    def place(self, method: str, name: str) -> str:
+        """Say where a video that is not there should be."""
+        base = self.folders[method].relative_to(self.root).as_posix()
+        return f"{base}/{name}.mp4" if base.endswith("/videos") else f"{base}/{name}"
 
 
 def _official_videos(
@@ -192,36 +214,40 @@ def _official_videos(
     methods: Sequence[str],
     pairs: dict[str, list[tuple[str, str]]],
     dataset: str,
-) -> list[_Video]:
-    """List the videos that the split files own, and insist that they are there."""
+    quality: str,
+) -> Iterator[Video]:
+    """List the videos that the split files own."""
     there = {name: tree.videos(name) for name in ("youtube", *methods)}
-    videos = []
-    missing = []
     for split in SPLITS:
         donors: dict[str, dict[str, None]] = {}
         for a, b in pairs[split]:
             donors.setdefault(a, {})[b] = None
             donors.setdefault(b, {})[a] = None
         for target in sorted(donors):
-            wanted = [("real", "youtube", target, "")]
-            wanted += [(m, m, f"{target}_{s}", s) for m in methods for s in donors[target]]
-            for method, place, name, source in wanted:
-                path = tree.folders[place] / name
-                if name not in there[place]:
-                    missing.append(path.relative_to(tree.root).as_posix())
-                videos.append(_Video(dataset, method, name, target, source, split, path))
-    if missing:
+            wanted = [("real", "youtube", target, "", "")]
+            wanted += [(m, m, f"{target}_{s}", s, target) for m in methods for s in donors[target]]
+            for method, part, name, source, background in wanted:
+                place = there[part].get(name) or tree.place(part, name)
+                yield Video(
+                    dataset, method, name, target, source, quality, split, place, background
+                )
+
+
+def _insist(root: Path, videos: Sequence[Video]) -> None:
+    if missing := [v.place for v in videos if not (root / v.place).exists()]:
         raise TokdError(
-            f"the splits name {len(missing)} videos that are not in {tree.root}: "
+            f"the splits name {len(missing)} videos that are not in {root}: "
             f"{', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}; extract them or take "
             "their pairs out of the split files"
         )
-    return videos
 
 
-def _actor_videos(tree: _Tree) -> Iterator[_Video]:
+def _actor_videos(tree: _Tree, quality: str) -> Iterator[Video]:
     """List DeepFakeDetection: ``01__scene`` is real, ``01_02__scene__code`` shows 01 with 02."""
-    for place, method in (("actors", "real"), (_ACTORS, _ACTORS)):
-        for name in sorted(tree.videos(place)):
-            target, _, source = name.partition("__")[0].partition("_")
-            yield _Video("dfd", method, name, target, source, "test", tree.folders[place] / name)
+    for part, method in (("actors", "real"), (_ACTORS, _ACTORS)):
+        for name, place in sorted(tree.videos(part).items()):
+            people, _, rest = name.partition("__")
+            target, _, source = people.partition("_")
+            scene = rest.partition("__")[0]
+            background = f"{target}__{scene}" if method == _ACTORS else ""
+            yield Video("dfd", method, name, target, source, quality, "test", place, background)

@@ -1,13 +1,45 @@
-"""What all layouts share: one folder of frames per video, of which a few are chosen."""
+"""What all layouts share: videos as files or as folders of frames, of which a few are chosen."""
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from tokd_lightning.data.manifest import Scan, build
+
+FOLDERS = ("faces", "frames", "images")
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
 _NUMBER = re.compile(r"(\d+)")
+
+
+class Video(NamedTuple):
+    """One video at one quality, as a layout found it.
+
+    Attributes:
+        dataset: Name of the data set.
+        method: ``real``, or the name of the manipulation.
+        name: The video's name, unique within its data set and method.
+        target: Identity on screen.
+        source: The donor's identity; empty for a real video or where it is unknown.
+        quality: Compression, as the data set names it.
+        split: ``train``, ``val`` or ``test``.
+        place: The video file or the folder of its frames, relative to the root.
+        background: Name of the real video that a fake was made from; empty where unknown.
+    """
+
+    dataset: str
+    method: str
+    name: str
+    target: str
+    source: str
+    quality: str
+    split: str
+    place: str
+    background: str = ""
 
 
 def _numeric_order(name: str) -> tuple[list[tuple[int, int, str]], str]:
@@ -81,3 +113,26 @@ def choose_frames(folder: Path, count: int) -> list[tuple[int, str]]:
     names = list_frames(folder)
     numbers = frame_numbers(names)
     return [(numbers[i], names[i]) for i in evenly_spaced(len(names), count)]
+
+
+def gather(root: Path, videos: Iterable[Video], frames_per_video: int) -> Scan:
+    """Choose the frames of many videos.
+
+    Args:
+        root: What the videos' places are relative to.
+        videos: Folders of frames, in the order that the rows shall have.
+        frames_per_video: Evenly spaced frames per video; a shorter one gives all it has.
+
+    Returns:
+        The manifest, and the videos without frames.
+    """
+    rows: list[tuple[Any, ...]] = []
+    empty: list[str] = []
+    for v in videos:
+        frames = choose_frames(root / v.place, frames_per_video)
+        if not frames:
+            empty.append(v.place)
+        about = (v.dataset, v.method, v.name, v.target, v.source, v.quality)
+        label = int(v.method != "real")
+        rows += [(f"{v.place}/{name}", *about, number, label, v.split) for number, name in frames]
+    return Scan(build(rows), empty)
