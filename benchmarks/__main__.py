@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import frequency, rotation, step, teacher
+from benchmarks import frequency, loader, manifest, rotation, step, teacher
 from benchmarks.timing import Spread
 from tokd_lightning.provenance import versions
 from tokd_lightning.runs import write_atomically
@@ -30,6 +30,11 @@ def rows(repeats: int) -> Iterator[Row]:
     for row in frequency.measure(repeats=repeats):
         what = f"torch_dct / filter, cutoff {row.cutoff}, 299 px"
         yield what, "x", row.speedup, targets.get(row.cutoff, "")
+    faster = loader.measure(repeats=repeats).faster
+    for form, what, target in (("jpeg", "JPEG q75", ">= 1.8"), ("pack", "packs", ">= 10")):
+        yield f"frames from {what} / Pillow and ToTensor, 299 px", "x", faster[form], target
+    opening = manifest.measure()["remembered"]
+    yield "index of 5000 videos, 160,000 frames, remembered", "s", opening, "< 2"
     times, ratios = rotation.measure(repeats=max(2, repeats // 5))
     yield "both rotation updates, d 1024, N 64", "ms", times["ours"], "<= 60"
     for how, factor in ratios.items():

@@ -65,6 +65,55 @@ def make_ffpp(
     return root
 
 
+def make_celebdf(
+    root: Path,
+    ids: int = 6,
+    clips: int = 3,
+    youtube: int = 6,
+    frames: int = 1,
+    size: int = 8,
+    inner: str = "",
+    youtube_part: str = "YouTube-real",
+) -> Path:
+    """Make a Celeb-DF tree of its official form, every identity swapped with every other.
+
+    The first identity's clip 0 with its fakes, and the first two of YouTube's, are for testing.
+
+    Args:
+        root: Where to; made if need be.
+        ids: Identities id0, id1, …
+        clips: Real videos of each.
+        youtube: Videos of nobody in particular.
+        frames: Per video; 0 makes an empty file ``<video>.mp4`` in place of a folder.
+        size: Pixels along both sides.
+        inner: What lies between a part and its videos, such as ``original/faces``.
+        youtube_part: One of its two spellings.
+    """
+    people, takes = range(ids), range(clips)
+    names = {
+        "Celeb-real": [f"id{a}_{c:04d}" for a in people for c in takes],
+        youtube_part: [f"{i:05d}" for i in range(youtube)],
+        "Celeb-synthesis": [
+            f"id{a}_id{b}_{c:04d}" for a in people for b in people if a != b for c in takes
+        ],
+    }
+    test = ["1 Celeb-real/id0_0000.mp4", *(f"1 {youtube_part}/{i:05d}.mp4" for i in range(2))]
+    test += [f"0 Celeb-synthesis/id0_id{b}_0000.mp4" for b in people if b]
+    for kind, (part, videos) in enumerate(names.items()):
+        for number, video in enumerate(videos):
+            place = root / part / inner / video
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if not frames:
+                place.with_name(f"{video}.mp4").touch()
+                continue
+            place.mkdir()
+            for frame in range(frames):
+                image = draw(number, frame, size, kind // 2)
+                Image.fromarray(image).save(place / f"{frame:04d}.png")
+    (root / "List_of_testing_videos.txt").write_text("\n".join(test), encoding="utf-8")
+    return root
+
+
 def write_splits(folder: Path, **pairs: Sequence[Sequence[str]]) -> None:
     """Write train.json, val.json and test.json as FF++ does."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,7 @@ def about_fit(trainer: pl.Trainer, model: DetectionModule, data: FrameDataModule
         "input_size": data.input_size,
         "balance": data.balance,
         "skipped": skipped_frames(data),
+        "unpaired": data.unpaired,
         "device": f"{trainer.world_size} x {device}",
         "precision": str(trainer.precision),
     }

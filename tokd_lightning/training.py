@@ -16,13 +16,12 @@ from lightning.pytorch.utilities import rank_zero_info
 from tokd_lightning.checks import check_arguments, check_earlier, check_fit_of, check_inputs
 from tokd_lightning.console import Parser, mistakes_in_one_line, print_metrics, quieten
 
-# Imported so that a YAML may name these classes without their modules.
+# The data modules, as all of `modules` and `distillation`, so that a YAML may name their classes.
+from tokd_lightning.data import celebdf, ffpp, manifest_table
 from tokd_lightning.data.datamodule import FrameDataModule
-from tokd_lightning.data.ffpp import FFPPDataModule
-from tokd_lightning.distillation import TOKD, RotationOptimizer, Vanilla
 from tokd_lightning.evaluation.metrics import metrics_by_method, video_table
 from tokd_lightning.loggers import EpochLines, ProgressBar, RunLogger, build_loggers, is_rank_zero
-from tokd_lightning.modules import DetectionModule, DistillModule, TeacherModule
+from tokd_lightning.modules import DetectionModule
 from tokd_lightning.modules.checkpoint import HEADER, best_and_last, read_checkpoint, state_hash
 from tokd_lightning.provenance import provenance
 from tokd_lightning.results import about_fit, metrics_of_epoch, rounded, skipped_frames
@@ -35,15 +34,7 @@ from tokd_lightning.runs import (
     write_atomically,
 )
 
-__all__ = [
-    "TOKD",
-    "DistillModule",
-    "FFPPDataModule",
-    "RotationOptimizer",
-    "TeacherModule",
-    "TokdCLI",
-    "Vanilla",
-]
+__all__ = ["TokdCLI", "celebdf", "ffpp", "manifest_table", "run"]
 
 
 class Finished(Exception):

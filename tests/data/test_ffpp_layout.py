@@ -9,6 +9,8 @@ from tokd_lightning.data.layouts.ffpp import scan_ffpp
 from tokd_lightning.data.manifest import check
 from tokd_lightning.errors import TokdError
 
+OFFICIAL = Path(__file__).parents[3] / "shared/splits"
+
 
 @pytest.fixture
 def tree(tiny_ffpp: Path, tmp_path: Path) -> Path:
@@ -46,6 +48,31 @@ def test_the_official_sizes_give_one_real_to_four_fakes(tmp_path):
     assert number["train"].tolist() == [720, 2880]
     assert number["val"].tolist() == [140, 560]
     assert number["test"].tolist() == [140, 560]
+
+
+@pytest.mark.skipif(not OFFICIAL.is_dir(), reason="the official split files are not at hand")
+def test_the_official_splits_give_720_140_140_of_everything(tmp_path):
+    for split in ("train", "val", "test"):
+        (tmp_path / "splits").mkdir(exist_ok=True)
+        shutil.copy(OFFICIAL / f"ffpp_{split}.json", tmp_path / f"splits/{split}.json")
+    pairs = [p for f in (tmp_path / "splits").iterdir() for p in json.loads(f.read_text())]
+    swaps = [ab for a, b in pairs for ab in ((a, b), (b, a))]
+    parts = {"original_sequences/youtube": [a for a, _ in swaps]}
+    parts |= {f"manipulated_sequences/{m}": [f"{a}_{b}" for a, b in swaps] for m in METHODS}
+    frame = tmp_path / "frame.png"
+    frame.touch()
+    for part, names in parts.items():
+        for name in names:
+            place = tmp_path / part / "c40/faces" / name
+            place.mkdir(parents=True)
+            (place / "0000.png").hardlink_to(frame)
+    manifest = scan_ffpp(tmp_path, "c40").manifest
+    check(manifest)
+    sizes = manifest.groupby(["split", "method"])["video"].nunique()
+    for split, size in (("train", 720), ("val", 140), ("test", 140)):
+        assert sizes[split].to_dict() == dict.fromkeys(("real", *METHODS), size)
+    people = manifest.groupby("split")["target"].agg(set)
+    assert len(people["train"] | people["val"] | people["test"]) == 1000
 
 
 def test_frames_are_found_evenly_spaced_with_their_numbers(tmp_path):

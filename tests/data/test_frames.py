@@ -13,6 +13,7 @@ from tokd_lightning.data import decode as decoding
 from tokd_lightning.data.decode import decode, read_frame, resize
 from tokd_lightning.data.frames import FrameDataset, Unreadable, loader
 from tokd_lightning.data.layouts.ffpp import scan_ffpp
+from tokd_lightning.data.packed import write_pack
 from tokd_lightning.data.sampling import EvaluationBatches, EveryNth, TrainingBatches
 from tokd_lightning.errors import TokdError
 
@@ -115,6 +116,44 @@ def test_a_batch_is_what_the_files_hold(tiny_ffpp):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
+def test_the_rows_of_an_uneven_process_end_in_an_empty_batch(tiny_ffpp, workers):
+    dataset = FrameDataset(rows_of(tiny_ffpp, "test"), tiny_ffpp, 48)
+    batches = EvaluationBatches(EveryNth(3, rank=1, world=2), 1)
+    *_, last = loader(dataset, workers, False, 0, batch_sampler=batches)
+    assert last["image"].shape == (0, 3, 48, 48)
+    assert last["index"].tolist() == last["skipped"].tolist() == []
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_batch_of_packed_frames_equals_that_of_the_images(tiny_ffpp, tmp_path, workers):
+    table = rows_of(tiny_ffpp, "test")
+    packed = table.copy()
+    for video, rows in table.groupby(["method", "video"]):
+        file = tmp_path / f"{'_'.join(video)}.npy"
+        images = [read_frame(tiny_ffpp / path, 48).numpy() for path in rows["path"]]
+        write_pack(file, rows["frame"].tolist(), np.stack(images))
+        packed.loc[rows.index, "path"] = [f"{file.name}#{i}" for i in range(len(rows))]
+    for size in (48, 20):
+        batches = []
+        for root, of in ((tiny_ffpp, table), (tmp_path, packed)):
+            rows = EvaluationBatches(EveryNth(len(of)), 16)
+            dataset = FrameDataset(of, root, size)
+            batches.append(list(loader(dataset, workers, False, 0, batch_sampler=rows)))
+        for images, records in zip(*batches, strict=True):
+            assert all(
+                torch.equal(images[key], records[key]) for key in ("image", "label", "index")
+            )
+
+
+def test_a_record_that_is_not_there_is_an_unreadable_frame(tmp_path, tiny_ffpp):
+    table = rows_of(tiny_ffpp, "test").assign(path="000.npy#4")
+    write_pack(tmp_path / "000.npy", [3, 5], np.zeros((2, 3, 8, 8), np.uint8))
+    batch = FrameDataset(table, tmp_path, 8)[0]
+    assert isinstance(batch, Unreadable)
+    assert batch.message.startswith(f"cannot read {tmp_path}/000.npy#4: it has 2 frames and no")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
 def test_an_unreadable_frame_ends_the_run_with_one_line_that_names_it(broken, workers):
     message = ""
     try:
@@ -141,9 +180,10 @@ def test_evaluation_leaves_an_unreadable_frame_out_and_counts_it(broken, workers
         assert len(list(batches)) == len(seen)
 
 
-def test_an_evaluation_batch_may_be_empty(broken):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_evaluation_batch_may_be_empty(broken, workers):
     with pytest.warns(UserWarning, match="skipped"):
-        first = next(iter(evaluation(broken, "skip", batch=1)))
+        first = next(iter(evaluation(broken, "skip", workers, batch=1)))
     assert first["image"].shape == (0, 3, 48, 48)
     assert first["image"].dtype == torch.uint8
     assert len(first["label"]) == len(first["index"]) == 0
@@ -153,10 +193,10 @@ def test_an_evaluation_batch_may_be_empty(broken):
 def test_training_takes_the_nearest_readable_frame_of_the_same_video_instead(broken):
     table = rows_of(broken, "train")
     (bad,) = table.index[table["path"].str.endswith("/000/0003.png")]
-    frame = FrameDataset(table, broken, 48, "skip", substitute=True)[bad]
-    assert frame.skipped == (bad,)
-    assert frame.row == bad - 1
-    assert torch.equal(frame.image, read_frame(broken / table["path"][frame.row], 48))
+    batch = FrameDataset(table, broken, 48, "skip", substitute=True)[bad]
+    assert batch["skipped"].tolist() == [bad]
+    assert batch["index"].tolist() == [bad - 1]
+    assert torch.equal(batch["image"][0], read_frame(broken / table["path"][bad - 1], 48))
 
 
 def test_training_falls_back_on_another_video_of_the_same_label(broken):
@@ -164,20 +204,19 @@ def test_training_falls_back_on_another_video_of_the_same_label(broken):
     bad = table.index[(table["video"] == "000")].tolist()
     for row in bad:
         (broken / table["path"][row]).write_text("no image")
-    frame = FrameDataset(table, broken, 48, "skip", substitute=True)[bad[1]]
-    assert sorted(frame.skipped) == bad
-    assert frame.label == 0
-    assert table["video"][frame.row] == "001"
+    batch = FrameDataset(table, broken, 48, "skip", substitute=True)[bad[1]]
+    assert sorted(batch["skipped"].tolist()) == bad
+    assert batch["label"].tolist() == [0]
+    assert table["video"][batch["index"].item()] == "001"
 
 
 def test_training_gives_up_when_no_frame_of_a_label_can_be_read(broken):
     table = rows_of(broken, "train")
     for path in table["path"][table["label"] == 0]:
         (broken / path).write_text("no image")
-    sample = FrameDataset(table, broken, 48, "skip", substitute=True)[0]
-    assert isinstance(sample, Unreadable)
-    assert sample.fatal
-    assert "nor can any other real training frame" in sample.message
+    batch = FrameDataset(table, broken, 48, "skip", substitute=True)[0]
+    assert isinstance(batch, Unreadable)
+    assert "nor can any other real training frame" in batch.message
 
 
 def test_the_order_does_not_depend_on_the_number_of_workers(tiny_ffpp):

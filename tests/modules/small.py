@@ -76,8 +76,7 @@ class DoubleFrames(FFPPDataModule):
 
     def on_after_batch_transfer(self, batch, dataloader_idx):
         batch = super().on_after_batch_transfer(batch, dataloader_idx)
-        batch["image"] = batch["image"].double()
-        return batch
+        return {key: v.double() if "image" in key else v for key, v in batch.items()}
 
 
 class Statistics(Callback):

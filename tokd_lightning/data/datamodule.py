@@ -1,5 +1,7 @@
 """The data module of all data sets: tables, loaders, and what happens on the device."""
 
+import copy
+import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from tokd_lightning.data.augment import Normalise, centre_crop, random_crop, seeded
 from tokd_lightning.data.frames import Batch, FrameDataset, FrameLoader, OnError, loader
 from tokd_lightning.data.manifest import SPLITS, Scan, check, counts, counts_table, data_hash
+from tokd_lightning.data.pairs import limit, pair, same_quality, summary
 from tokd_lightning.data.sampling import Balance, EvaluationBatches, EveryNth, TrainingBatches
 from tokd_lightning.errors import TokdError
 
@@ -41,9 +44,15 @@ class FrameDataModule(LightningDataModule, ABC):
         std: Divided by; one number or three.
         on_error: Whether a file that is not an image ends the run or is skipped and counted.
         seed: Of sampling, cropping and augmentation; not negative.
+        teacher_quality: Where given, training batches hold the same frames at this quality too, as
+            ``teacher_image``, cut and augmented alike: the teacher of a student reads them. Which
+            frames are paired says :func:`~tokd_lightning.data.pairs.pair`.
+        max_unpaired: Largest share of the training frames that may have no partner at
+            ``teacher_quality`` and be left out.
 
     Attributes:
         skipped: Rows of each split found unreadable so far, by this process.
+        unpaired: Training frames left out for want of a partner at ``teacher_quality``.
 
     Raises:
         TokdError: ``crop`` above ``size``, or a number out of its range.
@@ -68,6 +77,8 @@ class FrameDataModule(LightningDataModule, ABC):
         std: float | list[float] = 0.5,
         on_error: OnError = "fail",
         seed: int = 0,
+        teacher_quality: str | None = None,
+        max_unpaired: float = 0.01,
     ) -> None:
         super().__init__()
         if crop is not None and not 1 <= crop <= size:
@@ -79,6 +90,13 @@ class FrameDataModule(LightningDataModule, ABC):
         ):
             if value < 1:
                 raise TokdError(f"{argument} must be at least 1, not {value}")
+        if teacher_quality is not None and same_quality(quality, teacher_quality):
+            raise TokdError(
+                f"teacher_quality {teacher_quality} is the student's own quality: leave it out, or "
+                "name another one of the data set"
+            )
+        if not 0 <= max_unpaired <= 1:
+            raise TokdError(f"max_unpaired is a share between 0 and 1, not {max_unpaired}")
         self.root = Path(root)
         self.name = name
         self.quality = quality
@@ -97,13 +115,17 @@ class FrameDataModule(LightningDataModule, ABC):
         self.normalise = Normalise(mean, std)
         self.on_error: OnError = on_error
         self.seed = seed
+        self.teacher_quality = teacher_quality
+        self.max_unpaired = max_unpaired
         self.skipped: dict[str, set[int]] = {split: set() for split in SPLITS}
         self._scan: Scan | None = None
+        self.unpaired = 0
+        self._pairs = ""
         self._tables: dict[str, pd.DataFrame] = {}
 
     @abstractmethod
-    def scan(self) -> Scan:
-        """Index the data set's frames; called once."""
+    def scan(self, quality: str) -> Scan:
+        """Index the data set's frames at a quality, ``frames_per_video`` of every video."""
 
     @property
     def input_size(self) -> int:
@@ -117,20 +139,35 @@ class FrameDataModule(LightningDataModule, ABC):
 
     def _index(self) -> Scan:
         if self._scan is None:
-            scan = self.scan()
+            scan = self.scan(self.quality)
             check(scan.manifest, scan.apart)
+            if self.teacher_quality is not None:
+                scan = scan._replace(manifest=self._paired(scan.manifest, self.teacher_quality))
             self._scan = scan
             for split in SPLITS:
                 rows = scan.manifest[scan.manifest["split"] == split]
                 self._tables[split] = rows.reset_index(drop=True)
         return self._scan
 
+    def _paired(self, manifest: pd.DataFrame, quality: str) -> pd.DataFrame:
+        """Add the training frames' partners at the teacher's quality, chosen among all frames."""
+        unlimited = copy.copy(self)
+        unlimited.frames_per_video = sys.maxsize
+        paired, lonely = pair(manifest, unlimited.scan(quality).manifest)
+        limit(paired, lonely, quality, self.max_unpaired)
+        self.unpaired = len(lonely)
+        self._pairs = summary(paired, lonely, self.quality, quality)
+        return paired
+
     def setup(self, stage: str) -> None:
         """Index the data, and say once what there is when training begins."""
         first = self._scan is None
         scan = self._index()
         if first and stage == "fit" and (self.trainer is None or self.trainer.is_global_zero):
-            rich.print(counts_table(scan.manifest, self.frames_per_video, len(scan.empty)))
+            left_out = len(scan.empty), len(scan.dropped)
+            rich.print(counts_table(scan.manifest, self.frames_per_video, *left_out))
+            if self._pairs:
+                print(self._pairs)
 
     def table(self, split: str) -> pd.DataFrame:
         """Return the rows of ``train``, ``val`` or ``test``; a batch's ``index`` counts them."""
@@ -142,7 +179,7 @@ class FrameDataModule(LightningDataModule, ABC):
         return counts(self.manifest, self.frames_per_video)
 
     def data_hash(self) -> str:
-        """Hash names and contents of all frames in use."""
+        """Hash names and contents of all frames in use, the teacher's included."""
         return data_hash(self.manifest, self.root)
 
     @property
@@ -165,7 +202,8 @@ class FrameDataModule(LightningDataModule, ABC):
         if not len(table):
             raise TokdError(f"{self.root} has no frames in the split {split}")
         train = split == "train"
-        dataset = FrameDataset(table, self.root, self.size, self.on_error, substitute=train)
+        paired = train and self.teacher_quality is not None
+        dataset = FrameDataset(table, self.root, self.size, self.on_error, train, paired)
         dataset.skipped = self.skipped[split]
         return dataset
 
@@ -220,20 +258,26 @@ class FrameDataModule(LightningDataModule, ABC):
         """Turn uint8 images into what the network sees, on their device.
 
         In training: random crop, augmentation; otherwise: centre crop. Then normalisation. What is
-        random depends on the seed, the batch's number and the process alone.
+        random depends on the seed, the batch's number and the process alone, so that the two
+        halves of a pair are treated alike.
         """
-        images = batch["image"]
+        batch["image"] = self._finished(batch["image"], batch)
+        if "teacher_image" in batch:
+            batch["teacher_image"] = self._finished(batch["teacher_image"], batch)
+        return batch
+
+    def _finished(self, images: Tensor, batch: Batch) -> Tensor:
         training = self.trainer is not None and self.trainer.training
+        rank, world = self._process()
         if self.crop is not None and training:
-            rank, world = self._process()
             images = random_crop(
                 images, self.crop, self.seed, batch["step"], rank=rank, world=world
             )
         elif self.crop is not None:
             images = centre_crop(images, self.crop)
-        images = images.float() / 255
+        images = images.to(torch.float32, memory_format=torch.contiguous_format) / 255
         if training and len(self.augmentation):
-            with seeded(images.device, self.seed, batch["step"], self._process()[0]):
+            with seeded(images.device, self.seed, batch["step"], rank):
                 images = self.augmentation.to(images.device)(images)
-        batch["image"] = self.normalise.to(images.device)(images)
-        return batch
+        finished: Tensor = self.normalise.to(images.device)(images)
+        return finished

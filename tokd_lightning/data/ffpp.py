@@ -45,11 +45,11 @@ class FFPPDataModule(FrameDataModule):
         self.folder = folder
         self.methods = list(methods)
 
-    def scan(self) -> Scan:
-        """Index the tree."""
+    def scan(self, quality: str) -> Scan:
+        """Index the tree at a quality."""
         return scan_ffpp(
             self.root,
-            self.quality,
+            quality,
             self.splits,
             self.folder,
             self.methods,

@@ -2,18 +2,18 @@
 
 import warnings
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from tokd_lightning.data.decode import read_frame
 from tokd_lightning.data.manifest import VIDEO
+from tokd_lightning.data.packed import split_path
 from tokd_lightning.data.sampling import TrainingBatches
 from tokd_lightning.errors import TokdError
 
@@ -24,37 +24,28 @@ class Batch(TypedDict):
     """What a loader yields; ``index`` and ``skipped`` are row numbers of the split's table.
 
     ``image`` is ``(B, 3, H, W)``, uint8 from the loader and normalised float32 on the device;
-    ``label`` is ``(B,)``, 1 = fake. ``skipped`` are rows that could not be read: with them an
-    evaluation batch is smaller and may be empty. ``step`` is the batch's number, counted over
-    epochs in training.
+    ``label`` is ``(B,)``, 1 = fake. ``teacher_image`` is there when training on pairs: the same
+    frames at the teacher's quality, cut and augmented alike. ``skipped`` are rows that could not be
+    read: with them an evaluation batch is smaller and may be empty. ``step`` is the batch's number,
+    counted over epochs in training.
     """
 
     image: Tensor
+    teacher_image: NotRequired[Tensor]
     label: Tensor
     index: Tensor
     skipped: Tensor
     step: int
 
 
-class Frame(NamedTuple):
-    """A decoded row, and the rows that could not be read and for which it stands in."""
-
-    image: Tensor
-    label: int
-    row: int
-    skipped: tuple[int, ...] = ()
-
-
 class Unreadable(NamedTuple):
-    """A row that could not be read; ``fatal`` when the run must end with ``message``."""
+    """What stands in the place of a batch when the run must end with ``message``."""
 
-    row: int
     message: str
-    fatal: bool
 
 
-class FrameDataset(Dataset[Frame | Unreadable]):
-    """Frames of one split, decoded one by one.
+class FrameDataset(Dataset[Any]):
+    """Frames of one split, decoded straight into the memory of a batch.
 
     It never raises for a bad file: torch would bury the message in a worker's traceback. It
     returns :class:`Unreadable`, and :class:`FrameLoader` raises in the main process.
@@ -66,6 +57,8 @@ class FrameDataset(Dataset[Frame | Unreadable]):
         on_error: Whether a file that is not an image ends the run or is skipped and counted.
         substitute: Whether a skipped row is replaced by the nearest readable row of the same video,
             or else of the same label (training), or left out (evaluation).
+        paired: Whether the files under ``teacher_path`` are read too. A row of which one half
+            cannot be read is unreadable as a whole.
 
     Attributes:
         skipped: Rows found unreadable so far, kept up to date by :class:`FrameLoader`.
@@ -78,77 +71,105 @@ class FrameDataset(Dataset[Frame | Unreadable]):
         size: int,
         on_error: OnError = "fail",
         substitute: bool = False,
+        paired: bool = False,
     ) -> None:
         self.root = root
         self.size = size
         self.on_error = on_error
         self.substitute = substitute
         self.skipped: set[int] = set()
-        self.paths = table["path"].tolist()
+        self._paths = {"image": table["path"].tolist()}
+        if paired:
+            self._paths["teacher_image"] = table["teacher_path"].tolist()
         self._labels = table["label"].to_numpy()
         self._videos = table.groupby(VIDEO, sort=False).ngroup().to_numpy()
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self._labels)
 
-    def __getitem__(self, index: int) -> Frame | Unreadable:
+    def files(self, row: int) -> list[Path]:
+        """Name the file of a row, or the two of a pair."""
+        return [self.root / paths[row] for paths in self._paths.values()]
+
+    def __getitem__(self, row: int) -> dict[str, Tensor] | Unreadable:
+        """Load a batch of one row."""
+        return self.__getitems__([row])
+
+    def __getitems__(self, rows: list[int]) -> dict[str, Tensor] | Unreadable:
+        """Load a batch.
+
+        Args:
+            rows: Of the table; possibly none.
+
+        Returns:
+            A :class:`Batch` that has no ``step`` yet, or what makes it impossible.
+        """
+        images = [self._empty(paths, rows) for paths in self._paths.values()]
+        kept: list[int] = []
+        skipped: list[int] = []
+        for row in rows:
+            reasons = []
+            for candidate in self._candidates(row):
+                try:
+                    for batch, file in zip(images, self.files(candidate), strict=True):
+                        batch[len(kept)] = self._read(file)
+                except ValueError as error:
+                    if self.on_error == "fail":
+                        hint = (
+                            "replace it, or pass --data.on_error skip to go on without such frames"
+                        )
+                        return Unreadable(f"{error}; {hint}")
+                    skipped.append(candidate)
+                    reasons.append(str(error))
+                else:
+                    kept.append(candidate)
+                    break
+            else:
+                if self.substitute:
+                    kind = "fake" if self._labels[row] else "real"
+                    return Unreadable(f"{reasons[0]}; nor can any other {kind} training frame")
+        return {
+            **{name: batch[: len(kept)] for name, batch in zip(self._paths, images, strict=True)},
+            "label": torch.from_numpy(self._labels[kept]),
+            "index": torch.tensor(kept, dtype=torch.int64),
+            "skipped": torch.tensor(skipped, dtype=torch.int64),
+        }
+
+    def _empty(self, paths: list[str], rows: list[int]) -> Tensor:
+        """Make room for a batch: in the order of the pixels read, and where the main process is.
+
+        Decoders deliver the three colours of a pixel side by side, packs hold them in planes.
+        """
+        planes = any(split_path(paths[row])[1] is not None for row in rows[:1])
+        order = torch.contiguous_format if planes else torch.channels_last
+        shape = (len(rows), 3, self.size, self.size)
+        batch = torch.empty(shape, dtype=torch.uint8, memory_format=order)
+        if get_worker_info() is not None:
+            batch.share_memory_()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return batch
+
+    def _read(self, file: Path) -> Tensor:
         try:
-            return Frame(self._read(index), int(self._labels[index]), index)
+            return read_frame(file, self.size)
         except ValueError as error:
-            message = f"cannot read {self.root / self.paths[index]}: {error}"
-        if self.on_error == "fail":
-            hint = "replace it, or pass --data.on_error skip to go on without such frames"
-            return Unreadable(index, f"{message}; {hint}", fatal=True)
+            raise ValueError(f"cannot read {file}: {error}") from error
+
+    def _candidates(self, row: int) -> Iterator[int]:
+        """Name a row and, in training, those that may stand in for it."""
+        yield row
         if not self.substitute:
-            return Unreadable(index, message, fatal=False)
-        failed = [index]
-        for other in self._substitutes(index):
-            try:
-                return Frame(self._read(other), int(self._labels[other]), other, tuple(failed))
-            except ValueError:
-                failed.append(other)
-        kind = "fake" if self._labels[index] else "real"
-        return Unreadable(index, f"{message}; nor can any other {kind} training frame", fatal=True)
-
-    def _read(self, index: int) -> Tensor:
-        return read_frame(self.root / self.paths[index], self.size)
-
-    def _substitutes(self, index: int) -> Iterator[int]:
-        rows = np.flatnonzero(self._labels == self._labels[index])
-        same = self._videos[rows] == self._videos[index]
-        near = rows[same & (rows != index)]
-        yield from near[np.argsort(np.abs(near - index), kind="stable")].tolist()
+            return
+        rows = np.flatnonzero(self._labels == self._labels[row])
+        same = self._videos[rows] == self._videos[row]
+        near = rows[same & (rows != row)]
+        yield from near[np.argsort(np.abs(near - row), kind="stable")].tolist()
         others = rows[~same]
-        yield from np.roll(others, -int(np.searchsorted(others, index))).tolist()
+        yield from np.roll(others, -int(np.searchsorted(others, row))).tolist()
 
 
-def collate(samples: list[Frame | Unreadable], size: int) -> dict[str, Tensor] | Unreadable:
-    """Stack frames; an unreadable one is listed or, if fatal, takes the place of the batch.
-
-    Args:
-        samples: What the dataset returned, possibly nothing.
-        size: Pixels along both sides, also of an empty batch.
-
-    Returns:
-        A :class:`Batch` that has no ``step`` yet, or the fatal frame.
-    """
-    frames = []
-    skipped: list[int] = []
-    for sample in samples:
-        if isinstance(sample, Frame):
-            frames.append(sample)
-            skipped += sample.skipped
-        elif sample.fatal:
-            return sample
-        else:
-            skipped.append(sample.row)
-    images = [f.image for f in frames]
-    return {
-        "image": torch.stack(images) if images else torch.empty((0, 3, size, size)).byte(),
-        "label": torch.tensor([f.label for f in frames], dtype=torch.int64),
-        "index": torch.tensor([f.row for f in frames], dtype=torch.int64),
-        "skipped": torch.tensor(skipped, dtype=torch.int64),
-    }
+def _as_loaded(batch: Any) -> Any:
+    """Leave a batch as it is; takes the place of torch's collation."""
+    return batch
 
 
 class FrameLoader(DataLoader[Any]):
@@ -170,7 +191,7 @@ class FrameLoader(DataLoader[Any]):
         rows = batch["skipped"].tolist()
         if rows and not self.dataset.skipped:
             warnings.warn(
-                f"{self.dataset.root / self.dataset.paths[rows[0]]} cannot be read and is "
+                f"{' or '.join(map(str, self.dataset.files(rows[0])))} cannot be read and is "
                 "skipped; this and others like it are counted in the results",
                 stacklevel=2,
             )
@@ -228,7 +249,7 @@ def loader(
     return (TrainingLoader if training else FrameLoader)(
         dataset,
         num_workers=workers,
-        collate_fn=partial(collate, size=dataset.size),
+        collate_fn=_as_loaded,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
         generator=torch.Generator().manual_seed(seed),

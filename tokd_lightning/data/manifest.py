@@ -1,10 +1,7 @@
 """The one index of a data set: a row per frame, its checks, its counts and its hash."""
 
 import hashlib
-import json
-import os
-import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +10,8 @@ import pandas as pd
 from rich.progress import track
 from rich.table import Table
 
+from tokd_lightning.data.cache import cache_file, read_cache, write_cache
+from tokd_lightning.data.packed import split_path
 from tokd_lightning.errors import TokdError
 
 COLUMNS = (
@@ -124,19 +123,23 @@ def counts(manifest: pd.DataFrame, frames_per_video: int) -> pd.DataFrame:
     ).reset_index()
 
 
-def counts_table(manifest: pd.DataFrame, frames_per_video: int, empty: int = 0) -> Table:
+def counts_table(
+    manifest: pd.DataFrame, frames_per_video: int, empty: int = 0, dropped: int = 0
+) -> Table:
     """Draw :func:`counts` for a terminal.
 
     Args:
         manifest: Rows of :data:`COLUMNS`.
         frames_per_video: How many frames a video should have given.
         empty: Number of videos without any frame.
+        dropped: Number of videos left out on purpose, see :class:`Scan`.
     """
     rows = counts(manifest, frames_per_video)
     short = int(rows["short"].sum())
     notes = [f"{short} videos have fewer than {frames_per_video} frames: all theirs are used"]
     notes += [f"{empty} videos have no frames at all"]
-    caption = "; ".join(n for n, many in zip(notes, (short, empty), strict=True) if many)
+    notes += [f"{dropped} fakes are left out, as their donor belongs to another split"]
+    caption = "; ".join(n for n, many in zip(notes, (short, empty, dropped), strict=True) if many)
     names = (manifest["dataset"] + " " + manifest["quality"]).unique()
     title = f"Frames (videos) of {', '.join(names)}"
     table = Table(title=title, caption=caption or None, title_justify="left")
@@ -163,7 +166,8 @@ def data_hash(manifest: pd.DataFrame, root: Path) -> str:
     size and modification time stay; a cache that cannot be read or written only costs time.
 
     Args:
-        manifest: Rows with a ``path`` relative to ``root``.
+        manifest: Rows with a ``path`` relative to ``root``, of a file or of a record in a pack, and
+            with a ``teacher_path`` where they are pairs.
         root: The data set's folder.
 
     Returns:
@@ -172,19 +176,20 @@ def data_hash(manifest: pd.DataFrame, root: Path) -> str:
     Raises:
         TokdError: A file of the manifest cannot be read.
     """
-    paths = sorted(set(manifest["path"]))
-    place = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
-    cache = place / "tokd_lightning" / f"hashes-{name}.json"
-    known = _read_cache(cache)
+    columns = [name for name in ("path", "teacher_path") if name in manifest.columns]
+    frames = sorted(set(manifest[columns].itertuples(index=False, name=None)))
+    paths = sorted({split_path(path)[0] for pair in frames for path in pair if path})
+    cache = cache_file("hashes", root.resolve())
+    known = read_cache(cache)
 
     def entry(path: str) -> list[Any]:
         try:
             stat = (root / path).stat()
-            old = known.get(path)
+            old: list[Any] | None = known.get(path)
             if old and old[:2] == [stat.st_size, stat.st_mtime_ns]:
                 return old
-            content = hashlib.sha256((root / path).read_bytes()).hexdigest()
+            with (root / path).open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise TokdError(f"cannot read {root / path}: {error.strerror}") from error
         return [stat.st_size, stat.st_mtime_ns, content]
@@ -199,31 +204,9 @@ def data_hash(manifest: pd.DataFrame, root: Path) -> str:
         )
         found = dict(zip(paths, entries, strict=True))
     if any(known.get(path) != value for path, value in found.items()):
-        _write_cache(cache, known | found)
+        write_cache(cache, known | found)
     whole = hashlib.sha256()
-    for path, (_, _, content) in found.items():
-        whole.update(f"{path}\0{content}\n".encode())
+    for pair in frames:
+        halves = (f"{path}\0{found[split_path(path)[0]][2]}" for path in pair if path)
+        whole.update(("\0".join(halves) + "\n").encode())
     return whole.hexdigest()
-
-
-def _read_cache(cache: Path) -> dict[str, list[Any]]:
-    try:
-        known = json.loads(cache.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
-
-
-def _write_cache(cache: Path, entries: Mapping[str, list[Any]]) -> None:
-    temporary = None
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=cache.parent, suffix=".tmp", delete=False, encoding="utf-8"
-        ) as file:
-            temporary = Path(file.name)
-            json.dump(entries, file)
-        temporary.replace(cache)
-    except OSError:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tokd_lightning.data.layouts.video_folder import FOLDERS, VIDEO_SUFFIXES, Video, gather
+from tokd_lightning.data.layouts.listed import shown
+from tokd_lightning.data.layouts.video_folder import FOLDERS, Video, gather, videos_in
 from tokd_lightning.data.manifest import SPLITS, Scan
 from tokd_lightning.errors import TokdError
 
@@ -13,6 +14,7 @@ METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
 ALL_METHODS = (*METHODS, "FaceShifter", "DeepFakeDetection")
 _OTHER_NAME = {"raw": "c0", "c0": "raw"}
 _ACTORS = "DeepFakeDetection"
+_LONGEST = 80  # characters of an identity; a fake's folder is named after two
 
 
 def read_splits(root: Path, splits: Path | None = None) -> dict[str, list[tuple[str, str]]]:
@@ -31,7 +33,7 @@ def read_splits(root: Path, splits: Path | None = None) -> dict[str, list[tuple[
     """
     places = [splits] if splits is not None else [root / "splits", root]
     place = next((p for p in places if (p / "train.json").is_file()), places[0])
-    pairs = {split: _read_pairs(place / f"{split}.json") for split in SPLITS}
+    pairs = {split: read_pairs(place / f"{split}.json") for split in SPLITS}
     owner: dict[str, str] = {}
     for split in SPLITS:
         for identity in (i for pair in pairs[split] for i in pair):
@@ -43,22 +45,37 @@ def read_splits(root: Path, splits: Path | None = None) -> dict[str, list[tuple[
     return pairs
 
 
-def _read_pairs(file: Path) -> list[tuple[str, str]]:
+def read_pairs(file: Path) -> list[tuple[str, str]]:
+    """Read one split file.
+
+    Raises:
+        TokdError: It is missing or is not a JSON list of pairs of identities.
+    """
     try:
-        content: Any = json.loads(file.read_text(encoding="utf-8"))
+        content: Any = json.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise TokdError(
             f"no split file {file}: put the official train.json, val.json and test.json there, or "
             "name their folder with --data.splits"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise TokdError(f"{file} is not a readable JSON file: {error}") from error
     if not isinstance(content, list):
         raise TokdError(f'{file} is not a list of identity pairs like [["071", "054"], …]')
     for pair in content:
-        if not (isinstance(pair, list) and [type(i) for i in pair] == [str, str]):
-            raise TokdError(f'{file} holds {pair!r} where a pair like ["071", "054"] should be')
+        if not (isinstance(pair, list) and len(pair) == 2 and all(map(_is_identity, pair))):
+            raise TokdError(
+                f'{file} holds {shown(pair)} where a pair like ["071", "054"] should be'
+            )
+        if pair[0] == pair[1]:
+            raise TokdError(f"{file} pairs {pair[0]} with itself: a fake needs another donor")
     return [(a, b) for a, b in content]
+
+
+def _is_identity(name: Any) -> bool:
+    """Whether a name can be that of a file."""
+    usable = isinstance(name, str) and 0 < len(name) <= _LONGEST and name.isprintable()
+    return usable and not name.startswith(".") and not set(name) & set("/\\")
 
 
 def list_ffpp(
@@ -73,7 +90,8 @@ def list_ffpp(
     """List the videos of an official FaceForensics++ tree.
 
     The tree is ``<root>/{original_sequences/{youtube,actors},manipulated_sequences/<method>}/
-    <quality>/<folder>/<video>``. Within a split, videos are ordered by target identity, so that any
+    <quality>/<folder>/<video>``, where a video is a folder of frames, a pack ``<video>.npy`` or, in
+    ``videos``, a file. Within a split, videos are ordered by target identity, so that any
     stretch of them holds real and fake ones. DeepFakeDetection and its actors have no official
     split and no identity in common with the rest: they enter as dataset ``dfd``, all ``test``.
 
@@ -168,8 +186,10 @@ class _Tree:
             elif (part / "videos").is_dir() and not found:
                 raise TokdError(
                     f"{part} has only videos: extract their frames to {part / kinds[0]}/<video>/ "
-                    "first"
+                    "first, as `tokd prepare ffpp` does"
                 )
+            elif folder == "videos":
+                raise TokdError(f"no folder videos in {part}: the files themselves belong there")
             else:
                 where = " or ".join(found[:1] or kinds)
                 raise TokdError(
@@ -198,10 +218,8 @@ class _Tree:
         """Name the videos of a method and say where each one lies, relative to the root."""
         part = self.folders[name]
         base = part.relative_to(self.root).as_posix()
-        if part.name != "videos":
-            return {p.name: f"{base}/{p.name}" for p in part.iterdir() if p.is_dir()}
-        files = (p for p in part.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
-        return {p.stem: f"{base}/{p.name}" for p in files if not p.name.startswith(".")}
+        found = videos_in(part, files=part.name == "videos")
+        return {video: f"{base}/{place}" for video, place in found.items()}
 
     def place(self, method: str, name: str) -> str:
         """Say where a video that is not there should be."""

@@ -2,18 +2,22 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from tokd_lightning.data.layouts.frame_cache import Choice, FrameCache
 from tokd_lightning.data.manifest import Scan, build
+from tokd_lightning.data.packed import PACK_SUFFIX, pack_frames
+from tokd_lightning.errors import TokdError
 
 FOLDERS = ("faces", "frames", "images")
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
-_NUMBER = re.compile(r"(\d+)")
+_NUMBER = re.compile(r"([0-9]+)")
+_LARGEST = 18  # digits that fit a 64-bit integer
 
 
 class Video(NamedTuple):
@@ -42,10 +46,74 @@ class Video(NamedTuple):
     background: str = ""
 
 
-def _numeric_order(name: str) -> tuple[list[tuple[int, int, str]], str]:
-    """Sort key under which ``frame_2`` comes before ``frame_10``."""
+def videos_in(folder: Path, files: bool = False) -> dict[str, str]:
+    """Find the videos that lie directly in a folder.
+
+    Hidden entries are passed over, and so are links that run in a circle. A link that leads nowhere
+    is taken for a video, so that whoever reads it says which one is missing.
+
+    Args:
+        folder: One method at one quality.
+        files: Whether videos are wanted as files rather than as frames: folders and packs.
+
+    Returns:
+        Name of the video -> name of its file, folder or pack, sorted. A pack goes before a folder
+        of the same name.
+
+    Raises:
+        TokdError: The folder cannot be read, or two files are of one name but for the suffix.
+    """
+    found: dict[str, str] = {}
+    for name, is_folder in sorted(_entries(folder), key=lambda entry: not entry[1]):
+        stem, suffix = (name, "") if is_folder else os.path.splitext(name)  # noqa: PTH122 - many
+        if files and not is_folder and suffix.lower() in VIDEO_SUFFIXES:
+            if stem in found:
+                raise TokdError(
+                    f"{folder} has {found[stem]} and {name}: two files of one video; keep one"
+                )
+            found[stem] = name
+        elif not files and (is_folder or suffix == PACK_SUFFIX):
+            found[stem] = name
+    return dict(sorted(found.items()))
+
+
+def _entries(folder: Path) -> Iterator[tuple[str, bool]]:
+    """List names and whether each is a folder."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                dead = False
+                if entry.is_symlink():
+                    try:
+                        end = Path(entry.path).resolve(strict=True)
+                        if folder.resolve().is_relative_to(end):
+                            continue
+                    except FileNotFoundError:
+                        dead = "." not in entry.name
+                    except (OSError, RuntimeError):  # a circle, depending on Python's version
+                        continue
+                yield entry.name, dead or entry.is_dir()
+    except OSError as error:
+        raise TokdError(f"cannot list {folder}: {error.strerror}") from error
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def numeric_order(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Sort key under which ``frame_2`` comes before ``frame_10``.
+
+    Args:
+        name: A file's name.
+    """
     parts = _NUMBER.split(Path(name).stem)
-    return [(1, int(p), "") if p.isdigit() else (0, 0, p) for p in parts if p], name
+    # Numbers stand at odd places; the longer one is the larger, so none need be converted.
+    digits = [part.lstrip("0") for part in parts[1::2]]
+    parts[1::2] = digits
+    return [(len(p) + 1 if i % 2 else 0, p) for i, p in enumerate(parts) if p or i % 2], name
 
 
 def list_frames(folder: Path) -> list[str]:
@@ -60,7 +128,7 @@ def list_frames(folder: Path) -> list[str]:
     """
     with os.scandir(folder) as entries:
         names = [e.name for e in entries if os.path.splitext(e.name)[1].lower() in SUFFIXES]  # noqa: PTH122 - called for every one of 2.5 million names
-    return sorted((name for name in names if not name.startswith(".")), key=_numeric_order)
+    return sorted((name for name in names if not name.startswith(".")), key=numeric_order)
 
 
 def frame_numbers(names: list[str]) -> list[int]:
@@ -70,10 +138,13 @@ def frame_numbers(names: list[str]) -> list[int]:
         names: The sorted file names of one video.
 
     Returns:
-        The last number in each name, or the positions 0, 1, … if a name has none.
+        The last number in each name, or the positions 0, 1, … if a name has none or one that no
+        video is long enough for.
     """
-    found = [_NUMBER.findall(Path(name).stem) for name in names]
-    return [int(f[-1]) for f in found] if all(found) else list(range(len(names)))
+    found = [_NUMBER.findall(_stem(name)) for name in names]
+    if all(f and len(f[-1]) <= _LARGEST for f in found):
+        return [int(f[-1]) for f in found]
+    return list(range(len(names)))
 
 
 def evenly_spaced(length: int, count: int) -> list[int]:
@@ -100,39 +171,62 @@ def evenly_spaced(length: int, count: int) -> list[int]:
     return positions
 
 
-def choose_frames(folder: Path, count: int) -> list[tuple[int, str]]:
+def choose_frames(place: Path, count: int) -> Choice:
     """Choose evenly spaced frames of one video.
 
     Args:
-        folder: The video's frames.
+        place: The folder of the video's frames, or its pack.
         count: Number of frames wanted.
 
     Returns:
-        ``(frame number, file name)`` in order; empty when the folder holds no image.
+        ``(frame number, end of its path)`` in order, such as ``(12, "/0012.png")`` in a folder and
+        ``(12, "#3")`` in a pack; empty when there is no frame.
+
+    Raises:
+        OSError: There is no such place, or it cannot be read.
+        TokdError: It is a file but not a pack.
     """
-    names = list_frames(folder)
+    if place.is_file():
+        numbers = pack_frames(place)
+        return [(numbers[i], f"#{i}") for i in evenly_spaced(len(numbers), count)]
+    names = list_frames(place)
     numbers = frame_numbers(names)
-    return [(numbers[i], names[i]) for i in evenly_spaced(len(names), count)]
+    return [(numbers[i], f"/{names[i]}") for i in evenly_spaced(len(names), count)]
 
 
 def gather(root: Path, videos: Iterable[Video], frames_per_video: int) -> Scan:
     """Choose the frames of many videos.
 
+    Choices are kept in ``$XDG_CACHE_HOME/tokd_lightning`` while their folders do not change.
+
     Args:
         root: What the videos' places are relative to.
-        videos: Folders of frames, in the order that the rows shall have.
+        videos: Folders of frames or packs, in the order that the rows shall have.
         frames_per_video: Evenly spaced frames per video; a shorter one gives all it has.
 
     Returns:
         The manifest, and the videos without frames.
+
+    Raises:
+        TokdError: A folder or a pack cannot be read.
     """
     rows: list[tuple[Any, ...]] = []
     empty: list[str] = []
+    cache = FrameCache(frames_per_video)
     for v in videos:
-        frames = choose_frames(root / v.place, frames_per_video)
+        try:
+            frames = cache.choose(root / v.place, choose_frames)
+        except OSError as error:
+            raise TokdError(f"cannot read {root / v.place}: {error.strerror}") from error
         if not frames:
             empty.append(v.place)
+        try:
+            "".join((v.place, *(end for _, end in frames))).encode()
+        except UnicodeEncodeError as error:
+            name = str(root / v.place)
+            raise TokdError(f"a name in {name!r} is not UTF-8: rename it") from error
         about = (v.dataset, v.method, v.name, v.target, v.source, v.quality)
         label = int(v.method != "real")
-        rows += [(f"{v.place}/{name}", *about, number, label, v.split) for number, name in frames]
+        rows += [(v.place + end, *about, number, label, v.split) for number, end in frames]
+    cache.save()
     return Scan(build(rows), empty)

@@ -1,0 +1,59 @@
+"""What was once found out about a user's files, kept between runs; losing it only costs time."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+_DIGEST = 64
+
+
+def cache_file(kind: str, subject: Path | str) -> Path:
+    """Name the file in ``$XDG_CACHE_HOME/tokd_lightning`` (by default ``~/.cache``).
+
+    Args:
+        kind: What is kept.
+        subject: The folder or whatever else it is kept about.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    name = hashlib.sha256(os.fsencode(subject)).hexdigest()[:16]
+    return Path(home) / "tokd_lightning" / f"{kind}-{name}.json"
+
+
+def read_cache(file: Path) -> dict[str, Any]:
+    """Read what :func:`write_cache` wrote; nothing if it is missing, unreadable or damaged."""
+    try:
+        digest, content = file.read_bytes().split(b"\n", 1)
+        if digest.decode() != hashlib.sha256(content).hexdigest():
+            return {}
+        entries: dict[str, Any] = json.loads(content)
+    except (OSError, ValueError):
+        return {}
+    return entries
+
+
+def write_cache(file: Path, entries: Mapping[str, Any]) -> None:
+    """Write entries behind their own digest, all at once or, where that fails, not at all.
+
+    Of two processes that write at the same time the last one's entries stay.
+
+    Args:
+        file: See :func:`cache_file`.
+        entries: Anything that JSON can hold.
+    """
+    content = json.dumps(entries, separators=(",", ":")).encode()
+    draft = None
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as opened:
+            draft = Path(opened.name)
+            opened.write(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+        draft.replace(file)
+    except OSError:
+        if draft is not None:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)

@@ -1,0 +1,221 @@
+"""The official trees of Celeb-DF v1 and v2 and their test list, as rows of the manifest."""
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokd_lightning.data.layouts.celebdf_tree import (
+    CELEB,
+    ORIGINAL,
+    SYNTHESIS,
+    VIDEOS,
+    YOUTUBE,
+    find_folders,
+    find_videos,
+    read_test_list,
+)
+from tokd_lightning.data.layouts.video_folder import Video, gather
+from tokd_lightning.data.manifest import SPLITS, Scan
+from tokd_lightning.errors import TokdError
+
+_DRAWS = 1000
+_FORMS = {
+    CELEB: (re.compile(r"([^_]+)()_[^_]+"), "<target>_<number>"),
+    YOUTUBE: (re.compile(r"(.+)()"), "<number>"),
+    SYNTHESIS: (re.compile(r"([^_]+)_([^_]+)_[^_]+"), "<target>_<donor>_<number>"),
+}
+
+
+def list_celebdf(
+    root: Path,
+    quality: str = ORIGINAL,
+    splits: Path | None = None,
+    folder: str | None = None,
+    val_fraction: float = 0.1,
+    val_seed: int = 0,
+    dataset: str = "celebdf",
+    strict: bool = True,
+) -> list[Video]:
+    """List the videos of a Celeb-DF tree, version 1 or 2.
+
+    The tree is ``<root>/{Celeb-real,YouTube-real,Celeb-synthesis}/<quality>/<folder>/<video>``,
+    where a video is a folder of frames, a pack ``<video>.npy`` or, in ``videos``, a file. At the
+    quality ``original``, as published, the folders ``<quality>`` and then ``<folder>`` may be left
+    out. ``Youtube-real`` is read as well.
+
+    The test list is the authors'. They publish no validation split: of the other videos, a fraction
+    of the identities in Celeb-real is held out, at least two, drawn by ``val_seed`` such that some
+    were swapped with each other; fakes follow their target, see :func:`crossing`. The same
+    fraction of YouTube-real is held out by video, as its people are not known. The test list shares
+    its people with the rest, so identities are apart in ``train`` and ``val`` only.
+
+    Within a split, the three parts are spread evenly, so that any stretch holds real and fake.
+
+    Args:
+        root: The tree's root.
+        quality: ``original``, or a re-encoded twin such as ``c40``.
+        splits: The test list or its folder, if it is not in the root.
+        folder: Which kind of frames, or ``videos`` for the files themselves; by default the first
+            of faces, frames, images that exists, then folders directly in the parts.
+        val_fraction: Share of identities and of YouTube's videos held out, in [0, 1).
+        val_seed: Decides which ones.
+        dataset: What the videos are said to be of.
+        strict: Whether a video that the list names must be there; otherwise it is listed with the
+            place where it should be.
+
+    Raises:
+        TokdError: The tree or its test list is not as described.
+    """
+    if not 0 <= val_fraction < 1:
+        raise TokdError(f"val_fraction must be at least 0 and below 1, not {val_fraction}")
+    folders = find_folders(root, quality, folder)
+    testing = read_test_list(root, splits)
+    files = folder == VIDEOS
+    found = {part: find_videos(place, files) for part, place in folders.items()}
+    places = {part: place.relative_to(root).as_posix() for part, place in folders.items()}
+    missing = sorted((part, name) for part, name in testing if name not in found[part])
+    if missing and strict:
+        first = ", ".join(f"{places[part]}/{name}" for part, name in missing[:3])
+        raise TokdError(
+            f"the test list names {len(missing)} videos that are not in {root}: {first}"
+            f"{', …' if len(missing) > 3 else ''}; get them or take their lines out of the list"
+        )
+    for part, name in missing:
+        found[part][name] = f"{name}.mp4" if files else name
+    videos = [
+        _describe(
+            Video(dataset, part, name, "", "", quality, split, f"{places[part]}/{place}"),
+            root,
+        )
+        for part, names in found.items()
+        for name, place in names.items()
+        for split in ["test" if (part, name) in testing else "train"]
+    ]
+    held_out = hold_out([v for v in videos if v.split == "train"], val_fraction, val_seed)
+    return _spread(
+        v._replace(split="val") if v.split == "train" and v.target in held_out else v
+        for v in videos
+    )
+
+
+def hold_out(training: list[Video], fraction: float, seed: int) -> set[str]:
+    """Draw the targets whose videos are for validation.
+
+    A draw hashes seed and name, so that it does not depend on the order of the videos, and one
+    name more or less moves few others. It is repeated until a fake is left on both sides.
+
+    Args:
+        training: Real videos of people and of nobody known (those are their own targets), fakes.
+        fraction: Share of either kind of target, in [0, 1); at least two people and one unknown
+            are drawn, and one of either is left.
+        seed: Decides which ones.
+    """
+    if not fraction:
+        return set()
+    reals = [v for v in training if not v.source]
+    people = {v.target for v in reals if v.target != v.name}
+    youtube = {v.target for v in reals} - people
+    swaps = {(v.target, v.source) for v in training if v.source}
+
+    def drawn(names: set[str], least: int, draw: int) -> set[str]:
+        number = min(max(least, round(fraction * len(names))), max(0, len(names) - 1))
+        key = {n: hashlib.sha256(f"{seed}/{draw}/{n}".encode()).digest() for n in names}
+        return set(sorted(names, key=key.__getitem__)[:number])
+
+    for draw in range(_DRAWS):
+        held_out = drawn(people, 2, draw)
+        sides = {a in held_out for a, b in swaps if (a in held_out) == (b in held_out)}
+        if sides == {True, False}:
+            break
+    return held_out | drawn(youtube, 1, 0)
+
+
+def crossing(videos: Iterable[Video]) -> list[Video]:
+    """Find the fakes that show a training identity with a validation donor, or the reverse.
+
+    Args:
+        videos: What :func:`list_celebdf` found.
+    """
+    known = list(videos)
+    held_out = {v.target for v in known if v.split == "val"}
+    return [
+        v
+        for v in known
+        if v.split != "test" and v.source and (v.source in held_out) != (v.split == "val")
+    ]
+
+
+def scan_celebdf(
+    root: Path,
+    quality: str = ORIGINAL,
+    splits: Path | None = None,
+    folder: str | None = None,
+    val_fraction: float = 0.1,
+    val_seed: int = 0,
+    frames_per_video: int = 32,
+    dataset: str = "celebdf",
+) -> Scan:
+    """Index the frames of a Celeb-DF tree, version 1 or 2.
+
+    Args:
+        root: The tree's root.
+        quality: ``original``, or a re-encoded twin such as ``c40``.
+        splits: The test list or its folder, if it is not in the root.
+        folder: Which kind of frames, see :func:`list_celebdf`.
+        val_fraction: Share held out for validation, see :func:`list_celebdf`.
+        val_seed: Decides what is held out.
+        frames_per_video: Evenly spaced frames per video; a shorter video gives all it has.
+        dataset: What the rows are called.
+
+    Returns:
+        The manifest, the videos without frames and the fakes across the border (dropped).
+
+    Raises:
+        TokdError: The tree, its frames or its test list are not as described, or validation or
+            training would be left without a fake.
+    """
+    videos = list_celebdf(root, quality, splits, folder, val_fraction, val_seed, dataset)
+    dropped = crossing(videos)
+    across = {v.place for v in dropped}
+    kept = [v for v in videos if v.place not in across]
+    left = {v.split for v in kept if v.source}
+    fakes = any(v.source and v.split != "test" for v in videos)
+    if val_fraction and fakes and (lost := {"train", "val"} - left):
+        raise TokdError(
+            f"no fake is left for {' and '.join(sorted(lost))}: none shows one of its identities "
+            "with a donor among them; choose another --data.val_fraction, or 0 for no validation"
+        )
+    scan = gather(root, _spread(kept), frames_per_video)
+    if not len(scan.manifest):
+        raise TokdError(
+            f"{root} has {len(videos)} video folders for quality {quality}, but none holds an image"
+        )
+    return scan._replace(dropped=tuple(v.place for v in dropped), apart=("train", "val"))
+
+
+def _describe(video: Video, root: Path) -> Video:
+    """Read the people from a video's name, its method being given as a part of the tree."""
+    form, example = _FORMS[video.method]
+    match = form.fullmatch(video.name)
+    if match is None:
+        raise TokdError(f"{root / video.place} is not named {example}: rename or remove it")
+    target, source = match.groups()
+    if not source:
+        return video._replace(method="real", target=target)
+    background = f"{target}_{video.name.rpartition('_')[2]}"
+    return video._replace(target=target, source=source, background=background)
+
+
+def _spread(videos: Iterable[Video]) -> list[Video]:
+    """Order by split; in each, spread the videos of every part evenly from end to end."""
+    parts: dict[tuple[str, str], list[Video]] = defaultdict(list)
+    for v in videos:
+        parts[v.split, v.place.partition("/")[0]].append(v)
+    placed = [
+        (SPLITS.index(split), (i + 0.5) / len(members), v)
+        for (split, _), members in parts.items()
+        for i, v in enumerate(sorted(members, key=lambda v: (v.target, v.name)))
+    ]
+    return [v for *_, v in sorted(placed, key=lambda entry: entry[:2])]

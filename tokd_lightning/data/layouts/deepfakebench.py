@@ -1,0 +1,166 @@
+"""The data sets that DeepfakeBench lists in JSON files, as rows of the manifest."""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokd_lightning.data.layouts.deepfakebench_json import Entry, read_entries
+from tokd_lightning.data.layouts.listed import UNKNOWN, is_there, shown
+from tokd_lightning.data.layouts.video_folder import evenly_spaced, frame_numbers
+from tokd_lightning.data.manifest import SPLITS, Scan, build
+from tokd_lightning.errors import TokdError
+
+# Who is shown, and who gave the face.
+_PEOPLE = {
+    "ffpp": re.compile("([^_]+)(?:_([^_]+))?"),
+    "dfd": re.compile("([^_]+)(?:_([^_]+))?__.*"),
+    "celebdf": re.compile("([^_]+)(?:_([^_]+))?_[^_]+"),
+}
+_OWN_QUALITY = {"celebdf": "original"}
+_OTHER_NAME = {"raw": "c0", "c0": "raw"}
+_LOOKED_FOR = 16
+
+
+def scan_deepfakebench(
+    file: Path,
+    root: Path | None = None,
+    quality: str | None = None,
+    frames_per_video: int = 32,
+    merge: bool = False,
+) -> Scan:
+    r"""Read a data set's JSON of DeepfakeBench (``FaceForensics++.json``, ``Celeb-DF-v2.json``, …).
+
+    Yan et al., "DeepfakeBench: A Comprehensive Benchmark of Deepfake Detection", NeurIPS 2023. The
+    file is ``{data set: {label: {split: {video: {"label": …, "frames": […]}}}}}``, in FF++ with the
+    compression between split and video.
+
+    A frame is looked for below ``root``. Paths may be absolute, come from another machine or have
+    back-slashes (``.\datasets\rgb\FaceForensics++\…``): leading folders that are not below the root
+    are left off, as few as possible and equally many from all paths of the file.
+
+    FF++'s labels become its methods (``FF-F2F``: Face2Face), and people are read from the names of
+    videos in FF++, DeepFakeDetection and Celeb-DF; of other data sets the label is the method, and
+    the people are unknown.
+
+    Args:
+        file: The JSON.
+        root: What the paths are below; by default the file's folder.
+        quality: The compression to take; None takes all. Without compressions in the file it is
+            what the videos are called (None: ``original`` in Celeb-DF, ``unknown`` elsewhere).
+        frames_per_video: Evenly spaced frames per video; a shorter one gives all it has.
+        merge: What to do with a video in two splits. DeepfakeBench's Celeb-DF takes the test list
+            for validation and leaves it in training too; of some data sets all splits are alike.
+            False is an error; True makes such a video ``test`` if one of the splits is, and else
+            ``train``.
+
+    Returns:
+        The manifest, in each split ordered by identity, and the videos without frames.
+
+    Raises:
+        TokdError: The file is not as described, a video is in two splits, there is no such quality,
+            or frames are not there.
+    """
+    entries = _in_one_split(list(read_entries(file)), merge)
+    if not entries:
+        raise TokdError(f"{file} lists no videos")
+    names = (quality, _OTHER_NAME.get(quality or "", quality), "")
+    chosen = [e for e in entries if quality is None or e.quality in names]
+    if not chosen:
+        there = ", ".join(sorted({e.quality for e in entries}))
+        raise TokdError(
+            f"{file} has no videos of quality {quality!r}: there is {there} (--data.quality)"
+        )
+    chosen.sort(key=lambda e: (SPLITS.index(e.split), _people(e), e.name, e.method != "real"))
+    place = file.absolute().parent if root is None else root
+    return _scan(file, place, chosen, quality, frames_per_video)
+
+
+def _in_one_split(entries: Sequence[Entry], merge: bool) -> list[Entry]:
+    """Refuse videos that are in two splits, or leave them in one."""
+    splits: dict[tuple[str, ...], set[str]] = {}
+    listed: dict[tuple[str, ...], Entry] = {}
+    for e in entries:
+        splits.setdefault((e.dataset, e.method, e.name), set()).add(e.split)
+        if (key := (e.dataset, e.method, e.name, e.quality, e.split)) in listed:
+            raise e.wrong("is listed there a second time")
+        listed[key] = e
+    double = [video for video, several in splits.items() if len(several) > 1]
+    if double and not merge:
+        several = sorted(set().union(*(splits[video] for video in double)), key=SPLITS.index)
+        raise TokdError(
+            f"{entries[0].file} lists {len(double)} videos in more than one split "
+            f"({', '.join(several)}), e.g. {shown('/'.join(double[0][1:]))}: pass "
+            "--data.val_fraction 0.1 to keep those of the test for it alone and to hold validation "
+            "out of the rest"
+        )
+    once: dict[tuple[str, ...], Entry] = {}
+    for e in sorted(entries, key=lambda e: e.split != "test"):
+        several = sorted(splits[e.dataset, e.method, e.name])
+        split = e.split if len(several) == 1 else "test" if "test" in several else "train"
+        once.setdefault((e.dataset, e.method, e.name, e.quality), e._replace(split=split))
+    return list(once.values())
+
+
+def _people(e: Entry) -> tuple[str, str]:
+    """Read target and donor from a video's name."""
+    form = _PEOPLE.get(e.dataset)
+    if form is None:
+        return "", ""
+    match = form.fullmatch(e.name)
+    return (match[1], match[2] or "") if match else (e.name, "")
+
+
+def _scan(
+    file: Path, root: Path, entries: Sequence[Entry], quality: str | None, count: int
+) -> Scan:
+    """Choose frames and leave off the folders that the root does not know."""
+    chosen = [_choose(e, count) for e in entries]
+    extra = _leading_folders(root, [frames[0][1] for frames in chosen if frames])
+    rows: list[tuple[Any, ...]] = []
+    empty: list[str] = []
+    missing: list[str] = []
+    for e, frames in zip(entries, chosen, strict=True):
+        if not frames:
+            empty.append("/".join(e.where))
+            continue
+        places = ["/".join(path.split("/")[extra:]) for _, path in frames]
+        if not all(places) or not is_there(root / places[0]):
+            missing.append(frames[0][1])
+        called = quality or e.quality or _OWN_QUALITY.get(e.dataset, UNKNOWN)
+        about = (e.dataset, e.method, e.name, *_people(e), called)
+        label = int(e.method != "real")
+        rows += [
+            (place, *about, number, label, e.split)
+            for place, (number, _) in zip(places, frames, strict=True)
+        ]
+    if missing:
+        raise TokdError(
+            f"{file} lists {len(missing)} of {len(entries)} videos whose frames are not below "
+            f"{root}, e.g. {shown(missing[0])}: name the folder that holds them (--data.root)"
+        )
+    if not rows:
+        raise TokdError(f"{file} lists {len(empty)} videos, but none with a frame")
+    celebdf = any(e.dataset == "celebdf" for e in entries)
+    return Scan(build(rows), empty, apart=("train", "val") if celebdf else SPLITS)
+
+
+def _choose(e: Entry, count: int) -> list[tuple[int, str]]:
+    """Number a video's frames and choose evenly spaced ones."""
+    paths = e.frames()
+    numbers = frame_numbers([path.rpartition("/")[2] for path in paths])
+    return [(numbers[i], paths[i]) for i in evenly_spaced(len(paths), count)]
+
+
+def _leading_folders(root: Path, paths: Sequence[str]) -> int:
+    """Count the folders to leave off: the fewest with which one of the files is there."""
+    for path in _some(paths):
+        parts = path.split("/")
+        for extra in range(len(parts)):
+            if is_there(root / "/".join(parts[extra:])):
+                return extra
+    return 0
+
+
+def _some(paths: Sequence[str]) -> Iterable[str]:
+    return (paths[i] for i in evenly_spaced(len(paths), _LOOKED_FOR))

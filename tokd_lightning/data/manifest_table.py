@@ -1,0 +1,99 @@
+"""A data set of the user's own, listed in a file or laid out flat, as a data module."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tokd_lightning.data.datamodule import FrameDataModule
+from tokd_lightning.data.layouts.deepfakebench import scan_deepfakebench
+from tokd_lightning.data.layouts.flat import is_flat, scan_flat
+from tokd_lightning.data.layouts.holdout import hold_out_validation
+from tokd_lightning.data.layouts.table import scan_table
+from tokd_lightning.data.manifest import SPLITS, Scan
+from tokd_lightning.errors import TokdError
+
+
+class ManifestDataModule(FrameDataModule):
+    r"""Frames of any data set: listed in a CSV or in a JSON of DeepfakeBench, or laid out flat.
+
+    The least that a CSV needs::
+
+        path,method,split
+        clips/000/0001.png,real,train
+        clips/000_003/0001.png,Deepfakes,train
+
+    More columns say more, see :func:`~tokd_lightning.data.layouts.table.scan_table`; ``target`` and
+    ``source`` let the identities be checked. ``tokd prepare`` writes such a file beside the frames.
+    A JSON of DeepfakeBench (Yan et al., NeurIPS 2023; https://github.com/SCLBD/DeepfakeBench) is
+    read as it is, see :func:`~tokd_lightning.data.layouts.deepfakebench.scan_deepfakebench`. A flat
+    tree is ``{train,val,test}/{real,fake/<method>}/<video>/<frame>``.
+
+    Args:
+        root: What the paths of the frames are relative to.
+        manifest: The ``.csv`` or ``.json``; by default ``<root>/manifest.csv`` if there is one, or
+            else the flat tree.
+        name: Name of the data set in tables and run names.
+        quality: Compression of the frames to take. A list or a tree that does not say which
+            compression its frames have gets this name for it.
+        apart: Splits that may not share identities; by default all three, and of Celeb-DF, whose
+            test list does share them, ``train`` and ``val``.
+        val_fraction: Share of the people held out of training for validation, in (0, 1), in place
+            of what is listed for it; see
+            :func:`~tokd_lightning.data.layouts.holdout.hold_out_validation`. DeepfakeBench's
+            Celeb-DF needs it: its validation is its test.
+        val_seed: Decides who is held out; unlike ``seed`` it changes what the data are.
+        **frames: What every :class:`~tokd_lightning.data.datamodule.FrameDataModule` takes.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        manifest: Path | None = None,
+        name: str = "manifest",
+        quality: str = "unknown",
+        apart: Sequence[str] | None = None,
+        val_fraction: float | None = None,
+        val_seed: int = 0,
+        **frames: Any,
+    ) -> None:
+        super().__init__(root, name, quality, **frames)
+        if apart is not None and (strange := [s for s in apart if s not in SPLITS]):
+            raise TokdError(f"apart names splits, {', '.join(SPLITS)}, not {strange[0]!r}")
+        self.file = None if manifest is None else Path(manifest)
+        self.apart = None if apart is None else tuple(apart)
+        self.val_fraction = val_fraction
+        self.val_seed = val_seed
+
+    def scan(self, quality: str) -> Scan:
+        """Read the list or the tree at a quality.
+
+        Raises:
+            TokdError: There is none, it is not as it should be, or it has only one quality and that
+                was asked for by two names.
+        """
+        scan = self._read(quality)
+        if quality != self.quality:
+            own = set(self._read(self.quality).manifest["path"])
+            if not own.isdisjoint(scan.manifest["path"]):
+                raise TokdError(
+                    f"{self.file or self.root} does not say which frames are {quality} and which "
+                    f"{self.quality}: give it a column quality"
+                )
+        if self.val_fraction is not None:
+            scan = hold_out_validation(scan, self.val_fraction, self.val_seed)
+        return scan if self.apart is None else scan._replace(apart=self.apart)
+
+    def _read(self, quality: str) -> Scan:
+        file = self.file or self.root / "manifest.csv"
+        count = self.frames_per_video
+        if file.suffix.lower() == ".json":
+            merge = self.val_fraction is not None
+            return scan_deepfakebench(file, self.root, quality, count, merge)
+        if self.file is not None or file.is_file():
+            return scan_table(file, self.root, quality, count, self.name)
+        if self.root.is_dir() and is_flat(self.root):
+            return scan_flat(self.root, quality, count, self.name)
+        raise TokdError(
+            f"{self.root} has neither a manifest.csv nor train/real or train/fake in it: name the "
+            "list of its frames with --data.manifest"
+        )

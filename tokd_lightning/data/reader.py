@@ -1,0 +1,200 @@
+"""Any data set that there is a layout for, told by what lies in its folder."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from tokd_lightning.data.layouts.celebdf import list_celebdf, scan_celebdf
+from tokd_lightning.data.layouts.celebdf_tree import ORIGINAL, PARTS, VIDEOS
+from tokd_lightning.data.layouts.deepfakebench import scan_deepfakebench
+from tokd_lightning.data.layouts.ffpp import ALL_METHODS, list_ffpp
+from tokd_lightning.data.layouts.flat import is_flat, list_flat, scan_flat
+from tokd_lightning.data.layouts.listed import UNKNOWN
+from tokd_lightning.data.layouts.table import scan_table
+from tokd_lightning.data.layouts.video_folder import FOLDERS, Video, gather
+from tokd_lightning.data.manifest import SPLITS, Scan
+from tokd_lightning.data.pairs import same_quality
+from tokd_lightning.errors import TokdError
+
+MANIFEST = "manifest.csv"
+_FFPP = ("original_sequences", "manipulated_sequences")
+_BEST_FIRST = (ORIGINAL, "raw", "c0", "c23", "c40")
+
+
+def root_of(path: Path, root: Path | None = None) -> Path:
+    """Say what the paths of :func:`read_any` are relative to.
+
+    Args:
+        path: A folder, or a file that lists frames.
+        root: What the user named, if anything.
+    """
+    if root is not None:
+        return root
+    return path if path.is_dir() else path.absolute().parent
+
+
+def read_any(
+    path: Path,
+    quality: str | None = None,
+    frames_per_video: int = 32,
+    splits: Path | None = None,
+    root: Path | None = None,
+) -> Scan:
+    """Index the frames of a data set of any known layout.
+
+    Known are, tried in this order: a table ``.csv``, a ``.json`` of DeepfakeBench, the trees of
+    FF++ and Celeb-DF, the flat tree, and a folder with a ``manifest.csv``. Of FF++ all methods that
+    are on the disk are taken; videos that its split files name and that are not there are listed
+    as empty.
+
+    Args:
+        path: The folder or the file.
+        quality: The one to take; None takes all of them into one manifest.
+        frames_per_video: Evenly spaced frames per video; a shorter one gives all it has.
+        splits: FF++'s split files or Celeb-DF's test list, if they lie elsewhere.
+        root: What the paths in a file are relative to; by default its folder.
+
+    Returns:
+        The manifest, which nobody has checked yet, relative to :func:`root_of`.
+
+    Raises:
+        TokdError: It is no such data set, or one with a fault that its layout does not allow.
+    """
+    kind = _kind(path)
+    if kind == "csv":
+        file = path / MANIFEST if path.is_dir() else path
+        return scan_table(file, root, quality, frames_per_video)
+    if kind == "json":
+        return scan_deepfakebench(path, root, quality, frames_per_video)
+    if kind == "flat":
+        return scan_flat(path, quality or UNKNOWN, frames_per_video)
+    if kind == "celebdf":
+        found = [quality] if quality is not None else _celebdf_qualities(path, FOLDERS)
+        return _together(
+            [scan_celebdf(path, q, splits, frames_per_video=frames_per_video) for q in found]
+        )
+    return _together(
+        [
+            _scan_present(path, videos, frames_per_video)
+            for videos in _list_ffpp(path, quality, splits, FOLDERS, strict=False)
+        ]
+    )
+
+
+def list_any(
+    path: Path, quality: str | None = None, splits: Path | None = None, strict: bool = True
+) -> list[Video]:
+    """List the video files of a tree of FF++, of Celeb-DF or of the flat kind.
+
+    Args:
+        path: The tree.
+        quality: The one to take; None takes all.
+        splits: FF++'s split files or Celeb-DF's test list, if they lie elsewhere.
+        strict: Whether a video that these name must be there; otherwise it is listed with the
+            place where it should be.
+
+    Raises:
+        TokdError: It is no such tree, or has no video files.
+    """
+    kind = _kind(path)
+    if kind in ("csv", "json"):
+        raise TokdError(f"{path} lists frames, not video files: name the tree of the videos")
+    if kind == "flat":
+        return list_flat(path, quality or UNKNOWN, files=True)
+    if kind == "celebdf":
+        found = [quality] if quality is not None else _celebdf_qualities(path, (VIDEOS,))
+        lists = [list_celebdf(path, q, splits, VIDEOS, strict=strict) for q in found]
+    else:
+        lists = list(_list_ffpp(path, quality, splits, (VIDEOS,), strict))
+    return [video for videos in lists for video in videos]
+
+
+def _kind(path: Path) -> str:
+    """Tell the layout of a path."""
+    if path.is_file() and path.suffix.lower() in (".csv", ".json"):
+        return path.suffix.lower()[1:]
+    if not path.exists():
+        raise TokdError(f"there is no {path}")
+    if path.is_dir():
+        if any((path / part).is_dir() for part in _FFPP):
+            return "ffpp"
+        names = {part.lower() for part in PARTS}
+        if any(place.name.lower() in names and place.is_dir() for place in path.iterdir()):
+            return "celebdf"
+        if is_flat(path):
+            return "flat"
+        if (path / MANIFEST).is_file():
+            return "csv"
+    raise TokdError(
+        f"{path} is no data set of a known layout: neither a .csv nor a .json file, nor a folder "
+        f"with {_FFPP[0]}/ (FF++), Celeb-real/ (Celeb-DF), train/real/ (flat) or {MANIFEST}"
+    )
+
+
+def _list_ffpp(
+    root: Path, quality: str | None, splits: Path | None, kinds: Sequence[str], strict: bool
+) -> list[list[Video]]:
+    """List the videos of an FF++ tree by quality, taking the methods that have any."""
+    parts = {method: _qualities([root / _FFPP[1] / method], kinds) for method in ALL_METHODS}
+    found = _qualities([root / _FFPP[1] / method for method in ALL_METHODS], kinds)
+    if not found:
+        raise TokdError(
+            f"{root} has no {' or '.join(kinds)} in {_FFPP[1]}/<method>/<quality>/: get them, or "
+            "extract them with `tokd prepare ffpp`"
+        )
+    wanted = [q for i, q in enumerate(found) if not any(same_quality(q, p) for p in found[:i])]
+    if quality is not None:
+        if not any(same_quality(quality, q) for q in found):
+            raise TokdError(f"{root} has no quality {quality!r}: there is {', '.join(found)}")
+        wanted = [quality]
+    methods = {
+        name: [m for m, there in parts.items() if any(same_quality(name, q) for q in there)]
+        for name in wanted
+    }
+    folder = VIDEOS if kinds == (VIDEOS,) else None
+    return [
+        list_ffpp(root, name, splits, folder, members, strict=strict)
+        for name, members in methods.items()
+    ]
+
+
+def _celebdf_qualities(root: Path, kinds: Sequence[str]) -> list[str]:
+    """List the qualities of a Celeb-DF tree; without folders of such it is as published."""
+    lower = {part.lower() for part in PARTS}
+    parts = [place for place in root.iterdir() if place.name.lower() in lower]
+    found = _qualities(parts, kinds)
+    bare = not any((part / ORIGINAL).is_dir() for part in parts) and any(
+        (part / kind).is_dir() for part in parts for kind in kinds
+    )
+    return [ORIGINAL, *found] if bare or not found else found
+
+
+def _qualities(parts: Iterable[Path], kinds: Sequence[str]) -> list[str]:
+    """Name the folders of the parts in which a folder of some kind lies, the best first."""
+    names = {
+        place.name
+        for part in parts
+        if part.is_dir()
+        for place in part.iterdir()
+        if not place.name.startswith(".") and any((place / kind).is_dir() for kind in kinds)
+    }
+    rank = {name: i for i, name in enumerate(_BEST_FIRST)}
+    return sorted(names, key=lambda name: (rank.get(name, len(rank)), name))
+
+
+def _scan_present(root: Path, videos: list[Video], frames_per_video: int) -> Scan:
+    """Choose the frames of the videos that are there; the others count as empty."""
+    there = [v for v in videos if (root / v.place).exists()]
+    missing = [v.place for v in videos if not (root / v.place).exists()]
+    scan = gather(root, there, frames_per_video)
+    return scan._replace(empty=[*scan.empty, *missing])
+
+
+def _together(scans: list[Scan]) -> Scan:
+    """Put the qualities of a tree into one manifest."""
+    manifest = pd.concat([scan.manifest for scan in scans], ignore_index=True)
+    apart = tuple(split for split in SPLITS if all(split in scan.apart for scan in scans))
+    empty = [place for scan in scans for place in scan.empty]
+    dropped = tuple(place for scan in scans for place in scan.dropped)
+    return Scan(manifest, empty, dropped, apart)

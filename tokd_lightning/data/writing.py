@@ -1,0 +1,37 @@
+"""Files that are whole or not there."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from tokd_lightning.errors import TokdError
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file all at once or not at all, its folder included.
+
+    Args:
+        path: Where to; an older file is replaced.
+        data: Its new content.
+
+    Raises:
+        TokdError: The file cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(data)
+        draft.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise TokdError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file with Unix line ends all at once or not at all.
+
+    Raises:
+        TokdError: The file cannot be written.
+    """
+    write_bytes(path, text.encode())
