@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +20,7 @@ from tokd_lightning.data.demo.tree import (
     write_text,
 )
 from tokd_lightning.data.demo.video import encoder_options
+from tokd_lightning.data.parallel import in_processes
 from tokd_lightning.errors import TokdError
 
 DEFAULT_IDENTITIES = 120
@@ -134,49 +130,9 @@ def _finished_before(out: Path, record: dict[str, Any]) -> bool:
 
 
 def _make_pairs(jobs: list[Job], workers: int | None) -> None:
-    count = min(workers or os.cpu_count() or 1, len(jobs))
     note = f"demo: filming and forging {len(jobs)} pairs"
-    if count <= 1:
-        for job in track(jobs, note):
-            make_pair(job)
-        return
-    with _one_thread_each(), ProcessPoolExecutor(count, _SPAWN, _end_with_parent) as pool:
-        running = [pool.submit(make_pair, job) for job in jobs]
-        try:
-            for done in track(as_completed(running), note, total=len(running)):
-                done.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-_SPAWN = multiprocessing.get_context("spawn")
-
-
-def _end_with_parent() -> None:
-    """Make a worker stop when the program is killed, so that it cannot disturb the next run."""
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Let processes started meanwhile compute on one thread each."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
+    for _ in track(in_processes(make_pair, jobs, workers), note, total=len(jobs)):
+        pass
 
 
 def _as_json(record: dict[str, Any]) -> str:

@@ -1,0 +1,38 @@
+import av
+import pytest
+from tiny_videos import film
+
+from tokd_lightning.data.demo.video import encode
+from tokd_lightning.data.stream import encoder_crf, frame_count
+
+
+@pytest.mark.parametrize(
+    ("quality", "crf"), [("c0", "lossless"), ("c23", 23), ("c40", 40), ("c9", 9)]
+)
+def test_the_encoder_s_own_crf_is_read(tmp_path, quality, crf):
+    encode(film(0, 3), tmp_path / "a.mp4", quality)
+    assert encoder_crf(tmp_path / "a.mp4") == crf
+
+
+def test_another_encoder_says_nothing(tmp_path):
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", 25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(film(0, 1)[0], format="rgb24")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert encoder_crf(tmp_path / "a.mp4") is None
+
+
+def test_frames_are_counted(tmp_path):
+    encode(film(0, 9), tmp_path / "a.mp4", "c23")
+    assert frame_count(tmp_path / "a.mp4") == 9
+    with (tmp_path / "a.mp4").open("rb") as file:
+        assert frame_count(file) == 9
+
+
+def test_what_is_no_video_is_an_error(tmp_path):
+    (tmp_path / "a.mp4").write_text("not a video")
+    for function in (encoder_crf, frame_count):
+        with pytest.raises((OSError, ValueError)):
+            function(tmp_path / "a.mp4")

@@ -1,0 +1,76 @@
+"""Jobs in processes of their own, which end with the program and compute on one thread each."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import TypeVar
+
+from tokd_lightning.errors import TokdError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+_SPAWN = multiprocessing.get_context("spawn")
+
+
+def in_processes(
+    function: Callable[[Job], Result], jobs: Sequence[Job], workers: int | None = None
+) -> Iterator[Result]:
+    """Call a function for every job, side by side, and yield its results as they come.
+
+    The first error ends everything; jobs that were begun then are finished, the others are not.
+
+    Args:
+        function: Found by its module's name, as processes are spawned.
+        jobs: Its arguments, which can be pickled.
+        workers: Processes; default one per core. One works in this process.
+
+    Raises:
+        TokdError: A process died; and whatever the function raises.
+    """
+    count = min(workers or os.cpu_count() or 1, len(jobs))
+    if count <= 1:
+        yield from map(function, jobs)
+        return
+    with _one_thread_each(), ProcessPoolExecutor(count, _SPAWN, _end_with_parent) as pool:
+        running = [pool.submit(function, job) for job in jobs]
+        try:
+            for done in as_completed(running):
+                yield done.result()
+        except BrokenProcessPool as error:
+            message = "a worker process died, perhaps for want of memory: run again with fewer"
+            raise TokdError(f"{message} --workers than {count}") from error
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _end_with_parent() -> None:
+    """Make a worker stop when the program is killed, so that it cannot disturb the next run."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let processes started meanwhile compute on one thread each."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before

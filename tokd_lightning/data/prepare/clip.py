@@ -1,0 +1,215 @@
+"""One video at all its qualities: the same frames and the same crops of each."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+
+from tokd_lightning.data.layouts.video_folder import evenly_spaced
+from tokd_lightning.data.prepare.boxes import Square, Track
+from tokd_lightning.data.prepare.detectors import Picture
+from tokd_lightning.data.prepare.finders import Finder
+from tokd_lightning.data.prepare.frames import DAMAGE, Source, cut_out, read_frames, reason
+from tokd_lightning.data.prepare.options import Options
+from tokd_lightning.data.prepare.plan import Clip, Version
+from tokd_lightning.data.prepare.reencoding import reencode
+from tokd_lightning.data.stream import frame_count
+
+LOOKS = 8
+"""Number of frames on which a face is looked for."""
+
+
+class Shot(NamedTuple):
+    """A face cut out of one frame: the frame's index, the crop, RGB ``(size, size, 3)``."""
+
+    frame: int
+    square: Square
+    picture: Picture
+
+
+class Problem(NamedTuple):
+    """Something about one video that its user should know.
+
+    Attributes:
+        version: The video.
+        kind: ``missing``, ``unreadable``, ``truncated``, ``no_face``, ``short`` or
+            ``lengths_differ``.
+        detail: More of it.
+    """
+
+    version: Version
+    kind: str
+    detail: str
+
+
+class Taken(NamedTuple):
+    """What one video gave.
+
+    Attributes:
+        track: Where its face is; None if no quality of it can be read.
+        shots: Of every quality that could be read, the same frames and crops.
+        problems: What went wrong.
+    """
+
+    track: Track | None
+    shots: dict[Version, list[Shot]]
+    problems: list[Problem]
+
+
+class _View(NamedTuple):
+    """What one quality of a video gave, and how many frames it has up to what damage."""
+
+    shots: list[Shot]
+    length: int
+    damage: str
+
+
+class Cutter:
+    """Cuts faces out of videos.
+
+    Args:
+        finder: Knows where faces are.
+        options: How they are cut out.
+    """
+
+    def __init__(self, finder: Finder, options: Options) -> None:
+        self.finder = finder
+        self.options = options
+        self.margin = finder.margin(options.margin)
+
+    def take(self, root: Path, clip: Clip, lent: Track | None = None) -> Taken:
+        """Cut the face out of evenly spaced frames of a video, at all its qualities.
+
+        The frames are spread over the shortest of its qualities, which is known for sure only once
+        everything is decoded: packets are counted first, and if decoding gives other lengths it is
+        done again.
+
+        Args:
+            root: What the videos' places are relative to.
+            clip: The video, the best quality first.
+            lent: The face of the real video that this one was made from; it holds for a picture of
+                the same size.
+        """
+        sources, counts, problems = self._open(root, clip)
+        length = min(counts, default=0)
+        track: Track | None = None
+        views: dict[Version, _View] = {}
+        while sources:
+            wanted = evenly_spaced(length, self.options.frames)
+            track, views = self._look(sources, wanted, lent)
+            for version, view in views.items():
+                if not view.length:
+                    problems.append(Problem(version, "unreadable", view.damage))
+                    del sources[version]
+            shortest = min((views[version].length for version in sources), default=length)
+            if shortest == length:
+                break
+            length = shortest
+        views = {version: views[version] for version in sources}
+        problems += self._remarks(views, track, lent)
+        return Taken(track, {v: view.shots for v, view in views.items()}, problems)
+
+    def _open(
+        self, root: Path, clip: Clip
+    ) -> tuple[dict[Version, Source], list[int], list[Problem]]:
+        """Find what can be opened and how many packets it has; make twins."""
+        sources: dict[Version, Source] = {}
+        counts: list[int] = []
+        problems: list[Problem] = []
+        for version in clip:
+            path = root / version.video.place
+            if not path.is_file():
+                problems.append(Problem(version, "missing", f"there is no {version.video.place}"))
+                continue
+            source = Source(path)
+            if version.crf is not None:
+                source, original = reencode(path, version.crf)
+                if original.damage:
+                    kind = "truncated" if original.length else "unreadable"
+                    problems.append(Problem(version, kind, original.damage))
+                if not original.length:
+                    continue
+            try:
+                content = source.content
+                file = io.BytesIO(content) if isinstance(content, bytes) else content
+                counts.append(frame_count(file))
+                sources[version] = source
+            except DAMAGE as error:
+                problems.append(Problem(version, "unreadable", reason(error)))
+        return sources, counts, problems
+
+    def _look(
+        self, sources: Mapping[Version, Source], wanted: Sequence[int], lent: Track | None
+    ) -> tuple[Track | None, dict[Version, _View]]:
+        """Read every quality; the first that gives a frame decides where the face is."""
+        track: Track | None = None
+        views: dict[Version, _View] = {}
+        for version, source in sources.items():
+            reading = read_frames(source, wanted, partial(self._keep, source, track, lent))
+            if track is None and reading.kept:
+                track = self._find(version.video.name, source, reading.kept, lent)
+            shots = [
+                kept if isinstance(kept, Shot) else self._cut(index, source.upright(kept), track)
+                for index, kept in reading.kept
+                if track is not None and track.found
+            ]
+            views[version] = _View(shots, reading.length, reading.damage)
+        return track, views
+
+    def _keep(
+        self,
+        source: Source,
+        track: Track | None,
+        lent: Track | None,
+        index: int,
+        frame: av.VideoFrame,
+    ) -> tuple[int, av.VideoFrame | Shot]:
+        """Cut the face out at once where it is known, so that no large picture is held."""
+        if track is None and lent is not None and source.size(frame) == lent.size:
+            track = lent
+        if track is None or not track.found:
+            return index, frame
+        return index, self._cut(index, source.upright(frame), track)
+
+    def _find(
+        self,
+        name: str,
+        source: Source,
+        kept: Sequence[tuple[int, av.VideoFrame | Shot]],
+        lent: Track | None,
+    ) -> Track:
+        """Take the face of the real video, or look for one on a few of the frames."""
+        frames = {i: frame for i, frame in kept if not isinstance(frame, Shot)}
+        if lent is not None and all(source.size(f) == lent.size for f in frames.values()):
+            return lent
+        indices = list(frames)
+        chosen = [indices[i] for i in evenly_spaced(len(indices), LOOKS)]
+        return self.finder.track(name, {i: source.upright(frames[i]) for i in chosen})
+
+    def _cut(self, index: int, picture: Picture, face: Track) -> Shot:
+        height, width = picture.shape[:2]
+        square = face.square(index, width, height, self.margin)
+        return Shot(index, square, cut_out(picture, square, self.options.size))
+
+    def _remarks(
+        self, views: Mapping[Version, _View], track: Track | None, lent: Track | None
+    ) -> Iterator[Problem]:
+        """Say what a user should know of qualities that could be read."""
+        shortest = min((view.length for view in views.values()), default=0)
+        for version, view in views.items():
+            if view.damage:
+                yield Problem(version, "truncated", view.damage)
+            if view.length > shortest:
+                detail = f"{view.length} frames, {shortest} at another quality: those are used"
+                yield Problem(version, "lengths_differ", detail)
+            if track is not None and not track.found:
+                whose = "its real video" if track is lent else "it"
+                yield Problem(version, "no_face", f"no face was found on {whose}")
+            elif shortest < self.options.frames:
+                detail = f"{shortest} of {self.options.frames} frames"
+                yield Problem(version, "short", detail)

@@ -1,0 +1,106 @@
+"""The work of one process at a time: a real video and all the fakes made from it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from tokd_lightning.data.packed import PACK_SUFFIX, write_pack
+from tokd_lightning.data.prepare.boxes import Track
+from tokd_lightning.data.prepare.clip import Cutter, Problem, Shot
+from tokd_lightning.data.prepare.finders import make_finder
+from tokd_lightning.data.prepare.frames import encode_image
+from tokd_lightning.data.prepare.options import Options
+from tokd_lightning.data.prepare.plan import Group
+from tokd_lightning.errors import TokdError
+
+
+class Job(NamedTuple):
+    """One group to be prepared.
+
+    Attributes:
+        group: The videos.
+        root: What their places are relative to.
+        out: The output.
+        part: The file that says this group is complete; it holds the group's rows and problems.
+        detector: What finds faces, see :func:`~.finders.make_finder`.
+        options: How they are cut out and stored.
+    """
+
+    group: Group
+    root: Path
+    out: Path
+    part: Path
+    detector: str
+    options: Options
+
+
+def prepare_group(job: Job) -> int:
+    """Write the faces of a group's videos at all their qualities.
+
+    Nothing is left under its final name half-written, and the group counts as done only when its
+    part file is there.
+
+    Returns:
+        How many videos it was, every quality counted.
+
+    Raises:
+        TokdError: The disk cannot be written.
+    """
+    # Groups run side by side already; with one thread OpenCV also finds faces in one order.
+    cv2.setNumThreads(1)
+    cutter = Cutter(make_finder(job.detector), job.options)
+    lent: Track | None = None
+    rows: dict[str, list[list[Any]]] = {}
+    problems: list[Problem] = []
+    try:
+        for clip in job.group:
+            taken = cutter.take(job.root, clip, lent)
+            if clip is job.group[0]:
+                lent = taken.track
+            problems += taken.problems
+            for version in clip:
+                shots = taken.shots.get(version, [])
+                rows[version.out] = _store(job.out / version.out, version.out, shots, job.options)
+        entries = [[p.version.out, p.kind, p.detail] for p in problems]
+        content = json.dumps({"rows": rows, "problems": entries})
+        draft = job.part.with_suffix(".draft")
+        draft.write_text(content, encoding="utf-8")
+        draft.replace(job.part)
+    except OSError as error:
+        reason = error.strerror or error
+        raise TokdError(f"{error.filename or job.out} cannot be written: {reason}") from error
+    return sum(map(len, job.group))
+
+
+def _store(place: Path, name: str, shots: list[Shot], options: Options) -> list[list[Any]]:
+    """Write the crops of a video as one folder or one pack; none gives an empty one.
+
+    Returns:
+        Path in the output, frame, x, y and side of each.
+    """
+    draft = place.with_name(f".{place.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    rows: list[list[Any]] = []
+    if options.pack:
+        pack = place.with_name(place.name + PACK_SUFFIX)
+        pictures = [shot.picture.transpose(2, 0, 1) for shot in shots]
+        images = np.array(pictures, np.uint8).reshape(-1, 3, options.size, options.size)
+        write_pack(draft / pack.name, [shot.frame for shot in shots], images)
+        (draft / pack.name).replace(pack)
+        draft.rmdir()
+        return [[f"{name}{PACK_SUFFIX}#{i}", s.frame, *s.square] for i, s in enumerate(shots)]
+    for shot in shots:
+        suffix, content = encode_image(shot.picture, options)
+        file = f"{shot.frame:04d}{suffix}"
+        (draft / file).write_bytes(content)
+        rows.append([f"{name}/{file}", shot.frame, *shot.square])
+    shutil.rmtree(place, ignore_errors=True)
+    draft.replace(place)
+    return rows

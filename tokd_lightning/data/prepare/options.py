@@ -1,0 +1,67 @@
+"""What a user chooses about frames and crops."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tokd_lightning.errors import TokdError
+
+Encoding = Literal["jpeg", "png"]
+_WORST_CRF = 51
+_SMALLEST, _LARGEST = 16, 4096
+
+
+@dataclass(frozen=True)
+class Options:
+    """How faces are cut out and stored.
+
+    Args:
+        frames: Evenly spaced frames per video, at least 1.
+        size: Pixels along a side of the stored square, 16 to 4096.
+        margin: Side of the crop in units of the face box's, above 0.
+        encoding: ``jpeg`` or ``png``.
+        jpeg_quality: 1 to 100.
+        pack: One file of raw pixels per video in place of a folder of images.
+        reencode: CRF of a re-encoded twin of every video, 0 to 51; None for no twin.
+
+    Raises:
+        TokdError: A number is out of its range, or PNG is to be packed.
+    """
+
+    frames: int = 32
+    size: int = 299
+    margin: float = 1.3
+    encoding: Encoding = "jpeg"
+    jpeg_quality: int = 95
+    pack: bool = False
+    reencode: int | None = None
+
+    def __post_init__(self) -> None:
+        wanted = {
+            f"--frames {self.frames} must be at least 1": self.frames >= 1,
+            f"--size {self.size} must be from {_SMALLEST} to {_LARGEST}": (
+                _SMALLEST <= self.size <= _LARGEST
+            ),
+            f"--margin {self.margin} must be above 0 and at most 10": 0 < self.margin <= 10,
+            f"--encoding {self.encoding} must be jpeg or png": self.encoding in ("jpeg", "png"),
+            f"--jpeg-quality {self.jpeg_quality} must be from 1 to 100": (
+                1 <= self.jpeg_quality <= 100
+            ),
+            f"--reencode {self.reencode} is no CRF: give 0 to {_WORST_CRF}": (
+                self.reencode is None or 0 <= self.reencode <= _WORST_CRF
+            ),
+            "--pack stores raw pixels: leave out --encoding png": (
+                not (self.pack and self.encoding == "png")
+            ),
+        }
+        for message, met in wanted.items():
+            if not met:
+                raise TokdError(message)
+
+    @property
+    def stored_as(self) -> str:
+        """Name of the encoding in the manifest: ``jpeg95-444``, ``png`` or ``pack``."""
+        if self.pack:
+            return "pack"
+        return f"jpeg{self.jpeg_quality}-444" if self.encoding == "jpeg" else "png"

@@ -1,0 +1,201 @@
+"""Which videos there are, which share a face track, and where their frames shall lie."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Literal, NamedTuple
+
+from tokd_lightning.data.layouts.celebdf import crossing
+from tokd_lightning.data.layouts.celebdf_tree import PARTS, TEST_LIST
+from tokd_lightning.data.layouts.video_folder import Video
+from tokd_lightning.data.reader import list_any
+from tokd_lightning.errors import TokdError
+
+Layout = Literal["ffpp", "celebdf", "folder"]
+LAYOUTS: tuple[Layout, ...] = ("ffpp", "celebdf", "folder")
+_NAMES = {"ffpp": "FF++", "celebdf": "Celeb-DF", "folder": "flat"}
+_SEQUENCES = ("original_sequences", "manipulated_sequences")
+_LOSSLESS = ("original", "raw", "c0")
+NOTICE = "SYNTHETIC.txt"
+"""What says that a tree was made by ``tokd demo``; it stays with what is made of it."""
+
+
+class Version(NamedTuple):
+    """One video at one quality.
+
+    Attributes:
+        video: What the layout found; for a re-encoded twin, with the twin's quality.
+        out: Where its frames go, relative to the output: a folder, or a pack less its suffix.
+        crf: What it is re-encoded at before anything else; None for the file as it is.
+    """
+
+    video: Video
+    out: str
+    crf: int | None = None
+
+
+Clip = tuple[Version, ...]
+"""One video at all its qualities, the best first."""
+Group = tuple[Clip, ...]
+"""A real video and the fakes made of it, or a video that stands alone."""
+
+
+_Key = tuple[str, str, str]
+
+
+class Plan(NamedTuple):
+    """All there is to do.
+
+    Attributes:
+        versions: In the order of the layout's lists, quality by quality.
+        groups: The same, by what shares a face track.
+        across: Places in the output of fakes that no split may hold.
+    """
+
+    versions: list[Version]
+    groups: list[Group]
+    across: set[str]
+
+    @property
+    def qualities(self) -> list[str]:
+        """Names of the qualities, in order of appearance."""
+        return list(dict.fromkeys(version.video.quality for version in self.versions))
+
+
+def make_plan(
+    layout: Layout,
+    root: Path,
+    quality: Sequence[str] | None = None,
+    methods: Sequence[str] | None = None,
+    splits: Path | None = None,
+    reencode: int | None = None,
+) -> Plan:
+    """List the videos of a tree and sort them into groups.
+
+    Args:
+        layout: What the tree is.
+        root: The tree.
+        quality: Which to take; None takes all. Of a flat tree, what its one quality is called.
+        methods: Manipulations to take beside the real videos; None takes all.
+        splits: FF++'s split files or Celeb-DF's test list, if they lie elsewhere.
+        reencode: CRF of a twin of every video, made from its best quality.
+
+    Raises:
+        TokdError: The tree is of another layout or has no such quality or method.
+    """
+    if layout not in LAYOUTS:
+        raise TokdError(f"no layout {layout!r}: there are {', '.join(LAYOUTS)}")
+    if layout == "folder" and quality is not None and len(quality) > 1:
+        raise TokdError("a flat tree holds one quality: name one")
+    wanted = [None] if quality is None else list(dict.fromkeys(quality))
+    videos = [v for name in wanted for v in list_any(root, name, splits, strict=False)]
+    if any(_layout_of(v) != layout for v in videos[:1]):
+        found = _NAMES[_layout_of(videos[0])]
+        raise TokdError(f"{root} is not a {_NAMES[layout]} tree but a {found} one")
+    if methods is not None:
+        there = sorted({v.method for v in videos} - {"real"})
+        if unknown := [name for name in methods if name not in there]:
+            raise TokdError(f"{root} has no method {unknown[0]!r}: there is {', '.join(there)}")
+        videos = [v for v in videos if v.method in ("real", *methods)]
+        # Actors belong to DeepFakeDetection, the other real videos to the other methods.
+        kept = {v.dataset for v in videos if v.method != "real"}
+        videos = [v for v in videos if not kept or v.dataset in kept]
+    versions = [Version(v, _place(layout, v)) for v in videos]
+    if reencode is not None:
+        versions += _twins(layout, root, _clips(versions).values(), reencode)
+    across = set(crossing(v.video for v in versions)) if layout == "celebdf" else set()
+    outs = {version.out for version in versions if version.video in across}
+    return Plan(versions, _grouped(_clips(versions)), outs)
+
+
+def _clips(versions: Iterable[Version]) -> dict[_Key, Clip]:
+    """Put the qualities of every video together: files before twins, the best first."""
+    clips: dict[_Key, list[Version]] = {}
+    for version in versions:
+        v = version.video
+        clips.setdefault((v.dataset, v.method, v.name), []).append(version)
+    return {
+        key: tuple(sorted(clip, key=lambda v: (v.crf is not None, _rank(v.video.quality))))
+        for key, clip in clips.items()
+    }
+
+
+def _twins(layout: Layout, root: Path, clips: Iterable[Clip], crf: int) -> Iterator[Version]:
+    """Plan a re-encoded twin of the best quality of every video."""
+    name = f"c{crf}"
+    for clip in clips:
+        if name in (version.video.quality for version in clip):
+            raise TokdError(f"{root} has the quality {name} already: leave out --reencode {crf}")
+        twin = clip[0].video._replace(quality=name)
+        yield Version(twin, _place(layout, twin, name), crf)
+
+
+def identify(group: Group) -> str:
+    """Return a name for a group that changes with anything it is made of."""
+    content = json.dumps(group, ensure_ascii=False)
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
+def split_files(layout: Layout, root: Path, splits: Path | None) -> dict[str, Path]:
+    """Find what else belongs into the output: its place there and where it is now.
+
+    Args:
+        layout: What the tree is.
+        root: The tree.
+        splits: Where the split files or the list are, if elsewhere.
+    """
+    found = {NOTICE: root / NOTICE} if (root / NOTICE).is_file() else {}
+    if layout == "celebdf":
+        place = root if splits is None else splits
+        return found | {TEST_LIST: place / TEST_LIST if place.is_dir() else place}
+    if layout == "folder":
+        return found
+    places = [splits] if splits is not None else [root / "splits", root]
+    for place in places:
+        if (place / "train.json").is_file():
+            names = [f"{split}.json" for split in ("train", "val", "test")]
+            return found | {f"splits/{name}": place / name for name in names}
+    return found
+
+
+def _layout_of(video: Video) -> Layout:
+    top = PurePosixPath(video.place).parts[0]
+    if top in _SEQUENCES:
+        return "ffpp"
+    return "celebdf" if top.casefold() in {part.casefold() for part in PARTS} else "folder"
+
+
+def _place(layout: Layout, video: Video, twin: str | None = None) -> str:
+    """Say where the frames of a video go, as training will look for them."""
+    parts = PurePosixPath(video.place).parts
+    if layout == "ffpp":  # <sequences>/<method>/<quality>/videos/<file>
+        return "/".join((*parts[:2], twin or parts[2], "faces", video.name))
+    if layout == "celebdf":  # <part>/[<quality>/][videos/]<file>
+        return "/".join((parts[0], video.quality, "faces", video.name))
+    return "/".join((*([twin] if twin else []), *parts[:-1], video.name))
+
+
+def _rank(quality: str) -> tuple[int, int, str]:
+    """Sort qualities from the best to the worst; unknown names come last."""
+    if quality in _LOSSLESS:
+        return 0, _LOSSLESS.index(quality), quality
+    match = re.fullmatch(r"c(\d+)", quality)
+    return (1, int(match[1]), quality) if match else (2, 0, quality)
+
+
+def _grouped(clips: Mapping[_Key, Clip]) -> list[Group]:
+    """Put every real video and the fakes made from it together, the real one first."""
+    groups: dict[_Key, list[Clip]] = {}
+    for key, clip in clips.items():
+        v = clip[0].video
+        real = (v.dataset, "real", v.background)
+        owner = real if v.background and real in clips else key
+        groups.setdefault(owner, []).append(clip)
+    return [
+        tuple(sorted(group, key=lambda clip: clip[0].video.method != "real"))
+        for group in groups.values()
+    ]

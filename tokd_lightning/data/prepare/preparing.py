@@ -1,0 +1,187 @@
+"""Preparing a tree: an earlier output reused or resumed, groups of videos in parallel."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from tokd_lightning.data.parallel import in_processes
+from tokd_lightning.data.prepare.finders import fingerprint, make_finder
+from tokd_lightning.data.prepare.group import Job, prepare_group
+from tokd_lightning.data.prepare.options import Encoding, Options
+from tokd_lightning.data.prepare.plan import Layout, identify, make_plan, split_files
+from tokd_lightning.data.prepare.summary import Outcome, manifest_text, problems_text, summary_table
+from tokd_lightning.errors import TokdError
+
+# Raised whenever the same options give other pictures than before.
+_RECIPE = 1
+_RECORD = "prepare.json"
+_PARTS = ".parts"
+
+
+def prepare(
+    layout: Layout,
+    root: Path,
+    out: Path,
+    *,
+    frames: int = 32,
+    size: int = 299,
+    margin: float = 1.3,
+    detector: str = "haar",
+    quality: Sequence[str] | None = None,
+    methods: Sequence[str] | None = None,
+    splits: Path | None = None,
+    encoding: Encoding = "jpeg",
+    jpeg_quality: int = 95,
+    pack: bool = False,
+    workers: int | None = None,
+    reencode: int | None = None,
+) -> int:
+    """Cut faces out of the videos of a data set (paper, Sec. 5.1: 32 frames, 299 pixels).
+
+    The output mirrors the tree it was made from. Equal options give equal bytes, whatever the
+    number of workers and however often it was interrupted. An output that was finished with the
+    same options is left as it is, an interrupted one is completed.
+
+    Args:
+        layout: What the tree is: ``ffpp``, ``celebdf``, or ``folder`` for the flat one.
+        root: The tree.
+        out: Folder to fill; new, empty, or holding an earlier output of the same options.
+        frames: Evenly spaced frames per video.
+        size: Pixels along a side of the crops.
+        margin: Side of the crop in units of the face box's.
+        detector: ``haar``, ``mtcnn``, ``none``, the path of a YuNet ``.onnx`` or of a ``.csv`` of
+            boxes, see :class:`~.finders.Listed`.
+        quality: Which qualities to take; None takes all there are.
+        methods: Manipulations to take; None takes all there are.
+        splits: FF++'s split files or Celeb-DF's test list, if they lie elsewhere.
+        encoding: ``jpeg`` or ``png``.
+        jpeg_quality: 1 to 100.
+        pack: One file of raw pixels per video in place of a folder of images.
+        workers: Processes; default one per core.
+        reencode: CRF of a re-encoded twin of every video, made from its best quality.
+
+    Returns:
+        The command's exit code: 0, or 1 if no video gave a frame.
+
+    Raises:
+        TokdError: Options that cannot be met, a tree that is not as described, a folder that holds
+            something else, or a disk that cannot be written.
+    """
+    options = Options(frames, size, margin, encoding, jpeg_quality, pack, reencode)
+    if workers is not None and workers < 1:
+        raise TokdError(f"--workers {workers} must be at least 1")
+    plan = make_plan(layout, root, quality, methods, splits, reencode)
+    groups = {identify(group): group for group in plan.groups}
+    record = {"recipe": _RECIPE, "layout": layout} | asdict(options)
+    record |= {"encoding": options.stored_as, "detector": fingerprint(detector)}
+    record |= {"quality": plan.qualities, "videos": len(plan.versions)}
+    record["tree"] = hashlib.sha256("".join(sorted(groups)).encode()).hexdigest()[:24]
+    if _finished_before(out, record):
+        shutil.rmtree(out / _PARTS, ignore_errors=True)
+        print(f"{out}: prepared earlier with the same options, reused")
+        return _exit_code(out)
+    make_finder(detector)
+    parts = out / _PARTS
+    jobs = [
+        Job(group, root, out, parts / f"{name}.json", detector, options)
+        for name, group in groups.items()
+    ]
+    try:
+        parts.mkdir(parents=True, exist_ok=True)
+        _put(out, _RECORD, _as_json(record | {"finished": False}))
+        _work([job for job in jobs if not job.part.exists()], len(plan.versions), workers)
+        outcome = _gather(jobs)
+        for name, file in split_files(layout, root, splits).items():
+            _put(out, name, file.read_bytes())
+        _put(out, "manifest.csv", manifest_text(plan, outcome, options).encode())
+        _put(out, "problems.csv", problems_text(plan, outcome).encode())
+        _put(out, _RECORD, _as_json(record | {"finished": True}))
+        shutil.rmtree(parts, ignore_errors=True)
+    except OSError as error:
+        raise TokdError(f"{out} cannot be written: {error.strerror or error}") from error
+    Console().print(summary_table(plan, outcome, str(out / "problems.csv")))
+    return _exit_code(out)
+
+
+def _finished_before(out: Path, record: dict[str, Any]) -> bool:
+    """Tell whether this very output is complete; refuse a folder that holds anything else."""
+    if not out.exists() or (out.is_dir() and not any(p.name != _PARTS for p in out.iterdir())):
+        return False
+    try:
+        earlier = json.loads((out / _RECORD).read_text(encoding="utf-8"))
+        finished = earlier.pop("finished")
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        message = f"{out} exists and was not made by `tokd prepare`: choose another --out"
+        raise TokdError(message) from None
+    if earlier != record:
+        differing = [key for key in record if earlier.get(key) != record[key]]
+        message = f"{out} was prepared with another {', '.join(differing)}"
+        raise TokdError(f"{message}: choose another --out, or delete it")
+    return bool(finished)
+
+
+def _exit_code(out: Path) -> int:
+    """Return 0 if there is any frame."""
+    with (out / "manifest.csv").open(encoding="utf-8") as lines:
+        return 0 if len(list(itertools.islice(lines, 2))) == 2 else 1
+
+
+def _work(jobs: list[Job], videos: int, workers: int | None) -> None:
+    remaining = sum(len(clip) for job in jobs for clip in job.group)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate())
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as progress:
+        task = progress.add_task("preparing videos", total=videos, completed=videos - remaining)
+        for done in in_processes(prepare_group, jobs, workers):
+            progress.advance(task, done)
+
+
+class _Rate(ProgressColumn):
+    """Videos per second of this run."""
+
+    def render(self, task: Task) -> Text:
+        """Draw it."""
+        speed = task.finished_speed or task.speed
+        return Text("– videos/s" if speed is None else f"{speed:.1f} videos/s")
+
+
+def _gather(jobs: list[Job]) -> Outcome:
+    """Put what the groups wrote down together."""
+    outcome = Outcome({}, {})
+    for job in jobs:
+        part = json.loads(job.part.read_text(encoding="utf-8"))
+        outcome.rows.update(part["rows"])
+        for place, kind, detail in part["problems"]:
+            outcome.problems.setdefault(place, []).append((kind, detail))
+    return outcome
+
+
+def _put(out: Path, name: str, content: bytes) -> None:
+    """Write a file all at once; a draft that a kill leaves goes with the parts."""
+    draft = out / _PARTS / "draft"
+    draft.write_bytes(content)
+    (out / name).parent.mkdir(exist_ok=True)
+    draft.replace(out / name)
+
+
+def _as_json(record: dict[str, Any]) -> bytes:
+    return (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,106 @@
+"""What a preparation tells its user: the manifest, the problems, and a table of both."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from rich.table import Table
+
+from tokd_lightning.data.manifest import COLUMNS
+from tokd_lightning.data.prepare.options import Options
+from tokd_lightning.data.prepare.plan import Plan, Version
+
+PROBLEM_COLUMNS = ("dataset", "method", "video", "quality", "problem", "detail")
+EXTRA_COLUMNS = ("encoding", "reencoded", "x", "y", "side")
+_KINDS = {
+    "missing": "the tree or its split files promise it, and it is not there",
+    "unreadable": "no frame of it can be decoded",
+    "truncated": "it ends too early; the frames before that are used",
+    "no_face": "no face was found, so it has no frames",
+    "short": "it has fewer frames than wanted; all are used",
+    "lengths_differ": "another quality has fewer frames; those that all have are used",
+}
+
+
+class Outcome(NamedTuple):
+    """What came of all groups.
+
+    Attributes:
+        rows: By place in the output: path, frame, x, y, side of every frame.
+        problems: By place in the output: kind and detail.
+    """
+
+    rows: dict[str, list[list[Any]]]
+    problems: dict[str, list[tuple[str, str]]]
+
+
+def manifest_text(plan: Plan, outcome: Outcome, options: Options) -> str:
+    """Write the manifest: every frame, in the order of the plan; fakes across a border left out."""
+    rows: list[Sequence[Any]] = [(*COLUMNS, *EXTRA_COLUMNS)]
+    for version in plan.versions:
+        if version.out in plan.across:
+            continue
+        v = version.video
+        about = (v.dataset, v.method, v.name, v.target, v.source, v.quality)
+        made = (options.stored_as, "" if version.crf is None else version.crf)
+        label = int(v.method != "real")
+        for path, frame, *square in outcome.rows[version.out]:
+            rows.append((path, *about, frame, label, v.split, *made, *square))
+    return _csv(rows)
+
+
+def problems_text(plan: Plan, outcome: Outcome) -> str:
+    """Write the problems, in the order of the plan."""
+    rows: list[Sequence[Any]] = [PROBLEM_COLUMNS]
+    for version in plan.versions:
+        v = version.video
+        for problem in outcome.problems.get(version.out, []):
+            rows.append((v.dataset, v.method, v.name, v.quality, *problem))
+    return _csv(rows)
+
+
+def summary_table(plan: Plan, outcome: Outcome, where: str) -> Table:
+    """Draw videos, frames and problems by data set and quality.
+
+    Args:
+        plan: What there was to do.
+        outcome: What came of it.
+        where: The file in which the problems are listed.
+    """
+    kinds = [kind for kind in _KINDS if kind in set(_kinds(outcome, plan.versions))]
+    notes = [f"{kind}: {_KINDS[kind]}" for kind in kinds]
+    notes += [f"every one is listed in {where}"] if kinds else ["no problems"]
+    if plan.across:
+        notes.append(
+            f"{len(plan.across)} fakes whose donor is across the border of train and val have "
+            "frames but are not in the manifest"
+        )
+    table = Table(title="Prepared", title_justify="left", caption="\n".join(notes))
+    table.caption_justify = "left"
+    for column in ("data set", "quality", "method"):
+        table.add_column(column)
+    for column in ("videos", "frames", *kinds):
+        table.add_column(column, justify="right")
+    cells: dict[tuple[str, str, str], list[Version]] = {}
+    for version in plan.versions:
+        v = version.video
+        cells.setdefault((v.dataset, v.quality, v.method), []).append(version)
+    for key, versions in cells.items():
+        frames = sum(len(outcome.rows[version.out]) for version in versions)
+        found = Counter(_kinds(outcome, versions))
+        table.add_row(*key, str(len(versions)), str(frames), *(str(found[k]) for k in kinds))
+    return table
+
+
+def _kinds(outcome: Outcome, versions: Iterable[Version]) -> list[str]:
+    return [kind for v in versions for kind, _ in outcome.problems.get(v.out, [])]
+
+
+def _csv(rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
