@@ -1,0 +1,124 @@
+"""Manifests and DeepfakeBench's JSON, listed without stopping at what is wrong in their rows."""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tokd_lightning.data.layouts.cells import Cells
+from tokd_lightning.data.layouts.listed import SPLIT_NAMES, UNKNOWN, below, spellings
+from tokd_lightning.data.layouts.video_folder import FOLDERS, Video, frame_numbers
+from tokd_lightning.data.manifest import COLUMNS, SPLITS, Scan
+from tokd_lightning.data.packed import split_path
+from tokd_lightning.data.verify.findings import Report
+from tokd_lightning.data.verify.inventory import Clip, Inventory
+from tokd_lightning.errors import TokdError
+
+_REAL = {"0", "real"}
+_LABELS = _REAL | {"1", "fake"}
+_ALL = sys.maxsize
+
+
+def read_table(file: Path, root: Path, quality: str | None, report: Report) -> Inventory:
+    """List the videos of a manifest.
+
+    Args:
+        file: A CSV file as :func:`~tokd_lightning.data.layouts.table.scan_table` reads it.
+        root: What its paths are relative to.
+        quality: The rows to take; None takes all.
+        report: Takes ``windows-path``, ``wrong-label``, ``split-file`` (an unknown split),
+            ``missing-file`` (a path that leads elsewhere) and ``not-listed``.
+
+    Raises:
+        TokdError: It is no table, or none with a path, a split and a label or method.
+    """
+    cells = Cells(file, COLUMNS)
+    columns = cells.columns
+    if lacking := [c for c in ("path", "split") if c not in columns]:
+        raise TokdError(f"{file} lacks the columns {', '.join(lacking)}: it is no manifest")
+    if not {"label", "method"} & set(columns):
+        raise TokdError(f"{file} has neither a column label nor a column method: it is no manifest")
+    nothing = [""] * len(cells.lines)
+    roots = spellings(root)
+    videos: dict[tuple[str, ...], Video] = {}
+    rows: dict[Video, list[tuple[str, str]]] = defaultdict(list)
+    for line, values in zip(
+        cells.lines, zip(*(columns.get(c, nothing) for c in COLUMNS), strict=True), strict=True
+    ):
+        row = dict(zip(COLUMNS, values, strict=True))
+        if quality not in (None, row["quality"] or UNKNOWN):
+            continue
+        where = f"{file.name}, line {line}"
+        if "\\" in row["path"]:
+            report.add("windows-path", where, row["path"])
+        try:
+            path = below(row["path"], roots)
+        except ValueError as error:
+            report.add("missing-file", row["path"], f"line {line}: {error}")
+            continue
+        video = _video(row, path, where, report)
+        known = videos.setdefault((video.dataset, video.method, video.name, video.quality), video)
+        if known.split != video.split:
+            key = f"{video.dataset}/{video.method}/{video.name}"
+            report.add("video-in-two-splits", key, f"{known.split}, and {video.split} in {where}")
+        rows[known].append((path, row["frame"].strip()))
+    for video, frames in rows.items():
+        first: dict[str, str] = {}
+        for path, number in frames:
+            if number and first.setdefault(number, path) != path:
+                report.add("same-frame", path, f"also {first[number]}")
+        for path in {p for p, _ in frames if [q for q, _ in frames].count(p) > 1}:
+            report.add("same-frame", path, f"listed twice for {video.method}/{video.name}")
+    return Inventory(list(_clips(rows)), SPLITS)
+
+
+def _video(row: dict[str, str], path: str, where: str, report: Report) -> Video:
+    """Read what a row says of its video, and report what contradicts itself."""
+    label, method = row["label"].strip().casefold(), row["method"].strip()
+    if label not in _LABELS | {""} or not (label or method):
+        report.add("wrong-label", where, f"label {row['label']!r}, method {method!r}")
+    if not method:
+        method = "real" if label in _REAL else "fake"
+    elif label in _LABELS and (label in _REAL) != (method.casefold() == "real"):
+        report.add("wrong-label", where, f"label {label}, method {method}")
+    split = SPLIT_NAMES.get(row["split"].strip().casefold(), "")
+    if not split:
+        report.add("split-file", where, f"split {row['split']!r} is not train, val or test")
+    file, record = split_path(path)
+    folder, _, name = file.rpartition("/")
+    stem = name.rpartition(".")[0] or name
+    video = row["video"] or (stem if record is not None or not folder else folder.split("/")[-1])
+    place = file if record is not None else folder
+    about = (row["target"], row["source"], row["quality"] or UNKNOWN, split, place)
+    return Video(row["dataset"] or "manifest", method, video, *about)
+
+
+def _clips(rows: dict[Video, list[tuple[str, str]]]) -> Iterator[Clip]:
+    for video, frames in rows.items():
+        files = dict.fromkeys(split_path(path)[0] for path, _ in frames)
+        kind = next((part for part in video.place.split("/") if part in FOLDERS), FOLDERS[0])
+        if any(split_path(path)[1] is not None for path, _ in frames):
+            yield Clip(video, kind, tuple(files))
+            continue
+        told = dict.fromkeys(path for path, _ in frames)
+        numbers = [number for _, number in {path: (path, n) for path, n in frames}.values()]
+        if not all(number.isdecimal() for number in numbers):
+            yield Clip(video, kind, tuple(told), tuple(frame_numbers(list(told))))
+        else:
+            yield Clip(video, kind, tuple(told), tuple(int(number) for number in numbers))
+
+
+def inventory_of(scan: Scan) -> Inventory:
+    """List the videos of an index that another reader made without complaint."""
+    rows: dict[Video, list[tuple[str, str]]] = defaultdict(list)
+    columns: Iterable[tuple[str, ...]] = zip(
+        *(scan.manifest[c].astype(str).tolist() for c in COLUMNS), strict=True
+    )
+    for path, dataset, method, name, target, source, quality, frame, _, split in columns:
+        file, record = split_path(path)
+        place = file if record is not None else file.rpartition("/")[0]
+        video = Video(dataset, method, name, target, source, quality, split, place)
+        rows[video].append((path, frame))
+    return Inventory(list(_clips(rows)), scan.apart)

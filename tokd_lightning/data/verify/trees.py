@@ -1,0 +1,119 @@
+"""The trees of Celeb-DF and of the flat layout, listed without stopping at what is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tokd_lightning.data.layouts.celebdf_tree import (
+    ORIGINAL,
+    PARTS,
+    SYNTHESIS,
+    TEST_LIST,
+    read_test_list,
+)
+from tokd_lightning.data.layouts.listed import SPLIT_NAMES, UNKNOWN
+from tokd_lightning.data.layouts.video_folder import FOLDERS, SUFFIXES, Video
+from tokd_lightning.data.manifest import SPLITS
+from tokd_lightning.data.verify.findings import Report
+from tokd_lightning.data.verify.inventory import (
+    FILES,
+    KINDS_OF_FILES,
+    Clip,
+    Inventory,
+    clip_at,
+    places_in,
+)
+from tokd_lightning.data.verify.tree import MEDIA, Tree, suffix
+from tokd_lightning.errors import TokdError
+
+_QUALITY = re.compile(rf"{ORIGINAL}|raw|c[0-9]+")
+_BESIDE = {*KINDS_OF_FILES, "landmarks", "masks"}
+
+
+def read_celebdf(tree: Tree, quality: str | None, splits: Path | None, report: Report) -> Inventory:
+    """List a Celeb-DF tree by its published list: what is not for testing is called ``train``.
+
+    The published list shares people between the two, so none are kept apart.
+    """
+    testing: set[tuple[str, str]] = set()
+    try:
+        testing = read_test_list(tree.root, splits)
+    except TokdError as error:
+        report.add("split-file", TEST_LIST, str(error))
+    clips: list[Clip] = []
+    for part in PARTS:
+        top = next((n for n in tree.folders("") if n.lower() == part.lower()), None)
+        if top is None:
+            report.add("missing-method", part)
+            continue
+        for mine, kind, folder in _celebdf_folders(tree, top):
+            if quality not in (None, mine):
+                continue
+            there = {
+                name: place
+                for name, place in places_in(tree, folder, kind, report)
+                if folder != top or not (name in _BESIDE or _QUALITY.fullmatch(name))
+            }
+            if not there:
+                continue
+            ending = ".mp4" if kind == FILES else ""
+            absent = sorted(n for p, n in testing if p == part and n not in there)
+            report.extend("missing-video", (f"{folder}/{n}{ending}" for n in absent))
+            for name, place in there.items():
+                split = ("test" if (part, name) in testing else "train") if testing else ""
+                clips.append(clip_at(tree, _celebdf_video(part, name, mine, split, place), kind))
+    return Inventory(clips, ())
+
+
+def _celebdf_folders(tree: Tree, top: str) -> Iterator[tuple[str, str, str]]:
+    """Find a part's folders of videos, as (quality, kind, folder)."""
+    yield ORIGINAL, FILES, top
+    yield ORIGINAL, FOLDERS[1], top
+    for kind in KINDS_OF_FILES:
+        if f"{top}/{kind}" in tree:
+            yield ORIGINAL, kind, f"{top}/{kind}"
+    for quality in (n for n in tree.folders(top) if _QUALITY.fullmatch(n)):
+        for kind in KINDS_OF_FILES:
+            if f"{top}/{quality}/{kind}" in tree:
+                yield quality, kind, f"{top}/{quality}/{kind}"
+
+
+def _celebdf_video(part: str, name: str, quality: str, split: str, place: str) -> Video:
+    people = name.split("_")
+    fake = part == SYNTHESIS and len(people) == 3
+    method = SYNTHESIS if part == SYNTHESIS else "real"
+    background = f"{people[0]}_{people[2]}" if fake else ""
+    source = people[1] if fake else ""
+    return Video("celebdf", method, name, people[0], source, quality, split, place, background)
+
+
+def read_flat(tree: Tree, quality: str | None, report: Report) -> Inventory:
+    """List a tree ``{train,val,test}/{real,fake/<method>}/<video>``; nobody's identity is known."""
+    clips: list[Clip] = []
+    for top in tree.folders(""):
+        split = SPLIT_NAMES.get(top.casefold())
+        for name in tree.folders(top) if split else ():
+            if name.casefold() not in ("real", "fake"):
+                continue
+            folder = f"{top}/{name}"
+            parts = {folder: name.casefold()}
+            if name.casefold() == "fake":
+                parts |= {
+                    f"{folder}/{m}": m for m in tree.folders(folder) if _is_method(tree, folder, m)
+                }
+            for part, method in parts.items():
+                for kind in (FILES, FOLDERS[1]):
+                    for video, place in places_in(tree, part, kind, report):
+                        if place not in parts:
+                            about = (video, "", "", quality or UNKNOWN, split or "", place)
+                            clips.append(clip_at(tree, Video("flat", method, *about), kind))
+    return Inventory(clips, SPLITS)
+
+
+def _is_method(tree: Tree, folder: str, name: str) -> bool:
+    """Whether a folder of fakes holds videos rather than the frames of one."""
+    place = f"{folder}/{name}"
+    suffixes = {suffix(file) for file in tree.files(place)}
+    return not suffixes & SUFFIXES and bool(tree.folders(place) or suffixes & MEDIA)
