@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -9,13 +10,22 @@ ROOT = Path(__file__).parents[1]
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*.yaml"))
 PARTS = sorted((ROOT / "configs").rglob("*.yaml"))
 NAMES = {
+    "celebdf_res18t": "celebdf-original_resnet18_thin_tokd-both_s0",
+    "celebdf_res34t": "celebdf-original_resnet34_thin_tokd-both_s0",
+    "celebdf_teacher": "celebdf-original_teacher-both_s0",
+    "celebdf_xception": "celebdf-original_xception_tokd-both_s0",
     "demo_teacher": "synthetic-c23_teacher-both_s0",
     "demo_tokd": "synthetic-c23_resnet18_thin_tokd-both_s0",
     "demo_vanilla": "synthetic-c23_resnet18_thin_vanilla-none_s0",
+    "ffpp_add": "ffpp-c40_resnet50_add-rgb_s0",
+    "ffpp_add_teacher": "ffpp-c23_teacher-rgb_s0",
     "ffpp_res18t": "ffpp-c40_resnet18_thin_tokd-both_s0",
+    "ffpp_res18t_add": "ffpp-c40_resnet18_thin_tokdwithadd-both_s0",
     "ffpp_res34t": "ffpp-c40_resnet34_thin_tokd-both_s0",
     "ffpp_teacher": "ffpp-c40_teacher-both_s0",
     "ffpp_xception": "ffpp-c40_xception_tokd-both_s0",
+    "own_res18t": "own-unknown_resnet18_thin_tokd-both_s0",
+    "own_teacher": "own-unknown_teacher-both_s0",
 }
 
 
@@ -59,30 +69,75 @@ def test_every_experiment_says_how_it_is_launched(path):
     assert any(line.startswith("# First:") for line in header)
 
 
-@pytest.mark.parametrize("path", PARTS, ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", [p for p in PARTS if p.parent.name != "distillers"], ids=lambda p: p.stem
+)
 def test_every_part_is_used_by_an_experiment(path):
     texts = "".join(e.read_text() for e in EXPERIMENTS)
     assert f"../{path.relative_to(ROOT)}" in texts
 
 
-@pytest.mark.parametrize("name", ["ffpp_res18t", "ffpp_res34t", "ffpp_xception"])
-def test_the_paper_s_numbers_reach_the_configuration(name, tmp_path):
-    config = parse(
-        "fit", "--config", ROOT / f"experiments/{name}.yaml", "--runs", tmp_path
-    ).resolved
+@pytest.mark.parametrize("student", ["res18t", "res34t", "xception"])
+@pytest.mark.parametrize(("data", "lr", "alpha"), [("ffpp", 1e-4, 10.0), ("celebdf", 1e-3, 200.0)])
+def test_the_paper_s_numbers_reach_the_configuration(data, lr, alpha, student, tmp_path):
+    file = ROOT / f"experiments/{data}_{student}.yaml"
+    config = parse("fit", "--config", file, "--runs", tmp_path).resolved
     model, data = config["model"]["init_args"], config["data"]["init_args"]
     assert config["trainer"]["max_epochs"] == 15
     assert (data["batch_size"], data["size"], data["frames_per_video"]) == (64, 299, 32)
     assert model["optimizer"]["class_path"] == "torch.optim.Adam"
-    assert model["optimizer"]["init_args"]["lr"] == 1e-4
+    assert model["optimizer"]["init_args"]["lr"] == lr
+    assert model["rotation_optimizer"]["init_args"]["lr"] == lr / 2
     assert model["lr_scheduler"]["init_args"] | {"last_epoch": -1} == {
         "step_size": 5,
         "gamma": 0.1,
         "last_epoch": -1,
     }
     tokd = model["distiller"]["init_args"]
-    assert (tokd["alpha_rgb"], tokd["alpha_frequency"], tokd["dim"]) == (10.0, 10.0, 1024)
+    assert (tokd["alpha_rgb"], tokd["alpha_frequency"], tokd["dim"]) == (alpha, alpha, 1024)
     assert config["monitor"] == "val/frame/acc"
+    assert model["pretrained"] is False
+
+
+@pytest.mark.parametrize("data", ["ffpp", "celebdf"])
+def test_the_teacher_is_pre_trained_and_found_by_its_students(data, tmp_path):
+    folder = ROOT / "experiments"
+    teacher = parse("fit", "--config", folder / f"{data}_teacher.yaml", "--runs", tmp_path)
+    assert teacher.resolved["model"]["init_args"]["pretrained"] is True
+    for student in ("res18t", "res34t", "xception"):
+        file = folder / f"{data}_{student}.yaml"
+        model = parse("fit", "--config", file, "--runs", tmp_path).resolved["model"]
+        run = Path(model["init_args"]["teacher"]).parents[1].name
+        assert run == teacher.run.folder.name
+
+
+def test_published_values_in_headers_are_those_of_the_tables():
+    folder = ROOT / "tokd_lightning/tables/published"
+    table = pd.read_csv(folder / "table3_distillation.csv").set_index(
+        ["dataset", "student", "method", "branches"]
+    )["acc"]
+    teacher = pd.read_csv(folder / "table4_teacher_student.csv").set_index("model").loc["Teacher"]
+    for data, name, prefix in (("ffpp", "FF++", "ffpp_c40"), ("celebdf", "Celeb-DF", "celebdf")):
+        values = f"accuracy {teacher[f'{prefix}_acc']:.2f} %, AUC {teacher[f'{prefix}_auc']:.2f} %"
+        assert values in (ROOT / f"experiments/{data}_teacher.yaml").read_text()
+        for file, student in (
+            ("res18t", "Res18-T"),
+            ("res34t", "Res34-T"),
+            ("xception", "Xception"),
+        ):
+            both = table[name, student, "TOKD", "Both"]
+            vanilla = table[name, student, "Vanilla", "none"]
+            header = (ROOT / f"experiments/{data}_{file}.yaml").read_text()
+            assert f"accuracy {both:.2f} % (vanilla {vanilla:.2f} %)" in header
+
+
+def test_how_validation_is_drawn_is_part_of_the_run(tmp_path):
+    args = ["--config", ROOT / "experiments/celebdf_teacher.yaml", "--runs", tmp_path]
+    plain = parse("fit", *args)
+    data = plain.resolved["data"]["init_args"]
+    assert (data["val_fraction"], data["val_seed"]) == (0.1, 0)
+    other = parse("fit", *args, "--data.val_seed", "1")
+    assert other.run.folder.name.startswith(plain.run.folder.name + "-")
 
 
 def test_the_seed_reaches_model_and_data(tmp_path):
@@ -90,3 +145,25 @@ def test_the_seed_reaches_model_and_data(tmp_path):
     config = parse("fit", *args).resolved
     assert config["model"]["init_args"]["seed"] == 7
     assert config["data"]["init_args"]["seed"] == 7
+
+
+def test_add_s_recipe_reaches_the_configuration_and_finds_its_teacher(tmp_path):
+    runs = ["--runs", tmp_path]
+    student = parse("fit", "--config", ROOT / "experiments/ffpp_add.yaml", *runs).resolved
+    teacher = parse("fit", "--config", ROOT / "experiments/ffpp_add_teacher.yaml", *runs)
+    model, data = student["model"]["init_args"], student["data"]["init_args"]
+    assert Path(model["teacher"]).parents[1].name == teacher.run.folder.name
+    assert (data["quality"], data["teacher_quality"]) == ("c40", "c23")
+    assert (data["size"], data["batch_size"]) == (128, 144)
+    assert student["trainer"]["max_epochs"] == 32
+    assert (model["warm_up_epochs"], model["interval"], model["student"]) == (3, "step", "resnet50")
+    assert model["optimizer"]["init_args"]["lr"] == 2e-4
+    assert model["lr_scheduler"]["init_args"]["max_lr"] == 2e-4
+    assert model["lr_scheduler"]["init_args"].get("total_steps") is None
+    add = model["distiller"]["init_args"]
+    assert add["frequency_weights"] == [0.0, 1.0, 2.0, 0.25]
+    assert add["view_weights"] == [0.0, 0.5, 2.5, 2.0]
+    theirs = teacher.resolved["model"]["init_args"]
+    assert (theirs["backbone"], theirs["branches"]) == ("resnet50", "rgb")
+    for key in ("size", "mean", "std", "batch_size"):
+        assert teacher.resolved["data"]["init_args"][key] == data[key]
