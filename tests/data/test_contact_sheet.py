@@ -10,6 +10,7 @@ from trees import make_ffpp
 from tokd_lightning.data import show as show_module
 from tokd_lightning.data.packed import write_pack
 from tokd_lightning.data.show import show
+from tokd_lightning.data.show.find import find_frames
 from tokd_lightning.errors import TokdError
 from tokd_lightning.frequency import high_pass
 
@@ -196,6 +197,7 @@ def test_the_middle_frame_is_the_middle_in_time(tmp_path):
         (folder / ".frame_0.png").write_bytes(b"hidden, and no image")
     show(tree, tmp_path / "sheet.png", identities=1, tile=TILE)
     assert shows(tile_at(read(tmp_path / "sheet.png"), 0, 0, 1), (100, 0, 0))
+    assert set(find_frames(tree)["frame"]) == {0, 10}
 
 
 def test_packed_frames_are_drawn_like_files(tmp_path):
@@ -224,7 +226,14 @@ def test_an_unreadable_frame_is_crossed_out_and_named(tmp_path, capsys):
     crossed = tile_at(sheet, 0, 1, 1)
     assert (crossed[0] == crossed[0, 0]).all()  # its frame
     assert crossed[0, 0, 0] > 1.5 * crossed[0, 0, 1]  # is red
-    assert f"{broken} cannot be read: the file is empty" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"{broken} cannot be read: the file is empty" in said
+    counts = [
+        line.split("│")[3:6]
+        for line in said.splitlines()
+        if "Deepfakes │" in line.replace("  ", "")
+    ]
+    assert [[int(cell) for cell in line] for line in counts] == [[6, 0, 1]]
 
 
 def test_a_broken_pack_is_crossed_out_too(tmp_path, capsys):

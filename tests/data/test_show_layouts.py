@@ -2,10 +2,12 @@ import csv
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from tokd_lightning.data.show import show
+from tokd_lightning.data.show.report import title_of
 from tokd_lightning.errors import TokdError
 
 TILE = 32
@@ -136,6 +138,14 @@ def test_a_list_of_deepfakebench_is_shown(tmp_path):
     show(tmp_path / "FaceForensics++.json", tmp_path / "sheet.png", tile=TILE)
     lines = in_lines(columns_of(tmp_path / "sheet.png", colours))
     assert lines == [["000", "000_003"], ["003_000"]]
+
+
+def test_the_title_names_data_qualities_and_place_as_far_as_known(tmp_path):
+    columns = {"dataset": ["celebdf", "mine"], "quality": ["c40", "original"]}
+    title = title_of(pd.DataFrame(columns), tmp_path / "a.csv", tmp_path)
+    assert title == "Celeb-DF, mine (original, c40): a.csv"
+    unknown = pd.DataFrame({"dataset": ["flat"], "quality": ["unknown"]})
+    assert title_of(unknown, tmp_path / "tree", tmp_path) == "flat: tree"
 
 
 def test_what_is_no_data_set_is_named(tmp_path):
