@@ -69,7 +69,7 @@ def test_manifest_lists_what_is_there(made):
 
 def test_nothing_else_is_left(made):
     top = {path.name for path in made.iterdir()}
-    files = {"manifest.csv", "problems.csv", "prepare.json", "splits"}
+    files = {"manifest.csv", "problems.csv", "prepare.json", "groups.json", "splits"}
     assert top == files | {"original_sequences", "manipulated_sequences"}
     assert not list(made.rglob(".*"))
     assert (made / "problems.csv").read_text() == "dataset,method,video,quality,problem,detail\n"
@@ -185,11 +185,16 @@ def test_fake_of_another_size_is_searched_itself(tree, tmp_path):
     for quality in ("c23", "c40"):
         place = root / DEEPFAKES / quality / "videos/000_001.mp4"
         encode(film(100, 6, (64, 48)), place, quality)
-    boxes = [(name, 0, 10, 10, 40, 40) for name in [*IDS, "002_003"]]
+    shutil.copytree(root / DEEPFAKES, root / "manipulated_sequences/NeuralTextures")
+    for quality in ("c23", "c40"):
+        whole = root / "manipulated_sequences/NeuralTextures" / quality / "videos"
+        shutil.copy(whole / "002_003.mp4", whole / "000_001.mp4")
+    boxes = [(name, 0, 10, 10, 40, 40) for name in IDS]
     file = write_boxes(tmp_path / "boxes.csv", *boxes, ("000_001", 0, 30, 20, 20, 20))
     prepare("ffpp", root, tmp_path / "out", **SMALL | {"detector": str(file)})
-    sides = {r["video"]: r["side"] for r in rows_of(tmp_path / "out/manifest.csv")}
-    assert sides.pop("000_001") == "26"
+    rows = rows_of(tmp_path / "out/manifest.csv")
+    sides = {(r["method"], r["video"]): r["side"] for r in rows}
+    assert sides.pop(("Deepfakes", "000_001")) == "26"
     assert set(sides.values()) == {"52"}
 
 

@@ -14,7 +14,7 @@ from tokd_lightning.data.prepare.detectors import haar, mtcnn, yunet
 from tokd_lightning.data.prepare.finders import Listed, Whole, fingerprint, make_finder
 from tokd_lightning.errors import TokdError
 
-PHOTOGRAPHS = sorted(Path("/work/shared/faces").rglob("*.jpg"))
+PHOTOGRAPHS = sorted((Path(__file__).parents[3] / "shared/faces").rglob("*.jpg"))
 NOTHING = np.zeros((60, 100, 3), np.uint8)
 needs_photographs = pytest.mark.skipif(not PHOTOGRAPHS, reason="the photographs are not here")
 

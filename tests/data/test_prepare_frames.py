@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_videos import film
+from tiny_videos import film, put_index_first
 
 from tokd_lightning.data.demo.video import encode
 from tokd_lightning.data.prepare.boxes import Square
@@ -58,18 +58,30 @@ def test_odd_sizes_and_other_codecs_are_read(tmp_path, name, codec, pixels):
 
 
 def test_damage_ends_a_video(tmp_path):
-    encode(film(0, 30), tmp_path / "a.mp4", "c0")
+    encode(film(0, 12), tmp_path / "a.mp4", "c0")
     content = bytearray((tmp_path / "a.mp4").read_bytes())
     with av.open(str(tmp_path / "a.mp4")) as container:
-        places = [packet.pos for packet in container.demux(container.streams.video[0])]
-    content[places[15] : places[15] + 4] = b"\xff" * 4
+        packets = [(p.pos, p.size) for p in container.demux(container.streams.video[0])]
+    middle = packets[7][0] + packets[7][1] // 2
+    content[middle : middle + 100] = np.random.default_rng(0).bytes(100)
     (tmp_path / "b.mp4").write_bytes(content)
     whole, broken = (read(tmp_path / name, range(40)) for name in ("a.mp4", "b.mp4"))
-    assert 10 < broken.length <= 15
+    assert 5 <= broken.length <= 7
     assert "cannot be decoded" in broken.damage
     for (index, picture), (same, intact) in zip(broken.kept, whole.kept, strict=False):
         assert index == same
         np.testing.assert_array_equal(picture, intact)
+
+
+def test_a_file_that_is_cut_between_two_frames_is_noticed(tmp_path):
+    encode(film(0, 12), tmp_path / "a.mp4", "c0")
+    put_index_first(tmp_path / "a.mp4")
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        place = [packet.pos for packet in container.demux(container.streams.video[0])][7]
+    (tmp_path / "a.mp4").write_bytes((tmp_path / "a.mp4").read_bytes()[:place])
+    reading = read(tmp_path / "a.mp4", range(40))
+    assert (reading.length, len(reading.kept)) == (7, 7)
+    assert reading.damage == "it ends after 7 of 12 frames"
 
 
 @pytest.mark.parametrize("content", [b"", b"not a video", bytes(5000)])

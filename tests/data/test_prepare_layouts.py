@@ -9,6 +9,7 @@ from tokd_lightning.data.layouts.celebdf import scan_celebdf
 from tokd_lightning.data.layouts.ffpp import scan_ffpp
 from tokd_lightning.data.layouts.flat import scan_flat
 from tokd_lightning.data.prepare import prepare
+from tokd_lightning.data.prepare.plan import make_plan
 from tokd_lightning.data.reader import read_any
 from tokd_lightning.errors import TokdError
 
@@ -56,7 +57,8 @@ def test_prepared_celebdf_is_prepared_from_deeper_folders_alike(celebdf, tmp_pat
         (tmp_path / "videos").rename(celebdf / part / "videos")
     prepare("celebdf", celebdf, tmp_path / "b", **SMALL)
     one, other = (contents(tmp_path / name) for name in "ab")
-    del one["prepare.json"], other["prepare.json"]
+    for made in (one, other):
+        del made["prepare.json"], made["groups.json"]
     assert one == other
 
 
@@ -108,3 +110,17 @@ def test_raw_stays_in_the_folder_of_that_name(tmp_path):
     for name in ("raw", "c0"):
         scan = scan_ffpp(tmp_path / "out", name, methods=("Deepfakes",), frames_per_video=2)
         assert len(scan.manifest) == 24
+    prepare("ffpp", root, tmp_path / "c0", **SMALL, quality=["c0"])
+    assert (tmp_path / "c0/original_sequences/youtube/raw/faces/000").is_dir()
+
+
+def test_faces_are_looked_for_on_the_best_quality_and_on_a_twin_last(tmp_path):
+    root = make_ffpp_videos(tmp_path / "tree", ("c40", "raw", "c23", "c5"), 1)
+    plan = make_plan("ffpp", root, reencode=2)
+    for group in plan.groups:
+        assert [clip[0].video.method for clip in group] == ["real", "Deepfakes"]
+        for clip in group:
+            best = ["raw", "c5", "c23", "c40", "c2"]
+            assert [version.video.quality for version in clip] == best
+            assert [version.crf for version in clip] == [None] * 4 + [2]
+            assert clip[-1].video.place == clip[0].video.place

@@ -1,12 +1,20 @@
 import shutil
 
-import av
 import numpy as np
 import pytest
-from tiny_videos import DEEPFAKES, YOUTUBE, film, make_ffpp_videos, rows_of, write_boxes
+from tiny_videos import (
+    DEEPFAKES,
+    YOUTUBE,
+    film,
+    make_ffpp_videos,
+    put_index_first,
+    rows_of,
+    write_boxes,
+)
 
 from tokd_lightning.data.demo.video import encode
 from tokd_lightning.data.layouts.ffpp import scan_ffpp
+from tokd_lightning.data.layouts.video_folder import evenly_spaced
 from tokd_lightning.data.prepare import prepare
 
 SMALL = {"frames": 3, "size": 32, "detector": "none", "workers": 1}
@@ -24,19 +32,8 @@ def problems(out) -> set[tuple[str, ...]]:
 
 
 def cut_off(file, share=0.6):
-    """Put the index first, as a streaming server does, and lose the end."""
-    fast = file.with_name("fast.mp4")
-    with (
-        av.open(str(file)) as old,
-        av.open(str(fast), "w", options={"movflags": "faststart"}) as new,
-    ):
-        stream = new.add_stream_from_template(old.streams.video[0])
-        for packet in old.demux(old.streams.video[0]):
-            if packet.dts is not None:
-                packet.stream = stream
-                new.mux(packet)
-    whole = fast.read_bytes()
-    fast.unlink()
+    put_index_first(file)
+    whole = file.read_bytes()
     file.write_bytes(whole[: int(share * len(whole))])
 
 
@@ -135,3 +132,34 @@ def test_folder_in_place_of_a_video_file_is_missing(tree, tmp_path):
     shutil.copytree(tree / "splits", file)
     prepare("ffpp", tree, tmp_path / "out", **SMALL)
     assert ("real", "000", "c23", "missing") in problems(tmp_path / "out")
+
+
+def test_frames_are_spread_over_what_can_be_decoded_of_every_quality(tree, tmp_path):
+    for quality in ("c23", "c40"):
+        encode(film(4, 30), tree / YOUTUBE / quality / "videos/004.mp4", "c0")
+    cut_off(tree / YOUTUBE / "c23/videos/004.mp4")
+    prepare("ffpp", tree, tmp_path / "out", **SMALL | {"frames": 9})
+    remarks = {
+        r["quality"]: r["detail"]
+        for r in rows_of(tmp_path / "out/problems.csv")
+        if r["video"] == "004" and r["problem"] in ("truncated", "lengths_differ")
+    }
+    length = int(remarks["c23"].split()[1])
+    assert remarks["c40"].startswith(f"30 frames, {length} at another quality")
+    rows = [r for r in rows_of(tmp_path / "out/manifest.csv") if r["video"] == "004"]
+    for quality in ("c23", "c40"):
+        frames = [int(r["frame"]) for r in rows if r["quality"] == quality]
+        assert frames == evenly_spaced(length, 9)
+
+
+def test_a_whole_video_is_not_read_to_the_length_of_an_unreadable_one(tree, tmp_path):
+    encode(film(4, 30), tree / YOUTUBE / "c40/videos/004.mp4", "c40")
+    broken = tree / YOUTUBE / "c23/videos/004.mp4"
+    encode(film(4, 12), broken, "c0")
+    content = bytearray(broken.read_bytes())
+    content[60:2000] = bytes(1940)
+    broken.write_bytes(content)
+    prepare("ffpp", tree, tmp_path / "out", **SMALL | {"frames": 9})
+    assert ("real", "004", "c23", "unreadable") in problems(tmp_path / "out")
+    rows = [r for r in rows_of(tmp_path / "out/manifest.csv") if r["video"] == "004"]
+    assert [int(r["frame"]) for r in rows] == evenly_spaced(30, 9)

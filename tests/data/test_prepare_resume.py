@@ -49,6 +49,9 @@ def calls(tree, out, monkeypatch, at=None) -> int:
             nonlocal count
             count += 1
             if count == at:
+                if function.__name__.startswith("write"):
+                    path, content = args[:2]
+                    function(path, content[: len(content) // 2])
                 raise Died
             return function(*args, **kwargs)
 

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,21 @@ def make_ffpp_videos(
                 place.parent.mkdir(parents=True, exist_ok=True)
                 encode(film(number, frames), place, quality)
     return root
+
+
+def put_index_first(file: Path) -> None:
+    """Store a video as a streaming server does, so that it can be opened without its end."""
+    fast = file.with_name("fast.mp4")
+    with (
+        av.open(str(file)) as old,
+        av.open(str(fast), "w", options={"movflags": "faststart"}) as new,
+    ):
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(old.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
+    fast.replace(file)
 
 
 def contents(root: Path) -> dict[str, bytes | None]:

@@ -56,7 +56,7 @@ def read_pairs(file: Path) -> list[tuple[str, str]]:
     except FileNotFoundError as error:
         raise TokdError(
             f"no split file {file}: put the official train.json, val.json and test.json there, or "
-            "name their folder with --data.splits"
+            "name their folder with --splits (--data.splits in training)"
         ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise TokdError(f"{file} is not a readable JSON file: {error}") from error

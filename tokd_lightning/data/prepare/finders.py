@@ -16,6 +16,7 @@ from tokd_lightning.data.prepare.boxes import Track, no_face, track_of
 from tokd_lightning.data.prepare.detectors import Boxes, Detector, Picture, haar, mtcnn, yunet
 from tokd_lightning.errors import TokdError
 
+_FURTHEST = 1e6  # pixels
 _COLUMNS = ("video", "frame", "x", "y", "w", "h")
 
 
@@ -73,7 +74,10 @@ class Listed(Finder):
         self.boxes: dict[str, dict[int, Boxes]] = defaultdict(dict)
         try:
             with file.open(newline="", encoding="utf-8-sig") as lines:
-                rows = csv.DictReader(lines)
+                # A spreadsheet may have put semicolons or tabs in place of commas.
+                delimiter = max(",;\t", key=lines.readline().count)
+                lines.seek(0)
+                rows = csv.DictReader(lines, delimiter=delimiter)
                 if missing := [c for c in _COLUMNS if c not in (rows.fieldnames or ())]:
                     raise TokdError(
                         f"{file} lacks the column {missing[0]}: it needs {', '.join(_COLUMNS)}"
@@ -90,8 +94,10 @@ class Listed(Finder):
             box = np.array([float(row[name] or "") for name in _COLUMNS[2:]])
         except ValueError as error:
             raise TokdError(f"{where}: frame, x, y, w and h must be numbers") from error
-        if frame < 0 or not np.isfinite(box).all() or box[2:].min() <= 0:
-            raise TokdError(f"{where}: frame must be at least 0, w and h above 0")
+        if frame < 0 or not (np.abs(box) <= _FURTHEST).all() or box[2:].min() <= 0:
+            raise TokdError(
+                f"{where}: frame must be at least 0, w and h above 0, and all below {_FURTHEST:g}"
+            )
         known = self.boxes[row["video"] or ""]
         if frame in known:
             raise TokdError(f"{where}: a second box for frame {frame} of {row['video']}")

@@ -16,7 +16,7 @@ from tokd_lightning.data.prepare.clip import Cutter, Problem, Shot
 from tokd_lightning.data.prepare.finders import make_finder
 from tokd_lightning.data.prepare.frames import encode_image
 from tokd_lightning.data.prepare.options import Options
-from tokd_lightning.data.prepare.plan import Group
+from tokd_lightning.data.prepare.plan import Group, stamps
 from tokd_lightning.errors import TokdError
 
 
@@ -58,6 +58,7 @@ def prepare_group(job: Job) -> int:
     lent: Track | None = None
     rows: dict[str, list[list[Any]]] = {}
     problems: list[Problem] = []
+    files = stamps(job.group, job.root)
     try:
         for clip in job.group:
             taken = cutter.take(job.root, clip, lent)
@@ -68,7 +69,7 @@ def prepare_group(job: Job) -> int:
                 shots = taken.shots.get(version, [])
                 rows[version.out] = _store(job.out / version.out, version.out, shots, job.options)
         entries = [[p.version.out, p.kind, p.detail] for p in problems]
-        content = json.dumps({"rows": rows, "problems": entries})
+        content = json.dumps({"files": files, "rows": rows, "problems": entries})
         draft = job.part.with_suffix(".draft")
         draft.write_text(content, encoding="utf-8")
         draft.replace(job.part)

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from tokd_lightning.data.layouts.celebdf import crossing
 from tokd_lightning.data.layouts.celebdf_tree import PARTS, TEST_LIST
-from tokd_lightning.data.layouts.video_folder import Video
+from tokd_lightning.data.layouts.video_folder import VIDEO_SUFFIXES, Video
 from tokd_lightning.data.reader import list_any
 from tokd_lightning.errors import TokdError
 
@@ -54,11 +54,13 @@ class Plan(NamedTuple):
         versions: In the order of the layout's lists, quality by quality.
         groups: The same, by what shares a face track.
         across: Places in the output of fakes that no split may hold.
+        unlisted: Video files of the tree that no split names, relative to it; they are left out.
     """
 
     versions: list[Version]
     groups: list[Group]
     across: set[str]
+    unlisted: list[str]
 
     @property
     def qualities(self) -> list[str]:
@@ -107,9 +109,54 @@ def make_plan(
     versions = [Version(v, _place(layout, v)) for v in videos]
     if reencode is not None:
         versions += _twins(layout, root, _clips(versions).values(), reencode)
+    _refuse_places(versions)
     across = set(crossing(v.video for v in versions)) if layout == "celebdf" else set()
     outs = {version.out for version in versions if version.video in across}
-    return Plan(versions, _grouped(_clips(versions)), outs)
+    left = [] if layout != "ffpp" else _unlisted(root, versions, quality, methods)
+    return Plan(versions, _grouped(_clips(versions)), outs, left)
+
+
+def _refuse_places(versions: Sequence[Version]) -> None:
+    """Refuse outputs that would lie in one another, and names that no manifest can hold."""
+    outs: dict[str, str] = {}
+    for version in versions:
+        place = version.video.place
+        if any(0xD800 <= ord(c) <= 0xDFFF or ord(c) < 32 for c in f"{place}{version.out}"):
+            raise TokdError(f"the name {place!r} is not UTF-8 or has control characters: rename it")
+        if outs.setdefault(version.out, place) != place:
+            raise TokdError(f"{outs[version.out]} and {place} have one name: rename one of them")
+    for version in versions:
+        for parent in PurePosixPath(version.out).parents:
+            if (other := outs.get(parent.as_posix())) is not None:
+                raise TokdError(
+                    f"the frames of {other} would lie where those of {version.video.place} go: "
+                    "rename one of the two"
+                )
+
+
+def _unlisted(
+    root: Path,
+    versions: Sequence[Version],
+    quality: Sequence[str] | None,
+    methods: Sequence[str] | None,
+) -> list[str]:
+    """Find the video files of an FF++ tree that nobody asked to leave out and nobody lists."""
+    planned = {version.video.place for version in versions}
+    parts = {PurePosixPath(place).parts[1:3] for place in planned}
+    names, levels = ({part[i] for part in parts} for i in (0, 1))
+    found = []
+    for sequence in _SEQUENCES:
+        for file in sorted((root / sequence).glob("*/*/videos/*")):
+            place = file.relative_to(root)
+            if file.suffix.lower() not in VIDEO_SUFFIXES or file.name.startswith("."):
+                continue
+            if quality is not None and place.parts[2] not in levels:
+                continue
+            if methods is not None and place.parts[1] not in names:
+                continue
+            if place.as_posix() not in planned:
+                found.append(place.as_posix())
+    return found
 
 
 def _clips(versions: Iterable[Version]) -> dict[_Key, Clip]:
@@ -138,6 +185,26 @@ def identify(group: Group) -> str:
     """Return a name for a group that changes with anything it is made of."""
     content = json.dumps(group, ensure_ascii=False)
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
+def stamps(group: Group, root: Path) -> list[list[int]]:
+    """Return size and time of a group's video files, by which a change of them is known.
+
+    Args:
+        group: The videos.
+        root: The tree.
+
+    Returns:
+        Per file its size and modification time in nanoseconds; nothing of one that is not there.
+    """
+    found: list[list[int]] = []
+    for place in dict.fromkeys(version.video.place for clip in group for version in clip):
+        try:
+            stat = (root / place).stat()
+            found.append([stat.st_size, stat.st_mtime_ns])
+        except OSError:
+            found.append([])
+    return found
 
 
 def split_files(layout: Layout, root: Path, splits: Path | None) -> dict[str, Path]:

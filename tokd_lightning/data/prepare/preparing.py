@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,14 @@ from tokd_lightning.data.parallel import in_processes
 from tokd_lightning.data.prepare.finders import fingerprint, make_finder
 from tokd_lightning.data.prepare.group import Job, prepare_group
 from tokd_lightning.data.prepare.options import Encoding, Options
-from tokd_lightning.data.prepare.plan import Layout, identify, make_plan, split_files
+from tokd_lightning.data.prepare.plan import Layout, identify, make_plan, split_files, stamps
 from tokd_lightning.data.prepare.summary import Outcome, manifest_text, problems_text, summary_table
 from tokd_lightning.errors import TokdError
 
 # Raised whenever the same options give other pictures than before.
 _RECIPE = 1
 _RECORD = "prepare.json"
+_GROUPS = "groups.json"
 _PARTS = ".parts"
 
 
@@ -60,7 +61,8 @@ def prepare(
 
     The output mirrors the tree it was made from. Equal options give equal bytes, whatever the
     number of workers and however often it was interrupted. An output that was finished with the
-    same options is left as it is, an interrupted one is completed.
+    same options is left as it is, an interrupted one is completed; videos that have come or changed
+    since are done anew.
 
     Args:
         layout: What the tree is: ``ffpp``, ``celebdf``, or ``folder`` for the flat one.
@@ -96,25 +98,32 @@ def prepare(
     record |= {"encoding": options.stored_as, "detector": fingerprint(detector)}
     record |= {"quality": plan.qualities, "videos": len(plan.versions)}
     record["tree"] = hashlib.sha256("".join(sorted(groups)).encode()).hexdigest()[:24]
-    if _finished_before(out, record):
-        shutil.rmtree(out / _PARTS, ignore_errors=True)
-        print(f"{out}: prepared earlier with the same options, reused")
-        return _exit_code(out)
-    make_finder(detector)
+    finished = _finished_before(out, record)
     parts = out / _PARTS
     jobs = [
         Job(group, root, out, parts / f"{name}.json", detector, options)
         for name, group in groups.items()
     ]
+    known = _known(out, jobs)
+    waiting = [job for job in jobs if job.part.stem not in known]
+    if finished and not waiting:
+        shutil.rmtree(parts, ignore_errors=True)
+        print(f"{out}: prepared earlier with the same options, reused")
+        return _exit_code(out)
+    if finished:
+        print(f"{out}: videos of {len(waiting)} groups have changed or come since: done anew")
+    make_finder(detector)
     try:
         parts.mkdir(parents=True, exist_ok=True)
         _put(out, _RECORD, _as_json(record | {"finished": False}))
-        _work([job for job in jobs if not job.part.exists()], len(plan.versions), workers)
-        outcome = _gather(jobs)
+        _work(waiting, len(plan.versions), workers)
+        known |= {job.part.stem: _read(job.part) for job in waiting}
+        outcome = _gather(known.values())
         for name, file in split_files(layout, root, splits).items():
             _put(out, name, file.read_bytes())
         _put(out, "manifest.csv", manifest_text(plan, outcome, options).encode())
         _put(out, "problems.csv", problems_text(plan, outcome).encode())
+        _put(out, _GROUPS, json.dumps(known, sort_keys=True).encode())
         _put(out, _RECORD, _as_json(record | {"finished": True}))
         shutil.rmtree(parts, ignore_errors=True)
     except OSError as error:
@@ -164,11 +173,29 @@ class _Rate(ProgressColumn):
         return Text("– videos/s" if speed is None else f"{speed:.1f} videos/s")
 
 
-def _gather(jobs: list[Job]) -> Outcome:
+def _known(out: Path, jobs: list[Job]) -> dict[str, dict[str, Any]]:
+    """Find the groups that are done, and whose videos are the same files as then."""
+    try:
+        earlier = dict(json.loads((out / _GROUPS).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        earlier = {}
+    known = {}
+    for job in jobs:
+        name = job.part.stem
+        part = _read(job.part) if job.part.exists() else earlier.get(name)
+        if part is not None and part["files"] == stamps(job.group, job.root):
+            known[name] = part
+    return known
+
+
+def _read(part: Path) -> dict[str, Any]:
+    return dict(json.loads(part.read_text(encoding="utf-8")))
+
+
+def _gather(parts: Iterable[dict[str, Any]]) -> Outcome:
     """Put what the groups wrote down together."""
     outcome = Outcome({}, {})
-    for job in jobs:
-        part = json.loads(job.part.read_text(encoding="utf-8"))
+    for part in parts:
         outcome.rows.update(part["rows"])
         for place, kind, detail in part["problems"]:
             outcome.problems.setdefault(place, []).append((kind, detail))

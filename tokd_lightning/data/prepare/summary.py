@@ -6,8 +6,10 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+from rich.markup import escape
 from rich.table import Table
 
 from tokd_lightning.data.manifest import COLUMNS
@@ -15,6 +17,7 @@ from tokd_lightning.data.prepare.options import Options
 from tokd_lightning.data.prepare.plan import Plan, Version
 
 PROBLEM_COLUMNS = ("dataset", "method", "video", "quality", "problem", "detail")
+UNLISTED = "unlisted"
 EXTRA_COLUMNS = ("encoding", "reencoded", "x", "y", "side")
 _KINDS = {
     "missing": "the tree or its split files promise it, and it is not there",
@@ -60,6 +63,9 @@ def problems_text(plan: Plan, outcome: Outcome) -> str:
         v = version.video
         for problem in outcome.problems.get(version.out, []):
             rows.append((v.dataset, v.method, v.name, v.quality, *problem))
+    for place in plan.unlisted:
+        _, method, quality, _, file = PurePosixPath(place).parts
+        rows.append(("", method, PurePosixPath(file).stem, quality, UNLISTED, place))
     return _csv(rows)
 
 
@@ -73,13 +79,20 @@ def summary_table(plan: Plan, outcome: Outcome, where: str) -> Table:
     """
     kinds = [kind for kind in _KINDS if kind in set(_kinds(outcome, plan.versions))]
     notes = [f"{kind}: {_KINDS[kind]}" for kind in kinds]
-    notes += [f"every one is listed in {where}"] if kinds else ["no problems"]
-    if plan.across:
+    if plan.unlisted:
         notes.append(
-            f"{len(plan.across)} fakes whose donor is across the border of train and val have "
+            f"{UNLISTED}: {len(plan.unlisted)} video files of the tree are named by no split, or "
+            "are of a method or quality that is known by another name; they are left out"
+        )
+    listed = kinds or plan.unlisted
+    notes += [f"every one is listed in {where}"] if listed else ["no problems"]
+    if plan.across:
+        fakes = {v.video[:3] for v in plan.versions if v.out in plan.across}
+        notes.append(
+            f"{len(fakes)} fakes whose donor is across the border of train and val have "
             "frames but are not in the manifest"
         )
-    table = Table(title="Prepared", title_justify="left", caption="\n".join(notes))
+    table = Table(title="Prepared", title_justify="left", caption=escape("\n".join(notes)))
     table.caption_justify = "left"
     for column in ("data set", "quality", "method"):
         table.add_column(column)
@@ -92,7 +105,9 @@ def summary_table(plan: Plan, outcome: Outcome, where: str) -> Table:
     for key, versions in cells.items():
         frames = sum(len(outcome.rows[version.out]) for version in versions)
         found = Counter(_kinds(outcome, versions))
-        table.add_row(*key, str(len(versions)), str(frames), *(str(found[k]) for k in kinds))
+        table.add_row(
+            *map(escape, key), str(len(versions)), str(frames), *(str(found[k]) for k in kinds)
+        )
     return table
 
 
