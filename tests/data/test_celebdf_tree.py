@@ -210,7 +210,6 @@ def inverted(tree):
             ),
             "is not UTF-8: rename it",
         ),
-        (lambda tree: (tree / "YouTube-real/x.npy").write_bytes(b"?"), "cannot read .*x.npy"),
     ],
 )
 def test_what_is_wrong_with_a_tree_is_said_in_one_line(tree, spoil, message):

@@ -1,7 +1,10 @@
+import shutil
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import kornia.augmentation as K
+import numpy as np
 import pytest
 import torch
 from jsonargparse import ArgumentParser
@@ -10,6 +13,8 @@ from trees import make_ffpp
 
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.ffpp import FFPPDataModule
+from tokd_lightning.data.layouts import frame_cache
+from tokd_lightning.data.packed import write_pack
 from tokd_lightning.errors import TokdError
 
 
@@ -241,3 +246,31 @@ data:
     module.trainer = process()
     batch = module.on_after_batch_transfer(next(iter(module.train_dataloader())), 0)
     assert batch["image"].shape == (64, 3, 96, 96)
+
+
+@pytest.mark.parametrize("content", [b"", b"no pack", None])
+def test_a_broken_pack_obeys_on_error(tmp_path, capsys, monkeypatch, content):
+    monkeypatch.setattr(frame_cache, "time_ns", lambda now=time.time_ns: now() + 10**10)
+    make_ffpp(tmp_path, ids=10, frames=2, size=8)
+    for part in list(tmp_path.glob("*/*/c23")):
+        shutil.copytree(part, part.with_name("c40"))
+    folder = next(tmp_path.glob("original_sequences/*/c23/*/000"))
+    shutil.rmtree(folder)
+    pack = folder.with_name("000.npy")
+    write_pack(pack, [0, 1], np.zeros((2, 3, 8, 8), np.uint8))
+    whole = pack.read_bytes()
+    pack.write_bytes(whole[:-1] if content is None else content)
+    with pytest.raises(TokdError, match=rf"{pack}.*delete it and run `tokd prepare` again"):
+        data(tmp_path).setup("fit")
+    with pytest.raises(TokdError, match=rf"{pack}"):
+        data(tmp_path, quality="c40", teacher_quality="c23").setup("fit")
+    module = data(tmp_path, on_error="skip")
+    module.setup("fit")
+    assert "1 videos have no frames at all" in " ".join(capsys.readouterr().out.split())
+    real = module.manifest["method"] == "real"
+    assert "000" not in set(module.manifest["video"][real])
+    pack.write_bytes(whole)
+    again = data(tmp_path).manifest
+    assert sum((again["method"] == "real") & (again["video"] == "000")) == 2
+    write_pack(pack, [], np.zeros((0, 3, 8, 8), np.uint8))
+    data(tmp_path).setup("fit")

@@ -149,3 +149,12 @@ def test_no_frames_are_not_a_choice():
 
 def test_an_empty_manifest_has_the_right_types():
     assert build([])["label"].dtype == "int64"
+
+
+def test_names_of_methods_are_no_markup(manifest):
+    manifest["method"] = manifest["method"].replace("FaceSwap", "[/x]")
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(counts_table(manifest.assign(dataset="[bold]"), 4))
+    assert "[/x]" in captured.get()
+    assert "Frames (videos) of [bold] c23" in captured.get()

@@ -126,3 +126,16 @@ def test_a_box_beyond_any_picture_is_refused(tree, tmp_path):
     boxes.write_text("video,frame,x,y,w,h\n000,0,1,1,1e200,1e200\n")
     with pytest.raises(TokdError, match=r"b\.csv, line 2: .* below 1e\+06"):
         prepare("ffpp", tree, tmp_path / "out", **SMALL | {"detector": str(boxes)})
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_what_was_deleted_from_the_output_is_made_again(tree, tmp_path, worked, pack):
+    out = tmp_path / "out"
+    prepare("ffpp", tree, out, **SMALL, pack=pack)
+    whole = contents(out)
+    place = out / DEEPFAKES / "c23/faces" / ("004_005.npy" if pack else "004_005")
+    place.unlink() if pack else shutil.rmtree(place)
+    worked.clear()
+    prepare("ffpp", tree, out, **SMALL, pack=pack)
+    assert worked == ["004"]
+    assert contents(out) == whole

@@ -5,11 +5,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from test_deepfakebench_layout import celebdf as celebdf_json
 from test_verify import findings
 from test_verify_trees import picture
+from trees import make_celebdf
 
 from tokd_lightning.data.demo.video import encode
+from tokd_lightning.data.layouts.celebdf import scan_celebdf
 from tokd_lightning.data.layouts.ffpp import scan_ffpp
+from tokd_lightning.data.verify import verify
 from tokd_lightning.errors import TokdError
 
 LIST = "List_of_testing_videos.txt"
@@ -174,3 +178,66 @@ def test_a_video_of_one_name_in_two_splits_of_a_flat_tree_is_found(tmp_path):
     for number, folder in enumerate(("train/real/a", "test/real/a", "test/fake/Swap/a")):
         picture(tmp_path / folder / "0.png", number)
     assert findings(tmp_path) == {"video-in-two-splits": ["flat/real/a"]}
+
+
+def test_celebdf_as_deepfakebench_lists_it_is_verified_to_its_end(tmp_path, capsys):
+    content = celebdf_json(tmp_path)
+    file = tmp_path / "list.json"
+    real = content["Celeb-DF-v2"]["CelebDFv2_real"]
+    twice = {f"celebdf/real/{name}" for name in real["test"]}
+    twice |= {
+        f"celebdf/Celeb-synthesis/{name}"
+        for name in content["Celeb-DF-v2"]["CelebDFv2_fake"]["test"]
+    }
+    file.write_text(json.dumps(content))
+    assert findings(file, quick=True) == {"video-in-two-splits": sorted(twice)}
+    capsys.readouterr()
+    assert verify(file, json=True, quick=True) == 1
+    told = json.loads(capsys.readouterr().out)
+    (finding,) = told["findings"]
+    detail = finding["details"][min(twice)]
+    assert detail.startswith("train and val and test; ")
+    assert "--data.val_fraction" in detail
+    assert sum(c["videos"] for c in told["counts"] if c["split"] == "test") == len(twice)
+    assert not [c for c in told["counts"] if c["split"] == "val"]
+
+
+def test_faults_of_a_json_are_found_beside_each_other(table, tmp_path):
+    real = table[table["method"] == "real"]
+    videos = {
+        video: {"label": "FF-real", "frames": rows["path"].tolist()}
+        for video, rows in real.groupby("video")
+    }
+    videos["000"]["label"] = "FF-DF"
+    videos["001"]["frames"].append(twice := videos["001"]["frames"][0])
+    videos["002"]["frames"] = [3]
+    gone = tmp_path / "tree" / videos["003"]["frames"][1]
+    gone.unlink()
+    content = {"FaceForensics++": {"FF-real": {"train": {"c23": videos}, "later": {}}}}
+    file = tmp_path / "tree" / "list.json"
+    file.write_text(json.dumps(content))
+    where = "FaceForensics++/FF-real/train/c23"
+    assert findings(file) == {
+        "wrong-label": [f"{where}/000"],
+        "same-frame": [twice],
+        "not-listed": [f"{where}/002", "list.json"],
+        "missing-file": [gone.relative_to(tmp_path / "tree").as_posix()],
+        "empty-video": [f"{where}/002"],
+    }
+
+
+def test_the_manifest_of_a_celebdf_tree_is_held_to_training_and_validation_alone(tmp_path):
+    make_celebdf(tmp_path, frames=1, size=8)
+    rows = scan_celebdf(tmp_path, frames_per_video=1).manifest
+    homes = rows.groupby("target")["split"].agg(set)
+    assert any({"train", "test"} <= splits for splits in homes)  # else this would prove nothing
+    rows.to_csv(tmp_path / "manifest.csv", index=False)
+    leaks = {"identity-in-two-splits", "leaked-donor", "video-in-two-splits"}
+    assert not leaks & set(findings(tmp_path / "manifest.csv"))
+    assert not leaks & set(findings(tmp_path))
+    train = rows[(rows["split"] == "train") & (rows["method"] == "real")]
+    video = train[train["target"].duplicated()].iloc[0]
+    rows.loc[(rows["video"] == video["video"]) & (rows["method"] == "real"), "split"] = "val"
+    rows.to_csv(tmp_path / "manifest.csv", index=False)
+    for path in (tmp_path, tmp_path / "manifest.csv"):
+        assert f"celebdf/{video['target']}" in findings(path)["identity-in-two-splits"]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from tokd_lightning.data.augment import Normalise, centre_crop, random_crop, seeded
 from tokd_lightning.data.frames import Batch, FrameDataset, FrameLoader, OnError, loader
+from tokd_lightning.data.layouts.video_folder import refuse_broken_packs
 from tokd_lightning.data.manifest import SPLITS, Scan, check, counts, counts_table, data_hash
 from tokd_lightning.data.pairs import limit, pair, same_quality, summary
 from tokd_lightning.data.sampling import Balance, EvaluationBatches, EveryNth, TrainingBatches
@@ -42,7 +43,8 @@ class FrameDataModule(LightningDataModule, ABC):
             horizontal flip of every second image, an empty list is nothing.
         mean: Subtracted from images in [0, 1]; one number or three.
         std: Divided by; one number or three.
-        on_error: Whether a file that is not an image ends the run or is skipped and counted.
+        on_error: Whether a file that is not an image, or a broken pack, ends the run or is skipped
+            and counted.
         seed: Of sampling, cropping and augmentation; not negative.
         teacher_quality: Where given, training batches hold the same frames at this quality too, as
             ``teacher_image``, cut and augmented alike: the teacher of a student reads them. Which
@@ -139,7 +141,7 @@ class FrameDataModule(LightningDataModule, ABC):
 
     def _index(self) -> Scan:
         if self._scan is None:
-            scan = self.scan(self.quality)
+            scan = self._sound_scan(self.quality)
             check(scan.manifest, scan.apart)
             if self.teacher_quality is not None:
                 scan = scan._replace(manifest=self._paired(scan.manifest, self.teacher_quality))
@@ -149,11 +151,18 @@ class FrameDataModule(LightningDataModule, ABC):
                 self._tables[split] = rows.reset_index(drop=True)
         return self._scan
 
+    def _sound_scan(self, quality: str) -> Scan:
+        """Index a quality; a broken pack ends the run or is a video without frames."""
+        scan = self.scan(quality)
+        if self.on_error == "fail":
+            refuse_broken_packs(self.root, scan.empty)
+        return scan
+
     def _paired(self, manifest: pd.DataFrame, quality: str) -> pd.DataFrame:
         """Add the training frames' partners at the teacher's quality, chosen among all frames."""
         unlimited = copy.copy(self)
         unlimited.frames_per_video = sys.maxsize
-        paired, lonely = pair(manifest, unlimited.scan(quality).manifest)
+        paired, lonely = pair(manifest, unlimited._sound_scan(quality).manifest)
         limit(paired, lonely, quality, self.max_unpaired)
         self.unpaired = len(lonely)
         self._pairs = summary(paired, lonely, self.quality, quality)

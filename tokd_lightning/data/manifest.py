@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
@@ -141,13 +142,13 @@ def counts_table(
     notes += [f"{dropped} fakes are left out, as their donor belongs to another split"]
     caption = "; ".join(n for n, many in zip(notes, (short, empty, dropped), strict=True) if many)
     names = (manifest["dataset"] + " " + manifest["quality"]).unique()
-    title = f"Frames (videos) of {', '.join(names)}"
+    title = escape(f"Frames (videos) of {', '.join(names)}")
     table = Table(title=title, caption=caption or None, title_justify="left")
     table.caption_justify = "left"
     table.add_column("split")
     methods = list(rows["method"].unique())
     for method in methods:
-        table.add_column(method, justify="right", overflow="fold")
+        table.add_column(escape(method), justify="right", overflow="fold")
     for split in SPLITS:
         mine = rows[rows["split"] == split].groupby("method")[["frames", "videos"]].sum()
         if len(mine):

@@ -95,7 +95,10 @@ def pack_frames(path: Path) -> list[int]:
                 raw += file.read(_NUMBER.itemsize)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise TokdError(f"cannot read {path}: {reason}; prepare this video again") from error
+        raise TokdError(
+            f"cannot read {path}: {reason}; delete it and run `tokd prepare` again, or go on "
+            "without this video (--data.on_error skip)"
+        ) from error
     numbers: list[int] = np.frombuffer(raw, _NUMBER).tolist()
     return numbers
 

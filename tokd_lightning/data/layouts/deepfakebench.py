@@ -62,6 +62,18 @@ def scan_deepfakebench(
             or frames are not there.
     """
     entries = _in_one_split(list(read_entries(file)), merge)
+    chosen = of_quality(file, entries, quality)
+    chosen.sort(key=lambda e: (SPLITS.index(e.split), people(e), e.name, e.method != "real"))
+    place = file.absolute().parent if root is None else root
+    return _scan(file, place, chosen, quality, frames_per_video)
+
+
+def of_quality(file: Path, entries: Sequence[Entry], quality: str | None) -> list[Entry]:
+    """Take the videos of one quality, or all of them.
+
+    Raises:
+        TokdError: There are none.
+    """
     if not entries:
         raise TokdError(f"{file} lists no videos")
     names = (quality, _OTHER_NAME.get(quality or "", quality), "")
@@ -71,9 +83,17 @@ def scan_deepfakebench(
         raise TokdError(
             f"{file} has no videos of quality {quality!r}: there is {there} (--data.quality)"
         )
-    chosen.sort(key=lambda e: (SPLITS.index(e.split), _people(e), e.name, e.method != "real"))
-    place = file.absolute().parent if root is None else root
-    return _scan(file, place, chosen, quality, frames_per_video)
+    return chosen
+
+
+def quality_of(e: Entry, quality: str | None) -> str:
+    """Say what the quality of a video is called, given the one that was asked for."""
+    return quality or e.quality or _OWN_QUALITY.get(e.dataset, UNKNOWN)
+
+
+def splits_apart(entries: Iterable[Entry]) -> tuple[str, ...]:
+    """Say which splits may not share a person: in Celeb-DF all but the test."""
+    return ("train", "val") if any(e.dataset == "celebdf" for e in entries) else SPLITS
 
 
 def _in_one_split(entries: Sequence[Entry], merge: bool) -> list[Entry]:
@@ -102,7 +122,7 @@ def _in_one_split(entries: Sequence[Entry], merge: bool) -> list[Entry]:
     return list(once.values())
 
 
-def _people(e: Entry) -> tuple[str, str]:
+def people(e: Entry) -> tuple[str, str]:
     """Read target and donor from a video's name."""
     form = _PEOPLE.get(e.dataset)
     if form is None:
@@ -116,7 +136,7 @@ def _scan(
 ) -> Scan:
     """Choose frames and leave off the folders that the root does not know."""
     chosen = [_choose(e, count) for e in entries]
-    extra = _leading_folders(root, [frames[0][1] for frames in chosen if frames])
+    extra = leading_folders(root, [frames[0][1] for frames in chosen if frames])
     rows: list[tuple[Any, ...]] = []
     empty: list[str] = []
     missing: list[str] = []
@@ -127,8 +147,7 @@ def _scan(
         places = ["/".join(path.split("/")[extra:]) for _, path in frames]
         if not all(places) or not is_there(root / places[0]):
             missing.append(frames[0][1])
-        called = quality or e.quality or _OWN_QUALITY.get(e.dataset, UNKNOWN)
-        about = (e.dataset, e.method, e.name, *_people(e), called)
+        about = (e.dataset, e.method, e.name, *people(e), quality_of(e, quality))
         label = int(e.method != "real")
         rows += [
             (place, *about, number, label, e.split)
@@ -141,19 +160,24 @@ def _scan(
         )
     if not rows:
         raise TokdError(f"{file} lists {len(empty)} videos, but none with a frame")
-    celebdf = any(e.dataset == "celebdf" for e in entries)
-    return Scan(build(rows), empty, apart=("train", "val") if celebdf else SPLITS)
+    return Scan(build(rows), empty, apart=splits_apart(entries))
 
 
 def _choose(e: Entry, count: int) -> list[tuple[int, str]]:
     """Number a video's frames and choose evenly spaced ones."""
+    e.check_label()
     paths = e.frames()
     numbers = frame_numbers([path.rpartition("/")[2] for path in paths])
     return [(numbers[i], paths[i]) for i in evenly_spaced(len(paths), count)]
 
 
-def _leading_folders(root: Path, paths: Sequence[str]) -> int:
-    """Count the folders to leave off: the fewest with which one of the files is there."""
+def leading_folders(root: Path, paths: Sequence[str]) -> int:
+    """Count the folders to leave off: the fewest with which one of the files is there.
+
+    Args:
+        root: Where the files are.
+        paths: One of each video; some of them are looked for.
+    """
     for path in _some(paths):
         parts = path.split("/")
         for extra in range(len(parts)):

@@ -62,14 +62,9 @@ class Entry(NamedTuple):
             that are not images by name, which the authors' script lists as well, are left out.
 
         Raises:
-            TokdError: They are not a list of paths, or the video's label is not its group's.
+            TokdError: They are not a list of paths.
         """
-        frames, label = self.content["frames"], self.content.get("label")
-        if label is not None:
-            if not isinstance(label, str):
-                raise self.wrong(f"has the label {shown(label)}")
-            if (meaning(label, "", self.file)[1] == "real") != (self.method == "real"):
-                raise self.wrong(f"is labelled {shown(label)}")
+        frames = self.content["frames"]
         if not isinstance(frames, list):
             raise self.wrong(f"has {shown(frames)} where a list of frames should be")
         paths: list[tuple[str, str]] = []
@@ -83,6 +78,19 @@ class Entry(NamedTuple):
             if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
                 paths.append((name, path))
         return [path for _, path in sorted(paths, key=lambda pair: (numeric_order(pair[0]), pair))]
+
+    def check_label(self) -> None:
+        """See that the video's own label, if it has one, is that of its group.
+
+        Raises:
+            TokdError: It is not, or it is no label.
+        """
+        label = self.content.get("label")
+        if label is not None:
+            if not isinstance(label, str):
+                raise self.wrong(f"has the label {shown(label)}")
+            if (meaning(label, "", self.file)[1] == "real") != (self.method == "real"):
+                raise self.wrong(f"is labelled {shown(label)}")
 
     def wrong(self, message: str) -> TokdError:
         """Make the error about this video."""

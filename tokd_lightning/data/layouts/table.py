@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +92,16 @@ def scan_table(
         manifest = _of_quality(manifest, quality, file)
     manifest = _thin(manifest, frames_per_video)
     _look(place, manifest["path"].tolist(), file)
-    celebdf = manifest["path"].str.contains(_CELEBDF).any()
-    return Scan(manifest, [], apart=("train", "val") if celebdf else SPLITS)
+    return Scan(manifest, [], apart=splits_apart(manifest["path"]))
+
+
+def splits_apart(paths: Iterable[str]) -> tuple[str, ...]:
+    """Say which splits of a table may not share a person: in Celeb-DF all but the test.
+
+    Args:
+        paths: Of its frames, relative to the root, with forward slashes.
+    """
+    return ("train", "val") if any(map(_CELEBDF.search, paths)) else SPLITS
 
 
 def _has(cells: Cells) -> str:

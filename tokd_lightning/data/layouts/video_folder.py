@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tokd_lightning.data.layouts.frame_cache import Choice, FrameCache
+from tokd_lightning.data.layouts.listed import is_there
 from tokd_lightning.data.manifest import Scan, build
 from tokd_lightning.data.packed import PACK_SUFFIX, pack_frames
 from tokd_lightning.errors import TokdError
@@ -197,7 +198,9 @@ def choose_frames(place: Path, count: int) -> Choice:
 def gather(root: Path, videos: Iterable[Video], frames_per_video: int) -> Scan:
     """Choose the frames of many videos.
 
-    Choices are kept in ``$XDG_CACHE_HOME/tokd_lightning`` while their folders do not change.
+    Choices are kept in ``$XDG_CACHE_HOME/tokd_lightning`` while their folders do not change. A pack
+    that cannot be read counts as a video without frames, and is looked at again the next time; see
+    :func:`refuse_broken_packs`.
 
     Args:
         root: What the videos' places are relative to.
@@ -208,7 +211,7 @@ def gather(root: Path, videos: Iterable[Video], frames_per_video: int) -> Scan:
         The manifest, and the videos without frames.
 
     Raises:
-        TokdError: A folder or a pack cannot be read.
+        TokdError: A folder cannot be read, or a file is no pack by its name.
     """
     rows: list[tuple[Any, ...]] = []
     empty: list[str] = []
@@ -218,6 +221,10 @@ def gather(root: Path, videos: Iterable[Video], frames_per_video: int) -> Scan:
             frames = cache.choose(root / v.place, choose_frames)
         except OSError as error:
             raise TokdError(f"cannot read {root / v.place}: {error.strerror}") from error
+        except TokdError:
+            if not v.place.endswith(PACK_SUFFIX):
+                raise
+            frames = []
         if not frames:
             empty.append(v.place)
         try:
@@ -230,3 +237,18 @@ def gather(root: Path, videos: Iterable[Video], frames_per_video: int) -> Scan:
         rows += [(v.place + end, *about, number, label, v.split) for number, end in frames]
     cache.save()
     return Scan(build(rows), empty)
+
+
+def refuse_broken_packs(root: Path, empty: Iterable[str]) -> None:
+    """See that videos without frames are so because none was found in them.
+
+    Args:
+        root: What the places are relative to.
+        empty: What :func:`gather` lists as such.
+
+    Raises:
+        TokdError: One is a pack that cannot be read.
+    """
+    for place in empty:
+        if place.endswith(PACK_SUFFIX) and is_there(root / place):
+            pack_frames(root / place)

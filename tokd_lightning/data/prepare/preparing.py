@@ -24,6 +24,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from tokd_lightning.data.packed import PACK_SUFFIX
 from tokd_lightning.data.parallel import in_processes
 from tokd_lightning.data.prepare.finders import fingerprint, make_finder
 from tokd_lightning.data.prepare.group import Job, prepare_group
@@ -183,9 +184,14 @@ def _known(out: Path, jobs: list[Job]) -> dict[str, dict[str, Any]]:
     for job in jobs:
         name = job.part.stem
         part = _read(job.part) if job.part.exists() else earlier.get(name)
-        if part is not None and part["files"] == stamps(job.group, job.root):
+        whole = part is not None and all(_is_there(out, place, job) for place in part["rows"])
+        if part is not None and whole and part["files"] == stamps(job.group, job.root):
             known[name] = part
     return known
+
+
+def _is_there(out: Path, place: str, job: Job) -> bool:
+    return (out / f"{place}{PACK_SUFFIX}").is_file() if job.options.pack else (out / place).is_dir()
 
 
 def _read(part: Path) -> dict[str, Any]:

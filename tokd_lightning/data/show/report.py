@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import pandas as pd
+from rich.markup import escape
 from rich.table import Table
 
 from tokd_lightning.data.layouts.listed import UNKNOWN
@@ -45,7 +46,7 @@ def contents_table(manifest: pd.DataFrame, bands: list[Band], drawn: Drawn) -> T
             broken = sum(path in drawn.unreadable for path in paths)
             videos = mine[VIDEO].drop_duplicates()
             counts = (len(videos), sum(times[path] for path in paths) - broken, broken)
-            table.add_row(str(dataset), method, *map(str, counts))
+            table.add_row(escape(str(dataset)), escape(method), *map(str, counts))
     return table
 
 
@@ -64,5 +65,5 @@ def errors_table(scores: pd.DataFrame, bands: list[Band]) -> Table:
     for method, (frames, errors) in errors_by_method(scores).items():
         on_sheet = sum(times[path] for path in scores["path"][scores["method"] == method])
         share = f"{errors / frames:.1%}"
-        table.add_row(method, str(frames), str(errors), share, str(on_sheet))
+        table.add_row(escape(method), str(frames), str(errors), share, str(on_sheet))
     return table

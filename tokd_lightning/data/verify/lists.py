@@ -1,16 +1,17 @@
-"""Manifests and DeepfakeBench's JSON, listed without stopping at what is wrong in their rows."""
+"""Manifests, listed without stopping at what is wrong in their rows."""
 
 from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from tokd_lightning.data.layouts.cells import Cells
 from tokd_lightning.data.layouts.listed import SPLIT_NAMES, UNKNOWN, below, spellings
+from tokd_lightning.data.layouts.table import splits_apart
 from tokd_lightning.data.layouts.video_folder import FOLDERS, Video, frame_numbers
-from tokd_lightning.data.manifest import COLUMNS, SPLITS, Scan
+from tokd_lightning.data.manifest import COLUMNS
 from tokd_lightning.data.packed import split_path
 from tokd_lightning.data.verify.findings import Report
 from tokd_lightning.data.verify.inventory import Clip, Inventory
@@ -71,7 +72,8 @@ def read_table(file: Path, root: Path, quality: str | None, report: Report) -> I
                 report.add("same-frame", path, f"also {first[number]}")
         for path in {p for p, _ in frames if [q for q, _ in frames].count(p) > 1}:
             report.add("same-frame", path, f"listed twice for {video.method}/{video.name}")
-    return Inventory(list(_clips(rows)), SPLITS)
+    apart = splits_apart(path for frames in rows.values() for path, _ in frames)
+    return Inventory(list(_clips(rows)), apart)
 
 
 def _video(row: dict[str, str], path: str, where: str, report: Report) -> Video:
@@ -108,17 +110,3 @@ def _clips(rows: dict[Video, list[tuple[str, str]]]) -> Iterator[Clip]:
             yield Clip(video, kind, tuple(told), tuple(frame_numbers(list(told))))
         else:
             yield Clip(video, kind, tuple(told), tuple(int(number) for number in numbers))
-
-
-def inventory_of(scan: Scan) -> Inventory:
-    """List the videos of an index that another reader made without complaint."""
-    rows: dict[Video, list[tuple[str, str]]] = defaultdict(list)
-    columns: Iterable[tuple[str, ...]] = zip(
-        *(scan.manifest[c].astype(str).tolist() for c in COLUMNS), strict=True
-    )
-    for path, dataset, method, name, target, source, quality, frame, _, split in columns:
-        file, record = split_path(path)
-        place = file if record is not None else file.rpartition("/")[0]
-        video = Video(dataset, method, name, target, source, quality, split, place)
-        rows[video].append((path, frame))
-    return Inventory(list(_clips(rows)), scan.apart)

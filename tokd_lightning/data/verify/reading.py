@@ -12,15 +12,15 @@ from tokd_lightning.data.layouts.table import scan_table
 from tokd_lightning.data.manifest import COLUMNS, check
 from tokd_lightning.data.packed import split_path
 from tokd_lightning.data.reader import MANIFEST, root_of
+from tokd_lightning.data.verify.benchmark import read_json
 from tokd_lightning.data.verify.ffpp import FAKE, REAL, read_ffpp
 from tokd_lightning.data.verify.findings import Report
 from tokd_lightning.data.verify.inventory import Inventory
-from tokd_lightning.data.verify.lists import inventory_of, read_table
+from tokd_lightning.data.verify.lists import read_table
+from tokd_lightning.data.verify.structure import find_leaks
 from tokd_lightning.data.verify.tree import Tree
 from tokd_lightning.data.verify.trees import read_celebdf, read_flat
 from tokd_lightning.errors import TokdError
-
-_ALL = 1 << 62
 
 
 def read(
@@ -49,7 +49,7 @@ def read(
     elif path.suffix.lower() == ".csv":
         inventory = read_table(path, place, quality, report)
     elif path.suffix.lower() == ".json":
-        inventory = _read_json(path, place, quality, report)
+        inventory = read_json(path, place, quality, report)
     else:
         raise TokdError(f"{path} is neither a folder nor a manifest (.csv or .json)")
     if not inventory.clips:
@@ -78,14 +78,21 @@ def _read_tree(path: Path, quality: str | None, splits: Path | None, report: Rep
         used = {clip.video.place for clip in inventory.clips}
         tree.report_strays(used | report.items("same-name"))
     if MANIFEST in tree.files(""):
-        _check_paths(path / MANIFEST, report)
+        _check_manifest(path / MANIFEST, report)
     return inventory
 
 
-def _check_paths(manifest: Path, report: Report) -> None:
-    """See that the files which a tree's own manifest names are there."""
+def _check_manifest(manifest: Path, report: Report) -> None:
+    """See that the files which a tree's own manifest names are there, and what its splits share."""
     try:
-        paths = Cells(manifest, COLUMNS).columns.get("path", [])
+        columns = Cells(manifest, COLUMNS).columns
+        paths = columns.get("path", [])
+        if {"path", "split"} <= set(columns) and {"label", "method"} & set(columns):
+            rows = Report()
+            own = read_table(manifest, manifest.parent, None, rows)
+            find_leaks(own.clips, own.apart, report)
+            for code in ("video-in-two-splits", "wrong-label", "split-file"):
+                report.extend(code, rows.items(code))
     except TokdError as error:
         report.add("not-listed", manifest.name, str(error))
         return
@@ -97,18 +104,12 @@ def _check_paths(manifest: Path, report: Report) -> None:
             report.add("missing-file", file)
 
 
-def _read_json(path: Path, root: Path, quality: str | None, report: Report) -> Inventory:
-    scan = scan_deepfakebench(path, root, quality, frames_per_video=_ALL)
-    if "\\\\" in path.read_text(encoding="utf-8-sig"):
-        report.add("windows-path", path.name)
-    return inventory_of(scan)
-
-
 def report_refusal(path: Path, root: Path | None, quality: str | None, report: Report) -> None:
     """See that training would take a manifest in which nothing wrong was found."""
-    if report.ok and path.suffix.lower() == ".csv":
+    if report.ok and path.is_file():
         try:
-            scan = scan_table(path, root, quality)
+            table = path.suffix.lower() == ".csv"
+            scan = (scan_table if table else scan_deepfakebench)(path, root, quality)
             check(scan.manifest, scan.apart)
         except TokdError as error:
             report.add("not-listed", path.name, str(error))

@@ -35,7 +35,8 @@ _BESIDE = {*KINDS_OF_FILES, "landmarks", "masks"}
 def read_celebdf(tree: Tree, quality: str | None, splits: Path | None, report: Report) -> Inventory:
     """List a Celeb-DF tree by its published list: what is not for testing is called ``train``.
 
-    The published list shares people between the two, so none are kept apart.
+    The published list shares people between the two, so none are kept apart. A validation that a
+    manifest in the tree holds out of training is checked with that manifest.
     """
     testing: set[tuple[str, str]] = set()
     try:
