@@ -37,7 +37,7 @@ ALLOWED = {
         "checks",
         "provenance",
     },
-    "cli": {"training", "data", "tables"},
+    "cli": {"training", "data", "distillation", "tables"},
     "__main__": {"cli"},
     "__init__": set(),
 }

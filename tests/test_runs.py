@@ -59,6 +59,18 @@ def test_a_teacher_is_named_by_its_data_and_seed():
     assert run_name(config, config) == "ffpp-c40_teacher-both_s0"
 
 
+@pytest.mark.parametrize("branches", ["both", "rgb", "frequency"])
+def test_a_teacher_s_branches_are_part_of_its_name(branches):
+    config = changed()
+    config["model"] = {
+        "class_path": "m.TeacherModule",
+        "init_args": {"backbone": "xception", "branches": branches},
+    }
+    other = copy.deepcopy(config)
+    other["model"]["init_args"]["branches"] = "both"
+    assert run_name(config, other) == f"ffpp-c40_teacher-{branches}_s0"
+
+
 @pytest.mark.parametrize(
     ("override", "name"),
     [

@@ -38,6 +38,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except TokdError as error:
         print(f"tokd: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"tokd: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("tokd: interrupted", file=sys.stderr)
         return 130
@@ -119,6 +122,12 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--seed", type=int, metavar="S", help="draw the videos instead")
     show.set_defaults(run=_show)
 
+    methods = commands.add_parser("methods", help="the distillation methods side by side")
+    methods.add_argument("--student", default="resnet18_thin", metavar="BACKBONE")
+    methods.add_argument("--teacher", default="xception", metavar="BACKBONE")
+    methods.add_argument("--size", type=int, default=299, metavar="PX", help="of the images (299)")
+    methods.set_defaults(run=_methods)
+
     compare = commands.add_parser("compare", help="runs side by side: a table and the curves")
     compare.add_argument("folders", type=Path, nargs="+", metavar="RUN")
     compare.add_argument("--out", type=Path, default=Path("runs/compare"), metavar="DIR")
@@ -168,6 +177,13 @@ def _show(options: argparse.Namespace) -> int:
     from tokd_lightning.data.show import show
 
     return show(**_arguments(options))
+
+
+def _methods(options: argparse.Namespace) -> int:
+    from tokd_lightning.distillation.catalogue import print_methods
+
+    print_methods(**_arguments(options))
+    return 0
 
 
 def _compare(options: argparse.Namespace) -> int:

@@ -67,6 +67,7 @@ _NAMED = (
     "data.init_args.name",
     "data.init_args.quality",
     "model.init_args.student",
+    "model.init_args.branches",
     "model.init_args.distiller.class_path",
     "model.init_args.distiller.init_args.branches",
 )
@@ -89,7 +90,8 @@ def cell(config: Config) -> Cell:
     place = f"{data['name']}-{data['quality']}"
     seed = int(config["seed_everything"])
     if "distiller" not in model:
-        return Cell(place, "teacher", str(model["backbone"]), "teacher", "both", seed)
+        branches = str(model.get("branches", "both"))
+        return Cell(place, "teacher", str(model["backbone"]), "teacher", branches, seed)
     distiller = model["distiller"]
     options = _with_defaults(distiller)
     method = distiller["class_path"].rsplit(".", 1)[-1].lower()

@@ -36,6 +36,8 @@ def make(kind, teacher, interval):
         options["lr_scheduler"] = partial(cycle, max_lr=2e-3, total_steps=EPOCHS * BATCHES)
     if kind == "teacher":
         return teacher_module(**options)
+    if kind == "warming student":
+        options["warm_up_epochs"] = 2  # the run is cut in the second
     return distill_module(teacher, {"teacher_projectors": "frozen"}, **options)
 
 
@@ -93,7 +95,7 @@ def rows(folder):
 
 
 @pytest.mark.parametrize("interval", ["epoch", "step"])
-@pytest.mark.parametrize("kind", ["teacher", "student"])
+@pytest.mark.parametrize("kind", ["teacher", "student", "warming student"])
 def test_a_resumed_run_ends_bit_for_bit_as_an_undisturbed_one(
     tiny_ffpp, teacher, tmp_path, kind, interval
 ):

@@ -56,12 +56,19 @@ def test_the_header_rebuilds_the_teacher_and_says_what_it_was_fed(teacher):
             "cutoff": 0.33,
             "rfam": "spatial",
             "num_classes": 2,
+            "branches": "both",
         },
         "mean": 0.5,
         "std": 0.5,
         "input_size": SIZE,
         "data": "noise-c0",
-        "projectors": {"channels": 96, "width": 16, "kernel": 1, "norm": "each"},
+        "projectors": {
+            "channels": 96,
+            "width": 16,
+            "kernel": 1,
+            "norm": "each",
+            "branches": ["rgb", "frequency"],
+        },
     }
     module = teacher_module(**{k: header["network"][k] for k in ("backbone", "cutoff", "rfam")})
     module.load_state_dict(torch.load(teacher, weights_only=True)["state_dict"])

@@ -54,9 +54,34 @@ def on_one_grid(ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
         ours: ``(B, C, H, W)``.
         theirs: ``(B, C, H2, W2)``.
     """
-    wide = torch.promote_types(torch.promote_types(ours.dtype, theirs.dtype), torch.float32)
+    ours, theirs = widened(ours, theirs)
     height, width = (min(a, b) for a, b in zip(ours.shape[2:], theirs.shape[2:], strict=True))
-    return _pooled(ours.to(wide), height, width), _pooled(theirs.to(wide), height, width)
+    return _pooled(ours, height, width), _pooled(theirs, height, width)
+
+
+def widened(ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both tensors in the wider of their types, in at least float32."""
+    wide = torch.promote_types(torch.promote_types(ours.dtype, theirs.dtype), torch.float32)
+    return ours.to(wide), theirs.to(wide)
+
+
+def unit_rows(rows: Tensor, epsilon: float = 0.0) -> Tensor:
+    """Return each row divided by its L2 norm plus ``epsilon``.
+
+    A row shorter than a thousandth of the longest is divided as if it had that length: it keeps its
+    direction, less of its weight, and sends back a gradient no steeper than a thousand times that
+    of the longest, also where it is zero.
+
+    Args:
+        rows: ``(B, M)``.
+        epsilon: Added to the length.
+
+    Returns:
+        ``(B, M)``.
+    """
+    length: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    shortest = (SHORTEST * length.detach().amax()).clamp_min(1e-12)
+    return rows / (torch.maximum(length, shortest) + epsilon)
 
 
 def _pooled(maps: Tensor, height: int, width: int) -> Tensor:

@@ -28,16 +28,22 @@ class Distiller(nn.Module, ABC):
     forward draws no random numbers and changes no map in place.
 
     Attributes:
-        method: Name of the method in run names.
+        method: Name of the method in run names, its class's in lower case.
+        citation: Who published it, where.
+        formula: Its loss in a line.
         needs_teacher: Whether ``forward`` needs the teacher's output.
-        branches: Branches of the teacher that are distilled; "none" without a teacher.
+        taps: Strides of the maps that are compared; none where only logits are.
+        branches: Branches of the teacher that are distilled; "none" where it is not their maps.
         weights: Branch -> weight of its loss in L_S (alpha_1 and alpha_2 of Eq. 10), all above 0.
         rotation: Rotation of the student's map per branch (Eq. 11, 12); None without one.
         class_weights: Weights ``(K,)`` of the classes in the cross-entropy; None weighs all alike.
     """
 
     method: ClassVar[str]
+    citation: ClassVar[str] = ""
+    formula: ClassVar[str] = ""
     needs_teacher: ClassVar[bool] = True
+    taps: tuple[int, ...] = ()
     branches: Branches | Literal["none"]
     weights: Mapping[str, float]
     rotation: "Rotation | None"
@@ -61,6 +67,11 @@ class Distiller(nn.Module, ABC):
         Returns:
             Scalars, ``"ce"`` among them.
         """
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The branches of the teacher whose maps ``forward`` reads: a teacher must have them."""
+        return tuple(self.weights)
 
     def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean cross-entropy (Eq. 9), in at least float32 under any autocast.

@@ -3,10 +3,13 @@
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
+Conflict = Literal["none", "pcgrad"]
 KEPT_PASSES = 64
 
 logger = logging.getLogger("tokd_lightning")
@@ -20,10 +23,13 @@ class BranchGradients:
 
     Args:
         branches: Names of the branches.
+        resolve: What becomes of them where they meet: "none" adds them, "pcgrad" projects them
+            first (:func:`project_conflict`). What is kept is what arrived.
     """
 
-    def __init__(self, branches: Sequence[str]) -> None:
+    def __init__(self, branches: Sequence[str], resolve: Conflict = "none") -> None:
         self.branches = tuple(branches)
+        self.resolve = resolve
         self._kept: dict[str, list[Tensor]] = {branch: [] for branch in self.branches}
 
     def watch(self, z: Tensor) -> dict[str, Tensor]:
@@ -33,7 +39,12 @@ class BranchGradients:
             z: Map, ``(B, C, H, W)``.
         """
         wide = z.to(torch.promote_types(z.dtype, torch.float32))
-        aliases = {branch: wide.view_as(wide) for branch in self.branches}
+        aliases: dict[str, Tensor]
+        if self.resolve == "pcgrad":
+            meeting = _Meeting.apply(wide, len(self.branches))
+            aliases = dict(zip(self.branches, meeting, strict=True))
+        else:
+            aliases = {branch: wide.view_as(wide) for branch in self.branches}
         for branch, alias in aliases.items():
             if alias.requires_grad:
                 hook = partial(self._keep, branch)
@@ -63,6 +74,48 @@ class BranchGradients:
         if {len(passes) for passes in kept.values()} != {len(kept[self.branches[0]]) or -1}:
             return None
         return {b: torch.cat([v.flatten(1) for v in passes]) for b, passes in kept.items()}
+
+
+class _Meeting(torch.autograd.Function):
+    """Hands a map to several branches and, backwards, projects their gradients before the sum."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, branches: int) -> tuple[Tensor, ...]:
+        return tuple(z.view_as(z) for _ in range(branches))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return torch.stack(project_conflict(gradients)).sum(0), None
+
+
+def project_conflict(gradients: Sequence[Tensor]) -> list[Tensor]:
+    """Take out of each gradient what points against another one (PCGrad), sample by sample.
+
+    Where two gradients of a sample have a negative cosine, each loses its part along the other.
+    With two branches the order does not matter; with more, each meets the others in the order
+    given. The result for a sample does not depend on its batch, so data-parallel training agrees
+    with one process, and it scales with the loss, so an fp16 loss scale passes through.
+
+    Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020; there on the gradients of
+    all shared parameters, here on those of the map that the branches share.
+
+    Args:
+        gradients: One per branch, of the same shape ``(N, ...)``, the losses' weights in them.
+
+    Returns:
+        As many, of the same shape.
+    """
+    rows = [g.flatten(1) for g in gradients]
+    units = [polar(row)[0] for row in rows]
+    projected = []
+    for number, row in enumerate(rows):
+        for other, unit in enumerate(units):
+            if other != number:
+                along = (row * unit).sum(1, keepdim=True)
+                row = row - along.clamp(max=0) * unit
+        projected.append(row.view(gradients[number].shape))
+    return projected
 
 
 def polar(rows: Tensor) -> tuple[Tensor, Tensor]:

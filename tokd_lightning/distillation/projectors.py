@@ -1,6 +1,6 @@
 """Feature projectors: student and teacher maps to condensed maps, Sec. 4.1, Eq. 2-5."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -61,10 +61,20 @@ class TeacherProjectors(nn.Module):
         width: Channels of the condensed maps.
         kernel: Odd kernel size. The paper gives none.
         norm: BN and ReLU of G_Tr after "each" convolution or only after the "last".
+        branches: Names of the branches there are, "rgb" before "frequency"; each is an attribute,
+            its stack.
     """
 
+    rgb: nn.Sequential
+    frequency: nn.Sequential
+
     def __init__(
-        self, channels: int, width: int = 256, kernel: int = 1, norm: Norm = "each"
+        self,
+        channels: int,
+        width: int = 256,
+        kernel: int = 1,
+        norm: Norm = "each",
+        branches: Sequence[str] = ("rgb", "frequency"),
     ) -> None:
         super().__init__()
         self.spec: dict[str, Any] = {
@@ -72,21 +82,23 @@ class TeacherProjectors(nn.Module):
             "width": width,
             "kernel": kernel,
             "norm": norm,
+            "branches": list(branches),
         }
-        self.rgb = projector(channels, width, 3, kernel, _normalised(3, norm))
-        self.frequency = projector(channels, width, 5, kernel, (2, 4))
+        if "rgb" in branches:
+            self.rgb = projector(channels, width, 3, kernel, _normalised(3, norm))
+        if "frequency" in branches:
+            self.frequency = projector(channels, width, 5, kernel, (2, 4))
 
-    def forward(self, rgb_map: Tensor, frequency_map: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, *maps: Tensor) -> tuple[Tensor, ...]:
         """Return F_Tr and F_Tf (Eq. 4, 5).
 
         Args:
-            rgb_map: T_r(x), ``(B, channels, H, W)``.
-            frequency_map: T_f(x^F), of the same shape.
+            maps: T_r(x), T_f(x^F), or the one there is, ``(B, channels, H, W)``.
 
         Returns:
-            Two condensed maps, ``(B, width, H, W)``.
+            As many condensed maps, ``(B, width, H, W)``.
         """
-        return self.rgb(rgb_map), self.frequency(frequency_map)
+        return tuple(stack(z) for stack, z in zip(self.children(), maps, strict=True))
 
     def misfits(self, state: Mapping[str, Tensor]) -> list[str]:
         """Return the names in which ``state`` differs from this module's, or their shapes do."""
@@ -95,7 +107,7 @@ class TeacherProjectors(nn.Module):
         return sorted(n for n in own.keys() | other.keys() if own.get(n) != other.get(n))
 
     @torch.no_grad()
-    def calibrate(self, rgb_map: Tensor, frequency_map: Tensor) -> None:
+    def calibrate(self, *maps: Tensor) -> None:
         """Set the statistics of every BN to those of this batch, layer after layer.
 
         An untrained projector with the initial statistics (mean 0, variance 1) passes on mostly
@@ -104,29 +116,30 @@ class TeacherProjectors(nn.Module):
         data-parallel training the batch is that of all processes, so that they agree.
 
         Args:
-            rgb_map: T_r(x), ``(B, channels, H, W)``.
-            frequency_map: T_f(x^F), of the same shape.
+            maps: T_r(x), T_f(x^F), or the one there is, ``(B, channels, H, W)``.
         """
-        for stack, maps in ((self.rgb, rgb_map), (self.frequency, frequency_map)):
-            with torch.autocast(maps.device.type, enabled=False):
-                _calibrate(stack, maps.to(next(stack.parameters()).dtype))
+        for branch, z in zip(self.spec["branches"], maps, strict=True):
+            stack = getattr(self, branch)
+            with torch.autocast(z.device.type, enabled=False):
+                _calibrate(stack, z.to(next(stack.parameters()).dtype))
 
 
 class AuxiliaryClassifier(nn.Module):
-    """Classifies by the two condensed maps: what G_Tr and G_Tf learn from beside the teacher.
+    """Classifies by the condensed maps: what G_Tr and G_Tf learn from beside the teacher.
 
     Args:
         width: Channels of each condensed map.
         num_classes: Number of classes.
+        branches: Number of condensed maps, 2 or 1.
     """
 
-    def __init__(self, width: int = 256, num_classes: int = 2) -> None:
+    def __init__(self, width: int = 256, num_classes: int = 2, branches: int = 2) -> None:
         super().__init__()
-        self.linear = nn.Linear(2 * width, num_classes)
+        self.linear = nn.Linear(branches * width, num_classes)
 
-    def forward(self, rgb: Tensor, frequency: Tensor) -> Tensor:
+    def forward(self, *condensed: Tensor) -> Tensor:
         """Return logits ``(B, num_classes)`` of the condensed maps ``(B, width, H, W)``."""
-        logits: Tensor = self.linear(torch.cat((rgb, frequency), dim=1).mean(dim=(2, 3)))
+        logits: Tensor = self.linear(torch.cat(condensed, dim=1).mean(dim=(2, 3)))
         return logits
 
 

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from tokd_lightning.distillation.gradients import BranchGradients, conflict, polar
+from tokd_lightning.distillation.gradients import BranchGradients, Conflict, conflict, polar
 from tokd_lightning.errors import TokdError
 
 Layout = Literal["flat_prefix", "channels", "blocks"]
@@ -40,6 +40,7 @@ class Rotation(nn.Module):
         target: g_n of Eq. 15: the "mean" of the branches' gradients, or of their unit vectors
             ("mean_direction"), which lets no branch dominate by its size.
         learned: False for a rotation that no optimizer is meant to move.
+        resolve: What becomes of the branches' gradients at the map, see ``BranchGradients``.
 
     Raises:
         TokdError: ``dim`` is larger than the layout allows, or below 2.
@@ -60,6 +61,7 @@ class Rotation(nn.Module):
         seed: int = 0,
         target: Target = "mean",
         learned: bool = True,
+        resolve: Conflict = "none",
     ) -> None:
         super().__init__()
         if layout not in get_args(Layout) or init not in ("identity", "random"):
@@ -81,7 +83,7 @@ class Rotation(nn.Module):
             "channels": height * width,
         }[layout]
         self.rotated = self.vectors * dim
-        self.gradients = BranchGradients(branches)
+        self.gradients = BranchGradients(branches, resolve)
         for number, branch in enumerate(branches):
             start = torch.eye(dim) if init == "identity" else random_rotation(dim, seed, number)
             self.register_parameter(branch, nn.Parameter(start, requires_grad=False))

@@ -7,22 +7,23 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from tokd_lightning.distillation.branched import (
+    Branched,
+    Rotated,
+    Start,
+    active_weights,
+    check_choice,
+)
 from tokd_lightning.distillation.distance import (
     batch_variance,
     normalised,
     on_one_grid,
     squared_distance,
 )
-from tokd_lightning.distillation.distiller import (
-    BRANCHES,
-    Branch,
-    Branches,
-    Distiller,
-    shape_at,
-)
-from tokd_lightning.distillation.gradients import BranchGradients, conflict, polar
+from tokd_lightning.distillation.distiller import Branch, Branches, shape_at
+from tokd_lightning.distillation.gradients import Conflict
 from tokd_lightning.distillation.projectors import Norm, TeacherProjectors, student_projector
-from tokd_lightning.distillation.rotation import Layout, Rotation, Target
+from tokd_lightning.distillation.rotation import Layout, Target
 from tokd_lightning.errors import TokdError
 from tokd_lightning.models.outputs import Shapes, StudentOutput, TeacherOutput
 
@@ -33,7 +34,7 @@ STRIDE = 32
 logger = logging.getLogger("tokd_lightning")
 
 
-class TOKD(Distiller):
+class TOKD(Branched):
     """Distils both branches of the teacher into one map of the student (Eq. 2-15).
 
     ``L_S = CE + alpha_rgb L_RGB + alpha_frequency L_Fre`` (Eq. 10), with the distances of Eq. 6 and
@@ -59,6 +60,8 @@ class TOKD(Distiller):
         dim: d, the size of R.
         rotation_init: Where a learned R starts.
         rotation_target: g_n of Eq. 15, see ``Rotation``.
+        conflict: "pcgrad" takes out of the branches' gradients at S_B(x) what points against the
+            other one (a control), see ``project_conflict``; "none" adds them as they are.
         seed: Seed of random rotations; None takes the one that torch was last seeded with.
 
     Raises:
@@ -67,6 +70,9 @@ class TOKD(Distiller):
     """
 
     method: ClassVar[str] = "tokd"
+    citation: ClassVar[str] = "this paper"
+    formula: ClassVar[str] = "|F_S/|F_S| − F_T/|F_T||², F = condensed maps, rotated by R_k"
+    taps: tuple[int, ...] = (STRIDE,)
 
     def __init__(
         self,
@@ -81,27 +87,23 @@ class TOKD(Distiller):
         width: int = 256,
         kernel: int = 1,
         norm: Norm = "each",
-        rotation: Literal["none", "learned", "frozen_random"] = "learned",
+        rotation: Rotated = "learned",
         layout: Layout = "flat_prefix",
         dim: int = 1024,
-        rotation_init: Literal["identity", "random"] = "identity",
+        rotation_init: Start = "identity",
         rotation_target: Target = "mean",
+        conflict: Conflict = "none",
         seed: int | None = None,
     ) -> None:
-        super().__init__()
+        alphas: dict[Branch, float] = {"rgb": alpha_rgb, "frequency": alpha_frequency}
+        active = active_weights(alphas, branches, "alpha")
+        super().__init__(active)
         for name, value, choices in (
-            ("branches", branches, get_args(Branches)),
             ("projectors", projectors, ("both", "none")),
             ("teacher_projectors", teacher_projectors, get_args(TeacherProjectorMode)),
             ("norm", norm, get_args(Norm)),
-            ("rotation", rotation, ("none", "learned", "frozen_random")),
         ):
-            if value not in choices:
-                raise ValueError(f"{name} {value!r} is none of {choices}")
-        alphas: dict[Branch, float] = {"rgb": alpha_rgb, "frequency": alpha_frequency}
-        active = _active(alphas, branches)
-        self.weights = {branch: alphas[branch] for branch in active}
-        self.branches = "both" if len(active) == 2 else active[0]
+            check_choice(name, value, choices)
         self.teacher_projectors = teacher_projectors
 
         shape = shape_at(student_shapes, STRIDE, "student")
@@ -111,10 +113,10 @@ class TOKD(Distiller):
         if projectors == "both":
             for branch in active:
                 self.project[branch] = student_projector(branch, shape[0], width, kernel, norm)
-            self.teacher_project = TeacherProjectors(teacher_channels, width, kernel, norm)
-            for branch in BRANCHES:
-                trained = teacher_projectors == "joint" and branch in active
-                self.teacher_project.get_submodule(branch).requires_grad_(trained)
+            self.teacher_project = TeacherProjectors(
+                teacher_channels, width, kernel, norm, tuple(active)
+            )
+            self.teacher_project.requires_grad_(teacher_projectors == "joint")
         elif shape[0] != teacher_channels:
             raise TokdError(
                 f"projectors: none compares the maps directly, but the student has {shape[0]} "
@@ -122,22 +124,7 @@ class TOKD(Distiller):
             )
         self._calibrated = False
 
-        self.rotation = None
-        self.gradients: BranchGradients | None = None
-        if self.branches != "both":
-            if rotation != "none":
-                logger.info("only the %s branch is distilled: rotation none", self.branches)
-        elif rotation == "none":
-            self.gradients = BranchGradients(BRANCHES)
-        else:
-            learned = rotation == "learned"
-            init = rotation_init if learned else "random"
-            drawn = torch.initial_seed() % 2**62 if seed is None else seed
-            self.rotation = Rotation(
-                shape, dim, layout, BRANCHES, init, drawn, rotation_target, learned
-            )
-            self.gradients = self.rotation.gradients
-        self._last: dict[str, Tensor] = {}
+        self.meet(shape, rotation, layout, dim, rotation_init, rotation_target, conflict, seed)
         self.train()
 
     def train(self, mode: bool = True) -> "TOKD":
@@ -166,6 +153,8 @@ class TOKD(Distiller):
         """
         if self.teacher_project is None or self.teacher_projectors != "with_teacher":
             return
+        if state is not None:
+            state = {k: v for k, v in state.items() if k.split(".")[0] in self.weights}
         if state is None or self.teacher_project.misfits(state):
             spec = self.teacher_project.spec
             raise TokdError(
@@ -195,7 +184,7 @@ class TOKD(Distiller):
         wanted = self._condensed_teacher(teacher)
         losses = {"ce": self.cross_entropy(student.logits, labels)}
         self._last = {}
-        for branch, m in self._inputs(student.maps[STRIDE]).items():
+        for branch, m in self.views(student.maps[STRIDE]).items():
             condensed = self.project[branch](m) if len(self.project) else m
             with torch.autocast(m.device.type, enabled=False):
                 ours, theirs = map(normalised, on_one_grid(condensed, wanted[branch]))
@@ -206,19 +195,9 @@ class TOKD(Distiller):
             self._last[f"variance_teacher_{branch}"] = batch_variance(theirs)
         return losses
 
-    def _inputs(self, z: Tensor) -> dict[str, Tensor]:
-        """Return what each student projector reads: m_k (Eq. 11, 12), or S_B(x) itself."""
-        if self.rotation is not None:
-            maps: dict[str, Tensor] = self.rotation(z)
-            return maps
-        return self.gradients.watch(z) if self.gradients is not None else {self.branches: z}
-
     def _condensed_teacher(self, teacher: TeacherOutput) -> dict[str, Tensor]:
         """Return F_Tr and F_Tf (Eq. 4, 5) of the branches that are distilled."""
-        maps = {
-            "rgb": teacher.rgb[STRIDE].detach(),
-            "frequency": teacher.frequency[STRIDE].detach(),
-        }
+        maps = {branch: getattr(teacher, branch)[STRIDE].detach() for branch in self.weights}
         if self.teacher_project is None:
             return maps
         frozen = self.teacher_projectors != "joint"
@@ -228,27 +207,9 @@ class TOKD(Distiller):
                     "no teacher projectors were loaded: random ones take their place, as with "
                     "teacher_projectors: frozen"
                 )
-            self.teacher_project.calibrate(maps["rgb"], maps["frequency"])
+            self.teacher_project.calibrate(*maps.values())
             self._calibrated = True
         return {b: self.teacher_project.get_submodule(b)(maps[b]) for b in self.weights}
-
-    def take_gradients(self) -> dict[str, Tensor] | None:
-        """Return, and forget, v^k of both branches; see :meth:`Distiller.take_gradients`."""
-        return None if self.gradients is None else self.gradients.take()
-
-    def gradient_diagnostics(self, gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the conflict of the branches (Fig. 4); see ``Rotation.gradient_diagnostics``.
-
-        Without a rotation "before" and "after" are the same, and only the full vector is compared.
-
-        Args:
-            gradients: What :meth:`take_gradients` gave.
-        """
-        if self.rotation is not None:
-            return self.rotation.gradient_diagnostics(gradients, self.weights)
-        if self.gradients is not None:
-            return conflict({b: polar(v) for b, v in gradients.items()}, self.weights)
-        return {}
 
     def diagnostics(self) -> dict[str, Tensor]:
         """Return detached scalars of the last forward, per branch.
@@ -259,15 +220,3 @@ class TOKD(Distiller):
             maps summed over their entries (0: all images alike, 1: nothing in common).
         """
         return dict(self._last)
-
-
-def _active(alphas: Mapping[Branch, float], branches: Branches) -> list[Branch]:
-    if min(alphas.values()) < 0:
-        raise TokdError(f"alpha_rgb and alpha_frequency must not be negative, got {dict(alphas)}")
-    active = [b for b in BRANCHES if branches in (b, "both") and alphas[b] > 0]
-    if not active:
-        raise TokdError(
-            f"branches: {branches} has weight 0, nothing is distilled: set its alpha above 0, or "
-            "use the distiller Vanilla"
-        )
-    return active

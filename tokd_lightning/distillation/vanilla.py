@@ -17,6 +17,8 @@ class Vanilla(Distiller):
     """
 
     method: ClassVar[str] = "vanilla"
+    citation: ClassVar[str] = "no distillation"
+    formula: ClassVar[str] = "CE alone"
     needs_teacher: ClassVar[bool] = False
 
     def __init__(self, student_shapes: Shapes, teacher_shapes: Shapes) -> None:

@@ -1,6 +1,6 @@
 """The networks of Sec. 3 and Table 1: plain modules, usable without Lightning."""
 
-from tokd_lightning.models.backbones import Backbone, build_backbone
+from tokd_lightning.models.backbones import Backbone, build_backbone, keep_maps_from
 from tokd_lightning.models.folding import frozen
 from tokd_lightning.models.outputs import Shapes, StudentOutput, TeacherOutput
 from tokd_lightning.models.rfam import RFAM
@@ -17,4 +17,5 @@ __all__ = [
     "TeacherOutput",
     "build_backbone",
     "frozen",
+    "keep_maps_from",
 ]

@@ -13,6 +13,7 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.models.weights import load_weights, with_downloaded_weights
 
 STRIDES = (8, 16, 32)
+EARLY = 4
 _THIN = {"resnet18_thin": (2, 2, 2, 2), "resnet34_thin": (3, 4, 6, 3)}
 _XCEPTION = ("xception", "legacy_xception")
 _SUGGESTED = (
@@ -25,40 +26,81 @@ class Backbone(nn.Module):
     """A network without classifier, as a chain of stages between which others can step in.
 
     Args:
-        stages: The parts of the network, in order.
+        stages: The parts of the network, in order, each a chain itself.
         strides: Stride that each stage ends at; where two end at the same, the later one counts.
         channels: Channels that each stage ends with.
         coupled: Whether a dual-branch network couples its branches after the stage (Fig. 1).
+        early: Number of modules of the first stage after which there is a map at stride 4; 0 where
+            there is none.
+
+    Attributes:
+        finest: Maps of finer strides are not kept: 8, or 4 by :func:`keep_maps_from`.
     """
 
     def __init__(
         self,
-        stages: Sequence[nn.Module],
+        stages: Sequence[nn.Sequential],
         strides: Sequence[int],
         channels: Sequence[int],
         coupled: Sequence[bool],
+        early: int = 0,
     ) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.strides = tuple(strides)
         self.channels = tuple(channels)
         self.coupled = tuple(coupled)
+        self.early = early
+        self.finest = STRIDES[0]
 
     def forward(self, x: Tensor) -> dict[int, Tensor]:
         """Map images ``(B, 3, H, W)`` to stride -> ``(B, C, H / stride, W / stride)``."""
-        maps = {}
-        for stride, stage in zip(self.strides, self.stages, strict=True):
-            x = maps[stride] = stage(x)
+        maps: dict[int, Tensor] = {}
+        for index in range(len(self.stages)):
+            x = self.advance(index, x, maps)
         return maps
+
+    def advance(self, index: int, x: Tensor, maps: dict[int, Tensor]) -> Tensor:
+        """Run one stage and return what it ends with.
+
+        Args:
+            index: Number of the stage.
+            x: What the stage before it ended with, or images.
+            maps: Stride -> map, where the stage's own are entered.
+        """
+        stage = self.stages[index]
+        if index == 0 and self.early and self.finest <= EARLY:
+            for number, module in enumerate(stage.children(), start=1):
+                x = module(x)
+                if number == self.early:
+                    maps[EARLY] = x
+        else:
+            x = stage(x)
+        maps[self.strides[index]] = x
+        return x
+
+
+def keep_maps_from(network: nn.Module, stride: int) -> None:
+    """Let the backbones in a network return maps from one stride on, 8 if this is never called.
+
+    A map at stride 4 is large, and few read it. Where a network has none there, none is returned.
+
+    Args:
+        network: A student or a teacher; changed in place, weights and state dict are not.
+        stride: The finest stride that somebody reads, 4 or 8.
+    """
+    for module in network.modules():
+        if isinstance(module, Backbone):
+            module.finest = stride
 
 
 def build_backbone(name: str, pretrained: bool | str = False) -> Backbone:
-    """Build a backbone with maps at strides 8, 16 and 32.
+    """Build a backbone with maps at strides 8, 16 and 32 (and 4, see :func:`keep_maps_from`).
 
     ``resnet18_thin`` and ``resnet34_thin`` are Table 1's ResNets of 32, 64, 128 and 256 channels
     with a 32-channel stem. ``xception`` is timm's ``legacy_xception``, cut after block2 (8), block3
-    and block11 (16) and act4 (32). Every other name is a timm CNN, cut where timm takes its own
-    features; the cut is compared with these once.
+    and block11 (16) and act4 (32); at stride 4 it has block1. Every other name is a timm CNN, cut
+    where timm takes its own features; the cut is compared with these once.
 
     Args:
         name: Name of the network.
@@ -74,19 +116,21 @@ def build_backbone(name: str, pretrained: bool | str = False) -> Backbone:
     model = _network(name, pretrained)
     if name in _XCEPTION:
         stages = list(_cut(model, ("block2", "block3", "block11", "act4")))
+        coupled = (False, True, True, True)
         return Backbone(
-            stages, (8, 16, 16, 32), (256, 728, 728, 2048), coupled=(False, True, True, True)
+            stages, (8, 16, 16, 32), (256, 728, 728, 2048), coupled, _early(stages[0], "block1")
         )
     taps = {info["reduction"]: info["module"] for info in getattr(model, "feature_info", [])}
     try:
         stages = list(_cut(model, [taps[stride] for stride in STRIDES]))
-        channels = _compared(model, stages)
+        early = _early(stages[0], taps.get(EARLY, ""))
+        channels, early = _compared(model, stages, early)
     except Exception as error:  # other people's networks fail in their own ways
         raise TokdError(
             f"the network {name} cannot be cut at strides 8, 16 and 32: take a CNN such as "
             f"{_SUGGESTED}"
         ) from error
-    return Backbone(stages, STRIDES, channels, coupled=(True, True, True))
+    return Backbone(stages, STRIDES, channels, (True, True, True), early)
 
 
 def _network(name: str, pretrained: bool | str) -> nn.Module:
@@ -144,12 +188,21 @@ def _parts(model: nn.Module, taps: Sequence[str]) -> Iterator[tuple[str, nn.Modu
             yield name, module
 
 
+def _early(stage: nn.Sequential, tap: str) -> int:
+    """Return how many modules there are up to the one named ``tap``; 0 where it is none of them."""
+    names = [name for name, _ in stage.named_children()]
+    return names.index(tap.replace(".", "_")) + 1 if tap.replace(".", "_") in names else 0
+
+
 @torch.no_grad()
-def _compared(model: nn.Module, stages: Sequence[nn.Module]) -> tuple[int, ...]:
-    """Compare the cut with timm's features, bit for bit, and return the channels.
+def _compared(
+    model: nn.Module, stages: Sequence[nn.Sequential], early: int
+) -> tuple[tuple[int, ...], int]:
+    """Compare the cut with timm's features, bit for bit, and return the channels and ``early``.
 
     That the children are called in order, each on the last one's output, is true of most CNNs but
-    written nowhere; nor that no stage overwrites its input, which is a map of ours.
+    written nowhere; nor that no stage overwrites its input, which is a map of ours. Where that
+    fails at stride 4 alone, there is no map there.
     """
     model.eval()
     weight = next(model.parameters())
@@ -158,16 +211,23 @@ def _compared(model: nn.Module, stages: Sequence[nn.Module]) -> tuple[int, ...]:
     timm_model: Any = model  # nn.Module does not declare what timm's networks have
     reductions = [info["reduction"] for info in timm_model.feature_info]
     last = {reduction: index for index, reduction in enumerate(reductions)}
+    strides = (EARLY, *STRIDES) if early else STRIDES
     expected = timm_model.forward_intermediates(
-        x, indices=[last[stride] for stride in STRIDES], intermediates_only=True
+        x, indices=[last[stride] for stride in strides], intermediates_only=True
     )
     maps, copies = [], []
     for stage in stages:
-        x = stage(x)
-        maps.append(x)
-        copies.append(x.clone())
-    for ours, copy, theirs in zip(maps, copies, expected, strict=True):
-        if not weight.is_meta and not (torch.equal(ours, copy) and torch.equal(ours, theirs)):
-            raise ValueError("the stages do not make timm's features")
+        for number, module in enumerate(stage, start=1):
+            x = module(x)
+            if number == len(stage) or (stage is stages[0] and number == early):
+                maps.append(x)
+                copies.append(x.clone())
+    wrong = [
+        stride
+        for stride, ours, copy, theirs in zip(strides, maps, copies, expected, strict=True)
+        if not weight.is_meta and not (torch.equal(ours, copy) and torch.equal(ours, theirs))
+    ]
+    if set(wrong) - {EARLY}:
+        raise ValueError("the stages do not make timm's features")
     model.train()
-    return tuple(x.shape[1] for x in maps)
+    return tuple(x.shape[1] for x in maps[-len(STRIDES) :]), 0 if wrong else early

@@ -13,7 +13,8 @@ class StudentOutput(NamedTuple):
 
     Attributes:
         logits: Class scores, ``(B, num_classes)``; class 1 is fake.
-        maps: Stride (8, 16, 32) -> S_B's map there, ``(B, C, H, W)``; stride 32 is S_B(x) of Eq. 2.
+        maps: Stride (8, 16, 32; 4 on demand) -> S_B's map there, ``(B, C, H, W)``; stride 32 is
+            S_B(x) of Eq. 2.
     """
 
     logits: Tensor
@@ -21,12 +22,13 @@ class StudentOutput(NamedTuple):
 
 
 class TeacherOutput(NamedTuple):
-    """Output of the dual-branch teacher T (Sec. 3).
+    """Output of the teacher T (Sec. 3), of two branches or of one.
 
     Attributes:
         logits: Class scores, ``(B, num_classes)``; class 1 is fake.
-        rgb: Stride (8, 16, 32) -> the map of T_r there, ``(B, C, H, W)``, after the RFAM of its
-            stage where there is one; stride 32 is T_r(x) of Eq. 4.
+        rgb: Stride (8, 16, 32; 4 on demand) -> the map of T_r there, ``(B, C, H, W)``, after the
+            RFAM of its stage where there is one; stride 32 is T_r(x) of Eq. 4. Empty for a teacher
+            without this branch.
         frequency: The same of T_f; stride 32 is T_f(x^F) of Eq. 5.
     """
 

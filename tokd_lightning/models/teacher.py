@@ -1,15 +1,18 @@
-"""The dual-branch teacher T (Sec. 3)."""
+"""The teacher T (Sec. 3): of two branches, and of one for comparison."""
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from tokd_lightning.frequency import HighPass
-from tokd_lightning.models.backbones import build_backbone
+from tokd_lightning.models.backbones import Backbone, build_backbone
 from tokd_lightning.models.outputs import Shapes, TeacherOutput
 from tokd_lightning.models.probe import map_shapes
 from tokd_lightning.models.rfam import RFAM, Attention
+
+Branches = Literal["both", "rgb", "frequency"]
+"""Which branches a teacher has."""
 
 
 class DualBranchTeacher(nn.Module):
@@ -20,20 +23,30 @@ class DualBranchTeacher(nn.Module):
     flow) and act4 (exit flow), in others at strides 8, 16 and 32. The last two maps are
     concatenated, averaged over space and classified by one linear layer.
 
+    With ``branches`` "rgb" or "frequency" that branch stands alone, on x or x^F: one backbone and
+    the linear layer. There is nothing to couple, hence no RFAM. ADD's teacher and those of
+    ablations are of this kind.
+
     Args:
         backbone: Name for :func:`~tokd_lightning.models.backbones.build_backbone`.
-        pretrained: ImageNet weights of both branches: True, False or a path.
+        pretrained: ImageNet weights of each branch: True, False or a path.
         cutoff: Legs of the triangle that the filter of Eq. 1 zeroes, in ``[0, 2]``.
         rfam: Body of the RFAMs, see :class:`~tokd_lightning.models.rfam.RFAM`.
         num_classes: Number of classes; class 1 is fake.
+        branches: "both", or the one branch there is.
 
     Attributes:
         spec: Arguments that rebuild the network (without downloading weights), for checkpoints.
+        branches: Names of the branches there are, "rgb" before "frequency"; each is an attribute,
+            its backbone.
 
     Raises:
         TokdError: The backbone is unknown or unfit, or its weights cannot be had.
-        ValueError: ``cutoff`` or ``rfam`` out of range.
+        ValueError: ``cutoff``, ``rfam`` or ``branches`` out of range.
     """
+
+    rgb: Backbone
+    frequency: Backbone
 
     def __init__(
         self,
@@ -42,41 +55,53 @@ class DualBranchTeacher(nn.Module):
         cutoff: float = 0.33,
         rfam: Attention = "spatial",
         num_classes: int = 2,
+        branches: Branches = "both",
     ) -> None:
         super().__init__()
+        if branches not in get_args(Branches):
+            raise ValueError(f"branches {branches!r} is none of {get_args(Branches)}")
         self.spec: dict[str, Any] = {
             "backbone": backbone,
             "pretrained": False,
             "cutoff": cutoff,
             "rfam": rfam,
             "num_classes": num_classes,
+            "branches": branches,
         }
+        self.branches = ("rgb", "frequency") if branches == "both" else (branches,)
         self.high_pass = HighPass(cutoff)
-        self.rgb = build_backbone(backbone, pretrained)
-        self.frequency = build_backbone(backbone, pretrained)
-        self.rfams = nn.ModuleDict(
-            {
-                str(index): RFAM(channels, rfam)
-                for index, channels in enumerate(self.rgb.channels)
-                if self.rgb.coupled[index]
-            }
-        )
-        self.classifier = nn.Linear(2 * self.rgb.channels[-1], num_classes)
+        for branch in self.branches:
+            self.add_module(branch, build_backbone(backbone, pretrained))
+        first = self.backbones()[0]
+        self.rfams = nn.ModuleDict()
+        if branches == "both":
+            for index, channels in enumerate(first.channels):
+                if first.coupled[index]:
+                    self.rfams[str(index)] = RFAM(channels, rfam)
+        self.classifier = nn.Linear(len(self.branches) * first.channels[-1], num_classes)
+
+    def backbones(self) -> list[Backbone]:
+        """Return the backbones, T_r before T_f."""
+        return [getattr(self, branch) for branch in self.branches]
 
     def forward(self, x: Tensor) -> TeacherOutput:
         """Classify normalised images ``(B, 3, H, W)``; x^F is made here."""
-        rgb, frequency = x, self.high_pass(x).to(x.dtype)
-        rgb_maps: dict[int, Tensor] = {}
-        frequency_maps: dict[int, Tensor] = {}
-        for index, stride in enumerate(self.rgb.strides):
-            rgb = self.rgb.stages[index](rgb)
-            frequency = self.frequency.stages[index](frequency)
-            if self.rgb.coupled[index]:
-                rgb, frequency = self.rfams[str(index)](rgb, frequency)
-            rgb_maps[stride], frequency_maps[stride] = rgb, frequency
-        pooled = torch.cat([rgb, frequency], dim=1).mean(dim=(2, 3))
-        return TeacherOutput(self.classifier(pooled), rgb_maps, frequency_maps)
+        backbones = self.backbones()
+        at = [x if b == "rgb" else self.high_pass(x).to(x.dtype) for b in self.branches]
+        maps: list[dict[int, Tensor]] = [{} for _ in backbones]
+        for index, stride in enumerate(backbones[0].strides):
+            at = [
+                backbone.advance(index, z, own)
+                for backbone, z, own in zip(backbones, at, maps, strict=True)
+            ]
+            if str(index) in self.rfams:
+                at = list(self.rfams[str(index)](*at))
+                for own, weighted in zip(maps, at, strict=True):
+                    own[stride] = weighted
+        logits = self.classifier(torch.cat(at, dim=1).mean(dim=(2, 3)))
+        of = dict(zip(self.branches, maps, strict=True))
+        return TeacherOutput(logits, of.get("rgb", {}), of.get("frequency", {}))
 
     def shapes(self, size: int) -> Shapes:
         """Return stride -> ``(C, H, W)`` of either branch for ``size`` x ``size`` pixel images."""
-        return map_shapes(self.rgb, size)
+        return map_shapes(self.backbones()[0], size)

@@ -1,7 +1,7 @@
 """What a checkpoint says of itself, and how a teacher is taken out of one."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,11 +54,13 @@ def read_checkpoint(path: str | Path, kind: str) -> dict[str, Any]:
             f"{path} holds a {header['kind']} ({header['network']['backbone']}), "
             f"but a {kind} is needed here"
         )
+    if kind == "teacher":
+        header["network"].setdefault("branches", "both")  # before there were others
     return dict(checkpoint)
 
 
 def load_teacher(path: str | Path) -> TrainedTeacher:
-    """Rebuild the dual-branch teacher of Sec. 3 from the checkpoint that ``TeacherModule`` wrote.
+    """Rebuild the teacher of Sec. 3 from the checkpoint that ``TeacherModule`` wrote.
 
     Raises:
         TokdError: As :func:`read_checkpoint`, or the weights do not fit the recorded network.
@@ -71,6 +73,38 @@ def load_teacher(path: str | Path) -> TrainedTeacher:
     except RuntimeError as error:
         raise TokdError(f"the weights in {path} do not fit the network it records") from error
     return TrainedTeacher(network, under(state, "projectors.") or None, checkpoint[HEADER])
+
+
+def check_input(header: dict[str, Any], data: Any) -> None:
+    """Refuse a teacher that was trained on images normalised otherwise than a DataModule's.
+
+    Raises:
+        TokdError: It was.
+    """
+    for key in ("mean", "std"):
+        if _channels(header[key]) != _channels(getattr(data, key)):
+            raise TokdError(
+                f"the teacher was trained on images with {key} {header[key]}, the data module "
+                f"gives {key} {getattr(data, key)}: set --data.{key} {header[key]}"
+            )
+
+
+def check_branches(reads: Collection[str], teacher: DualBranchTeacher) -> None:
+    """Refuse a teacher without a branch that a method reads.
+
+    Args:
+        reads: The method's branches.
+        teacher: The teacher.
+
+    Raises:
+        TokdError: One is missing.
+    """
+    if missing := [branch for branch in reads if branch not in teacher.branches]:
+        there = teacher.branches[0]
+        raise TokdError(
+            f"the method reads the {missing[0]} branch, but this teacher has {there} alone: set "
+            f"--model.distiller.branches {there}, or train a teacher with --model.branches both"
+        )
 
 
 def best_and_last(folder: Path, monitor: str) -> list[Callback]:
@@ -98,10 +132,17 @@ def under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
 
 
+def _channels(value: float | list[float]) -> list[float]:
+    """One number for all channels and three equal ones are the same normalisation."""
+    return list(value) if isinstance(value, list | tuple) else [value] * 3
+
+
 def _how_to_make(path: Path, kind: str) -> str:
     if kind == "teacher" and path.name == "best.ckpt" and path.parent.name == "checkpoints":
         dataset = path.parent.parent.name.split("-")[0]
         experiment = "demo" if dataset == "synthetic" else dataset
+        if "_teacher-rgb_" in path.parent.parent.name:
+            experiment += "_add"
         return (
             f"train the teacher first (tokd fit --config experiments/{experiment}_teacher.yaml) "
             "or name another with --model.teacher PATH"

@@ -165,12 +165,12 @@ class DetectionModule(pl.LightningModule):
     def schedule(
         self, optimizer: Optimizer, make: LRSchedulerCallable, name: str = "lr_scheduler"
     ) -> LRScheduler:
-        """Make the scheduler of an optimizer.
+        """Make the scheduler of an optimizer; ``OneCycleLR`` without ``total_steps`` lasts the run.
 
         Raises:
             TokdError: It wants a metric at every step, as ``ReduceLROnPlateau`` does.
         """
-        scheduler = make(optimizer)
+        scheduler = self._made(make, optimizer)
         try:
             inspect.signature(scheduler.step).bind()
         except TypeError as error:
@@ -178,6 +178,21 @@ class DetectionModule(pl.LightningModule):
                 f"{name} needs a metric at every step, which is not offered: take another scheduler"
             ) from error
         return scheduler
+
+    def _made(self, make: LRSchedulerCallable, optimizer: Optimizer) -> LRScheduler:
+        try:
+            return make(optimizer)
+        except ValueError as error:
+            if "total_steps" not in str(error):
+                raise
+        whole_run: LRScheduler = cast(Any, make)(optimizer, total_steps=int(self._length()))
+        return whole_run
+
+    def _length(self) -> float:
+        """Steps of the schedulers in this run: its batches, or its epochs; can be infinite."""
+        if self.interval == "step":
+            return self.trainer.estimated_stepping_batches
+        return self.trainer.max_epochs or 1
 
     def on_train_start(self) -> None:
         """Play the schedule through: one that ends before the run does is known now."""
@@ -191,11 +206,9 @@ class DetectionModule(pl.LightningModule):
         if make is None:
             return rate, rate
         stand_in = torch.optim.SGD([torch.zeros(1)], lr=rate, momentum=0.9)
-        scheduler = make(stand_in)
+        scheduler = self._made(make, stand_in)
         start = end = stand_in.param_groups[0]["lr"]
-        steps: float = self.trainer.max_epochs or 1
-        if self.interval == "step":
-            steps = self.trainer.estimated_stepping_batches
+        steps = self._length()
         for step in range(int(steps) if math.isfinite(steps) else 0):
             end = stand_in.param_groups[0]["lr"]
             stand_in.step()

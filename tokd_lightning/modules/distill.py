@@ -1,4 +1,4 @@
-"""Distillation of a student from a frozen dual-branch teacher, Sec. 4."""
+"""Distillation of a student from a frozen teacher, Sec. 4."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -11,8 +11,14 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from tokd_lightning.distillation import Distiller, RotationOptimizer
 from tokd_lightning.errors import TokdError
-from tokd_lightning.models import Shapes, Student, TeacherOutput, frozen
-from tokd_lightning.modules.checkpoint import HEADER, load_teacher, under
+from tokd_lightning.models import Shapes, Student, TeacherOutput, frozen, keep_maps_from
+from tokd_lightning.modules.checkpoint import (
+    HEADER,
+    check_branches,
+    check_input,
+    load_teacher,
+    under,
+)
 from tokd_lightning.modules.detection import (
     DetectionModule,
     Interval,
@@ -20,9 +26,9 @@ from tokd_lightning.modules.detection import (
     OptimizerCallable,
     drawn_from,
 )
+from tokd_lightning.modules.symptoms import warn_of_collapse, warn_of_idle_rotation
 
-COLLAPSED = 0.2
-IDLE = 1e-2
+FINEST = 4
 NO_TEACHER = "this method distils a teacher: name its checkpoint with --model.teacher PATH"
 
 
@@ -52,6 +58,9 @@ class DistillModule(DetectionModule):
         student: S_B: ``resnet18_thin``, ``resnet34_thin``, ``xception`` or any timm CNN.
         pretrained: Start the student from ImageNet weights: True through timm, or a file's path.
         teacher: Checkpoint of the teacher; a method that needs none (Vanilla) ignores it.
+        warm_up_epochs: For so many epochs only the classifier G_Sc learns (ADD's recipe: 3). S_B,
+            its BN statistics included, the method's own parameters and the rotations stay as they
+            are; all losses are computed and logged, and the schedulers move, as later.
         interval: Whether the schedulers move each epoch (the paper) or each step.
         seed: Seed of student and distiller, drawn in an RNG fork of their own.
     """
@@ -68,6 +77,7 @@ class DistillModule(DetectionModule):
         student: str = "resnet18_thin",
         pretrained: bool | str = False,
         teacher: str | None = None,
+        warm_up_epochs: int = 0,
         interval: Interval = "epoch",
         seed: int = 0,
     ) -> None:
@@ -77,6 +87,7 @@ class DistillModule(DetectionModule):
         self.make_rotation_optimizer = rotation_optimizer
         self.make_rotation_scheduler = rotation_scheduler
         self.teacher_path = teacher
+        self.warm_up_epochs = warm_up_epochs
         with drawn_from(seed):
             self.student = Student(student, pretrained)
         self.student.to(memory_format=torch.channels_last)
@@ -95,6 +106,7 @@ class DistillModule(DetectionModule):
             return
         self.distiller = self._without_teacher() or self._with_teacher()
         self.distiller.class_weights = self.data.class_weights
+        keep_maps_from(self.student, min(self.distiller.taps, default=FINEST))
 
     def _without_teacher(self) -> Distiller | None:
         """Make the method without a teacher's maps; None where it needs a teacher."""
@@ -109,13 +121,17 @@ class DistillModule(DetectionModule):
             raise TokdError(NO_TEACHER)
         with drawn_from(self.seed):
             teacher, projectors, header = load_teacher(self.teacher_path)
-        self._check_input(header)
+        check_input(header, self.data)
+        keep_maps_from(teacher, FINEST)
         distiller = self._distiller(teacher.shapes(self.data.input_size))
+        check_branches(distiller.reads, teacher)
         distiller.load_teacher_projectors(projectors)
+        keep_maps_from(teacher, min(distiller.taps, default=FINEST))
         self._teacher = _Frozen(frozen(teacher))
         return distiller
 
     def _distiller(self, teacher: Shapes) -> Distiller:
+        keep_maps_from(self.student, FINEST)
         student = self.student.shapes(self.data.input_size)
         try:
             with drawn_from(self.seed):
@@ -123,38 +139,48 @@ class DistillModule(DetectionModule):
         except ValueError as error:
             raise TokdError(str(error)) from error
 
-    def _check_input(self, header: dict[str, Any]) -> None:
-        for key in ("mean", "std"):
-            if _channels(header[key]) != _channels(getattr(self.data, key)):
-                raise TokdError(
-                    f"the teacher was trained on images with {key} {header[key]}, the data module "
-                    f"gives {key} {getattr(self.data, key)}: set --data.{key} {header[key]}"
-                )
-
     # The step of Sec. 4.2
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """One iteration: L_S moves student and projectors, then L_R moves the rotations."""
         optimizer, distiller = self._optimizers()[0], cast(Distiller, self.distiller)
         image = batch["image"].contiguous(memory_format=torch.channels_last)
+        better = batch.get("teacher_image", image).contiguous(memory_format=torch.channels_last)
 
         with torch.no_grad():
-            teacher = None if self._teacher is None else self._teacher(image)
+            teacher = None if self._teacher is None else self._teacher(better)
+        warming = self._warming_up()
         student = self.student(image)
         losses = distiller(student, teacher, batch["label"])
         loss = torch.stack(list(losses.values())).sum()
 
         optimizer.zero_grad()
-        self.manual_backward(loss)
+        with torch.autocast(image.device.type, enabled=False):  # products of fp32 stay so
+            self.manual_backward(loss)
+        if warming:
+            self._keep_all_but_the_classifier()
         scale = self._loss_scale()
         optimizer.step()
-        self._rotate(distiller, skipped=self._loss_scale() < scale)
+        self._rotate(distiller, skipped=warming or self._loss_scale() < scale)
 
         if self.interval == "step":
             self._step_schedulers()
         self.log_training(loss, student.logits, batch["label"])
         self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()})
         self.log_dict({f"maps/{name}": v for name, v in distiller.diagnostics().items()})
+
+    def _warming_up(self) -> bool:
+        """Tell whether only the classifier learns, and keep the statistics of S_B then."""
+        warming = self.current_epoch < self.warm_up_epochs
+        if warming:
+            self.student.backbone.eval()
+        return warming
+
+    def _keep_all_but_the_classifier(self) -> None:
+        """Drop gradients, which DDP wants all the same: an optimizer leaves such weights alone."""
+        for part in (self.student.backbone, cast(Distiller, self.distiller)):
+            for parameter in part.parameters():
+                parameter.grad = None
 
     def _rotate(self, distiller: Distiller, skipped: bool) -> None:
         """Move R_r and R_f by Eq. 16, in step with the student on all processes."""
@@ -240,33 +266,17 @@ class DistillModule(DetectionModule):
         """Move the schedulers of ``interval: epoch`` and warn of a method that does nothing."""
         if self.interval == "epoch":
             self._step_schedulers()
-        self._warn_of_collapse()
-        self._warn_of_idle_rotation()
+        if self.current_epoch + 1 == self.warm_up_epochs:
+            self.student.backbone.train()
+        warn_of_collapse(self._variances(), self._first_variance)
+        rotation = cast(Distiller, self.distiller).rotation
+        first = self.current_epoch == self.warm_up_epochs
+        if first and rotation is not None and rotation.learned:
+            warn_of_idle_rotation(rotation)
 
     def _variances(self) -> dict[str, float]:
         scalars = cast(Distiller, self.distiller).diagnostics()
         return {name: float(v) for name, v in scalars.items() if name.startswith("variance_")}
-
-    def _warn_of_collapse(self) -> None:
-        """Warn where the batch variance of a condensed map fell below a fifth of its start."""
-        for name, value in self._variances().items():
-            if value < COLLAPSED * self._first_variance[name]:
-                rank_zero_warn(
-                    f"maps/{name} fell from {self._first_variance[name]:.2g} to {value:.2g}: the "
-                    "condensed maps collapse, the distillation loss says little from here on"
-                )
-
-    def _warn_of_idle_rotation(self) -> None:
-        rotation = cast(Distiller, self.distiller).rotation
-        if self.current_epoch == 0 and rotation is not None and rotation.learned:
-            distance = max(
-                float(v) for name, v in rotation.drift().items() if name.startswith("distance_")
-            )
-            if distance < IDLE:
-                rank_zero_warn(
-                    f"after the first epoch |R - I| / sqrt(d) is {distance:.1e}: the rotation does "
-                    "nothing; raise the lr of rotation_optimizer or take direction: normalized"
-                )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add where the variances started, which a resumed run cannot see."""
@@ -280,8 +290,3 @@ class DistillModule(DetectionModule):
             checkpoint["state_dict"] = {f"student.{key}": value for key, value in state.items()}
         else:
             self._first_variance = checkpoint[HEADER]["first_variance"]
-
-
-def _channels(value: float | list[float]) -> list[float]:
-    """One number for all channels and three equal ones are the same normalisation."""
-    return list(value) if isinstance(value, list | tuple) else [value] * 3

@@ -1,4 +1,4 @@
-"""Training of the dual-branch teacher, Sec. 3."""
+"""Training of the teacher, Sec. 3."""
 
 from typing import Any, Literal
 
@@ -18,19 +18,21 @@ from tokd_lightning.modules.detection import (
 
 
 class TeacherModule(DetectionModule):
-    """Trains the dual-branch teacher and, beside it, its projectors G_Tr and G_Tf (Eq. 4, 5).
+    """Trains a teacher of two branches or one and, beside it, its projectors (Eq. 4, 5).
 
-    The projectors learn from an auxiliary classifier on the condensed maps. Nothing of that flows
-    back into the teacher: it is the network of Sec. 3 with or without them, and Table 1 does not
-    count them. TOKD takes them from the checkpoint with ``teacher_projectors: with_teacher``.
+    The projectors, G_Tr and G_Tf or the one of a single branch, learn from an auxiliary classifier
+    on the condensed maps. Nothing of that flows back into the teacher: it is the network of Sec. 3
+    with or without them, and Table 1 does not count them. TOKD takes them from the checkpoint with
+    ``teacher_projectors: with_teacher``.
 
     Args:
         optimizer: As in :class:`DetectionModule`.
         lr_scheduler: As in :class:`DetectionModule`.
-        backbone: Network of both branches, ``xception`` or any timm CNN.
+        backbone: Network of each branch, ``xception`` or any timm CNN.
         pretrained: Start from ImageNet weights: True through timm, or the path of a weight file.
         cutoff: Legs of the triangle that the high-pass zeroes, Eq. 1.
         rfam: Body of the RGB-frequency attention modules, Fig. 1.
+        branches: "both" (the paper), or the one branch there is, see :class:`DualBranchTeacher`.
         projectors: Whether G_Tr and G_Tf are trained too.
         width: Channels of the condensed maps.
         kernel: Kernel of the projectors' convolutions.
@@ -49,6 +51,7 @@ class TeacherModule(DetectionModule):
         pretrained: bool | str = True,
         cutoff: float = 0.33,
         rfam: Literal["spatial", "elementwise", "none"] = "spatial",
+        branches: Literal["both", "rgb", "frequency"] = "both",
         projectors: bool = True,
         width: int = 256,
         kernel: int = 1,
@@ -58,18 +61,18 @@ class TeacherModule(DetectionModule):
     ) -> None:
         super().__init__(optimizer, lr_scheduler, interval, seed)
         with drawn_from(seed):
-            self.teacher = DualBranchTeacher(backbone, pretrained, cutoff, rfam)
+            self.teacher = DualBranchTeacher(backbone, pretrained, cutoff, rfam, branches=branches)
             self.projectors: TeacherProjectors | None = None
             self.auxiliary: AuxiliaryClassifier | None = None
             if projectors:
-                channels = self.teacher.rgb.channels[-1]
-                self.projectors = TeacherProjectors(channels, width, kernel, norm)
-                self.auxiliary = AuxiliaryClassifier(width)
+                channels, there = self.teacher.backbones()[0].channels[-1], self.teacher.branches
+                self.projectors = TeacherProjectors(channels, width, kernel, norm, there)
+                self.auxiliary = AuxiliaryClassifier(width, branches=len(there))
         self.to(memory_format=torch.channels_last)
 
     @property
     def network(self) -> nn.Module:
-        """The dual-branch teacher."""
+        """The teacher."""
         return self.teacher
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
@@ -78,7 +81,8 @@ class TeacherModule(DetectionModule):
         loss = self.cross_entropy(output.logits, batch["label"])
         self.log_training(loss, output.logits, batch["label"])
         if self.projectors is not None and self.auxiliary is not None:
-            condensed = self.projectors(output.rgb[32].detach(), output.frequency[32].detach())
+            last = [getattr(output, branch)[32].detach() for branch in self.teacher.branches]
+            condensed = self.projectors(*last)
             auxiliary = self.cross_entropy(self.auxiliary(*condensed), batch["label"])
             self.log("train/auxiliary", auxiliary.detach())
             loss = loss + auxiliary

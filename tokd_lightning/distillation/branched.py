@@ -1,0 +1,153 @@
+"""What methods share that distil the teacher's branches apart: weights, and where they meet."""
+
+import logging
+from collections.abc import Collection, Mapping
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from tokd_lightning.distillation.distiller import BRANCHES, Branch, Branches, Distiller
+from tokd_lightning.distillation.gradients import BranchGradients, Conflict, polar
+from tokd_lightning.distillation.gradients import conflict as conflict_of
+from tokd_lightning.distillation.rotation import Layout, Rotation, Target
+from tokd_lightning.errors import TokdError
+
+Rotated = Literal["none", "learned", "frozen_random"]
+Start = Literal["identity", "random"]
+
+logger = logging.getLogger("tokd_lightning")
+
+
+class Branched(Distiller):
+    """A method with a loss for each branch of the teacher, read off the student's one map.
+
+    The branches meet at one map z of the student. Each reads it through a view of its own: m_k =
+    R_k z with a rotation (Eq. 11, 12), otherwise z itself, and where there are two branches their
+    gradients at z are watched. A subclass says once where they meet (:meth:`meet`) and takes the
+    views in its forward (:meth:`views`).
+
+    Args:
+        weights: Branch -> weight of its loss in L_S, above 0, for one branch or both.
+    """
+
+    def __init__(self, weights: Mapping[Branch, float]) -> None:
+        super().__init__()
+        self.weights = {str(branch): weight for branch, weight in weights.items()}
+        self.branches = "both" if len(weights) == 2 else next(iter(weights))
+        self.rotation = None
+        self.gradients: BranchGradients | None = None
+        self._last: dict[str, Tensor] = {}
+
+    def meet(
+        self,
+        shape: tuple[int, int, int],
+        rotation: Rotated = "none",
+        layout: Layout = "flat_prefix",
+        dim: int = 1024,
+        init: Start = "identity",
+        target: Target = "mean",
+        conflict: Conflict = "none",
+        seed: int | None = None,
+    ) -> None:
+        """Say at which map the branches meet, and what they see of it.
+
+        One branch alone has nobody to meet: it is not rotated, which is logged.
+
+        Args:
+            shape: ``(C, H, W)`` of the map z.
+            rotation: "learned" (the paper), "frozen_random" (a control) or "none".
+            layout: What R rotates, see ``Rotation``.
+            dim: d, the size of R.
+            init: Where a learned R starts.
+            target: g_n of Eq. 15, see ``Rotation``.
+            conflict: What becomes of the branches' gradients at z, see ``BranchGradients``.
+            seed: Seed of random rotations; None takes the one that torch was last seeded with.
+
+        Raises:
+            TokdError: ``dim`` does not fit the map.
+            ValueError: An argument is none of its choices.
+        """
+        check_choice("rotation", rotation, get_args(Rotated))
+        check_choice("conflict", conflict, get_args(Conflict))
+        if self.branches != "both":
+            if rotation != "none":
+                logger.info("only the %s branch is distilled: rotation none", self.branches)
+        elif rotation == "none":
+            self.gradients = BranchGradients(BRANCHES, conflict)
+        else:
+            learned = rotation == "learned"
+            start = init if learned else "random"
+            drawn = torch.initial_seed() % 2**62 if seed is None else seed
+            self.rotation = Rotation(
+                shape, dim, layout, BRANCHES, start, drawn, target, learned, conflict
+            )
+            self.gradients = self.rotation.gradients
+
+    def views(self, z: Tensor) -> dict[str, Tensor]:
+        """Return what each branch reads: m_k (Eq. 11, 12), or the map itself.
+
+        Args:
+            z: The map where the branches meet, ``(B, C, H, W)``.
+        """
+        if self.rotation is not None:
+            maps: dict[str, Tensor] = self.rotation(z)
+            return maps
+        return self.gradients.watch(z) if self.gradients is not None else {self.branches: z}
+
+    def take_gradients(self) -> dict[str, Tensor] | None:
+        """Return, and forget, v^k of both branches; see :meth:`Distiller.take_gradients`."""
+        return None if self.gradients is None else self.gradients.take()
+
+    def gradient_diagnostics(self, gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the conflict of the branches (Fig. 4); see ``Rotation.gradient_diagnostics``.
+
+        Without a rotation "before" and "after" are the same, and only the full vector is compared.
+
+        Args:
+            gradients: What :meth:`take_gradients` gave.
+        """
+        if self.rotation is not None:
+            return self.rotation.gradient_diagnostics(gradients, self.weights)
+        if self.gradients is not None:
+            return conflict_of({b: polar(v) for b, v in gradients.items()}, self.weights)
+        return {}
+
+    def diagnostics(self) -> dict[str, Tensor]:
+        """Return detached scalars of the last forward: ``distance_<branch>``, without its weight.
+
+        Some methods add their own.
+        """
+        return dict(self._last)
+
+
+def check_choice(name: str, value: object, choices: Collection[object]) -> None:
+    """Raise a ValueError where an argument is none of its choices."""
+    if value not in choices:
+        raise ValueError(f"{name} {value!r} is none of {choices}")
+
+
+def active_weights(
+    weights: Mapping[Branch, float], branches: Branches, name: str = "weight"
+) -> dict[Branch, float]:
+    """Return the weights of the branches that are distilled, those with weight 0 left out.
+
+    Args:
+        weights: Branch -> weight, for both branches.
+        branches: Branches asked for.
+        name: What the weights are called in the errors.
+
+    Raises:
+        TokdError: A weight is negative, or nothing is left.
+        ValueError: ``branches`` is none of its choices.
+    """
+    check_choice("branches", branches, get_args(Branches))
+    if min(weights.values()) < 0:
+        raise TokdError(f"{name} must not be negative, got {dict(weights)}")
+    active = {b: weights[b] for b in BRANCHES if branches in (b, "both") and weights[b] > 0}
+    if not active:
+        raise TokdError(
+            f"branches: {branches} has weight 0, nothing is distilled: set its {name} above 0, or "
+            "use the distiller Vanilla"
+        )
+    return active

@@ -1,0 +1,158 @@
+"""Hints (FitNet), Romero et al. 2015: a column of Table 3."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn import functional
+
+from tokd_lightning.distillation.branched import Rotated, Start, check_choice
+from tokd_lightning.distillation.distance import on_one_grid
+from tokd_lightning.distillation.distiller import Branches
+from tokd_lightning.distillation.gradients import Conflict
+from tokd_lightning.distillation.map_distiller import BranchReduce, MapDistiller
+from tokd_lightning.distillation.rotation import Layout, Target
+from tokd_lightning.models.outputs import Shapes
+
+Rectify = Literal["auto", "always", "never"]
+
+
+def hint(student: Tensor, teacher: Tensor) -> Tensor:
+    """Return the mean over all entries of the squared difference; the larger map is pooled first.
+
+    Args:
+        student: What the regressor makes of the student's map, ``(B, C, H, W)``; computed in at
+            least float32.
+        teacher: ``(B, C, H2, W2)``.
+    """
+    return functional.mse_loss(*on_one_grid(student, teacher))
+
+
+class Regressor(nn.Module):
+    """Predicts the teacher's map from the student's: 1x1 convolution, BN, perhaps ReLU.
+
+    With ``rectify: auto`` the first teacher map decides whether ReLU follows: it does where no
+    entry, of any process, is negative. The decision is part of the state.
+
+    Args:
+        channels: Channels of the student's map.
+        target_channels: Channels of the teacher's map.
+        rectify: Whether ReLU follows.
+    """
+
+    def __init__(self, channels: int, target_channels: int, rectify: Rectify = "auto") -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, target_channels, 1, bias=False)
+        self.norm = nn.BatchNorm2d(target_channels)
+        self.rectified = None if rectify == "auto" else rectify == "always"
+
+    def get_extra_state(self) -> Tensor:
+        """Return, for the state dict, whether ReLU follows: 1, 0, or -1 while undecided."""
+        return torch.tensor(-1 if self.rectified is None else int(self.rectified))
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take what :meth:`get_extra_state` gave."""
+        self.rectified = None if state < 0 else bool(state)
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Return the prediction, ``(B, C2, H, W)``.
+
+        Args:
+            student: ``(B, C, H, W)``.
+            teacher: The map that is predicted, ``(B, C2, H2, W2)``.
+        """
+        if self.rectified is None:
+            self.rectified = not _negative_anywhere(teacher)
+        predicted: Tensor = self.norm(self.convolution(student))
+        return predicted.relu() if self.rectified else predicted
+
+
+def _negative_anywhere(maps: Tensor) -> bool:
+    negative = (maps < 0).any().to(torch.uint8)
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.all_reduce(negative, distributed.ReduceOp.MAX)
+    return bool(negative)
+
+
+class FitNet(MapDistiller):
+    """Distils the teacher's maps as hints: the student's map must predict them, see :func:`hint`.
+
+    A. Romero, N. Ballas, S. E. Kahou, A. Chassang, C. Gatta, Y. Bengio, "FitNets: Hints for Thin
+    Deep Nets", ICLR 2015. There the hint is a first stage of training; here, as in Table 3, it
+    stands beside the cross-entropy all along.
+
+    Where the grids differ, the larger map is average-pooled before the regressor. A rotation stands
+    between the deepest tap and that tap's regressors; other taps are not rotated.
+
+    Args:
+        student_shapes: Stride -> ``(C, H, W)`` of the student's maps.
+        teacher_shapes: The same of each of the teacher's branches.
+        weight: Weight of the loss of each branch.
+        branches: Branches of the teacher that are distilled.
+        branch_reduce: Whether the losses of "both" branches are added, or averaged ("mean").
+        taps: Strides at which maps are compared.
+        rectify: Whether ReLU ends the regressors: "auto" where the teacher's map has no negative
+            entries (ResNets; of Xception stride 32 alone), "always" or "never".
+        rotation: "learned" (Eq. 11-16), "frozen_random" (a control) or "none" (Table 3).
+        layout: What R rotates, see ``Rotation``.
+        dim: d, the size of R.
+        rotation_init: Where a learned R starts.
+        rotation_target: g_n of Eq. 15, see ``Rotation``.
+        conflict: "pcgrad" projects the branches' gradients at the deepest tap, see
+            ``project_conflict``; "none" adds them as they are.
+        seed: Seed of random rotations; None takes the one that torch was last seeded with.
+
+    Raises:
+        TokdError: The arguments do not fit each other or the networks.
+        ValueError: An argument is none of its choices.
+    """
+
+    method: ClassVar[str] = "fitnet"
+    citation: ClassVar[str] = "Romero et al., ICLR 2015"
+    formula: ClassVar[str] = "mean (r(z) − t)², r = convolution and BN"
+
+    def __init__(
+        self,
+        student_shapes: Shapes,
+        teacher_shapes: Shapes,
+        *,
+        weight: float = 100.0,
+        branches: Branches = "both",
+        branch_reduce: BranchReduce = "sum",
+        taps: Sequence[int] = (16,),
+        rectify: Rectify = "auto",
+        rotation: Rotated = "none",
+        layout: Layout = "flat_prefix",
+        dim: int = 1024,
+        rotation_init: Start = "identity",
+        rotation_target: Target = "mean",
+        conflict: Conflict = "none",
+        seed: int | None = None,
+    ) -> None:
+        check_choice("rectify", rectify, get_args(Rectify))
+        super().__init__(
+            student_shapes,
+            teacher_shapes,
+            weight=weight,
+            branches=branches,
+            branch_reduce=branch_reduce,
+            taps=taps,
+            head=partial(Regressor, rectify=rectify),
+        )
+        self.meet(
+            self.meeting_shape,
+            rotation,
+            layout,
+            dim,
+            rotation_init,
+            rotation_target,
+            conflict,
+            seed,
+        )
+
+    def compare(self, student: Tensor, teacher: Tensor, head: nn.Module) -> Tensor:
+        """Return :func:`hint` of what the head predicts."""
+        ours, theirs = on_one_grid(student, teacher)
+        return hint(head(ours, theirs), theirs)
