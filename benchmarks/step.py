@@ -19,7 +19,17 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from benchmarks.timing import Spread, ratio, spread, threads
-from tokd_lightning.distillation import TOKD, Distiller, RotationOptimizer
+from tokd_lightning.distillation import (
+    PKT,
+    TOKD,
+    VID,
+    AttentionTransfer,
+    Distiller,
+    FitNet,
+    Hinton,
+    RotationOptimizer,
+    SimilarityPreserving,
+)
 from tokd_lightning.distillation.projectors import TeacherProjectors
 from tokd_lightning.models import DualBranchTeacher, Shapes, Student, frozen
 from tokd_lightning.modules import DistillModule
@@ -160,10 +170,16 @@ def measure(
     Returns:
         Method -> (step / lower bound, seconds of process time per step).
     """
-    methods = {
+    methods: dict[str, Any] = {
         "TOKD both": tokd("learned", "both", dim),
         "TOKD both, no rotation": tokd("none", "both", dim),
         "TOKD rgb": tokd("none", "rgb", dim),
+        "Hinton": Hinton,
+        "AT both": AttentionTransfer,
+        "PKT both": PKT,
+        "SP both": SimilarityPreserving,
+        "FitNet both": FitNet,
+        "VID both": VID,
     }
     results = {}
     with tempfile.TemporaryDirectory() as folder, threads(num_threads):
