@@ -19,10 +19,10 @@ demo: $(READY)  ## Synthetic data, teacher, students, test: one table, two figur
 	$(BIN)/tokd tour
 
 test: $(READY)  ## The default test suite (minutes)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-all: $(READY)  ## The slow tests too
-	$(BIN)/python -m pytest -q -m "not gpu"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not gpu"
 
 lint: $(READY)  ## Style: ruff
 	$(BIN)/ruff check .
