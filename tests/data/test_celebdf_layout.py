@@ -3,17 +3,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from celebdf_scans import listed, scan, videos
 from rich.console import Console
 from trees import make_celebdf
 
 from tokd_lightning.data.celebdf import CelebDFDataModule
-from tokd_lightning.data.layouts.celebdf import crossing, list_celebdf, scan_celebdf
+from tokd_lightning.data.layouts.celebdf import crossing
 from tokd_lightning.data.layouts.celebdf_tree import PARTS
-from tokd_lightning.data.manifest import check, counts_table
+from tokd_lightning.data.manifest import counts_table
 from tokd_lightning.data.packed import write_pack
 from tokd_lightning.errors import TokdError
-
-VAL = {"val_fraction": 0.4}
 
 
 @pytest.fixture(scope="module")
@@ -25,20 +24,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tree(made: Path, tmp_path: Path) -> Path:
     """A copy that a test may spoil."""
     return shutil.copytree(made, tmp_path / "tree")
-
-
-def scan(root, **options):
-    found = scan_celebdf(root, **(VAL | options))
-    check(found.manifest, found.apart)
-    return found
-
-
-def videos(root, **options):
-    return scan(root, **options).manifest.drop_duplicates(["dataset", "method", "video"])
-
-
-def listed(root, **options):
-    return {v.name: v for v in list_celebdf(root, **(VAL | options))}
 
 
 def test_one_is_real_in_the_list_and_fake_in_the_manifest(made):

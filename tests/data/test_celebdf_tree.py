@@ -3,6 +3,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from celebdf_scans import VAL, listed, scan, videos
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trees import make_celebdf
@@ -13,7 +14,6 @@ from tokd_lightning.data.manifest import check
 from tokd_lightning.errors import TokdError
 
 OFFICIAL = Path(__file__).parents[3] / "shared/splits/celebdf_v2_List_of_testing_videos.txt"
-VAL = {"val_fraction": 0.4}
 
 
 @pytest.fixture(scope="module")
@@ -25,20 +25,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tree(made: Path, tmp_path: Path) -> Path:
     """A copy that a test may spoil."""
     return shutil.copytree(made, tmp_path / "tree")
-
-
-def scan(root, **options):
-    found = scan_celebdf(root, **(VAL | options))
-    check(found.manifest, found.apart)
-    return found
-
-
-def videos(root, **options):
-    return scan(root, **options).manifest.drop_duplicates(["dataset", "method", "video"])
-
-
-def listed(root, **options):
-    return {v.name: v for v in list_celebdf(root, **(VAL | options))}
 
 
 def rewrite(root, change):

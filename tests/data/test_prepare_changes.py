@@ -103,7 +103,7 @@ def test_a_name_that_no_manifest_can_hold_is_refused_before_any_work(tree, tmp_p
     flat = tmp_path / "flat/train/real"
     flat.mkdir(parents=True)
     shutil.copy(tree / YOUTUBE / "c23/videos/000.mp4", os.fsencode(flat) + b"/caf\xe9.mp4")
-    with pytest.raises(TokdError, match="not UTF-8"):
+    with pytest.raises(TokdError, match="or is not UTF-8"):
         prepare("folder", tmp_path / "flat", tmp_path / "out", **SMALL)
     assert not (tmp_path / "out").exists()
 
@@ -139,3 +139,17 @@ def test_what_was_deleted_from_the_output_is_made_again(tree, tmp_path, worked, 
     prepare("ffpp", tree, out, **SMALL, pack=pack)
     assert worked == ["004"]
     assert contents(out) == whole
+
+
+@pytest.mark.parametrize("other", [{"pack": True}, {"encoding": "png"}])
+def test_a_quality_that_would_do_nothing_is_refused(tree, tmp_path, other):
+    with pytest.raises(TokdError, match="only JPEG has a quality"):
+        prepare("ffpp", tree, tmp_path / "out", **SMALL, jpeg_quality=50, **other)
+
+
+def test_a_quality_s_name_with_a_line_break_is_refused(tree, tmp_path):
+    flat = tmp_path / "flat/train/real"
+    flat.mkdir(parents=True)
+    shutil.copy(tree / YOUTUBE / "c23/videos/000.mp4", flat)
+    with pytest.raises(TokdError, match="control characters"):
+        prepare("folder", tmp_path / "flat", tmp_path / "out", **SMALL, quality=["a\nb"])

@@ -3,6 +3,7 @@ import pytest
 from PIL import Image, ImageFont
 
 from tokd_lightning.data.manifest import build
+from tokd_lightning.data.show import show
 from tokd_lightning.data.show.choose import bands_of, by_strength, in_order, keep, spread
 from tokd_lightning.data.show.sheet import Band, Row, Sheet, Tile, draw, shorten
 from tokd_lightning.errors import TokdError
@@ -224,3 +225,8 @@ def test_tiles_that_cannot_be_read_say_why_and_others_are_drawn(tmp_path):
         draw(broken, 50, 0.33)
     with pytest.raises(TokdError, match="has no frames to show"):
         draw(Sheet("", [], [], tmp_path), 50, 0.33)
+
+
+def test_another_picture_format_is_refused(tmp_path):
+    with pytest.raises(TokdError, match=r"does not end in \.png"):
+        show(tmp_path, tmp_path / "sheet.jpg")

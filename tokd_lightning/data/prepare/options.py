@@ -9,6 +9,7 @@ from tokd_lightning.errors import TokdError
 
 Encoding = Literal["jpeg", "png"]
 _WORST_CRF = 51
+_JPEG_QUALITY = 95
 _SMALLEST, _LARGEST = 16, 4096
 
 
@@ -33,7 +34,7 @@ class Options:
     size: int = 299
     margin: float = 1.3
     encoding: Encoding = "jpeg"
-    jpeg_quality: int = 95
+    jpeg_quality: int = _JPEG_QUALITY
     pack: bool = False
     reencode: int | None = None
 
@@ -50,6 +51,9 @@ class Options:
             ),
             f"--reencode {self.reencode} is no CRF: give 0 to {_WORST_CRF}": (
                 self.reencode is None or 0 <= self.reencode <= _WORST_CRF
+            ),
+            "only JPEG has a quality: leave out --jpeg-quality": (
+                self.jpeg_quality == _JPEG_QUALITY or (self.encoding == "jpeg" and not self.pack)
             ),
             "--pack stores raw pixels: leave out --encoding png": (
                 not (self.pack and self.encoding == "png")

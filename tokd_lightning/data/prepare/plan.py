@@ -120,9 +120,11 @@ def _refuse_places(versions: Sequence[Version]) -> None:
     """Refuse outputs that would lie in one another, and names that no manifest can hold."""
     outs: dict[str, str] = {}
     for version in versions:
-        place = version.video.place
-        if any(0xD800 <= ord(c) <= 0xDFFF or ord(c) < 32 for c in f"{place}{version.out}"):
-            raise TokdError(f"the name {place!r} is not UTF-8 or has control characters: rename it")
+        place, quality = version.video.place, version.video.quality
+        if any(c < " " or "\ud800" <= c <= "\udfff" for c in f"{place}{version.out}{quality}"):
+            raise TokdError(
+                f"the name {place!r} or {quality!r} has control characters or is not UTF-8"
+            )
         if outs.setdefault(version.out, place) != place:
             raise TokdError(f"{outs[version.out]} and {place} have one name: rename one of them")
     for version in versions:

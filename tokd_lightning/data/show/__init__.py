@@ -67,6 +67,8 @@ def show(
         raise TokdError(f"seed must not be negative, not {seed}")
     if out.is_dir():
         raise TokdError(f"{out} is a folder: name the PNG file to write")
+    if out.suffix.lower() != ".png":
+        raise TokdError(f"{out} does not end in .png, which is what is written")
     if not path.exists():
         raise TokdError(f"no such file or folder: {path}")
     if is_run(path):
