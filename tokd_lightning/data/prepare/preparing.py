@@ -62,8 +62,8 @@ def prepare(
 
     The output mirrors the tree it was made from. Equal options give equal bytes, whatever the
     number of workers and however often it was interrupted. An output that was finished with the
-    same options is left as it is, an interrupted one is completed; videos that have come or changed
-    since are done anew.
+    same options is left as it is, an interrupted one is completed; videos that were missing or have
+    changed since are done anew.
 
     Args:
         layout: What the tree is: ``ffpp``, ``celebdf``, or ``folder`` for the flat one.
