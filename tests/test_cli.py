@@ -75,7 +75,10 @@ def test_a_run_folder_holds_what_the_readme_says(job, what):
 def test_results_say_what_they_are_made_from(job, what):
     results = json.loads((folder(job, what) / "metrics.json").read_text())
     assert results["name"] == folder(job, what).name
-    assert set(results["hashes"]) >= {"config", "source", "data"}
+    assert set(results["hashes"]) >= {"config", "source", "data", "recipe"}
+    assert results["hashes"]["tested_with"] == results["hashes"]["source"]
+    teacher = json.loads((folder(job, "teacher") / "metrics.json").read_text())["hashes"]
+    assert results["hashes"].get("teacher") in (None, teacher["weights"])
     assert ("teacher" in results["hashes"]) == (what == "tokd-both")
     assert torch.__version__.startswith(results["versions"]["torch"])
     for level in ("frame", "video"):

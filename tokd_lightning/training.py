@@ -23,16 +23,11 @@ from tokd_lightning.evaluation.metrics import metrics_by_method, video_table
 from tokd_lightning.loggers import EpochLines, ProgressBar, RunLogger, build_loggers, is_rank_zero
 from tokd_lightning.modules import DetectionModule
 from tokd_lightning.modules.checkpoint import HEADER, best_and_last, read_checkpoint, state_hash
-from tokd_lightning.provenance import provenance
+from tokd_lightning.naming import EVALUATION, Config, cell, run_name
+from tokd_lightning.provenance import provenance, source_hash
+from tokd_lightning.recipe import recipe_hash
 from tokd_lightning.results import about_fit, metrics_of_epoch, rounded, skipped_frames
-from tokd_lightning.runs import (
-    EVALUATION,
-    Config,
-    Run,
-    cell,
-    run_name,
-    write_atomically,
-)
+from tokd_lightning.runs import Run, write_atomically
 
 __all__ = ["TokdCLI", "celebdf", "ffpp", "manifest_table", "run"]
 
@@ -80,6 +75,7 @@ class TokdCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, without Lightning's warning about ``sys.argv``, and refuse what cannot work."""
         self.config = parser.parse_args(args)
+        self.recipe = recipe_hash(args)
         name = self.config.subcommand
         self.resolved = _resolve(self._parser(name), self.config[name])
         check_arguments(self.resolved)
@@ -203,10 +199,17 @@ class TokdCLI(LightningCLI):
             "selected": {"epoch": chosen, "monitor": monitor},
             "metrics": metrics_of_epoch(self.run.folder / "metrics.csv", chosen),
             "seconds": {"fit": round(time.monotonic() - self.started, 1)},
-            **provenance(self.resolved, self.inputs),
+            **provenance(self.resolved, self.inputs | self._made_of()),
         }
         self.run.write_results(results)
         print(f"best epoch {chosen + 1} by {monitor}: {self.run.folder}")
+
+    def _made_of(self) -> dict[str, str]:
+        """Hash what was asked for and, of a teacher, the weights that its students record."""
+        hashes = {"recipe": self.recipe}
+        if self.cell.role == "teacher":
+            hashes["weights"] = state_hash(self.run.best)
+        return hashes
 
     # validate, test, predict
 
@@ -241,6 +244,7 @@ class TokdCLI(LightningCLI):
         if self.own and results is not None:
             results["metrics"] |= metrics
             results["skipped"] |= skipped_frames(self.datamodule)
+            results["hashes"]["tested_with"] = source_hash()
             self.run.save_config("test", self.resolved)
             self.run.write_results(results)
         else:
