@@ -41,7 +41,9 @@ ALLOWED = {
         "checks",
         "provenance",
     },
-    "cli": {"training", "data", "distillation", "tables"},
+    "inputs": {"console", "data", "modules", "training"},
+    "probe": {"console", "runs", "training"},
+    "cli": {"training", "data", "distillation", "inputs", "probe", "tables"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -32,6 +32,8 @@ def main(args: Sequence[str] | None = None) -> int:
             from tokd_lightning.training import run
 
             return run(given)
+        if given and given[0] in _FOR_FITS and not {"-h", "--help"} & set(given):
+            return _FOR_FITS[given[0]](given[1:])
         options = _parser().parse_args(given)
         run_command: Callable[[argparse.Namespace], int] = options.run
         return run_command(options)
@@ -62,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, what in LIGHTNING.items():
         commands.add_parser(name, help=what)
+
+    for name, what in _FOR_FITS_HELP.items():
+        commands.add_parser(name, help=what, description=what)
 
     demo = commands.add_parser("demo", help="make a synthetic mini-FF++ to try everything on")
     demo.add_argument("--out", type=Path, required=True, metavar="DIR")
@@ -128,6 +133,14 @@ def _parser() -> argparse.ArgumentParser:
     methods.add_argument("--size", type=int, default=299, metavar="PX", help="of the images (299)")
     methods.set_defaults(run=_methods)
 
+    table = commands.add_parser("table", help="make a table of the paper: ours beside published")
+    table.add_argument("number", choices=[*map(str, range(1, 8)), "beyond"], metavar="1…7|beyond")
+    figure = commands.add_parser("figure", help="make a figure of the paper")
+    figure.add_argument("number", choices=("3", "4"), metavar="3|4")
+    for made, kind in ((table, "table"), (figure, "figure")):
+        _add_grid(made)
+        made.set_defaults(run=_table, kind=kind)
+
     compare = commands.add_parser("compare", help="runs side by side: a table and the curves")
     compare.add_argument("folders", type=Path, nargs="+", metavar="RUN")
     compare.add_argument("--out", type=Path, default=Path("runs/compare"), metavar="DIR")
@@ -141,6 +154,27 @@ def _parser() -> argparse.ArgumentParser:
     tour.add_argument("--workers", type=int, default=2, metavar="N")
     tour.set_defaults(run=_tour)
     return parser
+
+
+def _add_grid(parser: argparse.ArgumentParser) -> None:
+    """Add what all tables and figures of the paper can be asked for."""
+    add = parser.add_argument
+    add("--dry-run", action="store_true", help="list the runs, their commands and what is done")
+    add("--estimate", action="store_true", help="time a few batches: hours and memory to go")
+    for name in ("dataset", "student", "method", "branches"):
+        add(f"--{name}", type=_names, default=[], metavar="A,B", help="only these")
+    add("--seeds", type=int, default=1, metavar="N", help="seeds per student (1)")
+    add("--data", nargs="+", default=[], metavar="NAME=DIR", help="where the data sets are")
+    add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of all run folders")
+    add("--workers", type=int, metavar="N", help="at a time (one per GPU, two without)")
+    add("--rerun", action="store_true", help="make anew what was made from something else")
+    add("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="settings",
+        help="options of all fits, such as trainer.precision=bf16-mixed")  # fmt: skip
+    add("--log", default="wandb", metavar="V", help="beside the CSV: wandb, tensorboard, none")
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -186,6 +220,33 @@ def _methods(options: argparse.Namespace) -> int:
     return 0
 
 
+def _inputs(args: list[str]) -> int:
+    from tokd_lightning.inputs import print_inputs
+
+    return print_inputs(args)
+
+
+def _probe(args: list[str]) -> int:
+    from tokd_lightning.probe import probe
+
+    return probe(args)
+
+
+def _table(options: argparse.Namespace) -> int:
+    from tokd_lightning.tables.plan import make_plan
+    from tokd_lightning.tables.reproduce import dry_run, estimate, reproduce
+
+    asked = _arguments(options)
+    key = f"{asked.pop('kind')}{options.number}".replace("tablebeyond", "beyond")
+    del asked["number"]
+    dry, timed, workers = (asked.pop(name) for name in ("dry_run", "estimate", "workers"))
+    plan = make_plan(key, **asked)
+    if dry:
+        dry_run(plan, workers)
+        return 0
+    return (estimate if timed else reproduce)(plan, workers)
+
+
 def _compare(options: argparse.Namespace) -> int:
     from tokd_lightning.tables.compare import compare_runs
 
@@ -201,3 +262,11 @@ def _tour(options: argparse.Namespace) -> int:
     from tokd_lightning.tables.demo import run_demo
 
     return run_demo(options.data, options.runs, options.quality, options.seed, options.workers)
+
+
+# They take the arguments of a fit, which LightningCLI knows.
+_FOR_FITS: dict[str, Callable[[list[str]], int]] = {"inputs": _inputs, "probe": _probe}
+_FOR_FITS_HELP = {
+    "inputs": "print the hashes that a fit would record of its data and teacher, as JSON",
+    "probe": "time a few batches of a fit: tokd probe --out FILE and the fit's own arguments",
+}

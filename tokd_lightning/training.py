@@ -161,7 +161,7 @@ class TokdCLI(LightningCLI):
             raise Finished(f"{self.run.folder}: finished, reused")
         tags = [str(value) for value in self.cell]
         loggers = build_loggers(self.run.folder, config.log.split(","), tags)
-        self.run.begin(self.resolved, self.inputs)
+        self.run.begin(self.resolved, {**self.inputs, "recipe": self.recipe})
         self.trainer.loggers = [*loggers, *self.trainer.loggers]
         for logger in loggers[1:]:
             logger.log_hyperparams(self.resolved)
