@@ -88,6 +88,17 @@ def test_results_say_what_they_are_made_from(job, what):
         assert results["metrics"][f"test/{level}/majority"] == pytest.approx(0.8)
 
 
+def test_checkpoints_are_written_whole_or_not_at_all(tiny_ffpp, tmp_path, monkeypatch, capsys):
+    def full(checkpoint, file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    assert tokd("fit", "demo_vanilla", tiny_ffpp, tmp_path / "runs", *TINY_STUDENT) == 2
+    assert "best.ckpt cannot be written: No space left on device" in capsys.readouterr().err
+    assert not list((tmp_path / "runs").iterdir())
+
+
 def test_scores_cover_the_test_split_once_and_agree_with_the_metrics(job):
     run = folder(job, "tokd-both")
     frames, videos = (pd.read_csv(run / f"test_{level}.csv") for level in ("frames", "videos"))

@@ -22,7 +22,13 @@ from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.evaluation.metrics import metrics_by_method, video_table
 from tokd_lightning.loggers import EpochLines, ProgressBar, RunLogger, build_loggers, is_rank_zero
 from tokd_lightning.modules import DetectionModule
-from tokd_lightning.modules.checkpoint import HEADER, best_and_last, read_checkpoint, state_hash
+from tokd_lightning.modules.checkpoint import (
+    HEADER,
+    AtomicCheckpointIO,
+    best_and_last,
+    read_checkpoint,
+    state_hash,
+)
 from tokd_lightning.naming import EVALUATION, Config, cell, run_name
 from tokd_lightning.provenance import provenance, source_hash
 from tokd_lightning.recipe import recipe_hash
@@ -140,7 +146,9 @@ class TokdCLI(LightningCLI):
         else:
             kwargs |= {"enable_progress_bar": False, "enable_model_summary": False}
             callbacks.append(EpochLines())
-        asked = config.trainer.logger
+        asked, plugins = config.trainer.logger, config.trainer.plugins or []
+        plugins = plugins if isinstance(plugins, list) else [plugins]
+        kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
         config = {**config.trainer, "logger": False if asked in (None, True) else asked, **kwargs}
         return self._instantiate_trainer(config, callbacks)
 
@@ -191,6 +199,9 @@ class TokdCLI(LightningCLI):
     def _finish(self) -> None:
         chosen = torch.load(self.run.best, map_location="cpu", weights_only=True)["epoch"]
         monitor = self.config["fit"].monitor
+        hashes = self.inputs | {"recipe": self.recipe}
+        if self.cell.role == "teacher":
+            hashes["weights"] = state_hash(self.run.best)  # what its students record of it
         results = {
             "name": self.run.folder.name,
             "status": "finished",
@@ -199,17 +210,10 @@ class TokdCLI(LightningCLI):
             "selected": {"epoch": chosen, "monitor": monitor},
             "metrics": metrics_of_epoch(self.run.folder / "metrics.csv", chosen),
             "seconds": {"fit": round(time.monotonic() - self.started, 1)},
-            **provenance(self.resolved, self.inputs | self._made_of()),
+            **provenance(self.resolved, hashes),
         }
         self.run.write_results(results)
         print(f"best epoch {chosen + 1} by {monitor}: {self.run.folder}")
-
-    def _made_of(self) -> dict[str, str]:
-        """Hash what was asked for and, of a teacher, the weights that its students record."""
-        hashes = {"recipe": self.recipe}
-        if self.cell.role == "teacher":
-            hashes["weights"] = state_hash(self.run.best)
-        return hashes
 
     # validate, test, predict
 

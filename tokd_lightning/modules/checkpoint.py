@@ -1,6 +1,7 @@
 """What a checkpoint says of itself, and how a teacher is taken out of one."""
 
 import hashlib
+import os
 from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from tokd_lightning.errors import TokdError
@@ -105,6 +107,36 @@ def check_branches(reads: Collection[str], teacher: DualBranchTeacher) -> None:
             f"the method reads the {missing[0]} branch, but this teacher has {there} alone: set "
             f"--model.distiller.branches {there}, or train a teacher with --model.branches both"
         )
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint whole or not at all: the earlier one stays until the new one is there.
+
+    Lightning writes to the folder of temporary files and moves the file from there, which is a
+    copy, and can be cut short, where that is another disk.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write beside the target and take its name.
+
+        Raises:
+            TokdError: The disk is full or cannot be written.
+        """
+        path = Path(path)
+        part = path.with_name(f".{path.name}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except (OSError, RuntimeError) as error:
+            part.unlink(missing_ok=True)
+            reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+            raise TokdError(f"{path} cannot be written: {reason}") from error
 
 
 def best_and_last(folder: Path, monitor: str) -> list[Callback]:
