@@ -142,15 +142,20 @@ def _roots(given: Sequence[str], needed: set[str]) -> dict[str, Path]:
     return roots
 
 
-def look(plan: Plan) -> dict[str, State]:
-    """Say how far each cell is; data are compared where they are there and something is made."""
+def looker_of(plan: Plan) -> Looker:
+    """Return what looks at cells; data are compared where they are there and something is made."""
     looker = Looker(plan.runs)
-    states = {cell.name: looker(cell) for cell in plan.cells}
-    made = {cell.data: cell for cell in plan.cells if states[cell.name].kind != "not run"}
+    made = {cell.data: cell for cell in plan.cells if looker(cell).kind != "not run"}
     for key, cell in made.items():
         if plan.roots[key].is_dir():
             looker.data[key] = _data_hash(plan.arguments(cell))
-    return {cell.name: looker(cell) for cell in plan.cells} if looker.data else states
+    return looker
+
+
+def look(plan: Plan) -> dict[str, State]:
+    """Say how far each cell is."""
+    looker = looker_of(plan)
+    return {cell.name: looker(cell) for cell in plan.cells}
 
 
 def _data_hash(arguments: Sequence[str]) -> str:
@@ -163,18 +168,20 @@ def _data_hash(arguments: Sequence[str]) -> str:
 
 
 def jobs_of(
-    plan: Plan, states: Mapping[str, State], expected: Mapping[str, float]
+    plan: Plan, looker: Looker, expected: Mapping[str, float]
 ) -> tuple[list[Job], dict[str, str]]:
     """Make a job of each cell that has something left to do, and of each evaluation.
 
     Args:
         plan: The plan.
-        states: Name of each cell -> how far it is.
+        looker: Says how far a cell is, now and once more when its job starts: another runner may
+            have done it by then.
         expected: Name of a cell -> seconds that it is expected to take.
 
     Returns:
         The jobs, and the cells that cannot be done with the reason: their teacher cannot serve.
     """
+    states = {cell.name: looker(cell) for cell in plan.cells}
     jobs: dict[str, Job] = {}
     left_out: dict[str, str] = {}
     for cell in plan.cells:
@@ -186,7 +193,7 @@ def jobs_of(
             continue
         jobs[cell.name] = Job(
             cell.name,
-            _deferred(plan, cell),
+            _deferred(plan, cell, looker),
             plan.runs / "logs" / f"{cell.name}.log",
             [teacher.name] if teacher and teacher.name in jobs else [],
             PROGRESS,
@@ -203,9 +210,8 @@ def jobs_of(
     return list(jobs.values()), left_out
 
 
-def _deferred(plan: Plan, cell: GridCell) -> Callable[[], list[list[str]]]:
-    """Look again when the job starts: another runner may have done the cell by then."""
-    return lambda: plan.commands(cell, Looker(plan.runs)(cell))
+def _deferred(plan: Plan, cell: GridCell, looker: Looker) -> Callable[[], list[list[str]]]:
+    return lambda: plan.commands(cell, looker(cell))
 
 
 def need_data(plan: Plan, jobs: Sequence[Job]) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from tokd_lightning.errors import TokdError
 from tokd_lightning.tables.estimate import expected_seconds, keep_probes, probe_jobs, to_go
 from tokd_lightning.tables.jobs import Task
-from tokd_lightning.tables.plan import Plan, jobs_of, look, need_data, visible_gpus
+from tokd_lightning.tables.plan import Plan, jobs_of, look, looker_of, need_data, visible_gpus
 from tokd_lightning.tables.runner import run_jobs
 
 _STYLES = {"done": "green", "stale": "yellow", "unreadable": "red"}
@@ -17,7 +18,7 @@ _STYLES = {"done": "green", "stale": "yellow", "unreadable": "red"}
 def dry_run(plan: Plan, workers: int | None = None, console: Console | None = None) -> None:
     """List every cell with its state and its ``tokd fit`` command, and what is left to do."""
     console = console or Console()
-    states = look(plan)
+    states, workers = look(plan), _workers(workers, visible_gpus())
     teachers = sum(cell.role == "teacher" for cell in plan.cells)
     counted = f"{_some(len(plan.cells) - teachers, 'cell')}, {_some(teachers, 'teacher')}"
     _say(console, f"{plan.table.key}: {plan.table.title}. {counted}", style="bold")
@@ -29,7 +30,7 @@ def dry_run(plan: Plan, workers: int | None = None, console: Console | None = No
         if cell.role == "student":
             _say(console, f"\n{cell.title} on {plan.on}")
             _say(console, f"  {shlex.join(['tokd', *plan.evaluation(cell)])}")
-    _say(console, f"\n{to_go(plan, states, workers or _usual_workers(visible_gpus()))}")
+    _say(console, f"\n{to_go(plan, states, workers)}")
 
 
 def estimate(plan: Plan, workers: int | None = None, console: Console | None = None) -> int:
@@ -39,15 +40,15 @@ def estimate(plan: Plan, workers: int | None = None, console: Console | None = N
         The exit code: 2 where a probe has failed.
 
     Raises:
-        TokdError: A data set is missing.
+        TokdError: A data set is missing, or ``workers`` is below 1.
     """
     console = console or Console()
-    jobs = probe_jobs(plan)
-    need_data(plan, jobs)
     gpus = visible_gpus()
+    workers, jobs = _workers(workers, gpus), probe_jobs(plan)
+    need_data(plan, jobs)
     tasks = run_jobs(jobs, len(gpus) or 1, console, gpus)
     keep_probes(plan)
-    _say(console, to_go(plan, look(plan), workers or _usual_workers(gpus)))
+    _say(console, to_go(plan, look(plan), workers))
     return report_failures(tasks, console)
 
 
@@ -63,11 +64,13 @@ def reproduce(plan: Plan, workers: int | None = None, console: Console | None = 
         The exit code: 2 where a run has failed or could not be started.
 
     Raises:
-        TokdError: A data set is missing.
+        TokdError: A data set is missing, or ``workers`` is below 1.
     """
     console = console or Console()
-    states = look(plan)
-    jobs, left_out = jobs_of(plan, states, expected_seconds(plan))
+    gpus = visible_gpus()
+    workers, looker = _workers(workers, gpus), looker_of(plan)
+    states = {cell.name: looker(cell) for cell in plan.cells}
+    jobs, left_out = jobs_of(plan, looker, expected_seconds(plan))
     need_data(plan, jobs)
     for cell in plan.cells:
         state = states[cell.name]
@@ -75,8 +78,6 @@ def reproduce(plan: Plan, workers: int | None = None, console: Console | None = 
             _say(console, f"{cell.name}: {state}; kept, --rerun sets it aside and makes it anew")
     for name, why in left_out.items():
         _say(console, f"{name}: not started, {why}")
-    gpus = visible_gpus()
-    workers = workers or _usual_workers(gpus)
     _say(console, to_go(plan, states, workers))
     return report_failures(run_jobs(jobs, workers, console, gpus), console, len(left_out))
 
@@ -94,8 +95,10 @@ def report_failures(tasks: Sequence[Task], console: Console, left_out: int = 0) 
     return 2
 
 
-def _usual_workers(gpus: Sequence[str]) -> int:
-    return len(gpus) or min(2, os.cpu_count() or 1)
+def _workers(asked: int | None, gpus: Sequence[str]) -> int:
+    if asked is not None and asked < 1:
+        raise TokdError(f"--workers must be at least 1, not {asked}")
+    return asked or len(gpus) or min(2, os.cpu_count() or 1)
 
 
 def _say(console: Console, text: str, style: str = "") -> None:
