@@ -40,6 +40,8 @@ def test_a_run_on_ffpp_is_evaluated_on_celeb_df_whose_list_calls_real_1(student,
     out = capsys.readouterr().out
     assert "16 frames" in out
     assert "8 videos" in out
+    assert student.name in out
+    assert max(map(len, out.splitlines())) <= 80
     assert (student / "metrics.json").read_bytes() == before
 
     place = student / "evaluations" / "celebdf-original"
@@ -156,6 +158,8 @@ def test_a_list_of_one_s_own_is_evaluated_and_its_changed_labels_noticed(
     command = ["evaluate", str(student), "--on", f"wild=own:{table}", "--root", str(celebdf)]
     assert main(command) == 0
     record = Run(student).evaluations()["wild-unknown"]
+    picture = student / "evaluations" / "wild-unknown" / "roc.png"
+    assert picture.is_file()
     assert record["metrics"]["test/frame/auc"] > 0.95
     assert record["counts"]["frames"] == 24
     table.write_text(table.read_text().replace(",swap,", ",real,"))
@@ -165,12 +169,14 @@ def test_a_list_of_one_s_own_is_evaluated_and_its_changed_labels_noticed(
     record = Run(student).evaluations()["wild-unknown"]
     assert record["metrics"]["test/frame/auc"] is None
     assert record["metrics"]["test/frame/majority"] == 1
+    assert not picture.exists()
     assert "–" in capsys.readouterr().out
 
 
 def test_json_is_for_programs(student, celebdf, ffpp, capsys):
     on = ["--on", f"celebdf:{celebdf}", "--on", f"ffpp-c23:{ffpp}"]
-    assert main(["evaluate", str(student), *on, "--json"]) == 0
+    best = student / "checkpoints" / "best.ckpt"  # the same run
+    assert main(["evaluate", str(student), str(best), *on, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert [record["data"]["name"] for record in told] == ["celebdf", "ffpp"]
     found = Run(student).evaluations()

@@ -47,13 +47,17 @@ def evaluate_command(
     say = partial(print, file=sys.stderr if json else sys.stdout, flush=True)
     bar = sys.stdout.isatty() and not json
     records: list[Config] = []
+    done: set[Path] = set()
     failed = False
-    for path in dict.fromkeys(runs):
+    for path in runs:
         try:
             trained = open_run(path)
         except (TokdError, OSError) as error:
             failed = _complain(error)
             continue
+        if (folder := trained.run.folder.resolve()) in done:
+            continue
+        done.add(folder)
         for target in targets:
             try:
                 records.append(evaluate(trained, target, how, force, say, bar))

@@ -191,7 +191,8 @@ def _write(run: Run, name: str, record: Config, scores: pd.DataFrame) -> None:
     from tokd_lightning.evaluation.curves import roc_png  # takes a second
 
     folder = run.folder / "evaluations" / name
-    (folder / "evaluation.json").unlink(missing_ok=True)  # written last: it says that all is there
+    for old in ("evaluation.json", "roc.png"):  # the one says that all is there; the other may not
+        (folder / old).unlink(missing_ok=True)
     tables = {"frames": scores, "videos": video_table(scores), "methods": metrics_by_method(scores)}
     for level, table in tables.items():
         write_atomically(folder / f"{level}.csv", table.to_csv(index=False))
