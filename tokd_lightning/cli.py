@@ -127,6 +127,24 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--seed", type=int, metavar="S", help="draw the videos instead")
     show.set_defaults(run=_show)
 
+    evaluate = commands.add_parser("evaluate", help="runs on any data sets (Table 7): AUC, EER, …")
+    evaluate.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder, or best.ckpt")
+    evaluate.add_argument(
+        "--on", action="append", required=True, metavar="[NAME=]KIND[-QUALITY]:PATH",
+        help="celebdf:DIR, ffpp-c23:DIR, own:DIR or own:FILE.csv|.json; again for another",
+    )  # fmt: skip
+    evaluate.add_argument("--split", choices=("test", "val"), default="test")
+    evaluate.add_argument("--root", type=Path, metavar="DIR", help="of the frames that FILEs list")
+    evaluate.add_argument("--frames", type=int, metavar="N", help="per video (default: the run's)")
+    evaluate.add_argument("--batch-size", type=int, metavar="N", help="default: the run's")
+    evaluate.add_argument("--workers", type=int, metavar="N", help="decoding (default: the run's)")
+    evaluate.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
+    evaluate.add_argument("--precision", choices=("32-true", "16-mixed", "bf16-mixed"))
+    evaluate.add_argument("--on-error", choices=("fail", "skip"), help="at an unreadable frame")
+    evaluate.add_argument("--json", action="store_true", help="for programs")
+    evaluate.add_argument("--force", action="store_true", help="evaluate again")
+    evaluate.set_defaults(run=_evaluate)
+
     methods = commands.add_parser("methods", help="the distillation methods side by side")
     methods.add_argument("--student", default="resnet18_thin", metavar="BACKBONE")
     methods.add_argument("--teacher", default="xception", metavar="BACKBONE")
@@ -211,6 +229,12 @@ def _show(options: argparse.Namespace) -> int:
     from tokd_lightning.data.show import show
 
     return show(**_arguments(options))
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from tokd_lightning.evaluate import evaluate_command
+
+    return evaluate_command(**_arguments(options))
 
 
 def _methods(options: argparse.Namespace) -> int:

@@ -40,18 +40,36 @@ class Run:
         Raises:
             TokdError: The file cannot be read.
         """
-        path = self.folder / "metrics.json"
-        if not path.is_file():
-            return None
-        try:
-            return dict(json.loads(path.read_text()))
-        except (OSError, ValueError, TypeError) as error:
-            raise TokdError(f"{path} cannot be read: remove it, or fit with --rerun") from error
+        return _read(self.folder / "metrics.json", "fit with --rerun")
 
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Write ``metrics.json`` whole or not at all."""
-        text = json.dumps(_without_nan(results), indent=2, sort_keys=False) + "\n"
-        write_atomically(self.folder / "metrics.json", text)
+        _write(self.folder / "metrics.json", results)
+
+    def evaluations(self) -> dict[str, dict[str, Any]]:
+        """What ``tokd evaluate`` has found: each ``evaluation.json`` by its folder's name.
+
+        Raises:
+            TokdError: A file cannot be read.
+        """
+        names = sorted(
+            path.parent.name for path in self.folder.glob("evaluations/*/evaluation.json")
+        )
+        found = {name: self.evaluation(name) for name in names}
+        return {name: record for name, record in found.items() if record is not None}
+
+    def evaluation(self, name: str) -> dict[str, Any] | None:
+        """``evaluations/<name>/evaluation.json``, or None where there is no whole evaluation.
+
+        Raises:
+            TokdError: The file cannot be read.
+        """
+        path = self.folder / "evaluations" / name / "evaluation.json"
+        return _read(path, "tokd evaluate with --force")
+
+    def write_evaluation(self, name: str, record: Mapping[str, Any]) -> None:
+        """Write ``evaluations/<name>/evaluation.json`` whole or not at all."""
+        _write(self.folder / "evaluations" / name / "evaluation.json", record)
 
     def save_config(self, stage: str, config: Config) -> None:
         """Write the resolved configuration of a stage, ``<stage>.yaml``."""
@@ -98,6 +116,19 @@ def write_atomically(path: Path, text: str) -> None:
         with contextlib.suppress(OSError):
             part.unlink()
         raise TokdError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _read(path: Path, remedy: str) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise TokdError(f"{path} cannot be read: remove it, or {remedy}") from error
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    write_atomically(path, json.dumps(_without_nan(content), indent=2, sort_keys=False) + "\n")
 
 
 def _without_nan(value: Any) -> Any:
