@@ -43,6 +43,7 @@ ALLOWED = {
     },
     "inputs": {"console", "data", "modules", "training"},
     "probe": {"console", "runs", "training"},
+    "sizes": {"models", "provenance", "runs"},
     "evaluate": {
         "modules",
         "data",
