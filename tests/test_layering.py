@@ -56,7 +56,8 @@ ALLOWED = {
         "results",
         "provenance",
     },
-    "cli": {"training", "evaluate", "data", "distillation", "inputs", "probe", "tables"},
+    "commands": {"data", "distillation", "evaluate", "tables"},
+    "cli": {"commands", "inputs", "probe", "training"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -3,10 +3,10 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from tokd_lightning import __version__
+from tokd_lightning.commands import data, runs, tables
 from tokd_lightning.errors import TokdError
 
 LIGHTNING = {
@@ -68,180 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     for name, what in _FOR_FITS_HELP.items():
         commands.add_parser(name, help=what, description=what)
 
-    demo = commands.add_parser("demo", help="make a synthetic mini-FF++ to try everything on")
-    demo.add_argument("--out", type=Path, required=True, metavar="DIR")
-    demo.add_argument("--identities", type=int, metavar="N", help="default 120, or all photographs")
-    demo.add_argument("--faces", type=Path, metavar="DIR", help="photographs instead of drawings")
-    demo.add_argument("--landmarks", type=Path, metavar="CSV", help="file name, then x, y pairs")
-    demo.add_argument("--quality", nargs="+", default=["c23", "c40"], metavar="Q")
-    demo.add_argument("--seed", type=int, default=0, metavar="S")
-    demo.set_defaults(run=_demo)
-
-    prepare = commands.add_parser("prepare", help="videos of a data set to frames of faces")
-    prepare.add_argument("layout", choices=("ffpp", "celebdf", "folder"))
-    prepare.add_argument("root", type=Path, metavar="ROOT")
-    prepare.add_argument("--out", type=Path, required=True, metavar="DIR")
-    prepare.add_argument("--quality", nargs="+", metavar="Q", help="default: all there are")
-    prepare.add_argument("--methods", nargs="+", metavar="M", help="default: all there are (FF++)")
-    prepare.add_argument("--splits", type=Path, metavar="DIR", help="split files, if elsewhere")
-    prepare.add_argument("--frames", type=int, default=32, metavar="N", help="per video (32)")
-    prepare.add_argument(
-        "--size", type=int, default=299, metavar="PX", help="side of a frame (299)"
-    )
-    prepare.add_argument("--margin", type=float, default=1.3, help="side / face (1.3)")
-    prepare.add_argument(
-        "--detector", default="haar", metavar="D", help="haar, mtcnn, none, a YuNet .onnx, a .csv"
-    )
-    prepare.add_argument("--encoding", choices=("jpeg", "png"), default="jpeg")
-    prepare.add_argument("--jpeg-quality", type=int, default=95, metavar="Q", help="default 95")
-    prepare.add_argument("--pack", action="store_true", help="one uint8 array per video: fastest")
-    prepare.add_argument("--reencode", type=int, metavar="CRF", help="add a twin at c<CRF>")
-    prepare.add_argument("--workers", type=int, metavar="N", help="default: one per core")
-    prepare.set_defaults(run=_prepare)
-
-    verify = commands.add_parser("verify", help="look for what silently spoils a data set")
-    verify.add_argument("path", type=Path, metavar="PATH", help="a tree, a .csv or a .json")
-    verify.add_argument("--root", type=Path, metavar="DIR", help="of a manifest's frames")
-    verify.add_argument("--expect", choices=("ffpp", "celebdf-v1", "celebdf-v2"))
-    verify.add_argument("--quality", metavar="Q", help="default: all there are")
-    verify.add_argument("--splits", type=Path, metavar="DIR", help="split files, if elsewhere")
-    verify.add_argument("--frames", type=int, metavar="N", help="wanted per video (default 32)")
-    verify.add_argument("--size", type=int, metavar="PX", help="side that all frames must have")
-    verify.add_argument("--quick", action="store_true", help="read headers only")
-    verify.add_argument(
-        "--json", nargs="?", const=True, type=Path, metavar="FILE", help="for programs"
-    )
-    verify.add_argument("--workers", type=int, metavar="N", help="default: one per core")
-    verify.set_defaults(run=_verify)
-
-    show = commands.add_parser("show", help="draw frames of a data set, or the errors of a run")
-    show.add_argument("path", type=Path, metavar="PATH", help="a tree, a .csv, a .json, or a run")
-    show.add_argument("--out", type=Path, required=True, metavar="FILE.png")
-    show.add_argument("--root", type=Path, metavar="DIR", help="of a manifest's or a run's frames")
-    show.add_argument("--quality", metavar="Q", help="default: all there are")
-    show.add_argument("--method", nargs="+", metavar="M", help="default: all there are")
-    show.add_argument("--split", choices=("train", "val", "test"))
-    show.add_argument("--identities", type=int, default=4, metavar="N", help="rows at most (4)")
-    show.add_argument("--tile", type=int, default=160, metavar="PX", help="side of a picture (160)")
-    show.add_argument("--cutoff", type=float, default=0.33, help="of the high-pass (0.33)")
-    show.add_argument("--seed", type=int, metavar="S", help="draw the videos instead")
-    show.set_defaults(run=_show)
-
-    evaluate = commands.add_parser("evaluate", help="runs on any data sets (Table 7): AUC, EER, …")
-    evaluate.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder, or best.ckpt")
-    evaluate.add_argument(
-        "--on", action="append", required=True, metavar="[NAME=]KIND[-QUALITY]:PATH",
-        help="celebdf:DIR, ffpp-c23:DIR, own:DIR or own:FILE.csv|.json; again for another",
-    )  # fmt: skip
-    evaluate.add_argument("--split", choices=("test", "val"), default="test")
-    evaluate.add_argument("--root", type=Path, metavar="DIR", help="of the frames that FILEs list")
-    evaluate.add_argument("--frames", type=int, metavar="N", help="per video (default: the run's)")
-    evaluate.add_argument("--batch-size", type=int, metavar="N", help="default: the run's")
-    evaluate.add_argument("--workers", type=int, metavar="N", help="decoding (default: the run's)")
-    evaluate.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
-    evaluate.add_argument("--precision", choices=("32-true", "16-mixed", "bf16-mixed"))
-    evaluate.add_argument("--on-error", choices=("fail", "skip"), help="at an unreadable frame")
-    evaluate.add_argument("--json", action="store_true", help="for programs")
-    evaluate.add_argument("--force", action="store_true", help="evaluate again")
-    evaluate.set_defaults(run=_evaluate)
-
-    methods = commands.add_parser("methods", help="the distillation methods side by side")
-    methods.add_argument("--student", default="resnet18_thin", metavar="BACKBONE")
-    methods.add_argument("--teacher", default="xception", metavar="BACKBONE")
-    methods.add_argument("--size", type=int, default=299, metavar="PX", help="of the images (299)")
-    methods.set_defaults(run=_methods)
-
-    table = commands.add_parser("table", help="make a table of the paper: ours beside published")
-    table.add_argument("number", choices=[*map(str, range(1, 8)), "beyond"], metavar="1…7|beyond")
-    figure = commands.add_parser("figure", help="make a figure of the paper")
-    figure.add_argument("number", choices=("3", "4"), metavar="3|4")
-    for made, kind in ((table, "table"), (figure, "figure")):
-        _add_grid(made)
-        made.set_defaults(run=_table, kind=kind)
-
-    compare = commands.add_parser("compare", help="runs side by side: a table and the curves")
-    compare.add_argument("folders", type=Path, nargs="+", metavar="RUN")
-    compare.add_argument("--out", type=Path, default=Path("runs/compare"), metavar="DIR")
-    compare.set_defaults(run=_compare)
-
-    tour = commands.add_parser("tour", help="the whole main job on the demo data (make demo)")
-    tour.add_argument("--data", type=Path, default=Path("data/demo"), metavar="DIR")
-    tour.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
-    tour.add_argument("--quality", nargs="+", default=["c23"], metavar="Q")
-    tour.add_argument("--seed", type=int, nargs="+", default=[0], metavar="S")
-    tour.add_argument("--workers", type=int, default=2, metavar="N")
-    tour.set_defaults(run=_tour)
+    for group in (data, runs, tables):
+        group.add_to(commands)
     return parser
-
-
-def _add_grid(parser: argparse.ArgumentParser) -> None:
-    """Add what all tables and figures of the paper can be asked for."""
-    add = parser.add_argument
-    add("--dry-run", action="store_true", help="list the runs, their commands and what is done")
-    add("--estimate", action="store_true", help="time a few batches: hours and memory to go")
-    for name in ("dataset", "student", "method", "branches"):
-        add(f"--{name}", type=_names, default=[], metavar="A,B", help="only these")
-    add("--seeds", type=int, default=1, metavar="N", help="seeds per student (1)")
-    add("--data", nargs="+", default=[], metavar="NAME=DIR", help="where the data sets are")
-    add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of all run folders")
-    add("--workers", type=int, metavar="N", help="at a time (one per GPU, two without)")
-    add("--rerun", action="store_true", help="make anew what was made from something else")
-    add("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="settings",
-        help="options of all fits, such as trainer.precision=bf16-mixed")  # fmt: skip
-    add("--log", default="wandb", metavar="V", help="beside the CSV: wandb, tensorboard, none")
-
-
-def _names(text: str) -> list[str]:
-    return [name for name in text.split(",") if name]
-
-
-def _demo(options: argparse.Namespace) -> int:
-    from tokd_lightning.data.demo import make_demo
-
-    make_demo(
-        options.out,
-        identities=options.identities,
-        faces=options.faces,
-        landmarks=options.landmarks,
-        quality=options.quality,
-        seed=options.seed,
-    )
-    return 0
-
-
-def _arguments(options: argparse.Namespace) -> dict[str, Any]:
-    return {name: value for name, value in vars(options).items() if name != "run"}
-
-
-def _prepare(options: argparse.Namespace) -> int:
-    from tokd_lightning.data.prepare import prepare
-
-    return prepare(**_arguments(options))
-
-
-def _verify(options: argparse.Namespace) -> int:
-    from tokd_lightning.data.verify import verify
-
-    return verify(**_arguments(options))
-
-
-def _show(options: argparse.Namespace) -> int:
-    from tokd_lightning.data.show import show
-
-    return show(**_arguments(options))
-
-
-def _evaluate(options: argparse.Namespace) -> int:
-    from tokd_lightning.evaluate import evaluate_command
-
-    return evaluate_command(**_arguments(options))
-
-
-def _methods(options: argparse.Namespace) -> int:
-    from tokd_lightning.distillation.catalogue import print_methods
-
-    print_methods(**_arguments(options))
-    return 0
 
 
 def _inputs(args: list[str]) -> int:
@@ -254,38 +83,6 @@ def _probe(args: list[str]) -> int:
     from tokd_lightning.probe import probe
 
     return probe(args)
-
-
-def _table(options: argparse.Namespace) -> int:
-    from tokd_lightning.tables.plan import make_plan
-    from tokd_lightning.tables.reproduce import dry_run, estimate, reproduce
-
-    asked = _arguments(options)
-    key = f"{asked.pop('kind')}{options.number}".replace("tablebeyond", "beyond")
-    del asked["number"]
-    dry, timed, workers = (asked.pop(name) for name in ("dry_run", "estimate", "workers"))
-    plan = make_plan(key, **asked)
-    if dry:
-        dry_run(plan, workers)
-        return 0
-    return (estimate if timed else reproduce)(plan, workers)
-
-
-def _compare(options: argparse.Namespace) -> int:
-    from tokd_lightning.tables.compare import compare_runs
-
-    folders = [path for path in options.folders if (path / "fit.yaml").is_file()]
-    for path in options.folders:
-        if len(options.folders) > 1 and path.is_dir() and path not in folders:
-            print(f"{path} is no run folder: left out")
-    compare_runs(folders or options.folders, options.out)
-    return 0
-
-
-def _tour(options: argparse.Namespace) -> int:
-    from tokd_lightning.tables.demo import run_demo
-
-    return run_demo(options.data, options.runs, options.quality, options.seed, options.workers)
 
 
 # They take the arguments of a fit, which LightningCLI knows.
