@@ -101,11 +101,7 @@ class Profiled(Callback):
 def summary(found: profile, steps: int, seconds: float, rows: int) -> str:
     """Return what the profile says of one step, in text."""
     events = list(found.key_averages())
-    device = [
-        e
-        for e in events
-        if e.device_type.name == "CUDA" and not getattr(e, "is_user_annotation", False)
-    ]
+    device = [e for e in events if e.device_type.name == "CUDA" and not _is_label(e)]
     kernels = sum(e.self_device_time_total for e in device)
     lines = [
         f"{1e3 * seconds / steps:.2f} ms a step under the profiler, "
@@ -130,6 +126,12 @@ def summary(found: profile, steps: int, seconds: float, rows: int) -> str:
         spent = event.self_cpu_time_total / steps / 1e3
         lines.append(f"  {event.count / steps:7.1f} {spent:8.3f}  {event.key[:60]}")
     return "\n".join(lines)
+
+
+def _is_label(event: Any) -> bool:
+    return getattr(event, "is_user_annotation", False) or event.key.startswith(
+        ("part:", "Optimizer.")
+    )
 
 
 def step(

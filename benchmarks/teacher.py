@@ -87,8 +87,11 @@ def _mixed(teacher: DualBranchTeacher, x: Tensor) -> TeacherOutput:
 
 
 def _autotuned(teacher: DualBranchTeacher, x: Tensor) -> TeacherOutput:
-    with torch.backends.cudnn.flags(benchmark=True):
+    torch.backends.cudnn.benchmark = True
+    try:
         return _mixed(teacher, x)
+    finally:
+        torch.backends.cudnn.benchmark = False
 
 
 def _graph(teacher: DualBranchTeacher, x: Tensor) -> torch.cuda.CUDAGraph:
