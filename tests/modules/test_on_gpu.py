@@ -72,9 +72,17 @@ def moved(module, start):
     return {part: torch.cat(each) for part, each in steps.items() if each}
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("64-true", 1e-7), ("32-true", 1e-2)])
+@pytest.mark.parametrize(
+    ("precision", "tolerances"),
+    [
+        ("64-true", {"student": 1e-7, "rotation": 1e-7, "method": 1e-7}),
+        # VID's variances move by little more than their rounding.
+        ("32-true", {"student": 5e-3, "rotation": 5e-3, "method": 5e-2}),
+    ],
+    ids=["float64", "float32"],
+)
 @pytest.mark.parametrize("name", LEARNERS)
-def test_a_step_on_a_gpu_is_the_step_on_the_cpu(teacher, name, precision, tolerance):
+def test_a_step_on_a_gpu_is_the_step_on_the_cpu(teacher, name, precision, tolerances):
     method = LEARNERS[name]
     start, _ = stepped(teacher, method, limit_train_batches=0, precision=precision)
     expected = moved(stepped(teacher, method, precision=precision)[0], start)
@@ -82,14 +90,14 @@ def test_a_step_on_a_gpu_is_the_step_on_the_cpu(teacher, name, precision, tolera
     assert float(expected["student"].norm()) > 0
     for part, step in expected.items():
         apart = float((found[part] - step).norm() / step.norm().clamp_min(1e-30))
-        assert apart < tolerance, f"{part}: {apart}"
+        assert apart < tolerances[part], f"{part}: {apart}"
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_method_learns_in_mixed_precision(teacher, name, precision):
     start, _ = stepped(teacher, LEARNERS[name], limit_train_batches=0)
-    module, trainer = stepped(teacher, LEARNERS[name], 6, adam, precision=precision, **GPU)
+    module, trainer = stepped(teacher, LEARNERS[name], 12, adam, precision=precision, **GPU)
     scaler = trainer.precision_plugin.scaler
     assert (scaler is not None and scaler.is_enabled()) == (precision == "16-mixed")
     assert all(p.dtype == torch.float32 for p in module.parameters())
@@ -98,7 +106,7 @@ def test_a_method_learns_in_mixed_precision(teacher, name, precision):
     if module.distiller.rotation is not None and module.distiller.rotation.learned:
         taken = [int(state["steps"]) for state in trainer.optimizers[1].state.values()]
         lowered = 0 if scaler is None else 16 - int(torch.tensor(scaler.get_scale()).log2())
-        assert taken == [6 - lowered] * 2
+        assert taken == [12 - lowered] * 2
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
