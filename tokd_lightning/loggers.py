@@ -160,11 +160,22 @@ def _tensorboard(folder: Path) -> Logger:
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's bar without the version number of a logger."""
+    """Lightning's bar without the version number of a logger.
 
-    def get_metrics(self, *arguments: Any) -> Any:
+    While training it asks for new numbers twice a second: each time waits for the device.
+    """
+
+    _shown: Any = None
+    _asked = 0.0
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:
         """Return what stands behind the bar."""
-        return {k: v for k, v in super().get_metrics(*arguments).items() if k != "v_num"}
+        lasting = trainer.training and not trainer.is_last_batch
+        if self._shown is None or not lasting or time.monotonic() - self._asked > 0.5:
+            metrics = super().get_metrics(trainer, pl_module)
+            self._shown = {k: v for k, v in metrics.items() if k != "v_num"}
+            self._asked = time.monotonic()
+        return self._shown
 
 
 class EpochLines(Callback):
