@@ -3,6 +3,7 @@ from types import SimpleNamespace
 
 import lightning.pytorch as pl
 import pytest
+import torch
 
 from tokd_lightning import loggers
 from tokd_lightning.errors import TokdError
@@ -199,13 +200,15 @@ def test_an_epoch_is_one_line(capsys):
 def test_while_training_lasts_the_bar_seldom_reads_from_the_device(monkeypatch):
     asked = []
     super_class = ProgressBar.__mro__[1]
-    metrics = {"train/loss": 0.5, "v_num": 3}
+    metrics = {"val/frame/acc": 0.75, "v_num": 3}
     monkeypatch.setattr(super_class, "get_metrics", lambda *_: asked.append(1) or metrics)
     monkeypatch.setattr(loggers.time, "monotonic", lambda: now)
-    bar, trainer = ProgressBar(), SimpleNamespace(training=True, is_last_batch=False)
+    logged = {"train/loss": torch.tensor(0.5), "train/acc": torch.tensor(0.1)}
+    bar = ProgressBar()
+    trainer = SimpleNamespace(training=True, is_last_batch=False, callback_metrics=logged)
     for step in range(100):
         now = 10 + step / 100
-        assert bar.get_metrics(trainer, None) == {"train/loss": 0.5}
+        assert bar.get_metrics(trainer, None) == {"train/loss": 0.5, "val/frame/acc": 0.75}
     assert len(asked) == 2
     trainer.is_last_batch = True
     bar.get_metrics(trainer, None)

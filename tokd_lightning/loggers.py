@@ -174,6 +174,8 @@ class ProgressBar(RichProgressBar):
         if self._shown is None or not lasting or time.monotonic() - self._asked > 0.5:
             metrics = super().get_metrics(trainer, pl_module)
             self._shown = {k: v for k, v in metrics.items() if k != "v_num"}
+            if "train/loss" in trainer.callback_metrics:
+                self._shown["train/loss"] = float(trainer.callback_metrics["train/loss"])
             self._asked = time.monotonic()
         return self._shown
 

@@ -70,9 +70,9 @@ def _fourier(maps: Tensor) -> tuple[Tensor, Tensor]:
     width = maps.shape[-1]
     waves = torch.view_as_real(torch.fft.rfft2(maps, norm="forward"))
     count = maps.new_full((width // 2 + 1,), 2)
-    count[0] = 1
+    count[:1].fill_(1)  # an assignment would wait for the device
     if width % 2 == 0:
-        count[-1] = 1
+        count[-1:].fill_(1)
     return waves.square().sum((1, 4)), count
 
 

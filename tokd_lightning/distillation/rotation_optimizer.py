@@ -96,37 +96,53 @@ class RotationOptimizer(Optimizer):
         if len(rows) != len(moves):
             raise ValueError(f"{len(moves)} rotations need as many pairs of rows, got {len(rows)}")
         pairs = [(v.to(r), g.to(r)) for (v, g), (_, r) in zip(rows, moves, strict=True)]
-        finite = torch.stack([x.isfinite().all() for pair in pairs for x in pair]).all()
-        for (group, r), (v, g) in zip(moves, pairs, strict=True):
+        for (_, r), (v, g) in zip(moves, pairs, strict=True):
             if v.shape != g.shape or v.dim() != 2 or v.shape[1] != r.shape[0]:
                 raise ValueError(f"rows {tuple(v.shape)}, {tuple(g.shape)} for R {tuple(r.shape)}")
-            v, g = torch.where(finite, v, 0), torch.where(finite, g, 0)
-            with torch.autocast(r.device.type, enabled=False):
-                self._move(group, r, v, across(v, g), finite)
+        finite = torch.stack([x.isfinite().all() for pair in pairs for x in pair]).all()
+        left = iter(pairs)
+        for group in self.param_groups:
+            rotations = group["params"]
+            mine = [next(left) for _ in rotations]
+            alike = len({(r.shape, v.shape, r.device, r.dtype) for r, (v, _) in zip(
+                rotations, mine, strict=True)}) == 1  # fmt: skip
+            for batch in [slice(None)] if alike else [slice(n, n + 1) for n in range(len(mine))]:
+                v, g = (torch.stack(part) for part in zip(*mine[batch], strict=True))
+                v, g = torch.where(finite, v, 0), torch.where(finite, g, 0)
+                with torch.autocast(v.device.type, enabled=False):
+                    self._move(group, rotations[batch], v, across(v, g), finite)
         return finite
 
-    def _move(self, group: dict[str, Any], r: Tensor, v: Tensor, w: Tensor, finite: Tensor) -> None:
-        state = self.state[r]
-        if not state:
-            state.update(steps=r.new_zeros(()), skipped=r.new_zeros(()), age=0)
-        state["steps"] += finite
-        state["skipped"] += ~finite
+    def _move(
+        self, group: dict[str, Any], rotations: list[Tensor], v: Tensor, w: Tensor, finite: Tensor
+    ) -> None:
+        """Move K rotations of one size by rows ``(K, N, d)``."""
+        count, size = v.shape[1:]
+        dense = group["direction"] == "adam" or 2 * count >= size
+        for r in rotations:
+            if not self.state[r]:
+                self.state[r].update(steps=r.new_zeros(()), skipped=r.new_zeros(()), age=0)
+            self.state[r]["steps"] += finite
+            self.state[r]["skipped"] += ~finite
 
-        if group["direction"] == "adam":
-            _turn(r, -group["lr"] * self._adam(group, state, r, v, w, finite))
-        elif 2 * len(v) < len(r):
-            _turn_low_rank(r, v, w, group["lr"], group["direction"])
-        else:
-            product = v.T @ w
+        if not dense:
+            _turn_low_rank(rotations, v, w, group["lr"], group["direction"])
+        for number, r in enumerate(rotations if dense else ()):
+            if group["direction"] == "adam":
+                moments = self._adam(group, self.state[r], r, v[number], w[number], finite)
+                _turn(r, -group["lr"] * moments)
+                continue
+            product = v[number].T @ w[number]
             skew = product - product.T
             squares = skew.square().sum(), 2 * product.square().sum()
-            _turn(r, skew * _rate(*squares, v, group["lr"], group["direction"]))
+            _turn(r, skew * _rate(*squares, v[number], group["lr"], group["direction"]))
 
-        dense = group["direction"] == "adam" or 2 * len(v) >= len(r)
-        state["age"] += DENSE_AGE if dense else 1
-        if state["age"] >= POLISH_EVERY:
-            state["age"] = 0
-            _polish(r)
+        for r in rotations:
+            state = self.state[r]
+            state["age"] += DENSE_AGE if dense else 1
+            if state["age"] >= POLISH_EVERY:
+                state["age"] = 0
+                _polish(r)
 
     def _adam(
         self,
@@ -157,44 +173,50 @@ def across(v: Tensor, g: Tensor) -> Tensor:
     where the two rows agree. What is left of a row below the rounding of ``g`` is set to zero.
 
     Args:
-        v: Rows, ``(N, d)``.
-        g: Rows, ``(N, d)``.
+        v: Rows, ``(…, N, d)``.
+        g: Rows, ``(…, N, d)``.
     """
     tiny = torch.finfo(v.dtype).tiny
-    share = (v * g).sum(1, keepdim=True) / v.square().sum(1, keepdim=True).clamp_min(tiny)
+    share = (v * g).sum(-1, keepdim=True) / v.square().sum(-1, keepdim=True).clamp_min(tiny)
     w = g - share * v
-    noise = 16 * torch.finfo(v.dtype).eps * g.norm(dim=1, keepdim=True)
-    return torch.where(w.norm(dim=1, keepdim=True) > noise, w, 0)
+    noise = 16 * torch.finfo(v.dtype).eps * g.norm(dim=-1, keepdim=True)
+    return torch.where(w.norm(dim=-1, keepdim=True) > noise, w, 0)
 
 
-def _rate(square: Tensor, bound: Tensor, v: Tensor, lr: float, direction: str) -> Tensor | float:
+def _rate(square: Tensor, bound: Tensor, v: Tensor, lr: float, direction: str) -> Tensor:
     """Return c with ``-lr D = c (V^T W - W^T V)``.
 
     ``square`` is the squared norm of the bracket, ``bound`` what it would be if nothing cancelled:
     a norm that is only rounding gives no direction.
     """
+    count, size = v.shape[-2:]
     if direction == "plain":
-        return lr / (2 * len(v))
+        return torch.full_like(square, lr / (2 * count))
     real = square > 1e3 * torch.finfo(v.dtype).eps * bound
-    return torch.where(real, lr * v.shape[1] / square.clamp_min(0).sqrt(), 0)
+    return torch.where(real, lr * size / square.clamp_min(0).sqrt(), 0)
 
 
-def _turn_low_rank(r: Tensor, v: Tensor, w: Tensor, lr: float, direction: str) -> None:
+def _turn_low_rank(
+    rotations: Sequence[Tensor], v: Tensor, w: Tensor, lr: float, direction: str
+) -> None:
     """Do ``R <- R Cayley(X)`` for ``X = c P^T J P``, ``P = [V; W]``, ``J = [[0, I], [-I, 0]]``.
 
     With the Gram matrix ``K = P P^T``: ``Cayley(X) = I + P^T (I - c/2 J K)^-1 c J P`` and
-    ``|P^T J P|_F^2 = -tr(J K J K)``.
+    ``|P^T J P|_F^2 = -tr(J K J K)``. The small systems of all rotations are solved at once, which
+    a GPU does in the time of one.
     """
-    n = len(v)
-    p = torch.cat((v, w))
-    gram = p @ p.T
-    turned = torch.cat((gram[n:], -gram[:n]))
-    square = -(turned * turned.T).sum()
-    rate = _rate(square, 2 * (gram[:n, :n] * gram[n:, n:]).sum(), v, lr, direction)
+    n = v.shape[1]
+    p = torch.cat((v, w), 1)
+    gram = p @ p.mT
+    turned = torch.cat((gram[:, n:], -gram[:, :n]), 1)
+    square = -(turned * turned.mT).sum((1, 2))
+    bound = 2 * (gram[:, :n, :n] * gram[:, n:, n:]).sum((1, 2))
+    rate = _rate(square, bound, v, lr, direction)[:, None, None]
     core = turned.mul_(-rate / 2)
-    core.diagonal().add_(1)
-    right = torch.linalg.solve_ex(core, torch.cat((w, -v)) * rate)[0]
-    r.addmm_(r @ p.T, right)
+    core.diagonal(dim1=1, dim2=2).add_(1)
+    right = torch.linalg.solve_ex(core, torch.cat((w, -v), 1) * rate)[0]
+    for r, own, x in zip(rotations, p, right, strict=True):
+        r.addmm_(r @ own.T, x)
 
 
 def _turn(r: Tensor, x: Tensor) -> None:

@@ -88,7 +88,7 @@ class DetectionModule(pl.LightningModule):
 
     def log_training(self, loss: Tensor, logits: Tensor, label: Tensor) -> None:
         """Log the loss of each step, and the accuracy on the training frames of each epoch."""
-        self.log("train/loss", loss.detach(), prog_bar=True)
+        self.log("train/loss", loss.detach())  # for the bar Lightning would wait for it
         self.train_accuracy.update(logits.detach().argmax(1), label)
         self.log("train/acc", self.train_accuracy, on_step=False, on_epoch=True)
 
