@@ -1,0 +1,73 @@
+"""`tokd inputs` and `tokd probe`: what the runner of the tables asks of a fit."""
+
+import json
+
+import pytest
+from test_cli import ROOT, SMALL, TINY_STUDENT, TINY_TEACHER, folder, tokd
+
+from tokd_lightning.cli import main
+from tokd_lightning.modules.checkpoint import state_hash
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_ffpp, tmp_path_factory):
+    """A teacher and a vanilla student."""
+    runs = tmp_path_factory.mktemp("runs")
+    assert tokd("fit", "demo_teacher", tiny_ffpp, runs, *TINY_TEACHER) == 0
+    assert tokd("fit", "demo_vanilla", tiny_ffpp, runs, *TINY_STUDENT) == 0
+    return runs
+
+
+def arguments(experiment, root, *options):
+    small = [option for option in SMALL if not option.startswith("--log=")]
+    return [
+        f"--config={ROOT}/experiments/{experiment}.yaml",
+        f"--data.root={root}",
+        *small,
+        *options,
+    ]
+
+
+def test_inputs_are_the_hashes_that_a_fit_records(tiny_ffpp, runs, capsys):
+    capsys.readouterr()
+    assert main(["inputs", *arguments("demo_vanilla", tiny_ffpp, *TINY_STUDENT)]) == 0
+    recorded = json.loads((folder(runs, "vanilla") / "inputs.json").read_text())
+    assert json.loads(capsys.readouterr().out) == {"data": recorded["data"]}
+    teacher = folder(runs, "teacher") / "checkpoints" / "best.ckpt"
+    assert main(["inputs", *arguments("demo_tokd", tiny_ffpp, f"--model.teacher={teacher}")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == {"data": recorded["data"], "teacher": state_hash(teacher)}
+    made = json.loads((folder(runs, "teacher") / "metrics.json").read_text())
+    assert made["hashes"]["weights"] == found["teacher"]
+
+
+def test_inputs_of_data_that_are_not_there_are_one_line(tmp_path, capsys):
+    assert main(["inputs", *arguments("demo_vanilla", tmp_path / "none")]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_a_probe_times_a_few_batches_and_keeps_nothing_but_its_run(tiny_ffpp, tmp_path, capsys):
+    out = tmp_path / "probe.json"
+    options = arguments("demo_vanilla", tiny_ffpp, *TINY_STUDENT, f"--runs={tmp_path / 'runs'}")
+    options += ["--data.samples_per_epoch=400", "--trainer.max_epochs=7"]
+    options += ["--model.lr_scheduler.total_steps=350"]
+    assert main(["probe", *options, "--out", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert found["epochs"] == 7
+    assert found["batches"]["train"] == 50
+    assert found["seconds_per_step"] > 0
+    steps = 7 * 50 * found["seconds_per_step"]
+    scored = 7 * found["batches"]["val"] + found["batches"]["test"]
+    assert found["seconds"] >= steps + scored * found["seconds_per_evaluated_batch"] - 0.1
+    assert 0.1 < found["memory"] < 24
+    assert found["device"] == "cpu"
+    [run] = (tmp_path / "runs").iterdir()
+    rows = (run / "metrics.csv").read_text().splitlines()
+    assert len(rows) < 12
+    assert (run / "checkpoints" / "best.ckpt").is_file()
+
+
+def test_a_probe_of_what_cannot_be_fitted_is_one_line(tmp_path, capsys):
+    assert main(["probe", *arguments("demo_vanilla", tmp_path), "--out", str(tmp_path / "p")]) == 2
+    assert not (tmp_path / "p").exists()
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
