@@ -19,20 +19,25 @@ from tokd_lightning.console import Parser, mistakes_in_one_line, print_metrics, 
 # The data modules, as all of `modules` and `distillation`, so that a YAML may name their classes.
 from tokd_lightning.data import celebdf, ffpp, manifest_table
 from tokd_lightning.data.datamodule import FrameDataModule
-from tokd_lightning.evaluation.metrics import metrics_by_method, video_table
-from tokd_lightning.loggers import EpochLines, ProgressBar, RunLogger, build_loggers, is_rank_zero
+from tokd_lightning.loggers import (
+    EpochLines,
+    ProgressBar,
+    build_loggers,
+    is_rank_zero,
+    loggers_of_test,
+)
 from tokd_lightning.modules import DetectionModule
 from tokd_lightning.modules.checkpoint import HEADER, best_and_last, read_checkpoint, state_hash
 from tokd_lightning.provenance import provenance
-from tokd_lightning.results import about_fit, metrics_of_epoch, rounded, skipped_frames
-from tokd_lightning.runs import (
-    EVALUATION,
-    Config,
-    Run,
-    cell,
-    run_name,
-    write_atomically,
+from tokd_lightning.results import (
+    about_fit,
+    metrics_of_epoch,
+    rounded,
+    skipped_frames,
+    write_scores,
 )
+from tokd_lightning.runs import EVALUATION, Config, Run, cell, run_name
+from tokd_lightning.wandb_run import ended, publish
 
 __all__ = ["TokdCLI", "celebdf", "ffpp", "manifest_table", "run"]
 
@@ -163,12 +168,10 @@ class TokdCLI(LightningCLI):
         check_inputs(self.run, self.inputs)
         if self.run.results() is not None:
             raise Finished(f"{self.run.folder}: finished, reused")
-        tags = [str(value) for value in self.cell]
-        loggers = build_loggers(self.run.folder, config.log.split(","), tags)
+        views, resumed = config.log.split(","), config.ckpt_path and Path(config.ckpt_path)
+        loggers = build_loggers(self.run.folder, views, self.cell, self.resolved, resumed)
         self.run.begin(self.resolved, self.inputs)
         self.trainer.loggers = [*loggers, *self.trainer.loggers]
-        for logger in loggers[1:]:
-            logger.log_hyperparams(self.resolved)
         self.started = time.monotonic()
 
     def fit(self, **arguments: Any) -> None:
@@ -206,6 +209,7 @@ class TokdCLI(LightningCLI):
             **provenance(self.resolved, self.inputs),
         }
         self.run.write_results(results)
+        publish(self.trainer.loggers, self.run.folder)
         print(f"best epoch {chosen + 1} by {monitor}: {self.run.folder}")
 
     # validate, test, predict
@@ -230,19 +234,23 @@ class TokdCLI(LightningCLI):
                 and (self.run.inputs() or {}).get("data") == self.datahash
             )
             if self.own:
-                self.trainer.loggers = [RunLogger(self.run.folder), *self.trainer.loggers]
+                views, fit = config.log.split(","), self.run.config("fit")
+                loggers = loggers_of_test(self.run.folder, views, self.cell, fit)
+                self.trainer.loggers = [*loggers, *self.trainer.loggers]
 
     def after_test(self) -> None:
         """Write the scores as CSV and, after the run's own test, complete ``metrics.json``."""
         if not self.trainer.is_global_zero:
             return
         metrics, results = rounded(self.trainer.callback_metrics), self.run.results()
-        self._write_scores("test" if self.own else f"test-{self.datahash[:6]}")
+        stage = "test" if self.own else f"test-{self.datahash[:6]}"
+        write_scores(cast(DetectionModule, self.model), self.run.folder, stage)
         if self.own and results is not None:
             results["metrics"] |= metrics
             results["skipped"] |= skipped_frames(self.datamodule)
             self.run.save_config("test", self.resolved)
             self.run.write_results(results)
+            publish(self.trainer.loggers, self.run.folder)
         else:
             why = "the fit is not finished" if self.own else "other frames, or another checkpoint"
             print(f"metrics.json is left as it is: {why}")
@@ -256,17 +264,7 @@ class TokdCLI(LightningCLI):
     def after_predict(self) -> None:
         """Write the scores as CSV."""
         if self.trainer.is_global_zero:
-            self._write_scores("predict")
-
-    def _write_scores(self, stage: str) -> None:
-        scores = cast(DetectionModule, self.model).scores.drop(columns="loss")
-        tables = {"frames": scores, "videos": video_table(scores)}
-        if stage.startswith("test"):
-            tables["methods"] = metrics_by_method(scores)
-        for level, table in tables.items():
-            path = self.run.folder / f"{stage}_{level}.csv"
-            write_atomically(path, table.to_csv(index=False))
-            print(f"{len(table)} {level}: {path}")
+            write_scores(cast(DetectionModule, self.model), self.run.folder, "predict")
 
 
 def run(args: list[str]) -> int:
@@ -276,7 +274,7 @@ def run(args: list[str]) -> int:
         TokdError: Anything that the user can mend, Lightning's misconfigurations among it.
     """
     quieten()
-    with mistakes_in_one_line():
+    with mistakes_in_one_line(), ended():
         try:
             TokdCLI(args)
         except Finished as finished:
