@@ -49,6 +49,12 @@ def runs(tiny_ffpp, tmp_path_factory):
     return runs, fitted
 
 
+def rows(logged):
+    """The rows of a history, without W&B's own columns, tables and pictures."""
+    plain = ({k: v for k, v in row.items() if not k.startswith("_")} for row in logged.history)
+    return [row for row in plain if not MEDIA & row.keys()]
+
+
 @pytest.fixture(scope="module")
 def run(runs):
     return folder(runs[0], "tokd-both")
@@ -86,15 +92,11 @@ def test_the_summary_is_metrics_json(run, runs, logged):
     assert {k for k in before if "/" in k} == {k for k in metrics if k.startswith("val/")}
 
 
-def test_the_history_is_metrics_csv(run, logged):
+def test_the_history_is_metrics_csv(run, runs, logged):
     curves = pd.read_csv(run / "metrics.csv").rename(columns={"step": "trainer/global_step"})
-    rows = [row.dropna().to_dict() for _, row in curves.iterrows()]
-    ours = [
-        {k: v for k, v in row.items() if not k.startswith("_")}
-        for row in logged.history
-        if not MEDIA & row.keys()
-    ]
-    assert ours == rows
+    ours = rows(logged)
+    assert ours == [row.dropna().to_dict() for _, row in curves.iterrows()]
+    assert rows(runs[1]) == ours[:-1]  # before the test
     names = {key.split("/")[0] for row in ours for key in row}
     assert names == {"train", "val", "test", "maps", "gradient", "rotation", "epoch", "trainer"}
     losses = [row for row in ours if "train/loss" in row]
@@ -118,6 +120,8 @@ def test_tables_and_pictures_are_there(run, logged):
         assert logged_table["columns"] == list(table.columns)
         assert pd.DataFrame(logged_table["data"], columns=table.columns).equals(table)
     assert logged.summary["tables/errors"]["nrows"] > 0
+    picture = files.parent / logged.summary["pictures"]["path"]
+    assert picture.read_bytes() == (run / "pictures.png").read_bytes()
 
 
 def test_interrupted_resumed_and_tested_it_is_one_run(run, runs, logged):

@@ -26,6 +26,7 @@ _PLACE = (
     "rerun",
     "reuse",
     "log",
+    "pictures",
     "ckpt_path",
     "return_predictions",
     "verbose",

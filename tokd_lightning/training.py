@@ -28,6 +28,7 @@ from tokd_lightning.loggers import (
 )
 from tokd_lightning.modules import DetectionModule
 from tokd_lightning.modules.checkpoint import HEADER, best_and_last, read_checkpoint, state_hash
+from tokd_lightning.pictures import write_pictures
 from tokd_lightning.provenance import provenance
 from tokd_lightning.results import (
     about_fit,
@@ -78,6 +79,7 @@ class TokdCLI(LightningCLI):
             default="wandb",
             help="beside the CSV: wandb, tensorboard, both with a comma, none",
         )
+        add("--pictures", type=int, default=4, help="frames in the test's pictures.png; 0: none")
         add("--monitor", default="val/frame/acc", help="selects best.ckpt, the highest wins")
         parser.link_arguments("seed_everything", "model.init_args.seed")
         parser.link_arguments("seed_everything", "data.init_args.seed")
@@ -243,13 +245,16 @@ class TokdCLI(LightningCLI):
         if not self.trainer.is_global_zero:
             return
         metrics, results = rounded(self.trainer.callback_metrics), self.run.results()
+        model = cast(DetectionModule, self.model)
         stage = "test" if self.own else f"test-{self.datahash[:6]}"
-        write_scores(cast(DetectionModule, self.model), self.run.folder, stage)
+        write_scores(model, self.run.folder, stage)
         if self.own and results is not None:
             results["metrics"] |= metrics
             results["skipped"] |= skipped_frames(self.datamodule)
             self.run.save_config("test", self.resolved)
             self.run.write_results(results)
+            count = self.config["test"].pictures
+            write_pictures(model, self.datamodule, self.run.folder, count)
             publish(self.trainer.loggers, self.run.folder)
         else:
             why = "the fit is not finished" if self.own else "other frames, or another checkpoint"
