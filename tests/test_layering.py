@@ -14,7 +14,9 @@ ALLOWED = {
     "frequency": set(),
     "runs": set(),
     "loggers": {"runs", "wandb_run"},
-    "wandb_run": {"runs"},
+    "wandb_account": set(),
+    "wandb_run": {"runs", "wandb_account"},
+    "dashboard": {"runs", "tables", "wandb_account"},
     "console": set(),
     "provenance": {"runs"},
     "checks": {"console", "data", "modules", "runs"},
@@ -40,7 +42,7 @@ ALLOWED = {
         "provenance",
         "wandb_run",
     },
-    "cli": {"training", "data", "distillation", "tables"},
+    "cli": {"dashboard", "training", "data", "distillation", "tables"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -50,6 +52,8 @@ BARRED = {
     "frequency": {"lightning", "wandb", "pandas"},
     "data": {"timm", "wandb"},
     "tables": {"torch", "lightning", "wandb"},
+    "dashboard": {"torch", "lightning"},
+    "wandb_account": {"torch", "lightning", "wandb", "pandas"},
     "runs": {"torch", "lightning", "wandb", "pandas"},
 }
 

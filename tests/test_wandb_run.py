@@ -9,7 +9,8 @@ import pytest
 from tokd_lightning import wandb_run
 from tokd_lightning.loggers import build_loggers, loggers_of_test
 from tokd_lightning.runs import Cell
-from tokd_lightning.wandb_run import confident_errors, labels, logged_rows, open_run, wandb_mode
+from tokd_lightning.wandb_account import wandb_mode
+from tokd_lightning.wandb_run import confident_errors, labels, logged_rows, open_run
 
 CELL = Cell("ffpp-c40", "student", "resnet18_thin", "tokd", "both", 0)
 NAME = "ffpp-c40_resnet18_thin_tokd-both_s0"

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import netrc
 import os
 import re
 import secrets
@@ -11,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import pandas as pd
 import torch
@@ -19,6 +17,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_info
 
 from tokd_lightning.runs import Cell, Config, Run, write_atomically
+from tokd_lightning.wandb_account import wandb_mode
 
 _TAG = 64  # letters that W&B allows
 _ERRORS = 20
@@ -27,21 +26,6 @@ _ERRORS = 20
 _PER_STEP = ("train", "gradient", "maps", "rotation", "test")
 _AXES = ("epoch", "trainer/global_step")
 _TABLES = {"tables/methods": "test_methods.csv", "tables/videos": "test_videos.csv"}
-
-
-def wandb_mode() -> str:
-    """Decide by WANDB_MODE, else by whether an API key is found: online, offline or disabled."""
-    if mode := os.environ.get("WANDB_MODE"):
-        known = {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}
-        return known.get(mode, "online")
-    if os.environ.get("WANDB_API_KEY"):
-        return "online"
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    try:
-        key = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
-    except (OSError, netrc.NetrcParseError):
-        key = None
-    return "online" if key else "offline"
 
 
 def labels(name: str, cell: Cell) -> dict[str, Any]:
