@@ -71,28 +71,29 @@ def test_wandb_mode_in_the_environment_wins(nobody, given, mode):
     assert wandb_mode() == mode
 
 
-def test_a_run_is_tagged_by_its_cell_and_grouped_with_its_other_seeds(nobody):
-    assert labels(NAME, CELL) == {
+def test_a_run_is_tagged_by_its_cell_and_grouped_with_its_other_seeds():
+    assert labels(NAME, CELL, None) == {
         "name": NAME,
         "group": "ffpp-c40_resnet18_thin_tokd-both",
         "tags": ["ffpp-c40", "resnet18_thin", "tokd", "branches both", "seed 0"],
         "job_type": "fit",
     }
-    assert labels(f"{NAME}-0a1b2c", CELL)["group"] == "ffpp-c40_resnet18_thin_tokd-both-0a1b2c"
+    assert labels(f"{NAME}-0a1b2c", CELL, None)["group"] == (
+        "ffpp-c40_resnet18_thin_tokd-both-0a1b2c"
+    )
     teacher = CELL._replace(role="teacher", method="teacher")
-    assert labels(NAME, teacher)["job_type"] == "teacher"
+    assert labels(NAME, teacher, None)["job_type"] == "teacher"
 
 
-def test_a_run_of_a_table_is_grouped_with_the_table(nobody):
-    nobody.setenv("WANDB_RUN_GROUP", "table3")
-    found = labels(NAME, CELL)
+def test_a_run_of_a_table_is_grouped_with_the_table():
+    found = labels(NAME, CELL, "table3")
     assert found["group"] == "table3"
     assert found["tags"][-1] == "table3"
 
 
-def test_a_tag_is_no_longer_than_wandb_allows(nobody):
+def test_a_tag_is_no_longer_than_wandb_allows():
     cell = CELL._replace(backbone="hf-hub:" + "x" * 100)
-    assert all(len(tag) <= 64 for tag in labels(NAME, cell)["tags"])
+    assert all(len(tag) <= 64 for tag in labels(NAME, cell, None)["tags"])
 
 
 class FakeRun:

@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.runs import Cell, Config
-from tokd_lightning.wandb_run import open_run, recorded_id
+from tokd_lightning.wandb_run import open_run, recorded
 
 VIEWS = ("wandb", "tensorboard")
 
@@ -117,7 +117,7 @@ def loggers_of_test(
         config: The resolved configuration of the fit.
     """
     loggers: list[Logger] = [RunLogger(folder)]
-    if "wandb" in views and is_rank_zero() and config is not None and recorded_id(folder):
+    if "wandb" in views and is_rank_zero() and config is not None and recorded(folder):
         loggers += open_run(folder, cell, config)
     return loggers
 

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import secrets
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,20 +24,19 @@ _ERRORS = 20
 # the last value: it holds what metrics.json reports.
 _PER_STEP = ("train", "gradient", "maps", "rotation", "test")
 _AXES = ("epoch", "trainer/global_step")
+_OPEN: list[Any] = []  # runs that this process has to end
 _TABLES = {"tables/methods": "test_methods.csv", "tables/videos": "test_videos.csv"}
 
 
-def labels(name: str, cell: Cell) -> dict[str, Any]:
+def labels(name: str, cell: Cell, table: str | None) -> dict[str, Any]:
     """Return what a run is found by on W&B: its name, group, tags and job type.
-
-    The group is the table that the run belongs to, from WANDB_RUN_GROUP (then a tag as well), else
-    the run's name without its seed.
 
     Args:
         name: The run's name.
         cell: What the run is.
+        table: The table it belongs to, which is its group and a tag; without one the group is the
+            name without its seed.
     """
-    table = os.environ.get("WANDB_RUN_GROUP")
     tags = [cell.data, cell.backbone, cell.method, f"branches {cell.branches}", f"seed {cell.seed}"]
     return {
         "name": name,
@@ -48,12 +46,13 @@ def labels(name: str, cell: Cell) -> dict[str, Any]:
     }
 
 
-def recorded_id(folder: Path) -> str | None:
-    """Read the W&B id of a run from its folder; None where the run never was on W&B."""
+def recorded(folder: Path) -> dict[str, str | None]:
+    """Read ``id`` and ``table`` of a run on W&B from its folder; empty where it never was there."""
     try:
-        return str(json.loads((folder / "wandb.json").read_text())["id"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
+        found = json.loads((folder / "wandb.json").read_text())
+        return {"id": str(found["id"]), "table": found.get("table")}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
 
 
 def open_run(folder: Path, cell: Cell, config: Config, resumed: Path | None = None) -> list[Logger]:
@@ -87,6 +86,7 @@ def open_run(folder: Path, cell: Cell, config: Config, resumed: Path | None = No
     offline = run is None
     if run is None:
         run = _start(folder, cell, offline=True)
+    _OPEN.append(run)
     _define_axes(run)
     run.config.update(config, allow_val_change=True)
     if not run.resumed:
@@ -102,16 +102,18 @@ def open_run(folder: Path, cell: Cell, config: Config, resumed: Path | None = No
 def _start(folder: Path, cell: Cell, offline: bool) -> Any:
     import wandb  # takes a second
 
-    identity = recorded_id(folder) or secrets.token_hex(4)
+    known = recorded(folder)
+    identity = known.get("id") or os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
+    table = os.environ.get("WANDB_RUN_GROUP") or known.get("table")
     run = wandb.init(
-        **labels(folder.name, cell),
+        **labels(folder.name, cell, table),
         id=identity,
         dir=folder,
         project=os.environ.get("WANDB_PROJECT", "tokd"),
         mode="offline" if offline else "online",
         resume=None if offline else "allow",
     )
-    write_atomically(folder / "wandb.json", json.dumps({"id": identity}) + "\n")
+    write_atomically(folder / "wandb.json", json.dumps({"id": identity, "table": table}) + "\n")
     return run
 
 
@@ -174,17 +176,20 @@ def summary_of(results: Mapping[str, Any]) -> dict[str, Any]:
     return rest | dict(results["metrics"])
 
 
+_NAMES = {"dataset": str, "method": str, "video": str}  # 071 is no number
+
+
 def _media(folder: Path) -> dict[str, Any]:
     import wandb
 
-    tables = {name: folder / file for name, file in _TABLES.items()}
-    media: dict[str, Any] = {
-        name: wandb.Table(dataframe=pd.read_csv(path))
-        for name, path in tables.items()
-        if path.is_file()
-    }
-    if (frames := folder / "test_frames.csv").is_file():
-        media["tables/errors"] = wandb.Table(dataframe=confident_errors(pd.read_csv(frames)))
+    def table(file: str) -> pd.DataFrame:
+        return pd.read_csv(folder / file, dtype=_NAMES)
+
+    there = {name: file for name, file in _TABLES.items() if (folder / file).is_file()}
+    tables = {name: table(file) for name, file in there.items()}
+    if (folder / "test_frames.csv").is_file():
+        tables["tables/errors"] = confident_errors(table("test_frames.csv"))
+    media: dict[str, Any] = {name: wandb.Table(dataframe=rows) for name, rows in tables.items()}
     if (sheet := folder / "pictures.png").is_file():
         media["pictures"] = wandb.Image(str(sheet))
     return media
@@ -200,15 +205,10 @@ def confident_errors(frames: pd.DataFrame) -> pd.DataFrame:
 @contextmanager
 def ended() -> Iterator[None]:
     """End the W&B run that was opened inside: with success, or as failed where something failed."""
-
-    def finish(code: int) -> None:
-        wandb = sys.modules.get("wandb")
-        if wandb is not None and wandb.run is not None:
-            wandb.finish(exit_code=code)
-
+    code = 1
     try:
         yield
-    except BaseException:
-        finish(1)
-        raise
-    finish(0)
+        code = 0
+    finally:
+        while _OPEN:
+            _OPEN.pop().finish(exit_code=code)
