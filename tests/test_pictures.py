@@ -10,6 +10,7 @@ from PIL import Image
 from tokd_lightning.data.augment import Normalise
 from tokd_lightning.frequency import high_pass
 from tokd_lightning.models import DualBranchTeacher, Student
+from tokd_lightning.modules.checkpoint import HEADER
 from tokd_lightning.pictures import Column, choose, draw, look, write_pictures
 
 
@@ -96,10 +97,18 @@ def test_the_sheet_has_a_row_per_frame_and_a_column_per_kind(scores):
         with Image.open(io.BytesIO(draw(columns, rows.head(count), "run"))) as page:
             sizes.append(page.size)
     assert sizes[0][0] == sizes[1][0]
-    assert sizes[1][1] - sizes[0][1] == pytest.approx(2 * 1.48 * 110, abs=1)
+    assert sizes[1][1] - sizes[0][1] == pytest.approx(2 * 1.48 * 130, abs=1)
 
 
 def test_a_test_without_pictures_draws_none(tmp_path):
     model = SimpleNamespace(scores=pd.DataFrame({"method": ["real"], "label": [0]}))
     write_pictures(model, None, tmp_path, 0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_student_is_shown_the_high_frequencies_that_its_teacher_saw(tmp_path):
+    network = {"backbone": "test_resnet", "cutoff": 0.1}
+    torch.save({HEADER: {"kind": "teacher", "network": network}}, tmp_path / "best.ckpt")
+    path = str(tmp_path / "best.ckpt")
+    _, fine, *_ = titles(Student("test_resnet"), torch.zeros(1, 3, 64, 64), teacher_path=path)
+    assert fine.title == "x^F, cutoff 0.1"

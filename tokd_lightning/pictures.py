@@ -24,15 +24,23 @@ from tokd_lightning.modules.checkpoint import HEADER, read_checkpoint
 CUTOFF = 0.33  # of the teacher, where a student does not know it
 # Of the sheet, in inches: a picture, what lies between two, room for labels and for titles.
 _SIDE, _GAP, _LABELS, _TITLES = 1.4, 0.08, 1.7, 0.75
-_DPI, _TEXT, _LETTERS = 110, {"size": 8}, 24
+_DPI, _TEXT, _LETTERS = 130, {"size": 8}, 24
 _MIDDLE_GREY = 0.5
 
 
 class Column(NamedTuple):
-    """One kind of picture of every frame: a title and ``(N, h, w)`` values, or colours if 4-D."""
+    """One kind of picture of every frame.
+
+    Attributes:
+        title: What it is.
+        values: ``(N, h, w)`` values, or ``(N, h, w, 3)`` colours.
+        scaling: How matplotlib brings it to size. To average pixels would take out of x^F just what
+            it consists of: ``nearest`` shows pixels of it as they are.
+    """
 
     title: str
     values: NDArray[np.float32]
+    scaling: str = "bilinear"
 
 
 def write_pictures(model: DetectionModule, data: FrameDataModule, folder: Path, count: int) -> None:
@@ -110,8 +118,8 @@ def look(model: DetectionModule, data: FrameDataModule, images: Tensor) -> list[
     largest = float(fine.abs().quantile(0.99)) or 1.0
     fine = _MIDDLE_GREY + fine / (2 * largest)
     return [
-        Column("x", _colours(frames)),
-        Column(f"x^F, cutoff {cutoff:g}", _colours(fine)),
+        Column("x", _colours(frames), "antialiased"),
+        Column(f"x^F, cutoff {cutoff:g}", _colours(fine), "nearest"),
         *(Column(title, values.float().cpu().numpy()) for title, values in seen),
     ]
 
@@ -145,11 +153,11 @@ def draw(columns: list[Column], rows: pd.DataFrame, name: str) -> bytes:
     for number, column in enumerate(columns):
         pictures = column.values
         title = column.title.replace("x^F", "$x^F$")
-        scale: dict[str, Any] = {}
+        scale: dict[str, Any] = {"interpolation": column.scaling}
         if pictures.ndim == 3:
             low, top = float(pictures.min()), float(pictures.max())
             title += f"\n{low:.3g} – {top:.3g}"
-            scale = {"vmin": low, "vmax": top, "cmap": "viridis", "interpolation": "bilinear"}
+            scale |= {"vmin": low, "vmax": top, "cmap": "viridis"}
         left = _LABELS + step * number
         for row, picture in enumerate(pictures):
             bottom = step * (high - 1 - row) + _GAP

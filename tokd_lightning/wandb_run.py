@@ -105,7 +105,8 @@ def _start(folder: Path, cell: Cell, offline: bool) -> Any:
     known = recorded(folder)
     identity = known.get("id") or os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
     table = os.environ.get("WANDB_RUN_GROUP") or known.get("table")
-    run = wandb.init(
+    write_atomically(folder / "wandb.json", json.dumps({"id": identity, "table": table}) + "\n")
+    return wandb.init(
         **labels(folder.name, cell, table),
         id=identity,
         dir=folder,
@@ -113,8 +114,6 @@ def _start(folder: Path, cell: Cell, offline: bool) -> Any:
         mode="offline" if offline else "online",
         resume=None if offline else "allow",
     )
-    write_atomically(folder / "wandb.json", json.dumps({"id": identity, "table": table}) + "\n")
-    return run
 
 
 def _step_of(checkpoint: Path) -> int:
