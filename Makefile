@@ -3,9 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
+# Where the data sets are, how many seeds, and further options of `tokd table`.
+DATA_FFPP ?= data/ffpp
+DATA_CELEBDF ?= data/celebdf
+SEEDS ?= 1
+OPTIONS ?=
+REPRODUCED := $(addprefix reproduce-table,1 2 3 4 5 6 7) reproduce-figure3 reproduce-figure4
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  make reproduce-table1 … 7, reproduce-figure3 | 4   with DATA_FFPP=DIR DATA_CELEBDF=DIR SEEDS=N"
 
 install: $(READY)  ## Make .venv with everything that the other targets need
 
@@ -17,6 +24,14 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)  ## Synthetic data, teacher, students, test: one table, two figures (about 10 minutes)
 	$(BIN)/tokd tour
+
+$(REPRODUCED): reproduce-%: $(READY)
+	$(BIN)/tokd $(subst table,table ,$(subst figure,figure ,$*)) --seeds $(SEEDS) \
+	  --data ffpp=$(DATA_FFPP) celebdf=$(DATA_CELEBDF) $(OPTIONS)
+
+reproduce-table3-demo: $(READY)  ## Table 3 in small on synthetic data: 13 columns and a page (about 40 minutes)
+	$(BIN)/tokd demo --out data/demo
+	$(BIN)/tokd table 3 --dataset demo --data data/demo --workers 2 $(OPTIONS)
 
 test: $(READY)  ## The default test suite (minutes)
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
@@ -37,4 +52,4 @@ bench: $(READY)  ## Speed, as ratios to a stated peer or lower bound
 clean:  ## Remove the virtual environment and caches; data/ and runs/ stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help install demo test test-all lint type bench clean
+.PHONY: help install demo $(REPRODUCED) reproduce-table3-demo test test-all lint type bench clean

@@ -20,13 +20,13 @@ BRANCHES = ("rgb", "frequency")
 SCALE = dict.fromkeys(BRANCHES, 10.0)
 
 
-def ours(v: dict[str, Tensor], dim: int) -> Callable[[], None]:
-    """Return a call that makes as many steps as lie between two polishes."""
-    rotation = Rotation((dim // 4, 2, 2), dim)
+def ours(v: dict[str, Tensor], dim: int, count: int = POLISH_EVERY) -> Callable[[], None]:
+    """Return a call that makes as many steps as lie between two polishes, or ``count``."""
+    rotation = Rotation((dim // 4, 2, 2), dim).to(v["rgb"].device)
     optimizer = RotationOptimizer(rotation.matrices().values())
 
     def steps() -> None:
-        for _ in range(POLISH_EVERY):
+        for _ in range(count):
             rows, g = rotation.rows(v, SCALE)
             optimizer.step(rows=[(rows[branch], g) for branch in BRANCHES])
 
@@ -35,7 +35,8 @@ def ours(v: dict[str, Tensor], dim: int) -> Callable[[], None]:
 
 def peer(v: dict[str, Tensor], dim: int, how: str) -> Callable[[], None]:
     """Return a call that makes one step of both matrices with a parametrization of torch."""
-    layers = {branch: nn.Linear(dim, dim, bias=False) for branch in BRANCHES}
+    device = v["rgb"].device
+    layers = {branch: nn.Linear(dim, dim, bias=False, device=device) for branch in BRANCHES}
     for layer in layers.values():
         nn.init.eye_(layer.weight)
         orthogonal(layer, orthogonal_map=how)

@@ -1,112 +1,93 @@
-"""One distillation step by `DistillModule` against its lower bound, on the CPU.
+"""One distillation step by `DistillModule` against its lower bound.
 
 The lower bound is what no distillation can do without: the forward of the folded channels_last
 teacher, and forward, backward and Adam of the student. The step is the real one, from Lightning's
-`on_train_batch_start` to `on_train_batch_end`, taken in turns with the bound during one fit.
+`on_train_batch_start` to `on_train_batch_end`, taken in turns with the bound during one fit, in the
+same precision. On a GPU both are timed on its stream.
 """
 
 import argparse
 import tempfile
-import time
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader
 
-from benchmarks.timing import Spread, ratio, spread, threads
-from tokd_lightning.distillation import (
-    PKT,
-    TOKD,
-    VID,
-    AttentionTransfer,
-    Distiller,
-    FitNet,
-    Hinton,
-    RotationOptimizer,
-    SimilarityPreserving,
-)
-from tokd_lightning.distillation.projectors import TeacherProjectors
-from tokd_lightning.models import DualBranchTeacher, Shapes, Student, frozen
-from tokd_lightning.modules import DistillModule
-from tokd_lightning.modules.checkpoint import HEADER
-
-
-class Batches(pl.LightningDataModule):
-    """The same normalised batch again and again: decoding is no part of the step.
-
-    Args:
-        count: Batches per epoch.
-        batch: Images per batch.
-        size: Side of the images in pixels.
-    """
-
-    mean = std = 0.5
-    class_weights = None
-
-    def __init__(self, count: int, batch: int, size: int) -> None:
-        super().__init__()
-        self.count = count
-        self.input_size = size
-        generator = torch.Generator().manual_seed(0)
-        self.batch = {
-            "image": torch.randn(batch, 3, size, size, generator=generator),
-            "label": torch.arange(batch) % 2,
-        }
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Return ``count`` batches."""
-        batches: Any = [self.batch] * self.count
-        return DataLoader(batches, batch_size=None)
+from benchmarks.timing import CPU, Spread, clock_of, ratio, spread, threads
+from benchmarks.training import Batches, distill_module, methods, mixed, quiet_trainer, save_teacher
+from tokd_lightning.models import DualBranchTeacher, Student, frozen
 
 
 class LowerBound:
     """The folded teacher's forward, and forward, backward and Adam of the student.
 
     Args:
-        teacher: The teacher, not yet folded.
+        teacher: The teacher as :func:`frozen` gives it, on the device.
         student: Name of the student.
+        precision: Lightning's name of it, ``32-true`` or ``bf16-mixed``.
     """
 
-    def __init__(self, teacher: DualBranchTeacher, student: str) -> None:
-        self.teacher = frozen(teacher)
-        self.student = Student(student).to(memory_format=torch.channels_last)
+    def __init__(
+        self, teacher: DualBranchTeacher, student: str, precision: str = "32-true"
+    ) -> None:
+        self.teacher = teacher
+        self.precision = precision
+        device = next(teacher.parameters()).device
+        self.student = Student(student).to(device, memory_format=torch.channels_last)
         self.optimizer = torch.optim.Adam(self.student.parameters(), lr=1e-4)
 
     def __call__(self, batch: dict[str, Tensor]) -> None:
         """Do the work of one batch."""
         image = batch["image"].contiguous(memory_format=torch.channels_last)
-        with torch.no_grad():
-            self.teacher(image)
-        loss = functional.cross_entropy(self.student(image).logits, batch["label"])
+        with mixed(self.precision, image.device):
+            with torch.no_grad():
+                self.teacher(image)
+            loss = functional.cross_entropy(self.student(image).logits, batch["label"])
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
         self.optimizer.step()
 
 
 class Stopwatch(Callback):
-    """Times each step, and the lower bound after it.
+    """Times each step, and the lower bound after it, and asks for the memory of both.
 
     Args:
         bound: The lower bound.
+        device: Whose clock is read.
         warmup: Steps not timed.
     """
 
-    def __init__(self, bound: LowerBound, warmup: int = 2) -> None:
+    def __init__(self, bound: LowerBound, device: torch.device, warmup: int = 2) -> None:
         self.bound = bound
         self.warmup = warmup
-        self.started = 0.0
-        self.seconds: dict[str, list[float]] = {"step": [], "bound": []}
+        self.cuda = device.type == "cuda"
+        self.clock = clock_of(device)
+        self.marks: list[tuple[Any, Any, Any]] = []
+        self.peak = {"step": 0, "bound": 0}
+
+    def seconds(self) -> dict[str, list[float]]:
+        """Return the seconds of each timed step and bound."""
+        timed = self.marks[self.warmup :]
+        return {
+            "step": [self.clock.seconds(start, middle) for start, middle, _ in timed],
+            "bound": [self.clock.seconds(middle, end) for _, middle, end in timed],
+        }
+
+    def _note_peak(self, name: str) -> None:
+        if self.cuda:
+            self.peak[name] = max(self.peak[name], torch.cuda.max_memory_allocated())
+            torch.cuda.reset_peak_memory_stats()
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Start the clock of the step."""
-        self.started = time.process_time()
+        self.started = self.clock.mark()
 
     def on_train_batch_end(
         self,
@@ -117,34 +98,28 @@ class Stopwatch(Callback):
         batch_idx: int,
     ) -> None:
         """Stop it, and time the bound on the same batch."""
-        stopped = time.process_time()
+        stopped = self.clock.mark()
+        self._note_peak("step")
         with torch.enable_grad():
             self.bound(batch)
-        bounded = time.process_time()
-        if batch_idx >= self.warmup:
-            self.seconds["step"].append(stopped - self.started)
-            self.seconds["bound"].append(bounded - stopped)
+        self.marks.append((self.started, stopped, self.clock.mark()))
+        self._note_peak("bound")
 
 
-def save_teacher(folder: Path) -> tuple[DualBranchTeacher, Path]:
-    """Write an untrained Xception teacher as `TeacherModule` would."""
-    teacher = DualBranchTeacher(pretrained=False)
-    projectors = TeacherProjectors(teacher.rgb.channels[-1])
-    state = {f"teacher.{key}": value for key, value in teacher.state_dict().items()}
-    state |= {f"projectors.{key}": value for key, value in projectors.state_dict().items()}
-    header = {"kind": "teacher", "network": teacher.spec, "mean": 0.5, "std": 0.5}
-    path = folder / "teacher.ckpt"
-    torch.save({"state_dict": state, HEADER: header}, path)
-    return teacher, path
+class Measured(NamedTuple):
+    """Steps of one method beside their lower bound.
 
+    Attributes:
+        ratio: Step / lower bound.
+        step: Seconds per step.
+        bound: Seconds of the bound.
+        peak: Most bytes allocated on the device during a step and during the bound, 0 on the CPU.
+    """
 
-def tokd(rotation: str, branches: str, dim: int) -> Any:
-    """Return a factory of TOKD with these options."""
-
-    def make(student: Shapes, teacher: Shapes) -> Distiller:
-        return TOKD(student, teacher, rotation=rotation, branches=branches, dim=dim)  # type: ignore[arg-type]  # names from the command line
-
-    return make
+    ratio: Spread
+    step: Spread
+    bound: Spread
+    peak: dict[str, int]
 
 
 def measure(
@@ -155,8 +130,12 @@ def measure(
     repeats: int = 12,
     num_threads: int = 1,
     direction: str = "normalized",
-) -> dict[str, tuple[Spread, Spread]]:
-    """Time a step of each method.
+    device: torch.device = CPU,
+    precision: str = "32-true",
+    backbone: str = "xception",
+    only: Collection[str] = (),
+) -> Iterator[tuple[str, Measured]]:
+    """Time a step of each method, one method after the other.
 
     Args:
         student: Name of the student.
@@ -166,48 +145,34 @@ def measure(
         repeats: Timed steps per method.
         num_threads: Threads of torch.
         direction: Direction of the rotation optimizer.
+        device: Where to.
+        precision: Lightning's name of it.
+        backbone: Of the teacher's branches.
+        only: Methods to measure; by default all.
 
-    Returns:
-        Method -> (step / lower bound, seconds of process time per step).
+    Yields:
+        Method and what was found.
     """
-    methods: dict[str, Any] = {
-        "TOKD both": tokd("learned", "both", dim),
-        "TOKD both, no rotation": tokd("none", "both", dim),
-        "TOKD rgb": tokd("none", "rgb", dim),
-        "Hinton": Hinton,
-        "AT both": AttentionTransfer,
-        "PKT both": PKT,
-        "SP both": SimilarityPreserving,
-        "FitNet both": FitNet,
-        "VID both": VID,
-    }
-    results = {}
     with tempfile.TemporaryDirectory() as folder, threads(num_threads):
-        teacher, path = save_teacher(Path(folder))
-        for name, make in methods.items():
-            watch = Stopwatch(LowerBound(teacher, student))
-            module = DistillModule(
-                make,
-                optimizer=lambda p: torch.optim.Adam(p, lr=1e-4),
-                lr_scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, 5, 0.1),
-                rotation_optimizer=lambda p: RotationOptimizer(p, 5e-5, direction),  # type: ignore[arg-type]  # a name from the command line
-                rotation_scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, 5, 0.05),
-                student=student,
-                teacher=str(path),
+        teacher, path = save_teacher(Path(folder), backbone)
+        folded = frozen(teacher).to(device)
+        for name, make in methods(dim).items():
+            if only and name not in only:
+                continue
+            watch = Stopwatch(LowerBound(folded, student, precision), device)
+            trainer = quiet_trainer(device, precision, callbacks=[watch])
+            images = Batches(repeats + watch.warmup, batch, size, device)
+            trainer.fit(distill_module(make, student, path, direction), datamodule=images)
+            seconds = watch.seconds()
+            yield (
+                name,
+                Measured(
+                    ratio(seconds["step"], seconds["bound"]),
+                    spread(seconds["step"]),
+                    spread(seconds["bound"]),
+                    watch.peak,
+                ),
             )
-            trainer = pl.Trainer(
-                accelerator="cpu",
-                max_epochs=1,
-                logger=False,
-                callbacks=[watch],
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-            )
-            trainer.fit(module, datamodule=Batches(repeats + watch.warmup, batch, size))
-            seconds = watch.seconds
-            results[name] = (ratio(seconds["step"], seconds["bound"]), spread(seconds["step"]))
-    return results
 
 
 if __name__ == "__main__":
@@ -219,14 +184,10 @@ if __name__ == "__main__":
     parser.add_argument("--repeats", type=int, default=12)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--direction", default="normalized")
-    given = parser.parse_args()
-    for method, (factor, seconds) in measure(
-        given.student,
-        given.batch,
-        given.size,
-        given.dim,
-        given.repeats,
-        given.threads,
-        given.direction,
-    ).items():
-        print(f"step / lower bound, {method:23} {factor}   {seconds} s")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="32-true")
+    given = vars(parser.parse_args())
+    given["num_threads"] = given.pop("threads")
+    given["device"] = torch.device(given["device"])
+    for method, found in measure(**given):
+        print(f"step / lower bound, {method:23} {found.ratio}   {found.step} s")

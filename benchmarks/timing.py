@@ -1,12 +1,14 @@
-"""Process time of rival implementations, taken in turns so that a busy machine hits all alike."""
+"""Time of rival implementations, taken in turns so that a busy machine hits all alike."""
 
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+
+CPU = torch.device("cpu")
 
 
 class Spread(NamedTuple):
@@ -18,6 +20,52 @@ class Spread(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.median:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+class ProcessClock:
+    """CPU seconds of this process, of all its threads together."""
+
+    def mark(self) -> float:
+        """Read the clock."""
+        return time.process_time()
+
+    def seconds(self, start: float, stop: float) -> float:
+        """Return the difference."""
+        return stop - start
+
+
+class CudaClock:
+    """Seconds on the current CUDA stream, by events: nothing waits until they are asked for.
+
+    Args:
+        lead: Milliseconds of idling queued on the device before each start, so that the host is
+            ahead of it as it is in the middle of a training step; with 0 the gaps between launches
+            that the host is too slow for count.
+    """
+
+    def __init__(self, lead: float = 0.0) -> None:
+        self.lead = lead
+
+    def mark(self) -> torch.cuda.Event:
+        """Record an event."""
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def idle(self) -> None:
+        """Let the device wait for ``lead``."""
+        if self.lead:
+            torch.cuda._sleep(int(self.lead * 2e6))  # cycles, of a GPU that clocks near 2 GHz
+
+    def seconds(self, start: torch.cuda.Event, stop: torch.cuda.Event) -> float:
+        """Wait for the second event and return the seconds since the first."""
+        stop.synchronize()
+        return start.elapsed_time(stop) / 1000
+
+
+def clock_of(device: torch.device, lead: float = 0.0) -> "ProcessClock | CudaClock":
+    """Return the clock that fits a device."""
+    return CudaClock(lead) if device.type == "cuda" else ProcessClock()
 
 
 @contextmanager
@@ -32,7 +80,10 @@ def threads(count: int) -> Iterator[None]:
 
 
 def compare(
-    candidates: Mapping[str, Callable[[], object]], repeats: int, warmup: int = 1
+    candidates: Mapping[str, Callable[[], object]],
+    repeats: int,
+    warmup: int = 1,
+    clock: ProcessClock | CudaClock | None = None,
 ) -> dict[str, list[float]]:
     """Time every candidate ``repeats`` times, interleaved: a, b, c, a, b, c, ….
 
@@ -40,21 +91,25 @@ def compare(
         candidates: Name -> a call without arguments.
         repeats: Timed calls per candidate, at least 1.
         warmup: Untimed calls of each candidate before.
+        clock: By default the CPU's.
 
     Returns:
-        Name -> CPU seconds of this process (all its threads) per call, in the order taken, so that
-        the i-th entries of two lists were measured side by side.
+        Name -> seconds per call, in the order taken, so that the i-th entries of two lists were
+        measured side by side.
     """
     for _ in range(warmup):
         for call in candidates.values():
             call()
-    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    clock = ProcessClock() if clock is None else clock
+    marks: dict[str, list[tuple[Any, Any]]] = {name: [] for name in candidates}
     for _ in range(repeats):
         for name, call in candidates.items():
-            start = time.process_time()
+            if isinstance(clock, CudaClock):
+                clock.idle()
+            start = clock.mark()
             call()
-            seconds[name].append(time.process_time() - start)
-    return seconds
+            marks[name].append((start, clock.mark()))
+    return {name: [clock.seconds(*pair) for pair in pairs] for name, pairs in marks.items()}
 
 
 def spread(values: list[float]) -> Spread:

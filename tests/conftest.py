@@ -1,4 +1,8 @@
+import os
 from pathlib import Path
+
+# Read once, when the first product on a GPU is made; deterministic runs need it.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import pytest
 import torch
@@ -6,6 +10,11 @@ from trees import make_ffpp
 
 # Threads that wait for each other make tiny networks several times slower.
 torch.set_num_threads(1)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
 
 
 @pytest.fixture(scope="session")

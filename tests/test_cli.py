@@ -75,7 +75,10 @@ def test_a_run_folder_holds_what_the_readme_says(job, what):
 def test_results_say_what_they_are_made_from(job, what):
     results = json.loads((folder(job, what) / "metrics.json").read_text())
     assert results["name"] == folder(job, what).name
-    assert set(results["hashes"]) >= {"config", "source", "data"}
+    assert set(results["hashes"]) >= {"config", "source", "data", "recipe"}
+    assert results["hashes"]["tested_with"] == results["hashes"]["source"]
+    teacher = json.loads((folder(job, "teacher") / "metrics.json").read_text())["hashes"]
+    assert results["hashes"].get("teacher") in (None, teacher["weights"])
     assert ("teacher" in results["hashes"]) == (what == "tokd-both")
     assert torch.__version__.startswith(results["versions"]["torch"])
     for level in ("frame", "video"):
@@ -83,6 +86,17 @@ def test_results_say_what_they_are_made_from(job, what):
             for split in ("val", "test"):
                 assert 0 <= results["metrics"][f"{split}/{level}/{metric}"] <= 1
         assert results["metrics"][f"test/{level}/majority"] == pytest.approx(0.8)
+
+
+def test_checkpoints_are_written_whole_or_not_at_all(tiny_ffpp, tmp_path, monkeypatch, capsys):
+    def full(checkpoint, file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    assert tokd("fit", "demo_vanilla", tiny_ffpp, tmp_path / "runs", *TINY_STUDENT) == 2
+    assert "best.ckpt cannot be written: No space left on device" in capsys.readouterr().err
+    assert not list((tmp_path / "runs").iterdir())
 
 
 def test_scores_cover_the_test_split_once_and_agree_with_the_metrics(job):

@@ -177,17 +177,25 @@ def test_reduced_matmul_precision_does_not_reach_the_filter():
 
 
 @pytest.mark.gpu
-def test_tf32_does_not_reach_the_filter_on_cuda():
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("precision", ["ieee", "tf32"])
+@pytest.mark.parametrize("cutoff", [0.1, 0.33, 0.5])
+def test_neither_autocast_nor_tf32_reaches_the_filter_on_cuda(dtype, precision, cutoff):
     x = images(2, 3, 299, 299, dtype=torch.float32)
-    exact = by_full_transform(x.double(), 0.33)
+    exact = by_full_transform(x.double(), cutoff)
     before = torch.backends.cuda.matmul.fp32_precision
     try:
-        torch.backends.cuda.matmul.fp32_precision = "tf32"
-        with torch.autocast("cuda", torch.float16):
-            filtered = high_pass(x.cuda(), 0.33).cpu()
+        torch.backends.cuda.matmul.fp32_precision = precision
+        with torch.autocast("cuda", dtype):
+            filtered = high_pass(x.cuda(), cutoff)
+            channels_last = high_pass(
+                x.cuda().contiguous(memory_format=torch.channels_last), cutoff
+            )
     finally:
         torch.backends.cuda.matmul.fp32_precision = before
-    assert (filtered - exact).abs().max() < 1e-5
+    for found in (filtered, channels_last):
+        assert found.dtype == torch.float32
+        assert (found.cpu() - exact).abs().max() < 1e-5
 
 
 def test_casting_and_copying_a_network_leave_its_filter_exact():

@@ -3,9 +3,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from tokd_lightning import loggers
 from tokd_lightning.errors import TokdError
-from tokd_lightning.loggers import EpochLines, RunLogger, build_loggers
-from tokd_lightning.runs import Cell
+from tokd_lightning.loggers import EpochLines, ProgressBar, RunLogger, build_loggers, progress
+from tokd_lightning.naming import Cell
 
 CELL = Cell("ffpp-c23", "student", "resnet18_thin", "tokd", "both", 0)
 
@@ -79,3 +80,27 @@ def test_an_epoch_is_one_line(capsys):
     lines.on_train_epoch_start(trainer, None)
     lines.on_train_epoch_end(trainer, None)
     assert capsys.readouterr().out == "epoch 2/6  loss 0.5000  val acc 0.7500  0 s\n"
+
+
+def test_while_training_lasts_the_bar_seldom_reads_from_the_device(monkeypatch):
+    asked = []
+    super_class = ProgressBar.__mro__[1]
+    metrics = {"train/loss": 0.5, "v_num": 3}
+    monkeypatch.setattr(super_class, "get_metrics", lambda *_: asked.append(1) or metrics)
+    monkeypatch.setattr(loggers.time, "monotonic", lambda: now)
+    bar, trainer = ProgressBar(), SimpleNamespace(training=True, is_last_batch=False)
+    for step in range(100):
+        now = 10 + step / 100
+        assert bar.get_metrics(trainer, None) == {"train/loss": 0.5}
+    assert len(asked) == 2
+    trainer.is_last_batch = True
+    bar.get_metrics(trainer, None)
+    assert len(asked) == 3
+
+
+def test_a_bar_is_for_terminals_and_lines_are_for_logs(monkeypatch):
+    for terminal, wanted, kind in ((True, True, ProgressBar), (True, False, EpochLines)):
+        monkeypatch.setattr("sys.stdout.isatty", lambda terminal=terminal: terminal)
+        shown, without = progress(wanted)
+        assert isinstance(shown, kind)
+        assert ("enable_progress_bar" in without) == (kind is EpochLines)

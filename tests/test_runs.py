@@ -5,15 +5,8 @@ import math
 import pytest
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.runs import (
-    EVALUATION,
-    Run,
-    cell,
-    config_hash,
-    differences,
-    run_name,
-    write_atomically,
-)
+from tokd_lightning.naming import EVALUATION, cell, config_hash, differences, run_name
+from tokd_lightning.runs import Run, write_atomically
 
 EXPERIMENT = {
     "seed_everything": 0,

@@ -8,7 +8,8 @@ import pytest
 
 from tokd_lightning import wandb_run
 from tokd_lightning.loggers import build_loggers, loggers_of_test
-from tokd_lightning.runs import Cell
+from tokd_lightning.naming import Cell
+from tokd_lightning.runs import Run
 from tokd_lightning.wandb_account import wandb_mode
 from tokd_lightning.wandb_run import confident_errors, labels, logged_rows, open_run
 
@@ -21,6 +22,7 @@ def nobody(monkeypatch, tmp_path):
     """A user without a W&B account."""
     for name in ("MODE", "API_KEY", "BASE_URL", "PROJECT", "RUN_GROUP"):
         monkeypatch.delenv(f"WANDB_{name}", raising=False)
+    monkeypatch.setattr(wandb_run, "_OPEN", [])
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     return monkeypatch
@@ -152,10 +154,12 @@ def test_without_a_key_nothing_goes_online_and_the_upload_is_told(nobody, starts
 
 
 def test_a_test_goes_to_wandb_only_where_its_fit_did(nobody, starts, tmp_path):
-    assert len(loggers_of_test(tmp_path, ["wandb"], CELL, {})) == 1
+    (tmp_path / "fit.yaml").write_text("log: wandb\n")
+    run = Run(tmp_path)
+    assert len(loggers_of_test(run, ["wandb"], CELL)) == 1
     (tmp_path / "wandb.json").write_text(json.dumps({"id": "abc"}))
-    assert len(loggers_of_test(tmp_path, ["none"], CELL, {})) == 1
-    assert len(loggers_of_test(tmp_path, ["wandb"], CELL, {})) == 2
+    assert len(loggers_of_test(run, ["none"], CELL)) == 1
+    assert len(loggers_of_test(run, ["wandb"], CELL)) == 2
 
 
 CURVES = "epoch,step,train/loss,val/loss\n0,0,1.0,\n0,1,0.5,\n0,1,,0.25\n1,2,0.125,\n1,"

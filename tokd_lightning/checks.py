@@ -7,7 +7,8 @@ from tokd_lightning.console import some
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.errors import TokdError
 from tokd_lightning.modules import DetectionModule
-from tokd_lightning.runs import Config, Run, differences
+from tokd_lightning.naming import Config, differences
+from tokd_lightning.runs import Run
 
 _SELECTING = ("acc", "balanced_acc", "acc_real", "acc_fake", "auc", "ap")  # more is better
 _PRECISIONS = (None, "32-true", "32", "16-mixed", "bf16-mixed")

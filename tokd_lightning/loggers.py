@@ -1,6 +1,7 @@
 """Where curves go: a CSV always, W&B and TensorBoard by choice, a line per epoch in plain logs."""
 
 import csv
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,8 @@ from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.runs import Cell, Config
+from tokd_lightning.naming import Cell, Config
+from tokd_lightning.runs import Run
 from tokd_lightning.wandb_run import open_run, recorded
 
 VIEWS = ("wandb", "tensorboard")
@@ -105,20 +107,18 @@ def build_loggers(
     return loggers
 
 
-def loggers_of_test(
-    folder: Path, views: Sequence[str], cell: Cell, config: Config | None
-) -> list[Logger]:
+def loggers_of_test(run: Run, views: Sequence[str], cell: Cell) -> list[Logger]:
     """Build the loggers of a run's own test: its CSV, and W&B where the fit was there.
 
     Args:
-        folder: The run's folder.
+        run: The run.
         views: As for :func:`build_loggers`.
         cell: What the run is.
-        config: The resolved configuration of the fit.
     """
-    loggers: list[Logger] = [RunLogger(folder)]
-    if "wandb" in views and is_rank_zero() and config is not None and recorded(folder):
-        loggers += open_run(folder, cell, config)
+    loggers: list[Logger] = [RunLogger(run.folder)]
+    config = run.config("fit")
+    if "wandb" in views and is_rank_zero() and config is not None and recorded(run.folder):
+        loggers += open_run(run.folder, cell, config)
     return loggers
 
 
@@ -134,11 +134,22 @@ def _tensorboard(folder: Path) -> Logger:
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's bar without the version number of a logger."""
+    """Lightning's bar without the version number of a logger.
 
-    def get_metrics(self, *arguments: Any) -> Any:
+    While training it asks for new numbers twice a second: each time waits for the device.
+    """
+
+    _shown: Any = None
+    _asked = 0.0
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:
         """Return what stands behind the bar."""
-        return {k: v for k, v in super().get_metrics(*arguments).items() if k != "v_num"}
+        lasting = trainer.training and not trainer.is_last_batch
+        if self._shown is None or not lasting or time.monotonic() - self._asked > 0.5:
+            metrics = super().get_metrics(trainer, pl_module)
+            self._shown = {k: v for k, v in metrics.items() if k != "v_num"}
+            self._asked = time.monotonic()
+        return self._shown
 
 
 class EpochLines(Callback):
@@ -160,3 +171,14 @@ class EpochLines(Callback):
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         if trainer.is_global_zero:
             print("  ".join([epoch, *parts, f"{seconds:.0f} s"]), flush=True)
+
+
+def progress(wanted: bool) -> tuple[Callback, dict[str, bool]]:
+    """Show progress by a bar on a terminal, where one is wanted, by a line per epoch elsewhere.
+
+    Returns:
+        The callback, and what of Lightning's own takes no part.
+    """
+    if wanted and sys.stdout.isatty():
+        return ProgressBar(), {}
+    return EpochLines(), {"enable_progress_bar": False, "enable_model_summary": False}

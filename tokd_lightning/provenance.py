@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-from tokd_lightning.runs import Config, config_hash
+from tokd_lightning.naming import Config, config_hash
 
 
 def source_hash() -> str:

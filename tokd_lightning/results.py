@@ -18,8 +18,6 @@ from tokd_lightning.runs import write_atomically
 def about_fit(trainer: pl.Trainer, model: DetectionModule, data: FrameDataModule) -> dict[str, Any]:
     """Describe the network (Table 1), its data and the device, for ``metrics.json``."""
     size = complexity(model.network, data.input_size)
-    root = trainer.strategy.root_device
-    device = torch.cuda.get_device_name(root) if root.type == "cuda" else root.type
     return {
         "synthetic": (Path(data.root) / "SYNTHETIC.txt").is_file(),
         "parameters": size.parameters,
@@ -28,9 +26,16 @@ def about_fit(trainer: pl.Trainer, model: DetectionModule, data: FrameDataModule
         "balance": data.balance,
         "skipped": skipped_frames(data),
         "unpaired": data.unpaired,
-        "device": f"{trainer.world_size} x {device}",
+        "device": device_of(trainer),
         "precision": str(trainer.precision),
     }
+
+
+def device_of(trainer: pl.Trainer) -> str:
+    """Name what a trainer computes on, ``1 x cpu``."""
+    root = trainer.strategy.root_device
+    device = torch.cuda.get_device_name(root) if root.type == "cuda" else root.type
+    return f"{trainer.world_size} x {device}"
 
 
 def skipped_frames(data: FrameDataModule) -> dict[str, int]:

@@ -1,7 +1,6 @@
 """``tokd fit | validate | test | predict``: LightningCLI around run folders."""
 
 import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -19,17 +18,19 @@ from tokd_lightning.console import Parser, mistakes_in_one_line, print_metrics, 
 # The data modules, as all of `modules` and `distillation`, so that a YAML may name their classes.
 from tokd_lightning.data import celebdf, ffpp, manifest_table
 from tokd_lightning.data.datamodule import FrameDataModule
-from tokd_lightning.loggers import (
-    EpochLines,
-    ProgressBar,
-    build_loggers,
-    is_rank_zero,
-    loggers_of_test,
-)
+from tokd_lightning.loggers import build_loggers, is_rank_zero, loggers_of_test, progress
 from tokd_lightning.modules import DetectionModule
-from tokd_lightning.modules.checkpoint import HEADER, best_and_last, read_checkpoint, state_hash
+from tokd_lightning.modules.checkpoint import (
+    HEADER,
+    AtomicCheckpointIO,
+    best_and_last,
+    read_checkpoint,
+    state_hash,
+)
+from tokd_lightning.naming import EVALUATION, Config, cell, run_name
 from tokd_lightning.pictures import write_pictures
-from tokd_lightning.provenance import provenance
+from tokd_lightning.provenance import provenance, source_hash
+from tokd_lightning.recipe import recipe_hash
 from tokd_lightning.results import (
     about_fit,
     metrics_of_epoch,
@@ -37,7 +38,7 @@ from tokd_lightning.results import (
     skipped_frames,
     write_scores,
 )
-from tokd_lightning.runs import EVALUATION, Config, Run, cell, run_name
+from tokd_lightning.runs import Run
 from tokd_lightning.wandb_run import ended, publish
 
 __all__ = ["TokdCLI", "celebdf", "ffpp", "manifest_table", "run"]
@@ -87,6 +88,7 @@ class TokdCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, without Lightning's warning about ``sys.argv``, and refuse what cannot work."""
         self.config = parser.parse_args(args)
+        self.recipe = recipe_hash(args)
         name = self.config.subcommand
         self.resolved = _resolve(self._parser(name), self.config[name])
         check_arguments(self.resolved)
@@ -146,12 +148,11 @@ class TokdCLI(LightningCLI):
         callbacks: list[Callback] = (
             best_and_last(self.run.best.parent, config.monitor) if kept else []
         )
-        if config.trainer.enable_progress_bar is not False and sys.stdout.isatty():
-            callbacks.append(ProgressBar())
-        else:
-            kwargs |= {"enable_progress_bar": False, "enable_model_summary": False}
-            callbacks.append(EpochLines())
-        asked = config.trainer.logger
+        shown, without = progress(config.trainer.enable_progress_bar is not False)
+        callbacks, kwargs = [*callbacks, shown], kwargs | without
+        asked, plugins = config.trainer.logger, config.trainer.plugins or []
+        plugins = plugins if isinstance(plugins, list) else [plugins]
+        kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
         config = {**config.trainer, "logger": False if asked in (None, True) else asked, **kwargs}
         return self._instantiate_trainer(config, callbacks)
 
@@ -172,7 +173,7 @@ class TokdCLI(LightningCLI):
             raise Finished(f"{self.run.folder}: finished, reused")
         views, resumed = config.log.split(","), config.ckpt_path and Path(config.ckpt_path)
         loggers = build_loggers(self.run.folder, views, self.cell, self.resolved, resumed)
-        self.run.begin(self.resolved, self.inputs)
+        self.run.begin(self.resolved, {**self.inputs, "recipe": self.recipe})
         self.trainer.loggers = [*loggers, *self.trainer.loggers]
         self.started = time.monotonic()
 
@@ -200,6 +201,9 @@ class TokdCLI(LightningCLI):
     def _finish(self) -> None:
         chosen = torch.load(self.run.best, map_location="cpu", weights_only=True)["epoch"]
         monitor = self.config["fit"].monitor
+        hashes = self.inputs | {"recipe": self.recipe}
+        if self.cell.role == "teacher":
+            hashes["weights"] = state_hash(self.run.best)  # what its students record of it
         results = {
             "name": self.run.folder.name,
             "status": "finished",
@@ -208,7 +212,7 @@ class TokdCLI(LightningCLI):
             "selected": {"epoch": chosen, "monitor": monitor},
             "metrics": metrics_of_epoch(self.run.folder / "metrics.csv", chosen),
             "seconds": {"fit": round(time.monotonic() - self.started, 1)},
-            **provenance(self.resolved, self.inputs),
+            **provenance(self.resolved, hashes),
         }
         self.run.write_results(results)
         publish(self.trainer.loggers, self.run.folder)
@@ -236,8 +240,7 @@ class TokdCLI(LightningCLI):
                 and (self.run.inputs() or {}).get("data") == self.datahash
             )
             if self.own:
-                views, fit = config.log.split(","), self.run.config("fit")
-                loggers = loggers_of_test(self.run.folder, views, self.cell, fit)
+                loggers = loggers_of_test(self.run, config.log.split(","), self.cell)
                 self.trainer.loggers = [*loggers, *self.trainer.loggers]
 
     def after_test(self) -> None:
@@ -251,10 +254,10 @@ class TokdCLI(LightningCLI):
         if self.own and results is not None:
             results["metrics"] |= metrics
             results["skipped"] |= skipped_frames(self.datamodule)
+            results["hashes"]["tested_with"] = source_hash()
             self.run.save_config("test", self.resolved)
             self.run.write_results(results)
-            count = self.config["test"].pictures
-            write_pictures(model, self.datamodule, self.run.folder, count)
+            write_pictures(model, self.datamodule, self.run.folder, self.config["test"].pictures)
             publish(self.trainer.loggers, self.run.folder)
         else:
             why = "the fit is not finished" if self.own else "other frames, or another checkpoint"

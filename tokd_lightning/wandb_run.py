@@ -15,7 +15,8 @@ import torch
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_info
 
-from tokd_lightning.runs import Cell, Config, Run, write_atomically
+from tokd_lightning.naming import Cell, Config
+from tokd_lightning.runs import Run, write_atomically
 from tokd_lightning.wandb_account import wandb_mode
 
 _TAG = 64  # letters that W&B allows

@@ -41,7 +41,7 @@ def make(kind, teacher, interval):
     return distill_module(teacher, {"teacher_projectors": "frozen"}, **options)
 
 
-def fit(root, module, folder, epochs=EPOCHS, resume=False, callbacks=()):
+def fit(root, module, folder, epochs=EPOCHS, resume=False, callbacks=(), **options):
     """Fit as tokd does: real frames with crops and flips, best.ckpt and last.ckpt, a CSV."""
     data = FFPPDataModule(
         root,
@@ -69,6 +69,7 @@ def fit(root, module, folder, epochs=EPOCHS, resume=False, callbacks=()):
         callbacks=[keep, *callbacks],
         logger=RunLogger(folder),
         log_every_n_steps=1,
+        **options,
     )
     last = {"ckpt_path": folder / "checkpoints" / "last.ckpt", "weights_only": True}
     trainer.fit(module, datamodule=data, **(last if resume else {}))

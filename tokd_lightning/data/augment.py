@@ -51,7 +51,7 @@ def random_crop(images: Tensor, size: int, *key: int, rank: int = 0, world: int 
     generator = torch.Generator().manual_seed(_seed(*key))
     rest = torch.tensor([height - size + 1, width - size + 1])
     drawn = torch.rand((world, count, 2), generator=generator, dtype=torch.float64)[rank]
-    offsets = (drawn * rest).long().to(images.device)
+    offsets = (drawn * rest).long().to(images.device, non_blocking=True)
     steps = torch.arange(size, device=images.device)
     rows = (offsets[:, :1] + steps)[:, None, :, None]
     columns = (offsets[:, 1:] + steps)[:, None, None, :]
@@ -72,6 +72,28 @@ def centre_crop(images: Tensor, size: int) -> Tensor:
     """
     top, left = ((n - size) // 2 for n in images.shape[-2:])
     return images[..., top : top + size, left : left + size]
+
+
+class Augmentation(nn.Sequential):
+    """Modules applied in order, moved to where the images are.
+
+    Kornia's draw their random numbers on the CPU wherever they are, so that a seed means the same
+    on every device; the numbers follow the images without anybody waiting for them.
+    """
+
+    _device: torch.device | None = None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Augment float images in [0, 1], ``(B, 3, H, W)``."""
+        if self._device != images.device:
+            self.to(images.device)
+            for module in self.modules():
+                if draw_on := getattr(module, "set_rng_device_and_dtype", None):
+                    draw_on(torch.device("cpu"), torch.float32)
+            self._device = images.device
+        for module in self:
+            images = module(images)
+        return images
 
 
 class Normalise(nn.Module):

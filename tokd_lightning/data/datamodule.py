@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
-from tokd_lightning.data.augment import Normalise, centre_crop, random_crop, seeded
+from tokd_lightning.data.augment import Augmentation, Normalise, centre_crop, random_crop, seeded
 from tokd_lightning.data.frames import Batch, FrameDataset, FrameLoader, OnError, loader
 from tokd_lightning.data.layouts.video_folder import refuse_broken_packs
 from tokd_lightning.data.manifest import SPLITS, Scan, check, counts, counts_table, data_hash
@@ -111,7 +111,7 @@ class FrameDataModule(LightningDataModule, ABC):
         self.samples_per_epoch = samples_per_epoch
         if augmentation is None:
             augmentation = [kornia.augmentation.RandomHorizontalFlip(p=0.5)]
-        self.augmentation = nn.Sequential(*augmentation)
+        self.augmentation = Augmentation(*augmentation)
         self.mean = mean
         self.std = std
         self.normalise = Normalise(mean, std)
@@ -287,6 +287,6 @@ class FrameDataModule(LightningDataModule, ABC):
         images = images.to(torch.float32, memory_format=torch.contiguous_format) / 255
         if training and len(self.augmentation):
             with seeded(images.device, self.seed, batch["step"], rank):
-                images = self.augmentation.to(images.device)(images)
+                images = self.augmentation(images)
         finished: Tensor = self.normalise.to(images.device)(images)
         return finished

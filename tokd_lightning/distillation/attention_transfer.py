@@ -64,7 +64,7 @@ class AttentionTransfer(MapDistiller):
         TokdError: The arguments do not fit the networks, or a rotation is asked for.
     """
 
-    method: ClassVar[str] = "attentiontransfer"
+    method: ClassVar[str] = "at"
     citation: ClassVar[str] = "Zagoruyko & Komodakis, ICLR 2017"
     formula: ClassVar[str] = "mean (Q_s − Q_t)², Q = normalised mean_c f² over H, W"
 

@@ -28,7 +28,7 @@ class Distiller(nn.Module, ABC):
     forward draws no random numbers and changes no map in place.
 
     Attributes:
-        method: Name of the method in run names, its class's in lower case.
+        method: Name of the method in run names.
         citation: Who published it, where.
         formula: Its loss in a line.
         needs_teacher: Whether ``forward`` needs the teacher's output.

@@ -67,7 +67,8 @@ def multi_view(
         )
     ours, theirs = widened(student, teacher)
     with torch.autocast(ours.device.type, enabled=False):
-        slabs, count = assign(ours.shape[1:], directions.to(ours)), slab_count(ours.shape[1])
+        directions = directions.to(ours, non_blocking=True)
+        slabs, count = assign(ours.shape[1:], directions), slab_count(ours.shape[1])
         goal = spread(theirs)
         gap = spread(ours) - goal  # binned once: its histogram is the histograms' difference
         if not contrast:
@@ -149,9 +150,10 @@ class _Binning(torch.autograd.Function):
         views = len(slabs)
         bins = slabs + count * torch.arange(views, device=slabs.device)[:, None]
         ctx.save_for_backward(bins)
-        sizes = torch.bincount(bins.flatten(), minlength=views * count)
+        order = _order(slabs)
+        starts = _starts(slabs.gather(1, order), count)
         binned = functional.embedding_bag(
-            _order(slabs).flatten(), masses.T.contiguous(), sizes.cumsum(0) - sizes, mode="sum"
+            order.flatten(), masses.T.contiguous(), starts, mode="sum"
         )
         return binned.view(views, count, len(masses)).transpose(1, 2)
 
@@ -169,6 +171,17 @@ def _order(slabs: Tensor) -> Tensor:
         narrow = slabs.to(torch.int16) if int(slabs.max()) < 2**15 else slabs
         return torch.from_numpy(narrow.numpy().argsort(axis=1, kind="stable"))
     return slabs.argsort(dim=1, stable=True)
+
+
+def _starts(ordered: Tensor, count: int) -> Tensor:
+    """Return where each slab of each view begins in ``ordered``, int64 ``(V * count,)``.
+
+    Searching, unlike counting, does not make the host wait for the device.
+    """
+    views, places = ordered.shape
+    slabs = torch.arange(count, device=ordered.device).expand(views, -1).contiguous()
+    within = torch.searchsorted(ordered, slabs)
+    return (within + places * torch.arange(views, device=ordered.device)[:, None]).flatten()
 
 
 def _contrastive(ours: Tensor, theirs: Tensor, same: Tensor, margin: float) -> Tensor:

@@ -62,7 +62,7 @@ class SimilarityPreserving(MapDistiller):
         TokdError: The arguments do not fit the networks, or a rotation is asked for.
     """
 
-    method: ClassVar[str] = "similaritypreserving"
+    method: ClassVar[str] = "sp"
     citation: ClassVar[str] = "Tung & Mori, ICCV 2019"
     formula: ClassVar[str] = "‖G_t − G_s‖²_F / B², G = f fᵀ over the batch, rows at length 1"
 

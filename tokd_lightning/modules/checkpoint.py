@@ -1,6 +1,7 @@
 """What a checkpoint says of itself, and how a teacher is taken out of one."""
 
 import hashlib
+import os
 from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from tokd_lightning.errors import TokdError
@@ -28,12 +30,12 @@ class TrainedTeacher(NamedTuple):
     header: dict[str, Any]
 
 
-def read_checkpoint(path: str | Path, kind: str) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, kind: str | None = None) -> dict[str, Any]:
     """Read a checkpoint that this package wrote, with ``weights_only=True``.
 
     Args:
         path: A ``.ckpt`` file.
-        kind: What it must hold, ``teacher`` or ``student``.
+        kind: What it must hold, ``teacher`` or ``student``; None takes either.
 
     Raises:
         TokdError: The file is missing, is no checkpoint of this package, or holds the other kind.
@@ -49,12 +51,12 @@ def read_checkpoint(path: str | Path, kind: str) -> dict[str, Any]:
     header = checkpoint.get(HEADER) if isinstance(checkpoint, dict) else None
     if header is None:
         raise TokdError(f"{path} is not a checkpoint of tokd_lightning: it has no '{HEADER}' entry")
-    if header["kind"] != kind:
+    if kind is not None and header["kind"] != kind:
         raise TokdError(
             f"{path} holds a {header['kind']} ({header['network']['backbone']}), "
             f"but a {kind} is needed here"
         )
-    if kind == "teacher":
+    if header["kind"] == "teacher":
         header["network"].setdefault("branches", "both")  # before there were others
     return dict(checkpoint)
 
@@ -107,6 +109,36 @@ def check_branches(reads: Collection[str], teacher: DualBranchTeacher) -> None:
         )
 
 
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint whole or not at all: the earlier one stays until the new one is there.
+
+    Lightning writes to the folder of temporary files and moves the file from there, which is a
+    copy, and can be cut short, where that is another disk.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write beside the target and take its name.
+
+        Raises:
+            TokdError: The disk is full or cannot be written.
+        """
+        path = Path(path)
+        part = path.with_name(f".{path.name}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except (OSError, RuntimeError) as error:
+            part.unlink(missing_ok=True)
+            reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+            raise TokdError(f"{path} cannot be written: {reason}") from error
+
+
 def best_and_last(folder: Path, monitor: str) -> list[Callback]:
     """Keep best.ckpt, the first of the highest by ``monitor`` (Sec. 5.2), and last.ckpt.
 
@@ -120,8 +152,13 @@ def state_hash(path: str | Path) -> str:
     """Hash the weights in a checkpoint; empty where there is none to read."""
     if not Path(path).is_file():
         return ""
+    return weights_hash(read_checkpoint(path, "teacher")["state_dict"])
+
+
+def weights_hash(state: Mapping[str, Tensor]) -> str:
+    """Hash the entries of a state dict."""
     digest = hashlib.sha256()
-    for key, value in sorted(read_checkpoint(path, "teacher")["state_dict"].items()):
+    for key, value in sorted(state.items()):
         digest.update(key.encode())
         digest.update(value.contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()
@@ -137,7 +174,7 @@ def _channels(value: float | list[float]) -> list[float]:
     return list(value) if isinstance(value, list | tuple) else [value] * 3
 
 
-def _how_to_make(path: Path, kind: str) -> str:
+def _how_to_make(path: Path, kind: str | None) -> str:
     if kind == "teacher" and path.name == "best.ckpt" and path.parent.name == "checkpoints":
         dataset = path.parent.parent.name.split("-")[0]
         experiment = "demo" if dataset == "synthetic" else dataset

@@ -48,6 +48,7 @@ class DetectionModule(pl.LightningModule):
     """
 
     kind: str
+    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -61,8 +62,10 @@ class DetectionModule(pl.LightningModule):
         self.make_scheduler = lr_scheduler
         self.interval = interval
         self.seed = seed
+        self.register_buffer("class_weights", None, persistent=False)
         self.scores = pd.DataFrame()
-        self.train_accuracy = BinaryAccuracy()
+        # Its checks of the values, and a value per step, would wait for the device every time.
+        self.train_accuracy = BinaryAccuracy(validate_args=False)
         self._collected: list[tuple[Tensor, Tensor, Tensor]] = []
 
     @property
@@ -81,15 +84,12 @@ class DetectionModule(pl.LightningModule):
 
     def cross_entropy(self, logits: Tensor, label: Tensor) -> Tensor:
         """Cross-entropy with the label, Eq. 9, weighted by class where ``balance: loss_weight``."""
-        weights = self.data.class_weights
-        return functional.cross_entropy(
-            logits.float(), label, None if weights is None else weights.to(logits.device)
-        )
+        return functional.cross_entropy(logits.float(), label, self.class_weights)
 
     def log_training(self, loss: Tensor, logits: Tensor, label: Tensor) -> None:
         """Log the loss of each step, and the accuracy on the training frames of each epoch."""
         self.log("train/loss", loss.detach(), prog_bar=True)
-        self.train_accuracy(logits.detach().argmax(1), label)
+        self.train_accuracy.update(logits.detach().argmax(1), label)
         self.log("train/acc", self.train_accuracy, on_step=False, on_epoch=True)
 
     # Evaluation
@@ -222,12 +222,14 @@ class DetectionModule(pl.LightningModule):
         return start, end
 
     def on_fit_start(self) -> None:
-        """Refuse precisions that would round the weights themselves."""
+        """Refuse precisions that would round the weights themselves; fetch the classes' weights."""
         if str(self.trainer.precision) in {"16-true", "bf16-true"}:
             raise TokdError(
                 f"--trainer.precision {self.trainer.precision} rounds the weights and the "
                 "rotations; use 16-mixed, bf16-mixed or 32-true"
             )
+        weights = self.data.class_weights
+        self.class_weights = None if weights is None else weights.to(self.device, torch.float32)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write what a later reader needs to rebuild the network and feed it."""

@@ -1,17 +1,20 @@
-"""One job of the runner: its commands, its log and how far it is."""
+"""One job of the runner: its commands, its lock, its log and how far it is."""
 
+import fcntl
 import os
 import re
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 State = Literal["waiting", "running", "done", "failed", "dropped"]
+Commands = Sequence[Sequence[str]]
+BUSY = "another tokd is at it"
 
 
 @dataclass(frozen=True)
@@ -20,17 +23,25 @@ class Job:
 
     Args:
         name: What the table shows; unique among the jobs of a run.
-        commands: Argument lists; the job fails with the first that does.
+        commands: Argument lists; the job fails with the first that does. A function is called when
+            the job starts, under its lock.
         log: File that all their output is appended to.
         needs: Names of the jobs that must be done first.
         progress: Regular expression; the log's last line that has it says how far the job is.
+        lock: File that the job's processes hold locked, so that two runners never do one job
+            twice at a time; a process that outlives its runner keeps it.
+        expected: What it is expected to take, in a unit that all jobs share.
+        environment: Variables that its processes get.
     """
 
     name: str
-    commands: Sequence[Sequence[str]]
+    commands: Commands | Callable[[], Commands]
     log: Path
     needs: Sequence[str] = ()
     progress: str = ""
+    lock: Path | None = None
+    expected: float = 1.0
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def tokd(*args: object) -> list[str]:
@@ -74,21 +85,48 @@ class Task:
         self.state: State = "waiting"
         self.reason = ""
         self.seconds = 0.0
+        self.ended = 0.0
+        self.slot = 0
         self.process: subprocess.Popen[bytes] | None = None
-        self._left = list(job.commands)
+        self._lock: int | None = None
 
-    def start(self) -> None:
-        """Open the log and start the first command."""
+    def start(self, slot: int = 0, environment: Mapping[str, str] | None = None) -> None:
+        """Take the lock, open the log and start the first command; wait where the lock is taken.
+
+        Args:
+            slot: Number of the worker.
+            environment: What the worker adds to the environment, such as its GPU.
+        """
+        self.slot, self._environment = slot, dict(environment or {})
         self._started = time.monotonic()
         try:
+            if not self._take_lock():
+                self.reason = BUSY
+                return
             self.job.log.parent.mkdir(parents=True, exist_ok=True)
             self._log = self.job.log.open("ab", buffering=0)
         except OSError as error:
-            self._end("failed", f"cannot start: {self.job.log}: {error.strerror}")
+            where = error.filename or self.job.log
+            self._end("failed", f"cannot start: {where}: {error.strerror}")
             return
         self._before = self._log.tell()
-        self.state = "running"
+        self.state, self.reason = "running", ""
+        commands = self.job.commands
+        self._left = list(commands() if callable(commands) else commands)
         self.go_on()
+
+    def _take_lock(self) -> bool:
+        if self.job.lock is None:
+            return True
+        self.job.lock.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self.job.lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return False
+        self._lock = lock
+        return True
 
     def go_on(self) -> None:
         """See whether the command has ended; start the next one or end the job."""
@@ -108,15 +146,22 @@ class Task:
             self._log.close()
 
     def _run(self, command: list[str]) -> None:
-        self._log.write(f"$ {shlex.join(command)}\n".encode())
         try:
+            self._log.write(f"$ {shlex.join(command)}\n".encode())
             self.process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+                env={
+                    **os.environ,
+                    "OMP_NUM_THREADS": "1",
+                    "PYTHONUNBUFFERED": "1",
+                    **self._environment,
+                    **self.job.environment,
+                },
                 start_new_session=True,  # its workers stop with it, and Ctrl-C is ours to pass on
+                pass_fds=() if self._lock is None else (self._lock,),
             )
         except OSError as error:
             self._end("failed", f"cannot start: {command[0]}: {error.strerror}")
@@ -140,9 +185,15 @@ class Task:
         return f"{self.job.name}: {self.reason}"
 
     def _end(self, state: State, reason: str) -> None:
-        self.state, self.reason = state, reason
+        self.state, self.reason, self.ended = state, reason, time.monotonic()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
 def clock(seconds: float) -> str:
-    """Write a duration as minutes and seconds, ``3:07``."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
+    """Write a duration: minutes and seconds, ``3:07``, with hours from one on, ``1:03:07``."""
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02}"
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

@@ -4,24 +4,44 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from types import FrameType
 
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.tables.jobs import Job, Task, clock
+from tokd_lightning.tables.board import draw
+from tokd_lightning.tables.jobs import BUSY, Job, Task
 
-_STYLES = {"waiting": "dim", "running": "bold", "done": "green", "failed": "red", "dropped": "dim"}
 _POLL = 0.2  # seconds between two looks at the processes
 _GRACE = 10.0  # seconds that a stopped process has to write what it must
 
 
 def run_experiments(jobs: Sequence[Job], workers: int = 2, console: Console | None = None) -> None:
+    """Run jobs as :func:`run_jobs` does, and end with an error where one has failed.
+
+    Args:
+        jobs: What to run.
+        workers: How many at a time, at least 1.
+        console: Where to show progress; standard output by default.
+
+    Raises:
+        ValueError: As :func:`run_jobs`.
+        TokdError: A job failed: its log's last line, and where the log is. Or no worker at all.
+    """
+    tasks = run_jobs(jobs, workers, console)
+    if failed := [task for task in tasks if task.state == "failed"]:
+        raise TokdError("; ".join(f"{task.job.name} {task.reason}" for task in failed))
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    workers: int = 2,
+    console: Console | None = None,
+    gpus: Sequence[str] = (),
+) -> list[Task]:
     """Run jobs, each as soon as those that it needs are done, in the given order otherwise.
 
     Every process gets one thread (``OMP_NUM_THREADS=1``), so that results do not depend on how
@@ -33,10 +53,14 @@ def run_experiments(jobs: Sequence[Job], workers: int = 2, console: Console | No
         jobs: What to run.
         workers: How many at a time, at least 1.
         console: Where to show progress; standard output by default.
+        gpus: Names for ``CUDA_VISIBLE_DEVICES``; the workers take them in turns, one each.
+
+    Returns:
+        How each job ended, in the order given.
 
     Raises:
         ValueError: A name occurs twice, a need names no job, or needs go round in a circle.
-        TokdError: A job failed: its log's last line, and where the log is. Or no worker at all.
+        TokdError: No worker at all.
     """
     _check(jobs)
     if workers < 1:
@@ -44,20 +68,21 @@ def run_experiments(jobs: Sequence[Job], workers: int = 2, console: Console | No
     console = console or Console()
     tasks = {job.name: Task(job) for job in jobs}
     board = Live(console=console, refresh_per_second=2) if console.is_terminal else None
+    started = time.monotonic()
     with _signals_stop_everything(), board or nullcontext():
         try:
             while any(task.state in {"waiting", "running"} for task in tasks.values()):
-                changed = _advance(tasks, workers)
+                changed = _advance(tasks, workers, gpus)
                 if board:
-                    board.update(_table(tasks.values()))
+                    room = console.height - 2
+                    board.update(draw(list(tasks.values()), workers, started, room))
                 else:
                     for task in changed:
                         console.print(task.line(), soft_wrap=True, highlight=False, markup=False)
                 time.sleep(_POLL)
         finally:
             _stop([task for task in tasks.values() if task.state == "running"])
-    if failed := [task for task in tasks.values() if task.state == "failed"]:
-        raise TokdError("; ".join(f"{task.job.name} {task.reason}" for task in failed))
+    return list(tasks.values())
 
 
 def _check(jobs: Sequence[Job]) -> None:
@@ -74,36 +99,26 @@ def _check(jobs: Sequence[Job]) -> None:
         left = [job for job in left if job not in ready]
 
 
-def _advance(tasks: Mapping[str, Task], workers: int) -> list[Task]:
+def _advance(tasks: Mapping[str, Task], workers: int, gpus: Sequence[str]) -> list[Task]:
     """Look at every task once and return those whose state has changed."""
-    before = {name: task.state for name, task in tasks.items()}
+    before = {name: (task.state, task.reason == BUSY) for name, task in tasks.items()}
     for task in tasks.values():
         if task.state == "running":
             task.go_on()
-    free = workers - sum(task.state == "running" for task in tasks.values())
+    taken = {task.slot for task in tasks.values() if task.state == "running"}
+    free = [slot for slot in range(workers) if slot not in taken]
     for task in tasks.values():
         if task.state != "waiting":
             continue
         needs = [tasks[name] for name in task.job.needs]
         if lost := [need for need in needs if need.state in {"failed", "dropped"}]:
             task.drop(lost[0].job.name)
-        elif free > 0 and all(need.state == "done" for need in needs):
-            task.start()
-            free -= 1
-    return [task for name, task in tasks.items() if task.state != before[name]]
-
-
-def _table(tasks: Iterable[Task]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    for justify in ("left", "left", "right"):
-        table.add_column(justify=justify, no_wrap=True)
-    table.add_column()  # alone in giving way on a narrow terminal
-    for task in tasks:
-        elapsed = clock(task.seconds) if task.seconds else ""
-        # Text, because markup is nothing that a process should write.
-        progress = Text(task.progress(), no_wrap=True, overflow="ellipsis")
-        table.add_row(task.job.name, task.state, elapsed, progress, style=_STYLES[task.state])
-    return table
+        elif free and all(need.state == "done" for need in needs):
+            gpu = {"CUDA_VISIBLE_DEVICES": gpus[free[0] % len(gpus)]} if gpus else {}
+            task.start(free[0], gpu)
+            if task.process is not None:
+                free.pop(0)
+    return [t for name, t in tasks.items() if (t.state, t.reason == BUSY) != before[name]]
 
 
 def _stop(tasks: Sequence[Task]) -> None:

@@ -1,0 +1,128 @@
+"""What the benchmarks of training share: a batch, a teacher, the methods, a quiet trainer."""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch.utils.data import DataLoader
+
+from benchmarks.timing import CPU
+from tokd_lightning.distillation import (
+    PKT,
+    TOKD,
+    VID,
+    AttentionTransfer,
+    Distiller,
+    FitNet,
+    Hinton,
+    RotationOptimizer,
+    SimilarityPreserving,
+)
+from tokd_lightning.distillation.projectors import TeacherProjectors
+from tokd_lightning.models import DualBranchTeacher, Shapes
+from tokd_lightning.modules import DistillModule
+from tokd_lightning.modules.checkpoint import HEADER
+
+
+class Batches(pl.LightningDataModule):
+    """The same normalised batch again and again: decoding is no part of the step.
+
+    Args:
+        count: Batches per epoch.
+        batch: Images per batch.
+        size: Side of the images in pixels.
+        device: Where they lie.
+    """
+
+    mean = std = 0.5
+    class_weights = None
+
+    def __init__(self, count: int, batch: int, size: int, device: torch.device = CPU) -> None:
+        super().__init__()
+        self.count = count
+        self.input_size = size
+        generator = torch.Generator().manual_seed(0)
+        self.batch = {
+            "image": torch.randn(batch, 3, size, size, generator=generator).to(device),
+            "label": (torch.arange(batch) % 2).to(device),
+        }
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return ``count`` batches."""
+        batches: Any = [self.batch] * self.count
+        return DataLoader(batches, batch_size=None)
+
+
+def mixed(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """Return the autocast of a precision as Lightning names it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed")
+
+
+def save_teacher(folder: Path, backbone: str = "xception") -> tuple[DualBranchTeacher, Path]:
+    """Write an untrained teacher as `TeacherModule` would."""
+    teacher = DualBranchTeacher(backbone, pretrained=False)
+    projectors = TeacherProjectors(teacher.rgb.channels[-1])
+    state = {f"teacher.{key}": value for key, value in teacher.state_dict().items()}
+    state |= {f"projectors.{key}": value for key, value in projectors.state_dict().items()}
+    header = {"kind": "teacher", "network": teacher.spec, "mean": 0.5, "std": 0.5}
+    path = folder / "teacher.ckpt"
+    torch.save({"state_dict": state, HEADER: header}, path)
+    return teacher, path
+
+
+def tokd(rotation: str, branches: str, dim: int) -> Any:
+    """Return a factory of TOKD with these options."""
+
+    def make(student: Shapes, teacher: Shapes) -> Distiller:
+        return TOKD(student, teacher, rotation=rotation, branches=branches, dim=dim)  # type: ignore[arg-type]  # names from the command line
+
+    return make
+
+
+def methods(dim: int) -> dict[str, Any]:
+    """Return name -> factory of what is measured."""
+    return {
+        "TOKD both": tokd("learned", "both", dim),
+        "TOKD both, no rotation": tokd("none", "both", dim),
+        "TOKD rgb": tokd("none", "rgb", dim),
+        "Hinton": Hinton,
+        "AT both": AttentionTransfer,
+        "PKT both": PKT,
+        "SP both": SimilarityPreserving,
+        "FitNet both": FitNet,
+        "VID both": VID,
+    }
+
+
+def distill_module(
+    make: Any, student: str, teacher: Path, direction: str = "normalized"
+) -> DistillModule:
+    """Make a module as the paper's experiments do."""
+    return DistillModule(
+        make,
+        optimizer=lambda p: torch.optim.Adam(p, lr=1e-4),
+        lr_scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, 5, 0.1),
+        rotation_optimizer=lambda p: RotationOptimizer(p, 5e-5, direction),  # type: ignore[arg-type]  # a name from the command line
+        rotation_scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, 5, 0.05),
+        student=student,
+        teacher=str(teacher),
+    )
+
+
+def quiet_trainer(device: torch.device, precision: str, **options: Any) -> pl.Trainer:
+    """Make a trainer for one epoch that leaves no trace and says nothing."""
+    return pl.Trainer(
+        accelerator=device.type,
+        devices=1,
+        precision=precision,  # type: ignore[arg-type]  # a name from the command line
+        max_epochs=1,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        **options,
+    )

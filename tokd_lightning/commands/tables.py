@@ -1,0 +1,54 @@
+"""Commands that make the tables of the paper: ``table`` and ``figure``."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tokd_lightning.commands import asked
+
+
+def add_to(commands: Any) -> None:
+    """Add them."""
+    table = commands.add_parser("table", help="make a table of the paper: ours beside published")
+    table.add_argument("number", choices=[*map(str, range(1, 8)), "beyond"], metavar="1…7|beyond")
+    figure = commands.add_parser("figure", help="make a figure of the paper")
+    figure.add_argument("number", choices=("3", "4"), metavar="3|4")
+    for made, kind in ((table, "table"), (figure, "figure")):
+        _add_grid(made)
+        made.set_defaults(run=_table, kind=kind)
+
+
+def _add_grid(parser: argparse.ArgumentParser) -> None:
+    """Add what all tables and figures of the paper can be asked for."""
+    add = parser.add_argument
+    add("--dry-run", action="store_true", help="list the runs, their commands and what is done")
+    add("--estimate", action="store_true", help="time a few batches: hours and memory to go")
+    for name in ("dataset", "student", "method", "branches"):
+        add(f"--{name}", type=_names, default=[], metavar="A,B", help="only these")
+    add("--seeds", type=int, default=1, metavar="N", help="seeds per student (1)")
+    add("--data", nargs="+", default=[], metavar="NAME=DIR", help="where the data sets are")
+    add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of all run folders")
+    add("--workers", type=int, metavar="N", help="at a time (one per GPU, two without)")
+    add("--rerun", action="store_true", help="make anew what was made from something else")
+    add("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="settings",
+        help="options of all fits, such as trainer.precision=bf16-mixed")  # fmt: skip
+    add("--log", default="wandb", metavar="V", help="beside the CSV: wandb, tensorboard, none")
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def _table(options: argparse.Namespace) -> int:
+    from tokd_lightning.tables.plan import make_plan
+    from tokd_lightning.tables.reproduce import dry_run, estimate, reproduce
+
+    given = asked(options)
+    key = f"{given.pop('kind')}{options.number}".replace("tablebeyond", "beyond")
+    del given["number"]
+    dry, timed, workers = (given.pop(name) for name in ("dry_run", "estimate", "workers"))
+    plan = make_plan(key, **given)
+    if dry:
+        dry_run(plan, workers)
+        return 0
+    return (estimate if timed else reproduce)(plan, workers)

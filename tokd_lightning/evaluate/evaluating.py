@@ -1,0 +1,220 @@
+"""One run on one data set, by the code that tests a run."""
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning.pytorch as pl
+import pandas as pd
+import torch
+
+from tokd_lightning.console import mistakes_in_one_line
+from tokd_lightning.data.datamodule import FrameDataModule
+from tokd_lightning.data.target import Target
+from tokd_lightning.data.writing import write_bytes
+from tokd_lightning.errors import TokdError
+from tokd_lightning.evaluate.record import SEEN, before, changes, counts
+from tokd_lightning.evaluate.run import Trained
+from tokd_lightning.evaluation.metrics import metrics_by_method, video_table
+from tokd_lightning.loggers import ProgressBar
+from tokd_lightning.modules.trained import TrainedModule
+from tokd_lightning.naming import Config
+from tokd_lightning.results import device_of, rounded
+from tokd_lightning.runs import Run, write_atomically
+
+_OUR_WORDS = {
+    r", or name their folder with --splits \(--data\.splits in training\)": "",
+    r", or name its folder with --data\.splits": "",
+    r"--data\.root": "--root",
+    r"--data\.quality": "--on KIND-QUALITY:PATH",
+    r"--data\.on_error": "--on-error",
+    r"--data\.batch_size": "--batch-size",
+    r"--data\.manifest": "--on own:FILE",
+}
+
+
+class Options(NamedTuple):
+    """How to evaluate; None is what the run was trained with.
+
+    Attributes:
+        split: ``test`` or ``val``.
+        batch_size: Frames per batch.
+        workers: Processes that decode.
+        device: ``auto``, ``cpu`` or ``gpu``; of several GPUs the first.
+        precision: ``32-true``, ``16-mixed`` or ``bf16-mixed``.
+        frames: Evenly spaced frames per video.
+        on_error: Whether an unreadable frame ends the evaluation (``fail``) or is counted
+            (``skip``).
+        root: What the paths in a list of frames are relative to; None is the list's folder.
+    """
+
+    split: str = "test"
+    batch_size: int | None = None
+    workers: int | None = None
+    device: str = "auto"
+    precision: str | None = None
+    frames: int | None = None
+    on_error: str | None = None
+    root: Path | None = None
+
+
+def evaluate(
+    trained: Trained,
+    target: Target,
+    options: Options | None = None,
+    force: bool = False,
+    say: Callable[[str], None] = print,
+    bar: bool = False,
+) -> Config:
+    """Score a run on a data set, or take what an equal evaluation has left in its folder.
+
+    Frames are brought to the size, crop and normalisation of the run's own training, whatever the
+    data set; the rest is what ``tokd test`` does, and on the run's own data gives the same scores.
+
+    Args:
+        trained: The run.
+        target: The data set.
+        options: How; by default as the run was trained.
+        force: Evaluate again what has been evaluated.
+        say: Takes a line on what is going on.
+        bar: Whether to show a progress bar.
+
+    Returns:
+        What ``evaluations/<name>/evaluation.json`` holds.
+
+    Raises:
+        TokdError: The data cannot be read or have nothing in the split, an earlier evaluation
+            differs, or the run's folder cannot be written.
+    """
+    options = options or Options()
+    check_options(options)
+    run, name = trained.run, folder_name(target, options.split)
+    with _our_words(), mistakes_in_one_line():
+        data = _module(trained, target, options)
+        table = data.table(options.split)
+        if table.empty:
+            raise TokdError(f"{target.path} has no frames in the split {options.split}")
+        own = trained.config["trainer"].get("precision") or "32-true"
+        precision = str(options.precision or own)
+        record = before(trained, target, data, options.split, precision)
+        earlier = None if force else run.evaluation(name)
+        if earlier is not None:
+            if changed := changes(earlier, record):
+                raise TokdError(
+                    f"{run.folder}/evaluations/{name} was made with {changed}: --force evaluates "
+                    "again, and --on NAME=KIND:PATH keeps both"
+                )
+            say(f"{record['run']} on {name}: evaluated already, --force evaluates again")
+            return earlier
+        _refuse_unwritable(run.folder / "evaluations" / name)
+        say(f"{record['run']} on {name}: {len(table)} frames")
+        started = time.monotonic()
+        trainer = _score(trained.model, data, options, precision, bar)
+        record["seconds"] = round(time.monotonic() - started, 1)
+        record["device"] = device_of(trainer)
+        record["metrics"] = rounded(trainer.callback_metrics)
+        record["counts"] = counts(trained.model.scores, data, options.split)
+        _write(run, name, record, trained.model.scores.drop(columns="loss"))
+    return run.evaluation(name) or record
+
+
+def check_options(options: Options) -> None:
+    """Refuse options that no evaluation can have.
+
+    Raises:
+        TokdError: A number is too small, or there is no such device.
+    """
+    for key, least in (("batch_size", 1), ("frames", 1), ("workers", 0)):
+        value = getattr(options, key)
+        if value is not None and value < least:
+            raise TokdError(f"--{key.replace('_', '-')} must be at least {least}, not {value}")
+    if options.root is not None and not options.root.is_dir():
+        raise TokdError(f"--root {options.root}: there is no such folder")
+    there = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if options.device == "gpu" and not there:
+        raise TokdError("no GPU was found: leave --device at auto, or set it to cpu")
+
+
+def folder_name(target: Target, split: str = "test") -> str:
+    """Name the folder of an evaluation, below ``evaluations/`` of the run."""
+    label = re.sub(r"[^\w.-]+", "-", target.label)
+    return label if split == "test" else f"{label}-{split}"
+
+
+def _module(trained: Trained, target: Target, options: Options) -> FrameDataModule:
+    own: Config = trained.config["data"]["init_args"]
+
+    def chosen(given: Any, key: str) -> Config:
+        return {key: given} if given is not None else {key: own[key]} if key in own else {}
+
+    workers = min(own.get("num_workers", 0), os.cpu_count() or 1)
+    return target.module(
+        options.split,
+        options.root,
+        num_workers=workers if options.workers is None else options.workers,
+        **{key: own[key] for key in SEEN},
+        **chosen(options.batch_size, "batch_size"),
+        **chosen(options.frames, "frames_per_video"),
+        **chosen(options.on_error, "on_error"),
+    )
+
+
+def _score(
+    model: TrainedModule, data: FrameDataModule, options: Options, precision: str, bar: bool
+) -> pl.Trainer:
+    trainer = pl.Trainer(
+        accelerator=options.device,
+        devices=1,
+        precision=precision,  # type: ignore[arg-type]  # the choices are checked where they enter
+        logger=False,
+        callbacks=[ProgressBar()] if bar else [],
+        enable_progress_bar=bar,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        use_distributed_sampler=False,
+    )
+    test = trainer.test if options.split == "test" else trainer.validate
+    try:
+        test(model, datamodule=data, verbose=False)
+    except SystemExit:  # how Lightning ends after Ctrl-C
+        if not trainer.interrupted:
+            raise
+        raise KeyboardInterrupt from None
+    return trainer
+
+
+def _write(run: Run, name: str, record: Config, scores: pd.DataFrame) -> None:
+    from tokd_lightning.evaluation.curves import roc_png  # takes a second
+
+    folder = run.folder / "evaluations" / name
+    for old in ("evaluation.json", "roc.png"):  # the one says that all is there; the other may not
+        (folder / old).unlink(missing_ok=True)
+    tables = {"frames": scores, "videos": video_table(scores), "methods": metrics_by_method(scores)}
+    for level, table in tables.items():
+        write_atomically(folder / f"{level}.csv", table.to_csv(index=False))
+    if png := roc_png(scores, f"{record['run']}\non {name}"):
+        write_bytes(folder / "roc.png", png)
+    run.write_evaluation(name, record)
+
+
+@contextmanager
+def _our_words() -> Iterator[None]:
+    """Let errors that name an option of ``tokd fit`` name the one of this command."""
+    try:
+        yield
+    except TokdError as error:
+        message = str(error)
+        for theirs, ours in _OUR_WORDS.items():
+            message = re.sub(theirs, ours, message)
+        raise TokdError(message) from error
+
+
+def _refuse_unwritable(folder: Path) -> None:
+    """See before the work, not after it, that its result can be kept."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise TokdError(f"{folder} cannot be written")

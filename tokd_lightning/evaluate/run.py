@@ -1,0 +1,63 @@
+"""A run to evaluate, read from its folder."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from tokd_lightning.errors import TokdError
+from tokd_lightning.modules.trained import TrainedModule
+from tokd_lightning.naming import Config, cell
+from tokd_lightning.runs import Run
+
+
+class Trained(NamedTuple):
+    """A run to evaluate: its folder, its configuration and the network in its checkpoint."""
+
+    run: Run
+    config: Config
+    model: TrainedModule
+
+
+def open_run(path: Path) -> Trained:
+    """Read a run.
+
+    Args:
+        path: Its folder, or the ``checkpoints/best.ckpt`` in it.
+
+    Raises:
+        TokdError: It is no run, its fit has not selected a checkpoint yet, or what it holds cannot
+            be read or does not belong together.
+    """
+    run = Run(_folder(path))
+    if not run.folder.is_dir():
+        raise TokdError(f"{path} does not exist: name folders that tokd fit made, runs/NAME")
+    file = run.folder / "fit.yaml"
+    if not file.is_file():
+        raise TokdError(f"{path} is no run folder: it has no fit.yaml")
+    if not run.best.is_file():
+        raise TokdError(f"{path} has no checkpoints/best.ckpt yet: tokd fit --config {file}")
+    model = TrainedModule(run.best)
+    try:
+        config = run.config() or {}
+        data = config["data"]["init_args"]
+        ours = {key: data[key] for key in ("mean", "std")}
+        ours["input_size"] = data["size"] if data["crop"] is None else data["crop"]
+        cell(config)
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
+        raise TokdError(f"{file} is not the configuration of a run") from error
+    for key, value in ours.items():
+        if model.header[key] != value:
+            raise TokdError(
+                f"{file} does not belong to the checkpoint, which was trained on images of {key} "
+                f"{model.header[key]} instead of {value}"
+            )
+    return Trained(run, config, model)
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_file():
+        return path
+    if path.name != "best.ckpt" or path.absolute().parent.name != "checkpoints":
+        raise TokdError(f"{path} is no run: name its folder, or the checkpoints/best.ckpt in it")
+    return path.parent.parent

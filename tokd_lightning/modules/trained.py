@@ -1,0 +1,52 @@
+"""A trained network out of its checkpoint, to be tested on any data."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import ConstantLR
+
+from tokd_lightning.errors import TokdError
+from tokd_lightning.models import DualBranchTeacher, Student
+from tokd_lightning.modules.checkpoint import HEADER, read_checkpoint, under, weights_hash
+from tokd_lightning.modules.detection import DetectionModule, drawn_from
+
+
+class TrainedModule(DetectionModule):
+    """What is deployed (Sec. 4.3): S_B with G_Sc, or the teacher, as its checkpoint records it.
+
+    It is scored by the same code that tests a run, and cannot be trained.
+
+    Args:
+        path: A checkpoint that ``tokd fit`` wrote.
+
+    Attributes:
+        kind: ``student`` or ``teacher``.
+        header: What the checkpoint says of itself: network, mean, std, input size, data.
+        weights: Hash of all its weights, as students record that of their teacher.
+
+    Raises:
+        TokdError: There is no such checkpoint, or its weights do not fit the network it records.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(partial(torch.optim.SGD, lr=0.0), partial(ConstantLR))
+        checkpoint = read_checkpoint(path)
+        self.header: dict[str, Any] = checkpoint[HEADER]
+        self.kind = str(self.header["kind"])
+        self.weights = weights_hash(checkpoint["state_dict"])
+        build = DualBranchTeacher if self.kind == "teacher" else Student
+        with drawn_from(self.seed):
+            self.trained: nn.Module = build(**self.header["network"])
+        try:
+            self.trained.load_state_dict(under(checkpoint["state_dict"], f"{self.kind}."))
+        except RuntimeError as error:
+            raise TokdError(f"the weights in {path} do not fit the network it records") from error
+        self.to(memory_format=torch.channels_last)
+
+    @property
+    def network(self) -> nn.Module:
+        """The network that the checkpoint holds."""
+        return self.trained

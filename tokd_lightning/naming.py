@@ -1,0 +1,196 @@
+"""The name of a run and the hash of its configuration: what of it says what a run is."""
+
+import hashlib
+import inspect
+import json
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any, NamedTuple
+
+Config = dict[str, Any]
+
+# Where things lie, what machine runs them, and what a fit does not use: no part of a run's name or
+# of its configuration hash.
+PLACE = (
+    "config",
+    "runs",
+    "rerun",
+    "reuse",
+    "log",
+    "pictures",
+    "ckpt_path",
+    "return_predictions",
+    "verbose",
+    "weights_only",
+    "data.init_args.root",
+    "data.init_args.splits",
+    "data.init_args.num_workers",
+    "model.init_args.teacher",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "trainer.logger",
+    "trainer.default_root_dir",
+    "trainer.enable_progress_bar",
+    "trainer.enable_model_summary",
+    "trainer.enable_checkpointing",
+    "trainer.log_every_n_steps",
+    "trainer.profiler",
+    "trainer.num_sanity_val_steps",
+    "trainer.limit_test_batches",
+    "trainer.limit_predict_batches",
+)
+# What a test may do otherwise than the fit that it belongs to.
+EVALUATION = (
+    "data.init_args.on_error",
+    "data.init_args.batch_size",
+    "trainer.precision",
+    "trainer.max_epochs",
+    "trainer.limit_train_batches",
+    "trainer.limit_val_batches",
+    "monitor",
+)
+# Said by the name itself.
+NAMED = (
+    "seed_everything",
+    "model.init_args.seed",
+    "data.init_args.seed",
+    "data.init_args.name",
+    "data.init_args.quality",
+    "model.init_args.student",
+    "model.init_args.branches",
+    "model.init_args.distiller.class_path",
+    "model.init_args.distiller.init_args.branches",
+)
+
+
+class Cell(NamedTuple):
+    """What a run is in the tables of the paper; ``role`` is ``teacher`` or ``student``."""
+
+    data: str
+    role: str
+    backbone: str
+    method: str
+    branches: str
+    seed: int
+
+
+def cell(config: Config) -> Cell:
+    """Read the cell off a resolved configuration."""
+    data, model = config["data"]["init_args"], config["model"]["init_args"]
+    place = f"{data['name']}-{data['quality']}"
+    seed = int(config["seed_everything"])
+    if "distiller" not in model:
+        branches = str(model.get("branches", "both"))
+        return Cell(place, "teacher", str(model["backbone"]), "teacher", branches, seed)
+    distiller = model["distiller"]
+    branches = _with_defaults(distiller).get("branches", "none")
+    return Cell(place, "student", str(model["student"]), _method(distiller), branches, seed)
+
+
+def _method(distiller: Config) -> str:
+    """Name the method of a ``class_path`` block: what its class says, or its class's own name."""
+    name = distiller["class_path"].rsplit(".", 1)[-1].lower()
+    return str(getattr(_class(distiller), "method", name))
+
+
+def run_name(config: Config, experiment: Config | None, without: tuple[str, ...] = ()) -> str:
+    """Name a run as a pure function of its cell.
+
+    ``<data>-<quality>_<student>_<method>-<branches>_s<seed>``, teachers
+    ``<data>-<quality>_teacher-<branches>_s<seed>``. What differs from the experiment file outside
+    the cell (and is no matter of place, such as ``data.root``) appends six digits of a hash.
+    Another method than the experiment's is compared with its own defaults.
+
+    Args:
+        config: The resolved configuration of the run.
+        experiment: The resolved configuration of the experiment file alone; None counts as empty.
+        without: Keys whose differences do not count.
+    """
+    skipped = PLACE + NAMED + without
+    ours, theirs = _flat(config, skipped), _flat(_of_method(experiment or {}, config), skipped)
+    changed = {k: v for k, v in ours.items() if k not in theirs or theirs[k] != v}
+    changed |= {f"-{key}": None for key in theirs if key not in ours}
+    return name_of(cell(config), changed)
+
+
+def name_of(it: Cell, changed: Config) -> str:
+    """Name a run by its cell and by what else differs from its experiment file.
+
+    Args:
+        it: The cell.
+        changed: Full key of a resolved configuration -> value.
+    """
+    what = "teacher" if it.role == "teacher" else f"{it.backbone}_{it.method}"
+    name = re.sub(r"[^\w.-]+", "-", f"{it.data}_{what}-{it.branches}_s{it.seed}")
+    return f"{name}-{_digest(changed)[:6]}" if changed else name
+
+
+def _of_method(experiment: Config, config: Config) -> Config:
+    """Return an experiment with the method of a configuration in the place of another one."""
+    theirs, ours = (c.get("model", {}).get("init_args", {}) for c in (experiment, config))
+    there, here = theirs.get("distiller"), ours.get("distiller")
+    if not there or not here or there["class_path"] == here["class_path"]:
+        return experiment
+    own = theirs | {"distiller": {"class_path": here["class_path"]}}
+    return experiment | {"model": experiment["model"] | {"init_args": own}}
+
+
+def config_hash(config: Config) -> str:
+    """Hash a resolved configuration, less what only says where things lie."""
+    return _digest(_flat(config, PLACE))
+
+
+def differences(ours: Config, theirs: Config) -> list[str]:
+    """Name the keys, matters of place aside, in which two resolved configurations differ."""
+    a, b = _flat(ours, PLACE), _flat(theirs, PLACE)
+    return sorted(k for k in a.keys() | b.keys() if a.get(k) != b.get(k))
+
+
+def _flat(config: Config, without: tuple[str, ...]) -> Config:
+    def walk(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+        if any(key == skip or key.startswith(f"{skip}.") for skip in without):
+            return
+        if isinstance(value, dict):
+            if "class_path" in value:
+                value = value | {"init_args": _with_defaults(value)}
+            for name, inner in value.items():
+                yield from walk(inner, f"{key}.{name}" if key else str(name))
+        else:
+            yield key, value
+
+    return dict(walk(config, ""))
+
+
+def _with_defaults(spec: Config) -> Config:
+    """Arguments of a ``class_path`` block, its class's defaults filled in where they are plain."""
+    given = dict(spec.get("init_args") or {})
+    try:
+        signature = inspect.signature(_class(spec))
+    except (ValueError, TypeError):
+        return given
+    plain = (str, int, float, bool, type(None))
+    defaults: Config = {}
+    for key, parameter in signature.parameters.items():
+        value = parameter.default
+        if isinstance(value, tuple) and all(isinstance(part, plain) for part in value):
+            defaults[key] = list(value)
+        elif isinstance(value, plain):
+            defaults[key] = value
+    return defaults | given
+
+
+def _class(spec: Config) -> Any:
+    """Return the class of a ``class_path`` block; None where it cannot be imported."""
+    module, _, name = spec["class_path"].rpartition(".")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError):
+        return None
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

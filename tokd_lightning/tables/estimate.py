@@ -1,0 +1,88 @@
+"""How long the cells of a table take and how much memory, from a few batches of each kind."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tokd_lightning.runs import write_atomically
+from tokd_lightning.tables.grid import GridCell
+from tokd_lightning.tables.jobs import Job, clock, tokd
+from tokd_lightning.tables.plan import Plan
+from tokd_lightning.tables.state import State
+
+FILE = "estimates.json"
+
+
+def probe_jobs(plan: Plan) -> list[Job]:
+    """Make a job of each kind of cell that times a few of its batches, teachers first.
+
+    A teacher's probe leaves a checkpoint after those batches: its students need one to be timed.
+    """
+    place = plan.runs / ".probes"
+    jobs = {}
+    for cell in _kinds(plan.cells):
+        arguments = [*cell.arguments(plan.roots[cell.data], place), "--out", _file(place, cell)]
+        jobs[cell.name] = Job(
+            cell.name,
+            [tokd("probe", *arguments)],
+            plan.runs / "logs" / f"probe_{cell.name}.log",
+            [cell.teacher.name] if cell.teacher else [],
+        )
+    return list(jobs.values())
+
+
+def keep_probes(plan: Plan) -> None:
+    """Gather what the probes have measured in ``estimates.json``."""
+    place = plan.runs / ".probes"
+    found = read_estimates(plan.runs)
+    for cell in _kinds(plan.cells):
+        if (path := _file(place, cell)).is_file():
+            found[cell.name] = json.loads(path.read_text())
+    write_atomically(plan.runs / FILE, json.dumps(found, indent=2) + "\n")
+
+
+def read_estimates(runs: Path) -> dict[str, dict[str, Any]]:
+    """Read what was measured: name of a cell with seed 0 -> seconds, memory in GiB, device."""
+    try:
+        return dict(json.loads((runs / FILE).read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def expected_seconds(plan: Plan) -> dict[str, float]:
+    """Return how long the cells are expected to take, by their names; unknown ones are left out."""
+    known = read_estimates(plan.runs)
+    names = {cell.name: replace(cell, seed=0).name for cell in plan.cells}
+    return {name: float(known[kind]["seconds"]) for name, kind in names.items() if kind in known}
+
+
+def to_go(plan: Plan, states: Mapping[str, State], workers: int) -> str:
+    """Say what is left of a plan, and how long it takes and in how much memory, as far as known."""
+    left = [cell for cell in plan.cells if not plan.settled(states[cell.name])]
+    text = f"{len(plan.cells) - len(left)} of {len(plan.cells)} runs need nothing"
+    if not left:
+        return text
+    expected, known = expected_seconds(plan), read_estimates(plan.runs)
+    timed = [cell for cell in left if cell.name in expected]
+    if not timed:
+        return f"{text}, {len(left)} to go; --estimate times a few batches of each kind"
+    seconds = sum(expected[cell.name] for cell in timed) / workers
+    probes = [known[replace(cell, seed=0).name] for cell in timed]
+    devices = ", ".join(sorted({probe["device"] for probe in probes}))
+    memory = max(float(probe["memory"]) for probe in probes)
+    missing = f" ({len(left) - len(timed)} of them not timed)" if len(timed) < len(left) else ""
+    return (
+        f"{text}, {len(left)} to go{missing}: {clock(seconds)} with {workers} at a time, "
+        f"up to {memory:.1f} GiB each, on {devices}"
+    )
+
+
+def _kinds(cells: Sequence[GridCell]) -> list[GridCell]:
+    """Cells that differ in more than their seed."""
+    return list({(kind := replace(cell, seed=0)).name: kind for cell in cells}.values())
+
+
+def _file(place: Path, cell: GridCell) -> Path:
+    return place / f"{cell.name}.json"

@@ -1,0 +1,66 @@
+"""Evaluations of runs on data sets, side by side: Table 7's columns, measured."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+_COLUMNS = {
+    "acc": "acc",
+    "bal. acc": "balanced_acc",
+    "AUC": "auc",
+    "EER": "eer",
+    "majority": "majority",
+}
+
+
+def evaluation_table(records: Sequence[dict[str, Any]]) -> RenderableType:
+    """Lay out evaluations: a line per run, then one per data set and level, in percent.
+
+    Args:
+        records: Values of ``Run.evaluations()``, those of one run together.
+    """
+    wide = max((len(_data(record)) for record in records), default=0)
+    head = _columns(wide)
+    parts: list[RenderableType] = [head]
+    for run, its in groupby(records, key=lambda record: str(record["run"])):
+        parts.append(Text(f" {run}", overflow="fold"))
+        body = _columns(wide, show_header=False)
+        for record in its:
+            for level in ("frame", "video"):
+                _add(body, record, level)
+        parts.append(body)
+    return Group(*parts)
+
+
+def _columns(wide: int, **options: Any) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, **options)
+    table.add_column("  in percent", width=max(wide + 2, 12), no_wrap=True)
+    table.add_column("of", justify="right", width=14)
+    for column in _COLUMNS:
+        table.add_column(column, justify="right", width=max(6, len(column)))
+    return table
+
+
+def _add(table: Table, record: dict[str, Any], level: str) -> None:
+    keys = (f"{record['split']}/{level}/{metric}" for metric in _COLUMNS.values())
+    values = [record["metrics"].get(key) for key in keys]
+    table.add_row(
+        escape(f"  {_data(record)}") if level == "frame" else "",
+        f"{record['counts'][f'{level}s']} {level}s",
+        *("–" if value is None else f"{100 * value:.2f}" for value in values),
+    )
+
+
+def _data(record: dict[str, Any]) -> str:
+    data = record["data"]
+    label = f"{data['name']}-{data['quality']}"
+    said = [label, *([record["split"]] if record["split"] != "test" else [])]
+    return ", ".join(
+        [*said, *(["synthetic"] if data["synthetic"] and "synth" not in label else [])]
+    )

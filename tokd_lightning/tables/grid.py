@@ -1,0 +1,259 @@
+"""The cells of the paper's tables: each an override of a shipped experiment, never a copy."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tokd_lightning.errors import TokdError
+from tokd_lightning.naming import NAMED, PLACE, Cell, name_of
+
+EXPERIMENTS = Path("experiments")
+DISTILLERS = Path("configs/distillers")
+TEACHER_SEED = 0
+# Blocks of a configuration that name a class: their arguments lie under ``init_args``.
+_CLASSES = (
+    *("data", "model", "model.distiller", "model.distiller.add", "model.optimizer"),
+    *("model.lr_scheduler", "model.rotation_optimizer", "model.rotation_scheduler"),
+)
+
+Option = tuple[str, Any]
+
+
+class DataSet(NamedTuple):
+    """A data set of the tables.
+
+    Attributes:
+        title: Name in tables.
+        name: Name in run names.
+        quality: Compression, as its folders name it.
+        experiments: How the names of its experiment files begin.
+        root: Folder where ``--data`` does not say otherwise.
+        own: Options that its cells need beyond the experiment files.
+    """
+
+    title: str
+    name: str
+    quality: str
+    experiments: str
+    root: Path
+    own: tuple[Option, ...] = ()
+
+
+DATASETS = {
+    "ffpp": DataSet("FF++", "ffpp", "c40", "ffpp", Path("data/ffpp")),
+    "celebdf": DataSet("Celeb-DF", "celebdf", "original", "celebdf", Path("data/celebdf")),
+    "demo": DataSet(
+        "mini-FF++", "synthetic", "c40", "demo", Path("data/demo"), (("data.quality", "c40"),)
+    ),
+}
+STUDENTS = {"resnet18_thin": "ResNet18-T", "resnet34_thin": "ResNet34-T", "xception": "Xception"}
+_SHORT = {"resnet18_thin": "res18t", "resnet34_thin": "res34t", "xception": "xception"}
+METHODS = {
+    "vanilla": "Vanilla",
+    "hinton": "KD",
+    "tokd": "TOKD",
+    "at": "AT",
+    "pkt": "PKT",
+    "vid": "VID",
+    "sp": "SP",
+    "fitnet": "FitNet",
+}
+WITHOUT_BRANCHES = ("vanilla", "hinton")
+BRANCHES = {"none": "", "rgb": "RGB", "frequency": "Fre", "both": "Both"}
+
+
+@dataclass(frozen=True)
+class GridCell:
+    """One run of the tables.
+
+    Args:
+        data: Key of :data:`DATASETS`.
+        role: ``teacher`` or ``student``.
+        backbone: Key of :data:`STUDENTS`; a teacher's is its experiment's.
+        method: Key of :data:`METHODS`; ``teacher`` for teachers.
+        branches: ``none``, ``rgb``, ``frequency`` or ``both``.
+        extra: Options beyond the cell that tell it from its namesake, such as d; part of its name.
+        seed: Of the run.
+        common: Options that all cells of a call share (``--set``); part of its name.
+    """
+
+    data: str
+    role: str
+    backbone: str
+    method: str
+    branches: str
+    extra: tuple[Option, ...] = ()
+    seed: int = 0
+    common: tuple[Option, ...] = field(default=())
+
+    @property
+    def dataset(self) -> DataSet:
+        """The cell's data set."""
+        return DATASETS[self.data]
+
+    @property
+    def experiment(self) -> Path:
+        """The experiment file that the cell overrides."""
+        if self.role == "teacher":
+            kind = "teacher"
+        elif self.data == "demo":
+            kind = "vanilla" if self.method == "vanilla" else "tokd"
+        else:
+            kind = _SHORT[self.backbone]
+        return EXPERIMENTS / f"{self.dataset.experiments}_{kind}.yaml"
+
+    @property
+    def name(self) -> str:
+        """Name of its run: what ``tokd fit`` names it, without parsing anything."""
+        place = f"{self.dataset.name}-{self.dataset.quality}"
+        it = Cell(place, self.role, self.backbone, self.method, self.branches, self.seed)
+        changed = {_full(key): value for key, value in (*self.extra, *self.common)}
+        return name_of(it, {k: v for k, v in changed.items() if not _is_place(k)})
+
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
+        branches = "" if self.role == "teacher" else BRANCHES[self.branches]
+        what = "teacher" if self.role == "teacher" else METHODS[self.method]
+        network = "" if self.role == "teacher" else STUDENTS[self.backbone]
+        extra = " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in self.extra)
+        parts = (self.dataset.title, network, what, branches, extra, f"seed {self.seed}")
+        return " ".join(part for part in parts if part)
+
+    @property
+    def teacher(self) -> "GridCell | None":
+        """The teacher that the cell needs: one per data set, of seed 0, for all seeds."""
+        if self.role == "teacher" or self.method == "vanilla":
+            return None
+        return teacher_of(self.data, self.common)
+
+    def options(self) -> list[Option]:
+        """What the cell overrides in its experiment, matters of place aside."""
+        options = list(self.dataset.own)
+        shipped = "vanilla" if self.experiment.stem == "demo_vanilla" else "tokd"
+        if self.role == "student" and self.method != shipped:
+            options.append(("model.distiller", f"{DISTILLERS}/{self.method}.yaml"))
+        if self.role == "student" and self.branches not in {"none", "both"}:
+            options.append(("model.distiller.branches", self.branches))
+        return [*options, *self.extra, *self.common]
+
+    def arguments(self, root: Path | None = None, runs: Path = Path("runs")) -> list[str]:
+        """Arguments of ``tokd fit`` and ``tokd test``.
+
+        Args:
+            root: Folder of the data set; None leaves the experiment's own.
+            runs: Folder of all run folders.
+        """
+        given: list[Option] = [("config", self.experiment), ("seed_everything", self.seed)]
+        if root is not None:
+            given.append(("data.root", root))
+        if runs != Path("runs"):
+            given.append(("runs", runs))
+        if self.teacher is not None:
+            best = runs / self.teacher.name / "checkpoints" / "best.ckpt"
+            given.append(("model.teacher", best))
+        return [part for key, v in (*given, *self.options()) for part in (f"--{key}", _text(v))]
+
+
+def teacher_of(data: str, common: tuple[Option, ...] = ()) -> GridCell:
+    """Return the teacher of a data set, which all its students share."""
+    shared = tuple(option for option in common if not option[0].startswith("model."))
+    backbone = "resnet18_thin" if data == "demo" else "xception"
+    return GridCell(data, "teacher", backbone, "teacher", "both", (), TEACHER_SEED, shared)
+
+
+def student(
+    data: str, backbone: str, method: str, branches: str = "none", **extra: Any
+) -> GridCell:
+    """Return a student of the tables.
+
+    Args:
+        data: Key of :data:`DATASETS`.
+        backbone: Key of :data:`STUDENTS`.
+        method: Key of :data:`METHODS`.
+        branches: What is distilled.
+        extra: Options of the distiller, such as ``dim``; ``pretrained`` is the student's.
+    """
+    options = tuple(
+        (f"model.{key}" if key == "pretrained" else f"model.distiller.{key}", value)
+        for key, value in extra.items()
+    )
+    return GridCell(data, "student", backbone, method, branches, options)
+
+
+def with_teachers(cells: Iterable[GridCell]) -> list[GridCell]:
+    """Return the cells without repetition, each after the teacher that it needs."""
+    ordered: dict[str, GridCell] = {}
+    every = list(cells)
+    teachers = [cell.teacher for cell in every]
+    for cell in (*filter(None, teachers), *every):
+        ordered.setdefault(cell.name, cell)
+    return list(ordered.values())
+
+
+def select(
+    cells: Sequence[GridCell],
+    dataset: Sequence[str] = (),
+    student: Sequence[str] = (),
+    method: Sequence[str] = (),
+    branches: Sequence[str] = (),
+) -> list[GridCell]:
+    """Filter cells; an empty filter lets all pass.
+
+    Raises:
+        TokdError: A filter names what is not in the tables, or nothing is left.
+    """
+    filters: Mapping[str, tuple[Sequence[str], Iterable[str]]] = {
+        "dataset": (dataset, DATASETS),
+        "student": (student, STUDENTS),
+        "method": (method, (*METHODS, "teacher")),
+        "branches": (branches, BRANCHES),
+    }
+    for name, (wanted, known) in filters.items():
+        for one in wanted:
+            if one not in known:
+                raise TokdError(f"--{name} {one}: choose from {', '.join(known)}")
+    kept = [
+        cell
+        for cell in cells
+        if (not dataset or cell.data in dataset)
+        and (not student or cell.role == "teacher" or cell.backbone in student)
+        and (not method or cell.method in method)
+        and (not branches or cell.role == "teacher" or cell.branches in (*branches, "none"))
+    ]
+    if not kept:
+        given = [f"--{n} {','.join(wanted)}" for n, (wanted, _) in filters.items() if wanted]
+        raise TokdError(f"no cell is left of this table with {' '.join(given)}")
+    return kept
+
+
+def over_seeds(cells: Iterable[GridCell], seeds: int, common: tuple[Option, ...]) -> list[GridCell]:
+    """Return each student once per seed 0 … ``seeds`` - 1, and each teacher with seed 0 alone."""
+    repeated: list[GridCell] = []
+    for cell in cells:
+        if cell.role == "teacher":
+            repeated.append(teacher_of(cell.data, common))
+        else:
+            repeated += [replace(cell, seed=seed, common=common) for seed in range(seeds)]
+    return repeated
+
+
+def _full(key: str) -> str:
+    """Write out a short key: ``model.distiller.dim`` lies under two ``init_args``."""
+    parts, full = key.split("."), ""
+    for number, part in enumerate(parts):
+        full += part
+        if number + 1 < len(parts):
+            full += ".init_args." if ".".join(parts[: number + 1]) in _CLASSES else "."
+    return full
+
+
+def _is_place(key: str) -> bool:
+    return any(key == place or key.startswith(f"{place}.") for place in (*PLACE, *NAMED))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, list | tuple) else str(value)

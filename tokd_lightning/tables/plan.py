@@ -1,0 +1,247 @@
+"""What a call of ``tokd table`` asks for: which runs, from which data, and what is left to do."""
+
+import os
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+
+from tokd_lightning.errors import TokdError
+from tokd_lightning.tables.entries import PaperTable
+from tokd_lightning.tables.grid import (
+    DATASETS,
+    EXPERIMENTS,
+    GridCell,
+    Option,
+    over_seeds,
+    select,
+    with_teachers,
+)
+from tokd_lightning.tables.jobs import Job, tokd
+from tokd_lightning.tables.paper import PAPER, paper_table
+from tokd_lightning.tables.state import Looker, State
+
+# What a fit says of an epoch, or of a run that it has found finished.
+PROGRESS = r"^epoch \d|: finished, reused$"
+_AGAIN = {"stale", "unreadable"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A table and the runs that a call asks for.
+
+    Args:
+        table: The table or figure.
+        cells: Its runs over all seeds, each after its teacher.
+        roots: Key of a data set -> its folder.
+        runs: Folder of all run folders.
+        log: What ``tokd fit --log`` is given.
+        rerun: Whether stale runs are set aside and made again.
+    """
+
+    table: PaperTable
+    cells: tuple[GridCell, ...]
+    roots: Mapping[str, Path]
+    runs: Path = Path("runs")
+    log: str = "wandb"
+    rerun: bool = False
+
+    def arguments(self, cell: GridCell) -> list[str]:
+        """Arguments of ``tokd fit`` for a cell, its places among them."""
+        return cell.arguments(self.roots[cell.data], self.runs)
+
+    def commands(self, cell: GridCell, state: State) -> list[list[str]]:
+        """Return what is left to do for a cell."""
+        again = "--rerun" if state.kind in _AGAIN else "--reuse"
+        fit = tokd("fit", *self.arguments(cell), "--log", self.log, again)
+        test = tokd("test", *self.arguments(cell), "--log", self.log)
+        return {"done": [], "not tested": [test]}.get(state.kind, [fit, test])
+
+    @property
+    def on(self) -> str:
+        """Key of the data set that the table evaluates its students on (Table 7), or nothing."""
+        return next((entry.on for entry in self.table.entries if entry.on), "")
+
+    def evaluation(self, cell: GridCell) -> list[str]:
+        """Arguments of ``tokd`` that evaluate a run on the other data set."""
+        return ["evaluate", str(self.runs / cell.name), "--on", f"{self.on}:{self.roots[self.on]}"]
+
+    def settled(self, state: State) -> bool:
+        """Whether nothing is to be done for a cell, or not without ``--rerun``."""
+        return state.kind == "done" or (state.kind in _AGAIN and not self.rerun)
+
+
+def make_plan(
+    key: str,
+    *,
+    dataset: Sequence[str] = (),
+    student: Sequence[str] = (),
+    method: Sequence[str] = (),
+    branches: Sequence[str] = (),
+    seeds: int = 1,
+    data: Sequence[str] = (),
+    runs: Path = Path("runs"),
+    settings: Sequence[str] = (),
+    log: str = "wandb",
+    rerun: bool = False,
+) -> Plan:
+    """Work out which runs a call asks for.
+
+    Args:
+        key: Of the table, such as ``table3``.
+        dataset: Of ``ffpp``, ``celebdf`` and ``demo``; empty for the paper's two.
+        student: Filter of backbones.
+        method: Filter of methods.
+        branches: Filter of branches.
+        seeds: How many seeds each student is trained with.
+        data: ``NAME=DIR`` each, or one folder where all cells are of one data set.
+        runs: Folder of all run folders.
+        settings: ``KEY=VALUE`` each: ``trainer.…`` and ``data.…`` are for all cells, ``model.…``
+            for the students.
+        log: What ``tokd fit --log`` is given.
+        rerun: Whether stale runs are made again.
+
+    Raises:
+        TokdError: An argument is wrong, or no cell is left.
+    """
+    if seeds < 1:
+        raise TokdError(f"--seeds must be at least 1, not {seeds}")
+    if not EXPERIMENTS.is_dir():
+        raise TokdError(f"there is no {EXPERIMENTS}/ here: start it where {EXPERIMENTS}/ is")
+    table = paper_table(key, dataset or PAPER)
+    common = tuple(_setting(text) for text in settings)
+    chosen = select(table.cells, dataset, student, method, branches)
+    cells = tuple(with_teachers(over_seeds(chosen, seeds, common)))
+    plan = Plan(table, cells, {}, runs, log, rerun)
+    return replace(plan, roots=_roots(data, {*(cell.data for cell in cells), plan.on} - {""}))
+
+
+def _setting(text: str) -> Option:
+    key, equals, value = text.partition("=")
+    if not equals or key.split(".")[0] not in {"trainer", "data", "model"} or "." not in key:
+        raise TokdError(
+            f"--set {text}: write KEY=VALUE with a key of trainer, data or model, such as "
+            "trainer.precision=bf16-mixed"
+        )
+    return key, yaml.safe_load(value)
+
+
+def _roots(given: Sequence[str], needed: set[str]) -> dict[str, Path]:
+    roots = {key: DATASETS[key].root for key in needed}
+    for text in given:
+        key, equals, folder = text.partition("=")
+        if not equals:
+            if len(needed) > 1:
+                raise TokdError(f"--data {text}: say which one, {' or '.join(sorted(needed))}=DIR")
+            key, folder = next(iter(needed)), text
+        if key not in DATASETS:
+            raise TokdError(f"--data {text}: choose from {', '.join(DATASETS)}")
+        roots[key] = Path(folder)
+    return roots
+
+
+def looker_of(plan: Plan) -> Looker:
+    """Return what looks at cells; data are compared where they are there and something is made."""
+    looker = Looker(plan.runs)
+    made = {cell.data: cell for cell in plan.cells if looker(cell).kind != "not run"}
+    for key, cell in made.items():
+        if plan.roots[key].is_dir():
+            looker.data[key] = _data_hash(plan.arguments(cell))
+    return looker
+
+
+def look(plan: Plan) -> dict[str, State]:
+    """Say how far each cell is."""
+    looker = looker_of(plan)
+    return {cell.name: looker(cell) for cell in plan.cells}
+
+
+def _data_hash(arguments: Sequence[str]) -> str:
+    """Hash the frames of a data set as they are now, in a process that may load torch."""
+    answer = subprocess.run(tokd("inputs", *arguments), capture_output=True, text=True, check=False)
+    if answer.returncode:
+        said = answer.stderr.strip().splitlines() or ["tokd inputs gave no answer"]
+        raise TokdError(said[-1].removeprefix("tokd: "))
+    return str(yaml.safe_load(answer.stdout.strip().splitlines()[-1])["data"])
+
+
+def jobs_of(
+    plan: Plan, looker: Looker, expected: Mapping[str, float]
+) -> tuple[list[Job], dict[str, str]]:
+    """Make a job of each cell that has something left to do, and of each evaluation.
+
+    Args:
+        plan: The plan.
+        looker: Says how far a cell is, now and once more when its job starts: another runner may
+            have done it by then.
+        expected: Name of a cell -> seconds that it is expected to take.
+
+    Returns:
+        The jobs, and the cells that cannot be done with the reason: their teacher cannot serve.
+    """
+    states = {cell.name: looker(cell) for cell in plan.cells}
+    jobs: dict[str, Job] = {}
+    left_out: dict[str, str] = {}
+    for cell in plan.cells:
+        if plan.settled(states[cell.name]):
+            continue
+        teacher = cell.teacher
+        if teacher and teacher.name not in jobs and not states[teacher.name].usable:
+            left_out[cell.name] = f"its teacher {teacher.name} is {states[teacher.name]}"
+            continue
+        jobs[cell.name] = Job(
+            cell.name,
+            _deferred(plan, cell, looker),
+            plan.runs / "logs" / f"{cell.name}.log",
+            [teacher.name] if teacher and teacher.name in jobs else [],
+            PROGRESS,
+            plan.runs / ".locks" / cell.name,
+            expected.get(cell.name, 1.0),
+            {"WANDB_RUN_GROUP": plan.table.key},
+        )
+    for cell in plan.cells if plan.on else ():
+        if cell.role == "student" and cell.name not in left_out:
+            name = f"{cell.name} on {plan.on}"
+            needs = [cell.name] if cell.name in jobs else []
+            log = plan.runs / "logs" / f"{cell.name}_on_{plan.on}.log"
+            jobs[name] = Job(name, [tokd(*plan.evaluation(cell))], log, needs)
+    return list(jobs.values()), left_out
+
+
+def _deferred(plan: Plan, cell: GridCell, looker: Looker) -> Callable[[], list[list[str]]]:
+    return lambda: plan.commands(cell, looker(cell))
+
+
+def need_data(plan: Plan, jobs: Sequence[Job]) -> None:
+    """Refuse to start where a data set is missing.
+
+    Raises:
+        TokdError: It is, and how to name it.
+    """
+    names = {job.name for job in jobs}
+    wanted = {cell.data for cell in plan.cells if cell.name in names}
+    if any(name.endswith(f" on {plan.on}") for name in names):
+        wanted.add(plan.on)
+    for key in sorted(wanted):
+        if not plan.roots[key].is_dir():
+            raise TokdError(
+                f"there is no {DATASETS[key].title} at {plan.roots[key]}: name its folder with "
+                f"--data {key}=DIR, or leave it out with --dataset"
+            )
+
+
+def visible_gpus() -> list[str]:
+    """Name the GPUs that processes may use, for ``CUDA_VISIBLE_DEVICES``; without torch."""
+    asked = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if asked is not None:
+        return [name for name in asked.split(",") if name.strip() and name != "-1"]
+    try:
+        answer = subprocess.run(
+            ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
+            capture_output=True, text=True, timeout=20, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return answer.stdout.split()

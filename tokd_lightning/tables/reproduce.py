@@ -1,0 +1,109 @@
+"""``tokd table N`` and ``tokd figure N``: list, time or make what a table of the paper needs."""
+
+import os
+import shlex
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from tokd_lightning.errors import TokdError
+from tokd_lightning.tables.estimate import expected_seconds, keep_probes, probe_jobs, to_go
+from tokd_lightning.tables.jobs import Task
+from tokd_lightning.tables.plan import Plan, jobs_of, look, looker_of, need_data, visible_gpus
+from tokd_lightning.tables.runner import run_jobs
+
+_STYLES = {"done": "green", "stale": "yellow", "unreadable": "red"}
+
+
+def dry_run(plan: Plan, workers: int | None = None, console: Console | None = None) -> None:
+    """List every cell with its state and its ``tokd fit`` command, and what is left to do."""
+    console = console or Console()
+    states, workers = look(plan), _workers(workers, visible_gpus())
+    teachers = sum(cell.role == "teacher" for cell in plan.cells)
+    counted = f"{_some(len(plan.cells) - teachers, 'cell')}, {_some(teachers, 'teacher')}"
+    _say(console, f"{plan.table.key}: {plan.table.title}. {counted}", style="bold")
+    for cell in plan.cells:
+        state = states[cell.name]
+        _say(console, f"\n{cell.title}: {state}", style=_STYLES.get(state.kind, ""))
+        _say(console, f"  {shlex.join(['tokd', 'fit', *plan.arguments(cell)])}")
+    for cell in plan.cells if plan.on else ():
+        if cell.role == "student":
+            _say(console, f"\n{cell.title} on {plan.on}")
+            _say(console, f"  {shlex.join(['tokd', *plan.evaluation(cell)])}")
+    _say(console, f"\n{to_go(plan, states, workers)}")
+
+
+def estimate(plan: Plan, workers: int | None = None, console: Console | None = None) -> int:
+    """Time a few batches of each kind of cell and say what they add up to.
+
+    Returns:
+        The exit code: 2 where a probe has failed.
+
+    Raises:
+        TokdError: A data set is missing, or ``workers`` is below 1.
+    """
+    console = console or Console()
+    gpus = visible_gpus()
+    workers, jobs = _workers(workers, gpus), probe_jobs(plan)
+    need_data(plan, jobs)
+    tasks = run_jobs(jobs, len(gpus) or 1, console, gpus)
+    keep_probes(plan)
+    _say(console, to_go(plan, look(plan), workers))
+    return report_failures(tasks, console)
+
+
+def reproduce(plan: Plan, workers: int | None = None, console: Console | None = None) -> int:
+    """Run what a plan has left to do, on this machine.
+
+    Args:
+        plan: The plan.
+        workers: Processes at a time; None is one per visible GPU, two without a GPU.
+        console: Where to show progress.
+
+    Returns:
+        The exit code: 2 where a run has failed or could not be started.
+
+    Raises:
+        TokdError: A data set is missing, or ``workers`` is below 1.
+    """
+    console = console or Console()
+    gpus = visible_gpus()
+    workers, looker = _workers(workers, gpus), looker_of(plan)
+    states = {cell.name: looker(cell) for cell in plan.cells}
+    jobs, left_out = jobs_of(plan, looker, expected_seconds(plan))
+    need_data(plan, jobs)
+    for cell in plan.cells:
+        state = states[cell.name]
+        if plan.settled(state) and state.kind != "done":
+            _say(console, f"{cell.name}: {state}; kept, --rerun sets it aside and makes it anew")
+    for name, why in left_out.items():
+        _say(console, f"{name}: not started, {why}")
+    _say(console, to_go(plan, states, workers))
+    return report_failures(run_jobs(jobs, workers, console, gpus), console, len(left_out))
+
+
+def report_failures(tasks: Sequence[Task], console: Console, left_out: int = 0) -> int:
+    """Name each job that failed in a line of its own; returns the exit code."""
+    failed = [task for task in tasks if task.state == "failed"]
+    for task in failed:
+        _say(console, f"{task.job.name} {task.reason}", style="red")
+    waiting = left_out + sum(task.state == "dropped" for task in tasks)
+    if not failed and not waiting:
+        return 0
+    rest = f", {waiting} not started" if waiting else ""
+    _say(console, f"{len(failed)} failed{rest}; the same command goes on from here")
+    return 2
+
+
+def _workers(asked: int | None, gpus: Sequence[str]) -> int:
+    if asked is not None and asked < 1:
+        raise TokdError(f"--workers must be at least 1, not {asked}")
+    return asked or len(gpus) or min(2, os.cpu_count() or 1)
+
+
+def _say(console: Console, text: str, style: str = "") -> None:
+    console.print(text, style=style, soft_wrap=True, highlight=False, markup=False)
+
+
+def _some(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,103 @@
+"""How far a cell is, and whether what it was made from is what it would be made from now."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tokd_lightning.errors import TokdError
+from tokd_lightning.provenance import source_hash
+from tokd_lightning.recipe import recipe_hash
+from tokd_lightning.runs import Run
+from tokd_lightning.tables.grid import GridCell
+
+Kind = Literal["not run", "interrupted", "not tested", "done", "stale", "unreadable"]
+CODE = "code"
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a cell is.
+
+    Args:
+        kind: ``stale``: finished, but made from something else than it would be now.
+        why: What differs, of ``configuration``, ``code``, ``data`` and ``teacher``; or what cannot
+            be read.
+    """
+
+    kind: Kind
+    why: tuple[str, ...] = ()
+
+    @property
+    def usable(self) -> bool:
+        """Whether its checkpoint may serve as a teacher: a change of the code alone may pass."""
+        return self.kind in {"done", "not tested"} or (self.kind, self.why) == ("stale", (CODE,))
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({', '.join(self.why)})" if self.why else self.kind
+
+
+class Looker:
+    """Looks at run folders; what all cells share is hashed once.
+
+    Args:
+        runs: Folder of all run folders.
+        data: Key of a data set -> hash of its frames now; a missing one is not compared.
+    """
+
+    def __init__(self, runs: Path, data: Mapping[str, str] | None = None) -> None:
+        self.runs = runs
+        self.data = dict(data or {})
+        self.source = source_hash()
+        self._recipes: dict[GridCell, str] = {}
+
+    def __call__(self, cell: GridCell) -> State:
+        """Say how far a cell is."""
+        run = Run(self.runs / cell.name)
+        try:
+            results = run.results()
+            if results is None:
+                return self._unfinished(cell, run)
+            hashes, metrics = results["hashes"], results["metrics"]
+            changed = [*self._changed(cell, hashes), *self._code(hashes)]
+        except TokdError as error:
+            return State("unreadable", (str(error),))
+        except (KeyError, TypeError, AttributeError):
+            path = run.folder / "metrics.json"
+            return State("unreadable", (f"{path} is not what tokd fit writes: fit with --rerun",))
+        if changed:
+            return State("stale", tuple(changed))
+        return State("done" if "test/frame/acc" in metrics else "not tested")
+
+    def _unfinished(self, cell: GridCell, run: Run) -> State:
+        try:
+            begun = run.inputs()
+        except (OSError, ValueError, TypeError):
+            begun = None
+        if begun is None:
+            return State("not run")
+        changed = self._changed(cell, begun)
+        return State("stale", tuple(changed)) if changed else State("interrupted")
+
+    def _changed(self, cell: GridCell, hashes: Mapping[str, Any]) -> list[str]:
+        changed = []
+        if cell not in self._recipes:
+            self._recipes[cell] = recipe_hash(cell.arguments())
+        if hashes.get("recipe") != self._recipes[cell]:
+            changed.append("configuration")
+        if hashes["data"] != self.data.get(cell.data, hashes["data"]):
+            changed.append("data")
+        if cell.teacher and self._teacher(cell.teacher) not in (None, hashes.get("teacher")):
+            changed.append("teacher")
+        return changed
+
+    def _code(self, hashes: Mapping[str, Any]) -> list[str]:
+        made_with = {hashes["source"], hashes.get("tested_with", hashes["source"])}
+        return [] if made_with == {self.source} else [CODE]
+
+    def _teacher(self, teacher: GridCell) -> str | None:
+        try:
+            results = Run(self.runs / teacher.name).results()
+        except TokdError:
+            return None
+        return None if results is None else results["hashes"].get("weights")
