@@ -65,7 +65,7 @@ def test_a_run_folder_holds_what_the_readme_says(job, what):
     names = {path.name for path in folder(job, what).iterdir()}
     assert names >= {
         "fit.yaml", "test.yaml", "metrics.csv", "metrics.json", "checkpoints",
-        "test_frames.csv", "test_videos.csv",
+        "test_frames.csv", "test_videos.csv", "pictures.png",
     }  # fmt: skip
     checkpoints = {path.name for path in (folder(job, what) / "checkpoints").iterdir()}
     assert checkpoints == {"best.ckpt", "last.ckpt"}
@@ -322,6 +322,7 @@ def test_bad_data_are_one_line_and_leave_nothing_behind(make, says, tiny_ffpp, t
         ("demo_vanilla", ["--trainer.gradient_clip_val=1"], "not offered for distillation"),
         ("demo_vanilla", ["--ckpt_path=/no.ckpt"], "/no.ckpt"),
         ("demo_vanilla", ["--seed_everything=-1"], "seed_everything"),
+        ("demo_vanilla", ["--pictures=-1"], "--pictures must be a number from 0 on"),
         ("demo_teacher", ["--model.cutoff=3"], "cutoff"),
         ("demo_teacher", ["--model.pretrained=/no/weights.pth"], "/no/weights.pth"),
     ],

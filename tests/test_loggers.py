@@ -1,117 +1,27 @@
 import csv
 from types import SimpleNamespace
 
-import lightning.pytorch as pl
 import pytest
 import torch
 
 from tokd_lightning import loggers
 from tokd_lightning.errors import TokdError
-from tokd_lightning.loggers import EpochLines, ProgressBar, RunLogger, build_loggers, wandb_mode
+from tokd_lightning.loggers import EpochLines, ProgressBar, RunLogger, build_loggers, progress
+from tokd_lightning.naming import Cell
 
-TAGS = ["ffpp-c23", "student"]
-
-
-@pytest.fixture
-def nobody(monkeypatch, tmp_path):
-    """A user without a W&B account."""
-    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_PROJECT"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    return monkeypatch
-
-
-def keys(tmp_path, text):
-    (tmp_path / "netrc").write_text(text)
-    (tmp_path / "netrc").chmod(0o600)
-
-
-def test_without_a_key_wandb_is_offline(nobody):
-    assert wandb_mode() == "offline"
-
-
-def test_a_key_in_the_environment_means_online(nobody):
-    nobody.setenv("WANDB_API_KEY", "0" * 40)
-    assert wandb_mode() == "online"
-
-
-def test_a_key_in_netrc_counts_for_its_own_host_only(nobody, tmp_path):
-    keys(tmp_path, "machine api.wandb.ai login user password 0000\n")
-    assert wandb_mode() == "online"
-    nobody.setenv("WANDB_BASE_URL", "https://wandb.example.org:8080/x")
-    assert wandb_mode() == "offline"
-    keys(tmp_path, "machine wandb.example.org login user password 0000\n")
-    assert wandb_mode() == "online"
-
-
-def test_a_netrc_that_cannot_be_parsed_means_offline(nobody, tmp_path):
-    keys(tmp_path, "this is no netrc\n")
-    assert wandb_mode() == "offline"
-
-
-@pytest.mark.parametrize(
-    ("given", "mode"),
-    [
-        ("offline", "offline"),
-        ("dryrun", "offline"),
-        ("disabled", "disabled"),
-        ("online", "online"),
-        ("run", "online"),
-    ],
-)
-def test_wandb_mode_in_the_environment_wins(nobody, tmp_path, given, mode):
-    nobody.setenv("WANDB_MODE", given)
-    assert wandb_mode() == mode
-    nobody.setenv("WANDB_API_KEY", "0" * 40)
-    assert wandb_mode() == mode
+CELL = Cell("ffpp-c23", "student", "resnet18_thin", "tokd", "both", 0)
 
 
 def test_an_unknown_view_names_the_known_ones(tmp_path):
     with pytest.raises(TokdError, match="--log mlflow: choose from none, wandb, tensorboard"):
-        build_loggers(tmp_path / "run", ["mlflow"], TAGS)
+        build_loggers(tmp_path / "run", ["mlflow"], CELL, {})
 
 
-def test_the_csv_is_always_there(nobody, tmp_path):
-    nobody.setenv("WANDB_MODE", "disabled")
+def test_the_csv_is_always_there(monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
     for views in (["none"], ["wandb"]):
-        (logger,) = build_loggers(tmp_path / "run", views, TAGS)
+        (logger,) = build_loggers(tmp_path / "run", views, CELL, {})
         assert isinstance(logger, RunLogger)
-
-
-class Started(pl.loggers.CSVLogger):
-    pass
-
-
-@pytest.fixture
-def starts(nobody, tmp_path):
-    """How W&B was started: offline or not. Going online fails, for the reason in front."""
-    seen = []
-
-    def start(folder, tags, offline):
-        seen.append(offline)
-        if not offline:
-            raise seen[0]
-        return Started(tmp_path)
-
-    nobody.setattr(loggers, "_start_wandb", start)
-    return seen
-
-
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [(RuntimeError("unreachable\nand more"), "(unreachable)"), (TimeoutError(), "(TimeoutError)")],
-)
-def test_a_failure_to_go_online_falls_back_to_offline(
-    nobody, starts, tmp_path, caplog, error, reason
-):
-    nobody.setenv("WANDB_API_KEY", "0" * 40)
-    starts.append(error)
-    with caplog.at_level("INFO"):
-        _, view = build_loggers(tmp_path / "run", ["wandb"], TAGS)
-    assert isinstance(view, Started)
-    assert starts[1:] == [False, True]
-    assert f"cannot go online {reason}" in caplog.text
 
 
 def test_a_view_that_is_not_installed_names_the_extra(monkeypatch, tmp_path):
@@ -120,31 +30,7 @@ def test_a_view_that_is_not_installed_names_the_extra(monkeypatch, tmp_path):
 
     monkeypatch.setattr("lightning.pytorch.loggers.TensorBoardLogger", missing)
     with pytest.raises(TokdError, match=r"pip install .tokd-lightning\[tensorboard\]"):
-        build_loggers(tmp_path / "run", ["tensorboard"], TAGS)
-
-
-def test_without_a_key_nothing_goes_online_and_the_upload_is_told(nobody, starts, tmp_path, caplog):
-    with caplog.at_level("INFO"):
-        _, view = build_loggers(tmp_path / "run", ["wandb"], TAGS)
-    assert isinstance(view, Started)
-    assert starts == [True]
-    assert f"wandb sync {tmp_path}/run/wandb/offline-run-*" in caplog.text
-
-
-@pytest.mark.slow
-def test_an_offline_run_lies_in_the_run_s_folder(nobody, tmp_path):
-    nobody.chdir(tmp_path)
-    folder = tmp_path / "runs" / "ffpp-c23_resnet18_thin_tokd-both_s0"
-    _, view = build_loggers(folder, ["wandb"], TAGS)
-    try:
-        view.log_metrics({"train/loss": 1.0}, step=0)
-        run = view.experiment
-        assert (run.name, run.group) == (folder.name, "ffpp-c23_resnet18_thin_tokd-both")
-        assert list(run.tags) == TAGS
-    finally:
-        view.experiment.finish()
-    assert len(list(folder.glob("wandb/offline-run-*/*.wandb"))) == 1
-    assert {path.name for path in tmp_path.iterdir()} <= {"runs", "home"}
+        build_loggers(tmp_path / "run", ["tensorboard"], CELL, {})
 
 
 def rows(folder):
@@ -213,3 +99,11 @@ def test_while_training_lasts_the_bar_seldom_reads_from_the_device(monkeypatch):
     trainer.is_last_batch = True
     bar.get_metrics(trainer, None)
     assert len(asked) == 3
+
+
+def test_a_bar_is_for_terminals_and_lines_are_for_logs(monkeypatch):
+    for terminal, wanted, kind in ((True, True, ProgressBar), (True, False, EpochLines)):
+        monkeypatch.setattr("sys.stdout.isatty", lambda terminal=terminal: terminal)
+        shown, without = progress(wanted)
+        assert isinstance(shown, kind)
+        assert ("enable_progress_bar" in without) == (kind is EpochLines)

@@ -18,8 +18,8 @@ def check_arguments(config: Config) -> None:
     """Refuse what no fit can do, in the words of this program rather than Lightning's.
 
     Raises:
-        TokdError: A seed, precision, number of epochs, monitor or checkpoint that cannot work, or
-            gradient clipping or accumulation for a student.
+        TokdError: A seed, precision, number of epochs, monitor, number of pictures or
+            checkpoint that cannot work, or gradient clipping or accumulation for a student.
     """
     trainer, seed = config["trainer"], config["seed_everything"]
     if isinstance(seed, bool) or seed < 0:
@@ -44,6 +44,8 @@ def check_arguments(config: Config) -> None:
                 f"--trainer.{key} is not offered for distillation, which steps two optimizers by "
                 "hand: leave it out"
             )
+    if config["pictures"] < 0:
+        raise TokdError(f"--pictures must be a number from 0 on, not {config['pictures']}")
     path = config.get("ckpt_path")
     if path and not Path(path).is_file():
         raise TokdError(f"--ckpt_path {path}: there is no such file")

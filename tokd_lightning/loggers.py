@@ -1,22 +1,22 @@
 """Where curves go: a CSV always, W&B and TensorBoard by choice, a line per epoch in plain logs."""
 
 import csv
-import netrc
-import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import lightning.pytorch as pl
 from lightning.fabric.loggers import csv_logs
 from lightning.fabric.utilities import rank_zero as ranks
 from lightning.pytorch.callbacks import Callback, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.loggers import CSVLogger, Logger
 
 from tokd_lightning.errors import TokdError
+from tokd_lightning.naming import Cell, Config
+from tokd_lightning.runs import Run
+from tokd_lightning.wandb_run import open_run, recorded
 
 VIEWS = ("wandb", "tensorboard")
 
@@ -80,13 +80,17 @@ class RunLogger(CSVLogger):
         return str(Path(self.root_dir))
 
 
-def build_loggers(folder: Path, views: Sequence[str], tags: Sequence[str]) -> list[Logger]:
-    """Build the loggers of a run.
+def build_loggers(
+    folder: Path, views: Sequence[str], cell: Cell, config: Config, resumed: Path | None = None
+) -> list[Logger]:
+    """Build the loggers of a fit.
 
     Args:
         folder: The run's folder; its name is the run's name everywhere.
         views: Of ``wandb`` and ``tensorboard``, or ``none``.
-        tags: W&B tags: data set, student, method, branches, seed.
+        cell: What the run is, for W&B's tags.
+        config: The resolved configuration, which the views show.
+        resumed: Checkpoint that a resumed training goes on from.
 
     Raises:
         TokdError: An unknown view, or TensorBoard is not installed.
@@ -97,55 +101,25 @@ def build_loggers(folder: Path, views: Sequence[str], tags: Sequence[str]) -> li
     loggers: list[Logger] = [RunLogger(folder)]
     if "tensorboard" in views:
         loggers.append(_tensorboard(folder))
-    if "wandb" in views:
-        loggers += _wandb(folder, tags)
+        loggers[-1].log_hyperparams(config)
+    if "wandb" in views and is_rank_zero():
+        loggers += open_run(folder, cell, config, resumed)
     return loggers
 
 
-def wandb_mode() -> str:
-    """Decide by WANDB_MODE, else by whether an API key is found: online, offline or disabled."""
-    if mode := os.environ.get("WANDB_MODE"):
-        known = {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}
-        return known.get(mode, "online")
-    if os.environ.get("WANDB_API_KEY"):
-        return "online"
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    try:
-        key = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
-    except (OSError, netrc.NetrcParseError):
-        key = None
-    return "online" if key else "offline"
+def loggers_of_test(run: Run, views: Sequence[str], cell: Cell) -> list[Logger]:
+    """Build the loggers of a run's own test: its CSV, and W&B where the fit was there.
 
-
-def _start_wandb(folder: Path, tags: Sequence[str], offline: bool) -> WandbLogger:
-    import wandb  # takes a second
-
-    started = wandb.init(
-        name=folder.name,
-        dir=folder,
-        project=os.environ.get("WANDB_PROJECT", "tokd"),
-        mode="offline" if offline else "online",
-        tags=list(tags),
-        group=folder.name.rsplit("_s", 1)[0],
-    )
-    return WandbLogger(experiment=started)
-
-
-def _wandb(folder: Path, tags: Sequence[str]) -> list[Logger]:
-    mode = wandb_mode()
-    if mode == "disabled" or not is_rank_zero():
-        return []
-    os.environ.setdefault("WANDB_SILENT", "true")
-    folder.mkdir(parents=True, exist_ok=True)
-    if mode == "online":
-        try:
-            return [_start_wandb(folder, tags, offline=False)]
-        except Exception as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            rank_zero_info(f"W&B: cannot go online ({reason}); logging offline")
-    logger = _start_wandb(folder, tags, offline=True)
-    rank_zero_info(f"W&B: offline; upload later with: wandb sync {folder}/wandb/offline-run-*")
-    return [logger]
+    Args:
+        run: The run.
+        views: As for :func:`build_loggers`.
+        cell: What the run is.
+    """
+    loggers: list[Logger] = [RunLogger(run.folder)]
+    config = run.config("fit")
+    if "wandb" in views and is_rank_zero() and config is not None and recorded(run.folder):
+        loggers += open_run(run.folder, cell, config)
+    return loggers
 
 
 def _tensorboard(folder: Path) -> Logger:
@@ -199,3 +173,14 @@ class EpochLines(Callback):
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         if trainer.is_global_zero:
             print("  ".join([epoch, *parts, f"{seconds:.0f} s"]), flush=True)
+
+
+def progress(wanted: bool) -> tuple[Callback, dict[str, bool]]:
+    """Show progress by a bar on a terminal, where one is wanted, by a line per epoch elsewhere.
+
+    Returns:
+        The callback, and what of Lightning's own takes no part.
+    """
+    if wanted and sys.stdout.isatty():
+        return ProgressBar(), {}
+    return EpochLines(), {"enable_progress_bar": False, "enable_model_summary": False}

@@ -18,6 +18,7 @@ PLACE = (
     "rerun",
     "reuse",
     "log",
+    "pictures",
     "ckpt_path",
     "return_predictions",
     "verbose",

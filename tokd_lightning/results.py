@@ -9,8 +9,10 @@ import pandas as pd
 import torch
 
 from tokd_lightning.data.datamodule import FrameDataModule
+from tokd_lightning.evaluation.metrics import metrics_by_method, video_table
 from tokd_lightning.models.complexity import complexity
 from tokd_lightning.modules import DetectionModule
+from tokd_lightning.runs import write_atomically
 
 
 def about_fit(trainer: pl.Trainer, model: DetectionModule, data: FrameDataModule) -> dict[str, Any]:
@@ -57,3 +59,21 @@ def metrics_of_epoch(curves: Path, epoch: int) -> dict[str, float]:
 def rounded(metrics: Mapping[Any, Any]) -> dict[str, float]:
     """Undo what float32, in which Lightning logs, appends to a number."""
     return {str(key): round(float(value), 7) for key, value in metrics.items()}
+
+
+def write_scores(model: DetectionModule, folder: Path, stage: str) -> None:
+    """Write the scores of frames and videos as CSV and, of a test, the metrics per forgery.
+
+    Args:
+        model: After a test or a prediction.
+        folder: The run's folder.
+        stage: What the files' names begin with: ``predict``, ``test`` or ``test-…``.
+    """
+    scores = model.scores.drop(columns="loss")
+    tables = {"frames": scores, "videos": video_table(scores)}
+    if stage.startswith("test"):
+        tables["methods"] = metrics_by_method(scores)
+    for level, table in tables.items():
+        path = folder / f"{stage}_{level}.csv"
+        write_atomically(path, table.to_csv(index=False))
+        print(f"{len(table)} {level}: {path}")

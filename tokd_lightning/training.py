@@ -1,7 +1,6 @@
 """``tokd fit | validate | test | predict``: LightningCLI around run folders."""
 
 import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -19,8 +18,7 @@ from tokd_lightning.console import Parser, mistakes_in_one_line, print_metrics, 
 # The data modules, as all of `modules` and `distillation`, so that a YAML may name their classes.
 from tokd_lightning.data import celebdf, ffpp, manifest_table
 from tokd_lightning.data.datamodule import FrameDataModule
-from tokd_lightning.evaluation.metrics import metrics_by_method, video_table
-from tokd_lightning.loggers import EpochLines, ProgressBar, RunLogger, build_loggers, is_rank_zero
+from tokd_lightning.loggers import build_loggers, is_rank_zero, loggers_of_test, progress
 from tokd_lightning.modules import DetectionModule
 from tokd_lightning.modules.checkpoint import (
     HEADER,
@@ -30,10 +28,18 @@ from tokd_lightning.modules.checkpoint import (
     state_hash,
 )
 from tokd_lightning.naming import EVALUATION, Config, cell, run_name
+from tokd_lightning.pictures import write_pictures
 from tokd_lightning.provenance import provenance, source_hash
 from tokd_lightning.recipe import recipe_hash
-from tokd_lightning.results import about_fit, metrics_of_epoch, rounded, skipped_frames
-from tokd_lightning.runs import Run, write_atomically
+from tokd_lightning.results import (
+    about_fit,
+    metrics_of_epoch,
+    rounded,
+    skipped_frames,
+    write_scores,
+)
+from tokd_lightning.runs import Run
+from tokd_lightning.wandb_run import ended, publish
 
 __all__ = ["TokdCLI", "celebdf", "ffpp", "manifest_table", "run"]
 
@@ -74,6 +80,7 @@ class TokdCLI(LightningCLI):
             default="wandb",
             help="beside the CSV: wandb, tensorboard, both with a comma, none",
         )
+        add("--pictures", type=int, default=4, help="frames in the test's pictures.png; 0: none")
         add("--monitor", default="val/frame/acc", help="selects best.ckpt, the highest wins")
         parser.link_arguments("seed_everything", "model.init_args.seed")
         parser.link_arguments("seed_everything", "data.init_args.seed")
@@ -141,11 +148,8 @@ class TokdCLI(LightningCLI):
         callbacks: list[Callback] = (
             best_and_last(self.run.best.parent, config.monitor) if kept else []
         )
-        if config.trainer.enable_progress_bar is not False and sys.stdout.isatty():
-            callbacks.append(ProgressBar())
-        else:
-            kwargs |= {"enable_progress_bar": False, "enable_model_summary": False}
-            callbacks.append(EpochLines())
+        shown, without = progress(config.trainer.enable_progress_bar is not False)
+        callbacks, kwargs = [*callbacks, shown], kwargs | without
         asked, plugins = config.trainer.logger, config.trainer.plugins or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
         kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
@@ -167,12 +171,10 @@ class TokdCLI(LightningCLI):
         check_inputs(self.run, self.inputs)
         if self.run.results() is not None:
             raise Finished(f"{self.run.folder}: finished, reused")
-        tags = [str(value) for value in self.cell]
-        loggers = build_loggers(self.run.folder, config.log.split(","), tags)
+        views, resumed = config.log.split(","), config.ckpt_path and Path(config.ckpt_path)
+        loggers = build_loggers(self.run.folder, views, self.cell, self.resolved, resumed)
         self.run.begin(self.resolved, {**self.inputs, "recipe": self.recipe})
         self.trainer.loggers = [*loggers, *self.trainer.loggers]
-        for logger in loggers[1:]:
-            logger.log_hyperparams(self.resolved)
         self.started = time.monotonic()
 
     def fit(self, **arguments: Any) -> None:
@@ -213,6 +215,7 @@ class TokdCLI(LightningCLI):
             **provenance(self.resolved, hashes),
         }
         self.run.write_results(results)
+        publish(self.trainer.loggers, self.run.folder)
         print(f"best epoch {chosen + 1} by {monitor}: {self.run.folder}")
 
     # validate, test, predict
@@ -237,20 +240,25 @@ class TokdCLI(LightningCLI):
                 and (self.run.inputs() or {}).get("data") == self.datahash
             )
             if self.own:
-                self.trainer.loggers = [RunLogger(self.run.folder), *self.trainer.loggers]
+                loggers = loggers_of_test(self.run, config.log.split(","), self.cell)
+                self.trainer.loggers = [*loggers, *self.trainer.loggers]
 
     def after_test(self) -> None:
         """Write the scores as CSV and, after the run's own test, complete ``metrics.json``."""
         if not self.trainer.is_global_zero:
             return
         metrics, results = rounded(self.trainer.callback_metrics), self.run.results()
-        self._write_scores("test" if self.own else f"test-{self.datahash[:6]}")
+        model = cast(DetectionModule, self.model)
+        stage = "test" if self.own else f"test-{self.datahash[:6]}"
+        write_scores(model, self.run.folder, stage)
         if self.own and results is not None:
             results["metrics"] |= metrics
             results["skipped"] |= skipped_frames(self.datamodule)
             results["hashes"]["tested_with"] = source_hash()
             self.run.save_config("test", self.resolved)
             self.run.write_results(results)
+            write_pictures(model, self.datamodule, self.run.folder, self.config["test"].pictures)
+            publish(self.trainer.loggers, self.run.folder)
         else:
             why = "the fit is not finished" if self.own else "other frames, or another checkpoint"
             print(f"metrics.json is left as it is: {why}")
@@ -264,17 +272,7 @@ class TokdCLI(LightningCLI):
     def after_predict(self) -> None:
         """Write the scores as CSV."""
         if self.trainer.is_global_zero:
-            self._write_scores("predict")
-
-    def _write_scores(self, stage: str) -> None:
-        scores = cast(DetectionModule, self.model).scores.drop(columns="loss")
-        tables = {"frames": scores, "videos": video_table(scores)}
-        if stage.startswith("test"):
-            tables["methods"] = metrics_by_method(scores)
-        for level, table in tables.items():
-            path = self.run.folder / f"{stage}_{level}.csv"
-            write_atomically(path, table.to_csv(index=False))
-            print(f"{len(table)} {level}: {path}")
+            write_scores(cast(DetectionModule, self.model), self.run.folder, "predict")
 
 
 def run(args: list[str]) -> int:
@@ -284,7 +282,7 @@ def run(args: list[str]) -> int:
         TokdError: Anything that the user can mend, Lightning's misconfigurations among it.
     """
     quieten()
-    with mistakes_in_one_line():
+    with mistakes_in_one_line(), ended():
         try:
             TokdCLI(args)
         except Finished as finished:

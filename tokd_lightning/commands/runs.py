@@ -38,6 +38,14 @@ def add_to(commands: Any) -> None:
     compare.add_argument("--out", type=Path, default=Path("runs/compare"), metavar="DIR")
     compare.set_defaults(run=_compare)
 
+    board = commands.add_parser("dashboard", help="a W&B workspace and report of all runs")
+    board.add_argument("runs", type=Path, nargs="?", default=Path("runs"), metavar="RUNS_DIR")
+    board.add_argument("--project", metavar="P", help="default: WANDB_PROJECT, else tokd")
+    board.add_argument("--entity", metavar="E", help="default: WANDB_ENTITY, else your own")
+    board.add_argument("--dry-run", action="store_true", help="show it; needs no account")
+    board.add_argument("--out", type=Path, metavar="FILE.json", help="write both as JSON")
+    board.set_defaults(run=_dashboard)
+
     tour = commands.add_parser("tour", help="the whole main job on the demo data (make demo)")
     tour.add_argument("--data", type=Path, default=Path("data/demo"), metavar="DIR")
     tour.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
@@ -69,6 +77,12 @@ def _compare(options: argparse.Namespace) -> int:
             print(f"{path} is no run folder: left out")
     compare_runs(folders or options.folders, options.out)
     return 0
+
+
+def _dashboard(options: argparse.Namespace) -> int:
+    from tokd_lightning.dashboard import dashboard
+
+    return dashboard(**asked(options))
 
 
 def _tour(options: argparse.Namespace) -> int:

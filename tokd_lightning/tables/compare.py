@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
@@ -23,6 +24,46 @@ _METRICS = {
 }
 
 
+class Comparison(NamedTuple):
+    """Runs side by side, in the order of the paper's tables.
+
+    Attributes:
+        title: What the table shows.
+        lines: One row per run, then the majority baselines.
+        table: The header and a line of text per row.
+        notes: What a reader of the table could overlook.
+    """
+
+    title: str
+    lines: list[Row]
+    table: list[list[str]]
+    notes: list[str]
+
+    def markdown(self) -> str:
+        """Write it as Markdown."""
+        rule = ["---", *["---:"] * (len(self.table[0]) - 1)]
+        lines = [f"| {' | '.join(line)} |" for line in (self.table[0], rule, *self.table[1:])]
+        notes = (f"\n{note}" for note in self.notes)
+        return "\n".join([f"**{self.title}**", "", *lines, *notes]) + "\n"
+
+
+def side_by_side(folders: Sequence[Path]) -> Comparison:
+    """Read runs and put them side by side.
+
+    Args:
+        folders: Run folders, in any order.
+
+    Raises:
+        TokdError: A folder is no run folder, or its ``metrics.json`` is unreadable.
+    """
+    distinct = {folder.resolve(): folder for folder in folders}.values()
+    rows = distinct_labels(sorted((read_row(folder) for folder in distinct), key=rank))
+    lines = [*rows, *majority_rows(rows)]
+    table = [["", "M params", "GMACs", *_METRICS], *(_cells(row) for row in lines)]
+    what = " of the synthetic mini-FF++" if any(row.synthetic for row in rows) else ""
+    return Comparison(f"Test split{what}, frame level, in percent", lines, table, _notes(rows))
+
+
 def compare_runs(
     folders: Sequence[Path], out: Path, console: Console | None = None
 ) -> dict[str, Path]:
@@ -40,28 +81,19 @@ def compare_runs(
     Raises:
         TokdError: A folder is no run folder, or ``metrics.json`` or ``metrics.csv`` is unreadable.
     """
-    distinct = {folder.resolve(): folder for folder in folders}.values()
-    rows = distinct_labels(sorted((read_row(folder) for folder in distinct), key=rank))
-    lines = [*rows, *majority_rows(rows)]
-    table = [["", "M params", "GMACs", *_METRICS], *(_cells(row) for row in lines)]
-    synthetic = any(row.synthetic for row in rows)
-    title = (
-        f"Test split{' of the synthetic mini-FF++' if synthetic else ''}, frame level, in percent"
-    )
-    notes = _notes(rows)
-
-    _print(table, title, notes, console or Console())
-    whole = {"title": title, "rows": [asdict(row) for row in lines], "notes": notes}
+    found = side_by_side(folders)
+    _print(found, console or Console())
+    whole = {"title": found.title, "rows": [asdict(r) for r in found.lines], "notes": found.notes}
     texts = {
-        "compare.md": _markdown(table, title, notes),
-        "compare.csv": _flat(lines).to_csv(index=False),
+        "compare.md": found.markdown(),
+        "compare.csv": _flat(found.lines).to_csv(index=False),
         "compare.json": json.dumps(whole, indent=2) + "\n",
     }
     for name, text in texts.items():
         write_atomically(out / name, text)
 
-    curves = {row.label: read_curves(Path(row.folder)) for row in rows}
-    about = "synthetic mini-FF++" if synthetic else ""
+    curves = {row.label: read_curves(Path(row.folder)) for row in found.lines if row.folder}
+    about = "synthetic mini-FF++" if any(row.synthetic for row in found.lines) else ""
     drawn = {"curves.png": draw_training, "gradients.png": draw_gradients}
     figures = [name for name, draw in drawn.items() if draw(curves, out / name, about)]
     return {name: out / name for name in (*texts, *figures)}
@@ -90,12 +122,9 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     return notes
 
 
-def _print(
-    table: Sequence[Sequence[str]], title: str, notes: Sequence[str], console: Console
-) -> None:
-    shown = Table(
-        title=title, caption="\n".join(notes) or None, box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
+def _print(found: Comparison, console: Console) -> None:
+    table, caption = found.table, "\n".join(found.notes) or None
+    shown = Table(title=found.title, caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     shown.title_justify = shown.caption_justify = "left"
     for number, head in enumerate(table[0]):
         width = max(len(line[number]) for line in table[1:])
@@ -104,12 +133,6 @@ def _print(
     for line in table[1:]:
         shown.add_row(*line)
     console.print(shown)
-
-
-def _markdown(table: Sequence[Sequence[str]], title: str, notes: Sequence[str]) -> str:
-    rule = ["---", *["---:"] * (len(table[0]) - 1)]
-    lines = [f"| {' | '.join(line)} |" for line in (table[0], rule, *table[1:])]
-    return "\n".join([f"**{title}**", "", *lines, *(f"\n{note}" for note in notes)]) + "\n"
 
 
 def _flat(rows: Sequence[Row]) -> pd.DataFrame:

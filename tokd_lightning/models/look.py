@@ -1,0 +1,45 @@
+"""What a network looks at, for pictures: the attention of its RFAMs, the energy of its maps."""
+
+import torch
+from torch import Tensor
+
+from tokd_lightning.models.outputs import TeacherOutput
+from tokd_lightning.models.rfam import RFAM
+from tokd_lightning.models.teacher import DualBranchTeacher
+
+
+@torch.no_grad()
+def attention_maps(
+    teacher: DualBranchTeacher, x: Tensor
+) -> tuple[TeacherOutput, list[tuple[Tensor, Tensor]]]:
+    """Run a teacher and keep what its RFAMs multiply the branches with (Fig. 1).
+
+    Hooks read the maps, for this call alone: neither forward pass nor state dict knows of it.
+
+    Args:
+        teacher: The teacher T, in whatever mode it should run.
+        x: Normalised images, ``(B, 3, H, W)``.
+
+    Returns:
+        Its output, and for each RFAM in order the maps for T_r and for T_f, ``(B, h, w)`` in
+        (0, 1); the mean over channels of an ``elementwise`` one, none at all of ``none``.
+    """
+    seen: list[Tensor] = []
+    rfams = [module for module in teacher.rfams.values() if isinstance(module, RFAM)]
+    hooks = [
+        rfam.body.register_forward_hook(lambda module, args, output: seen.append(output))
+        for rfam in rfams
+        if rfam.body is not None
+    ]
+    try:
+        output: TeacherOutput = teacher(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    halves = [attention.chunk(2, dim=1) for attention in seen]
+    return output, [(r.mean(dim=1), f.mean(dim=1)) for r, f in halves]
+
+
+def energy(feature_map: Tensor) -> Tensor:
+    """Average the squares of a map ``(B, C, h, w)`` over its channels, as AT does."""
+    return feature_map.float().square().mean(dim=1)

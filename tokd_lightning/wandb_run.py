@@ -1,0 +1,214 @@
+"""A run on Weights & Biases: one id for fit and test, online or offline, a view of its folder."""
+
+import csv
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_info
+
+from tokd_lightning.naming import Cell, Config
+from tokd_lightning.runs import Run, write_atomically
+from tokd_lightning.wandb_account import wandb_mode
+
+_TAG = 64  # letters that W&B allows
+_ERRORS = 20
+# Curves of steps; those of validation have the epoch as their axis. Of none does the summary keep
+# the last value: it holds what metrics.json reports.
+_PER_STEP = ("train", "gradient", "maps", "rotation", "test")
+_AXES = ("epoch", "trainer/global_step")
+_OPEN: list[Any] = []  # runs that this process has to end
+_TABLES = {"tables/methods": "test_methods.csv", "tables/videos": "test_videos.csv"}
+
+
+def labels(name: str, cell: Cell, table: str | None) -> dict[str, Any]:
+    """Return what a run is found by on W&B: its name, group, tags and job type.
+
+    Args:
+        name: The run's name.
+        cell: What the run is.
+        table: The table it belongs to, which is its group and a tag; without one the group is the
+            name without its seed.
+    """
+    tags = [cell.data, cell.backbone, cell.method, f"branches {cell.branches}", f"seed {cell.seed}"]
+    return {
+        "name": name,
+        "group": table or re.sub(r"_s\d+(?=(-[0-9a-f]{6})?$)", "", name),
+        "tags": [tag[:_TAG] for tag in (*tags, *([table] if table else []))],
+        "job_type": "teacher" if cell.role == "teacher" else "fit",
+    }
+
+
+def recorded(folder: Path) -> dict[str, str | None]:
+    """Read ``id`` and ``table`` of a run on W&B from its folder; empty where it never was there."""
+    try:
+        found = json.loads((folder / "wandb.json").read_text())
+        return {"id": str(found["id"]), "table": found.get("table")}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
+
+
+def open_run(folder: Path, cell: Cell, config: Config, resumed: Path | None = None) -> list[Logger]:
+    """Start the run's W&B run, or go on with it: fit, resumed fit and test share one id.
+
+    Online, W&B goes on where it was. An offline run is a file of its own each time, and the file
+    that is uploaded last is what W&B shows. So a new one starts with all that ``metrics.csv`` has
+    of the run, and takes the place of the earlier ones, which are renamed ``replaced-…``.
+
+    Args:
+        folder: The run's folder.
+        cell: What the run is.
+        config: The resolved configuration of its fit.
+        resumed: Checkpoint that training goes on from; what was logged after it was lost.
+
+    Returns:
+        The logger; none where W&B is disabled.
+    """
+    mode = wandb_mode()
+    if mode == "disabled":
+        return []
+    os.environ.setdefault("WANDB_SILENT", "true")
+    folder.mkdir(parents=True, exist_ok=True)
+    run = None
+    if mode == "online":
+        try:
+            run = _start(folder, cell, offline=False)
+        except Exception as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            rank_zero_info(f"W&B: cannot go online ({reason}); logging offline")
+    offline = run is None
+    if run is None:
+        run = _start(folder, cell, offline=True)
+    _OPEN.append(run)
+    _define_axes(run)
+    run.config.update(config, allow_val_change=True)
+    if not run.resumed:
+        before = None if resumed is None else _step_of(resumed)
+        for row in logged_rows(folder / "metrics.csv", before):
+            run.log(row)
+    _replace_earlier(folder, run)
+    if offline:
+        rank_zero_info(f"W&B: offline; upload later with: wandb sync {folder}/wandb/offline-run-*")
+    return [WandbLogger(experiment=run)]
+
+
+def _start(folder: Path, cell: Cell, offline: bool) -> Any:
+    import wandb  # takes a second
+
+    known = recorded(folder)
+    identity = known.get("id") or os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
+    table = os.environ.get("WANDB_RUN_GROUP") or known.get("table")
+    write_atomically(folder / "wandb.json", json.dumps({"id": identity, "table": table}) + "\n")
+    return wandb.init(
+        **labels(folder.name, cell, table),
+        id=identity,
+        dir=folder,
+        project=os.environ.get("WANDB_PROJECT", "tokd"),
+        mode="offline" if offline else "online",
+        resume=None if offline else "allow",
+    )
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(torch.load(checkpoint, mmap=True, weights_only=True)["global_step"])
+
+
+def _define_axes(run: Any) -> None:
+    for axis in _AXES:
+        run.define_metric(axis, summary="none")
+    for prefix in _PER_STEP:
+        run.define_metric(f"{prefix}/*", step_metric="trainer/global_step", summary="none")
+    run.define_metric("val/*", step_metric="epoch")
+
+
+def logged_rows(path: Path, before: int | None = None) -> Iterator[dict[str, float]]:
+    """Yield the rows of ``metrics.csv`` as Lightning has logged them to W&B.
+
+    Args:
+        path: The file; none at all has no rows.
+        before: Leave out rows from this step on.
+    """
+    if not path.is_file():
+        return
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            step = row.pop("step", None)
+            if step and (before is None or int(step) < before):
+                values = {key: float(value) for key, value in row.items() if value}
+                yield values | {"trainer/global_step": int(step)}
+
+
+def _replace_earlier(folder: Path, run: Any) -> None:
+    """Rename the run's earlier offline files: the new run holds what they hold."""
+    now = Path(run.dir).parent.name
+    for path in folder.glob(f"wandb/offline-run-*-{run.id}"):
+        if path.name != now:
+            path.rename(path.with_name(f"replaced-{path.name}"))
+
+
+def publish(loggers: Sequence[Logger], folder: Path) -> None:
+    """Show on W&B what a run's folder has: results as summary, tables of the test, pictures.
+
+    Args:
+        loggers: The trainer's loggers, W&B's possibly among them.
+        folder: The run's folder.
+    """
+    results = Run(folder).results()
+    for logger in loggers:
+        if isinstance(logger, WandbLogger) and results is not None:
+            run: Any = logger.experiment
+            if media := _media(folder):
+                run.log(media)
+            run.summary.update(summary_of(results))
+
+
+def summary_of(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring ``metrics.json`` to a summary: each metric under its own name beside all the rest."""
+    rest = {key: value for key, value in results.items() if key != "metrics"}
+    return rest | dict(results["metrics"])
+
+
+_NAMES = {"dataset": str, "method": str, "video": str}  # 071 is no number
+
+
+def _media(folder: Path) -> dict[str, Any]:
+    import wandb
+
+    def table(file: str) -> pd.DataFrame:
+        return pd.read_csv(folder / file, dtype=_NAMES)
+
+    there = {name: file for name, file in _TABLES.items() if (folder / file).is_file()}
+    tables = {name: table(file) for name, file in there.items()}
+    if (folder / "test_frames.csv").is_file():
+        tables["tables/errors"] = confident_errors(table("test_frames.csv"))
+    media: dict[str, Any] = {name: wandb.Table(dataframe=rows) for name, rows in tables.items()}
+    if (sheet := folder / "pictures.png").is_file():
+        media["pictures"] = wandb.Image(str(sheet))
+    return media
+
+
+def confident_errors(frames: pd.DataFrame) -> pd.DataFrame:
+    """Take the frames that were furthest on the wrong side of P(fake) = 0.5, the worst first."""
+    off = (frames["label"] - frames["p_fake"]).abs()
+    worst = off[off > 0.5].sort_values(ascending=False, kind="stable").index[:_ERRORS]
+    return frames.loc[worst, ["method", "video", "frame", "label", "p_fake", "path"]]
+
+
+@contextmanager
+def ended() -> Iterator[None]:
+    """End the W&B run that was opened inside: with success, or as failed where something failed."""
+    code = 1
+    try:
+        yield
+        code = 0
+    finally:
+        while _OPEN:
+            _OPEN.pop().finish(exit_code=code)
