@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import frequency, loader, manifest, rotation, step, teacher
+from benchmarks import add, frequency, loader, manifest, rotation, step, teacher
 from benchmarks.timing import Spread
 from tokd_lightning.provenance import versions
 from tokd_lightning.runs import write_atomically
@@ -43,6 +43,15 @@ def rows(repeats: int) -> Iterator[Row]:
     for method, (factor, _) in step.measure(repeats=repeats).items():
         target = {"TOKD both": "<= 1.15", "VID both": ""}.get(method, "<= 1.25")
         yield f"step / lower bound, {method}, 128 px, batch 8", "x", factor, target
+    for method, factor in step.head_macs().items():
+        yield (
+            f"MACs of the heads / the student's, {method}, 128 px",
+            "x",
+            Spread(*3 * (factor,)),
+            "",
+        )
+    share = add.measure(repeats=repeats)["share"]
+    yield "ADD's losses / its step, ResNet50, 128 px, batch 8", "%", share, "<= 10"
 
 
 def main() -> None:

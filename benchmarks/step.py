@@ -6,6 +6,7 @@ teacher, and forward, backward and Adam of the student. The step is the real one
 """
 
 import argparse
+import math
 import tempfile
 import time
 from pathlib import Path
@@ -32,6 +33,7 @@ from tokd_lightning.distillation import (
 )
 from tokd_lightning.distillation.projectors import TeacherProjectors
 from tokd_lightning.models import DualBranchTeacher, Shapes, Student, frozen
+from tokd_lightning.models.complexity import complexity
 from tokd_lightning.modules import DistillModule
 from tokd_lightning.modules.checkpoint import HEADER
 
@@ -147,6 +149,32 @@ def tokd(rotation: str, branches: str, dim: int) -> Any:
     return make
 
 
+def head_macs(student: str = "resnet18_thin", size: int = 128) -> dict[str, float]:
+    """Count what the heads of VID and FitNet, both branches, do beside the student.
+
+    Their steps stand above the lower bound by this work: forward and backward of 1x1 convolutions
+    as wide as the teacher's maps.
+
+    Args:
+        student: Name of the student.
+        size: Side of the images in pixels.
+
+    Returns:
+        Method -> multiply-accumulates of its heads / those of the student.
+    """
+    network = Student(student)
+    ours, theirs = network.shapes(size), DualBranchTeacher(pretrained=False).shapes(size)
+    whole, found = complexity(network, size).macs, {}
+    for name, method in (("FitNet both", FitNet), ("VID both", VID)):
+        macs = 0
+        for key, weight in method(ours, theirs).heads.named_parameters():
+            tap = int(key.split(".")[1])
+            grid = [min(a, b) for a, b in zip(ours[tap][1:], theirs[tap][1:], strict=True)]
+            macs += weight.numel() * math.prod(grid) if weight.dim() == 4 else 0
+        found[name] = macs / whole
+    return found
+
+
 def measure(
     student: str = "resnet18_thin",
     batch: int = 8,
@@ -230,3 +258,5 @@ if __name__ == "__main__":
         given.direction,
     ).items():
         print(f"step / lower bound, {method:23} {factor}   {seconds} s")
+    for method, times in head_macs(given.student, given.size).items():
+        print(f"MACs of the heads / the student's, {method:12} {times:.2f}")
