@@ -132,6 +132,14 @@ def test_no_method_is_missing_from_the_table():
     assert {m for m in methods if not inspect.isabstract(m)} == set(METHODS) >= set(EVERY)
 
 
+def test_no_name_and_no_loss_is_cut_on_a_narrow_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    print_methods("resnet18_thin", "resnet18_thin", 96)
+    table = capsys.readouterr().out
+    assert "…" not in table
+    assert all(f" {method.__name__} " in table for method in METHODS)
+
+
 def test_the_table_of_methods_names_each_with_its_parameters(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     print_methods("resnet18_thin", "xception", 128)
