@@ -276,6 +276,8 @@ def run(args: list[str]) -> int:
         TokdError: Anything that the user can mend, Lightning's misconfigurations among it.
     """
     quieten()
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # where a method of the user's own may lie
     with mistakes_in_one_line():
         try:
             TokdCLI(args)
