@@ -8,7 +8,7 @@ import torch
 from pairs import EVERY, LABELS, MAPS, student_output, teacher_output, total
 
 from tokd_lightning import distillation
-from tokd_lightning.distillation import VID, Distiller, FitNet
+from tokd_lightning.distillation import ADD, TOKD, VID, Distiller, FitNet
 from tokd_lightning.distillation.catalogue import METHODS, extra_parameters, print_methods
 from tokd_lightning.models import DualBranchTeacher, Student
 from tokd_lightning.models.backbones import build_backbone
@@ -42,14 +42,14 @@ def run(method, student, teacher, dtype=torch.float32, **options):
 
 @pytest.mark.parametrize("teacher", TEACHERS)
 @pytest.mark.parametrize("student", STUDENTS)
-@pytest.mark.parametrize("method", MAPS, ids=lambda m: m.__name__)
+@pytest.mark.parametrize("method", [*MAPS, ADD, TOKD], ids=lambda m: m.__name__)
 def test_a_method_fits_every_pair_of_networks(method, student, teacher):
     losses, output, distiller = run(method, shapes(student, 96), shapes(teacher, 96))
     assert total(losses).isfinite()
     for tap in distiller.taps:
         assert output.maps[tap].grad.isfinite().all()
         assert output.maps[tap].grad.abs().max() > 0
-    assert all(p.grad.isfinite().all() for p in distiller.parameters())
+    assert all(p.grad.isfinite().all() for p in distiller.parameters() if p.requires_grad)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -68,6 +68,10 @@ def test_every_tap_fits_at_every_size(student, teacher, size):
         if method in (VID, FitNet):
             run(method, ours, theirs, rotation="learned", dim=18)
         assert distiller.taps == (8, 16, 32)
+    for method, options in ((TOKD, {"dim": 18, "width": 4}), (ADD, {})):
+        losses, output, distiller = run(method, ours, theirs, **options)
+        assert total(losses).isfinite()
+        assert all(output.maps[tap].grad.abs().max() > 0 for tap in distiller.taps)
 
 
 @pytest.mark.parametrize("method", EVERY, ids=lambda m: m.__name__)
