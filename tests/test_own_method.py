@@ -89,6 +89,31 @@ def test_a_file_in_the_working_directory_is_a_method(tiny_ffpp, teachers, tmp_pa
     assert "train/frequency" in (run / "metrics.csv").read_text().splitlines()[0]
 
 
+LEAST = """
+from tokd_lightning.distillation import Distiller
+
+
+class Least(Distiller):
+    def __init__(self, student_shapes, teacher_shapes):
+        super().__init__()
+
+    def forward(self, student, teacher, labels):
+        gap = (student.logits - teacher.logits).square().mean()
+        return {"ce": self.cross_entropy(student.logits, labels), "logits": gap}
+"""
+
+
+def test_an_init_and_a_forward_make_a_method(tiny_ffpp, teachers, tmp_path, monkeypatch):
+    (tmp_path / "leastmethod.py").write_text(LEAST)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    options = [*TINY_STUDENT, f"--model.teacher={teachers['rgb']}"]
+    options.append("--model.distiller=leastmethod.Least")
+    assert tokd("fit", "demo_tokd", tiny_ffpp, tmp_path / "runs", *options) == 0
+    run = folder(tmp_path / "runs", "test_resnet_least-none_s0")
+    assert "train/logits" in (run / "metrics.csv").read_text().splitlines()[0]
+
+
 @pytest.mark.parametrize(
     ("teacher", "options", "says"),
     [

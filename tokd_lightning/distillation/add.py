@@ -80,7 +80,7 @@ class ADD(Distiller):
         super().__init__()
         active = active_weights({"rgb": 1.0, "frequency": 1.0}, branches)
         self.weights = {str(branch): weight for branch, weight in active.items()}
-        self.branches, self.rotation = branches, None
+        self.branches = branches
         self.frequency_weights = _by_stage(frequency_weights, 1.0)
         self.view_weights = _by_stage(view_weights, multi_view_weight)
         others = (gamma, histogram_weight, contrastive_weight, margin)

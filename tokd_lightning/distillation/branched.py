@@ -36,7 +36,6 @@ class Branched(Distiller):
         super().__init__()
         self.weights = {str(branch): weight for branch, weight in weights.items()}
         self.branches = "both" if len(weights) == 2 else next(iter(weights))
-        self.rotation = None
         self.gradients: BranchGradients | None = None
         self._last: dict[str, Tensor] = {}
 

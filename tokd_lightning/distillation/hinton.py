@@ -74,9 +74,6 @@ class Hinton(Distiller):
                 f"negative, got {weight}, {temperature} and {ce_weight}"
             )
         self.weight, self.ce_weight, self.temperature = weight, ce_weight, temperature
-        self.branches = "none"
-        self.weights = {}
-        self.rotation = None
         self._last: dict[str, Tensor] = {}
 
     def forward(
