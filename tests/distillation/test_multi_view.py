@@ -173,6 +173,17 @@ def test_all_zero_samples_have_finite_bounded_gradients():
     assert tiny.abs().max() < 1e6
 
 
+def test_a_map_shorter_than_the_bound_has_the_gradient_of_what_is_computed():
+    student, teacher = maps(5, 4, 2, 2)
+    student *= 1e-4
+    assert 0 < student.flatten(1).norm(dim=1).max() < 1e-3
+    parts, gradient = loss_and_gradient(student, teacher, 0.2)
+    args = teacher.numpy(), LABELS.tolist(), draw_directions(3, 7, 1).numpy(), 0.2
+    np.testing.assert_allclose(parts, by_hand(student.numpy(), *args), rtol=1e-9)
+    moved = slope(lambda s: np.dot((100, 50), by_hand(s, *args)), student.numpy(), step=1e-6)
+    np.testing.assert_allclose(gradient, moved, rtol=1e-6, atol=1e-3)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_changes_nothing(dtype):
     student, teacher = (m.float() for m in maps())
