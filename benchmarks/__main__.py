@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import device, frequency, loader, manifest, rotation, step, teacher
+from benchmarks import add, device, frequency, loader, manifest, rotation, step, teacher
 from benchmarks.timing import Spread
 from tokd_lightning.provenance import versions
 from tokd_lightning.runs import write_atomically
@@ -43,6 +43,11 @@ def rows(repeats: int) -> Iterator[Row]:
     for method, found in step.measure(repeats=repeats):
         target = {"TOKD both": "<= 1.15", "VID both": ""}.get(method, "<= 1.25")
         yield f"step / lower bound, {method}, 128 px, batch 8", "x", found.ratio, target
+    for method, factor in step.head_macs().items():
+        what = f"MACs of the heads / the student's, {method}, 128 px"
+        yield what, "x", Spread(factor, factor, factor), ""
+    share = add.measure(repeats=repeats)["share"]
+    yield "ADD's losses / its step, ResNet50, 128 px, batch 8", "%", share, "<= 10"
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ same precision. On a GPU both are timed on its stream.
 """
 
 import argparse
+import math
 import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -20,7 +21,9 @@ from torch.nn import functional
 
 from benchmarks.timing import CPU, Spread, clock_of, ratio, spread, threads
 from benchmarks.training import Batches, distill_module, methods, mixed, quiet_trainer, save_teacher
+from tokd_lightning.distillation import VID, FitNet
 from tokd_lightning.models import DualBranchTeacher, Student, frozen
+from tokd_lightning.models.complexity import complexity
 
 
 class LowerBound:
@@ -122,6 +125,32 @@ class Measured(NamedTuple):
     peak: dict[str, int]
 
 
+def head_macs(student: str = "resnet18_thin", size: int = 128) -> dict[str, float]:
+    """Count what the heads of VID and FitNet, both branches, do beside the student.
+
+    Their steps stand above the lower bound by this work: forward and backward of 1x1 convolutions
+    as wide as the teacher's maps.
+
+    Args:
+        student: Name of the student.
+        size: Side of the images in pixels.
+
+    Returns:
+        Method -> multiply-accumulates of its heads / those of the student.
+    """
+    network = Student(student)
+    ours, theirs = network.shapes(size), DualBranchTeacher(pretrained=False).shapes(size)
+    whole, found = complexity(network, size).macs, {}
+    for name, method in (("FitNet both", FitNet), ("VID both", VID)):
+        macs = 0
+        for key, weight in method(ours, theirs).heads.named_parameters():
+            tap = int(key.split(".")[1])
+            grid = [min(a, b) for a, b in zip(ours[tap][1:], theirs[tap][1:], strict=True)]
+            macs += weight.numel() * math.prod(grid) if weight.dim() == 4 else 0
+        found[name] = macs / whole
+    return found
+
+
 def measure(
     student: str = "resnet18_thin",
     batch: int = 8,
@@ -191,3 +220,5 @@ if __name__ == "__main__":
     given["device"] = torch.device(given["device"])
     for method, found in measure(**given):
         print(f"step / lower bound, {method:23} {found.ratio}   {found.step} s")
+    for method, times in head_macs(given["student"], given["size"]).items():
+        print(f"MACs of the heads / the student's, {method:12} {times:.2f}")

@@ -1,20 +1,30 @@
 """Every method x branches x student through the command line: fit, resume, test."""
 
 import itertools
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from test_cli import TINY_TEACHER, folder, tokd
-from test_distiller_parts import UNUSED
+from test_distiller_parts import PARTS as EVERY_PART
 
 from tokd_lightning.cli import main
+from tokd_lightning.errors import TokdError
+from tokd_lightning.models import Student
+from tokd_lightning.modules import DistillModule
+from tokd_lightning.modules.checkpoint import under
 
-PARTS = {path.stem: path for path in UNUSED}
+PARTS = {path.stem: path for path in EVERY_PART if path.stem != "tokd_celebdf"}
 STUDENTS = ("resnet18_thin", "resnet34_thin", "xception", "efficientnet_b0")
+HEADS = {"vid", "fitnet", "add", "tokd_ffpp", "tokd_with_add"}
 QUICK = {("vid", "both", "test_resnet")}
-LENGTH = ["--data.samples_per_epoch=16", "--model.lr_scheduler.total_steps=4"]
+STEPS = {"lr_scheduler": 4, "rotation_scheduler": 4}
+LENGTH = [
+    "--data.samples_per_epoch=16",
+    "--trainer.max_epochs=2",
+    *(f"--model.{name}.total_steps={steps}" for name, steps in STEPS.items()),
+]
+SMALLER = ["--model.distiller.width=16", "--model.distiller.dim=64"]
 
 
 def cells():
@@ -35,9 +45,14 @@ def teacher(tiny_ffpp, tmp_path_factory):
     return folder(runs, "teacher") / "checkpoints" / "best.ckpt"
 
 
+def broken_off(module):
+    if module.current_epoch == 1:
+        raise TokdError("broken off")
+
+
 @pytest.mark.parametrize(("method", "branches", "student"), cells())
 def test_a_cell_is_fitted_resumed_and_tested(
-    tiny_ffpp, teacher, tmp_path, capsys, method, branches, student
+    tiny_ffpp, teacher, tmp_path, capsys, monkeypatch, method, branches, student
 ):
     options = [
         *LENGTH,
@@ -47,26 +62,40 @@ def test_a_cell_is_fitted_resumed_and_tested(
     ]
     if branches != "none":
         options.append(f"--model.distiller.branches={branches}")
-    assert tokd("fit", "demo_tokd", tiny_ffpp, tmp_path, *options) == 0
+    options += SMALLER if method.startswith("tokd") else []
+    with monkeypatch.context() as patch:
+        patch.setattr(DistillModule, "on_train_epoch_start", broken_off)
+        assert tokd("fit", "demo_tokd", tiny_ffpp, tmp_path, *options) == 2
+    assert capsys.readouterr().err.strip().endswith("tokd: broken off")
     [run] = tmp_path.iterdir()
     assert f"_{student}_" in run.name
     assert f"-{branches}_s0" in run.name
-    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    assert checkpoint["global_step"] == 2
-    parts = {name.partition(".")[0] for name in checkpoint["state_dict"]}
-    assert parts == ({"student", "distiller"} if method in ("vid", "fitnet") else {"student"})
+    assert state_of(run)["global_step"] == 2
 
-    (run / "metrics.json").unlink()
-    capsys.readouterr()
     assert tokd("fit", "demo_tokd", tiny_ffpp, tmp_path, *options) == 0
+    said = capsys.readouterr().out
+    assert "epoch 2/2" in said
+    assert "epoch 1/2" not in said
+    assert [path.name for path in tmp_path.iterdir()] == [run.name]
     assert (run / "metrics.json").is_file()
-    assert [Path(path).name for path in tmp_path.iterdir()] == [run.name]
+    checkpoint = state_of(run)
+    assert checkpoint["global_step"] == 4
+    parts = {name.partition(".")[0] for name in checkpoint["state_dict"]}
+    assert parts == ({"student", "distiller"} if method in HEADS else {"student"})
+    network = Student(student).state_dict()
+    exported = under(checkpoint["state_dict"], "student.")
+    assert exported.keys() == network.keys()
+    assert any(not torch.equal(exported[name], value) for name, value in network.items())
 
     config = yaml.safe_load((run / "fit.yaml").read_text())
     config["model"]["init_args"]["teacher"] = "/nowhere/best.ckpt"
     (run / "fit.yaml").write_text(yaml.safe_dump(config))
     assert main(["test", f"--config={run}/fit.yaml"]) == 0
     assert (run / "test_frames.csv").is_file()
+
+
+def state_of(run):
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
 
 
 @pytest.mark.parametrize("method", ["Hinton", "AttentionTransfer", "PKT", "SimilarityPreserving"])

@@ -3,6 +3,7 @@
 import logging
 import math
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,10 +13,13 @@ from typing import NoReturn
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
 from tokd_lightning.errors import TokdError
+
+HINT = {"distiller": ": tokd methods lists those there are"}
 
 
 class Parser(LightningArgumentParser):
@@ -26,8 +30,19 @@ class Parser(LightningArgumentParser):
         raise TokdError(one_line(message)) from ex
 
 
+class _Said(logging.Handler):
+    """Prints what this package logs, on the first process alone."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]  # Lightning sets it on import
+            print(f"{record.levelname}: {record.getMessage()}", file=sys.stderr)
+
+
 def quieten() -> None:
-    """Drop advertisements, and warnings about what is meant to be as it is."""
+    """Drop advertisements, and warnings about what is meant to be as it is; say what we log."""
+    ours = logging.getLogger("tokd_lightning")
+    ours.setLevel(logging.INFO)
+    ours.handlers = [_Said()]
     for message in (
         r".*LeafSpec.*is deprecated",
         r"Found \d+ module\(s\) in eval mode at the start of training",
@@ -70,8 +85,25 @@ def one_line(message: str) -> str:
     """Put the cause that a library names over several lines into one."""
     lines = [line.strip(" -") for line in message.strip().splitlines() if line.strip()]
     text = " ".join(lines)
+    if nested := re.search(
+        r"Union subtypes Subtypes: \[<class 'tokd_.*?Errors: (.*?) Expected a <class 'NoneType'>",
+        text,
+    ):
+        return one_line(nested[1])
+    if unread := re.search(r'Parser key "([^"]+)": Config file loop detected: (\S+) ->', text):
+        return f"{unread[1]}: {unread[2]} names no class that can be imported"
+    if unknown := re.search(
+        r'Parser key "([^"]+)": Expected a path but (\S+) either not accessible or invalid(.*)',
+        text,
+    ):
+        key, value, why = unknown.groups()
+        if kind := re.search(r"to be a subclass of <class '(\w+)'>", why):
+            return f"{key}: {value} is no {kind[1]}"
+        return (
+            f"{key}: {value} is neither a file nor a class that can be imported{HINT.get(key, '')}"
+        )
     if expected := re.findall(
-        r'Parser key "([^"]+)": ?((?:Type|Expected)[^:]*?\. Got value: \S+)', text
+        r'Parser key "([^"]+)": ?((?:Type|Expected)[^:]*?\. Got value: (?:\[.*?\]|\S+))', text
     ):
         return f"{expected[-1][0]}: {expected[-1][1]}"
     if "No supported gpu backend" in text:

@@ -1,6 +1,7 @@
 """``tokd fit | validate | test | predict``: LightningCLI around run folders."""
 
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -282,6 +283,8 @@ def run(args: list[str]) -> int:
         TokdError: Anything that the user can mend, Lightning's misconfigurations among it.
     """
     quieten()
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # where a method of the user's own may lie
     with mistakes_in_one_line(), ended():
         try:
             TokdCLI(args)

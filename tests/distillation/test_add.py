@@ -244,7 +244,10 @@ def test_diagnostics_are_the_unweighted_parts():
     ("options", "message"),
     [
         ({"frequency_weights": (1, 1, -1, 1)}, "none negative"),
-        ({"view_weights": (1, 1, 1)}, "one weight for each of four stages"),
+        ({"view_weights": (1, 1, 1)}, "one finite weight for each of four stages"),
+        ({"view_weights": (1, 1, 1, float("nan"))}, "one finite weight"),
+        ({"gamma": float("nan")}, "finite and not negative"),
+        ({"histogram_weight": float("inf")}, "finite and not negative"),
         ({"multi_view_weight": -1.0}, "none negative"),
         ({"margin": -0.1}, "not negative"),
         ({"views": 0}, "at least one view"),

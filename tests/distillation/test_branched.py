@@ -299,6 +299,8 @@ def test_pcgrad_changes_the_gradient_and_not_the_loss(method, rotation):
     ("options", "message"),
     [
         ({"weight": -1.0}, "must not be negative"),
+        ({"weight": float("nan")}, "must be finite"),
+        ({"weight": float("inf")}, "must be finite"),
         ({"weight": 0.0}, "Vanilla"),
         ({"taps": []}, "taps must name strides"),
         ({"taps": [32, 32]}, "each once"),
@@ -327,6 +329,13 @@ def test_unknown_choices_and_missing_maps_are_refused(method):
 def test_a_rotation_larger_than_the_map_is_refused(method):
     with pytest.raises(TokdError, match="does not fit"):
         made(method, STUDENT, TEACHER, rotation="learned", dim=1024)
+
+
+@pytest.mark.parametrize("options", [{"branches": "rgb"}, {"branches": "frequency"}])
+@pytest.mark.parametrize("method", ROTATED, ids=lambda m: m.__name__)
+def test_one_branch_has_no_conflict_to_resolve(method, options):
+    with pytest.raises(TokdError, match=f"only the {options['branches']} branch is distilled"):
+        made(method, conflict="pcgrad", **options)
 
 
 def test_tokd_keeps_its_names_in_the_state():

@@ -8,7 +8,7 @@ import torch
 from pairs import EVERY, LABELS, MAPS, student_output, teacher_output, total
 
 from tokd_lightning import distillation
-from tokd_lightning.distillation import VID, Distiller, FitNet
+from tokd_lightning.distillation import ADD, TOKD, VID, Distiller, FitNet
 from tokd_lightning.distillation.catalogue import METHODS, extra_parameters, print_methods
 from tokd_lightning.models import DualBranchTeacher, Student
 from tokd_lightning.models.backbones import build_backbone
@@ -42,14 +42,14 @@ def run(method, student, teacher, dtype=torch.float32, **options):
 
 @pytest.mark.parametrize("teacher", TEACHERS)
 @pytest.mark.parametrize("student", STUDENTS)
-@pytest.mark.parametrize("method", MAPS, ids=lambda m: m.__name__)
+@pytest.mark.parametrize("method", [*MAPS, ADD, TOKD], ids=lambda m: m.__name__)
 def test_a_method_fits_every_pair_of_networks(method, student, teacher):
     losses, output, distiller = run(method, shapes(student, 96), shapes(teacher, 96))
     assert total(losses).isfinite()
     for tap in distiller.taps:
         assert output.maps[tap].grad.isfinite().all()
         assert output.maps[tap].grad.abs().max() > 0
-    assert all(p.grad.isfinite().all() for p in distiller.parameters())
+    assert all(p.grad.isfinite().all() for p in distiller.parameters() if p.requires_grad)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -68,6 +68,10 @@ def test_every_tap_fits_at_every_size(student, teacher, size):
         if method in (VID, FitNet):
             run(method, ours, theirs, rotation="learned", dim=18)
         assert distiller.taps == (8, 16, 32)
+    for method, options in ((TOKD, {"dim": 18, "width": 4}), (ADD, {})):
+        losses, output, distiller = run(method, ours, theirs, **options)
+        assert total(losses).isfinite()
+        assert all(output.maps[tap].grad.abs().max() > 0 for tap in distiller.taps)
 
 
 @pytest.mark.parametrize("method", EVERY, ids=lambda m: m.__name__)
@@ -130,6 +134,14 @@ def test_no_method_is_missing_from_the_table():
     exported = {getattr(distillation, name) for name in distillation.__all__}
     methods = {m for m in exported if inspect.isclass(m) and issubclass(m, Distiller)}
     assert {m for m in methods if not inspect.isabstract(m)} == set(METHODS) >= set(EVERY)
+
+
+def test_no_name_and_no_loss_is_cut_on_a_narrow_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    print_methods("resnet18_thin", "resnet18_thin", 96)
+    table = capsys.readouterr().out
+    assert "…" not in table
+    assert all(f" {method.__name__} " in table for method in METHODS)
 
 
 def test_the_table_of_methods_names_each_with_its_parameters(capsys, monkeypatch):

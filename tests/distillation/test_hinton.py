@@ -95,7 +95,17 @@ def test_it_is_one_column_and_needs_a_teacher():
         distiller(student_output(), None, LABELS)
 
 
-@pytest.mark.parametrize("options", [{"weight": 0.0}, {"ce_weight": -0.1}, {"temperature": 0.0}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"weight": 0.0},
+        {"ce_weight": -0.1},
+        {"temperature": 0.0},
+        {"weight": float("nan")},
+        {"ce_weight": float("inf")},
+        {"temperature": float("nan")},
+    ],
+)
 def test_values_that_cannot_be_are_refused_in_one_line(options):
     with pytest.raises(TokdError, match="above 0") as caught:
         made(Hinton, **options)

@@ -10,7 +10,6 @@ from tokd_lightning.distillation.multi_view import (
     draw_directions,
     histograms,
     multi_view,
-    spread,
 )
 
 LABELS = torch.tensor([0, 1, 1, 0, 1])
@@ -63,11 +62,9 @@ def test_autograd_agrees_with_numeric_differences():
 
 
 def test_the_mass_of_every_view_is_one():
-    student, _ = maps()
-    directions = draw_directions(12, 0, 0)
-    found = histograms(spread(student), assign(student.shape[1:], directions), 3)
-    assert found.shape == (12, 5, 3)
-    torch.testing.assert_close(found.sum(2), torch.ones(12, 5, dtype=torch.float64))
+    for found in histograms(*maps(), draw_directions(12, 0, 0)):
+        assert found.shape == (12, 5, 3)
+        torch.testing.assert_close(found.sum(2), torch.ones(12, 5, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -82,7 +79,7 @@ def test_a_view_along_an_axis_cuts_that_axis(axis):
 
 
 def test_views_differ_from_one_another():
-    slabs = assign(torch.Size((8, 4, 4)), draw_directions(12, 0, 0))
+    slabs = assign(torch.Size((8, 4, 4)), draw_directions(12, 0, 0)).T
     assert len({tuple(view.tolist()) for view in slabs}) == 12
     # An unsorted cut would put consecutive elements into one slab.
     assert not any((view.diff() >= 0).all() for view in slabs)
@@ -92,12 +89,29 @@ def test_slabs_are_of_equal_width():
     directions = draw_directions(6, 3, 0)
     axes = [torch.linspace(-1, 1, n, dtype=torch.float64) for n in (10, 5, 4)]
     points = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
-    for view, slab in zip(directions @ points, assign(torch.Size((10, 5, 4)), directions)):  # noqa: B905  # both have six
+    for view, slab in zip(directions @ points, assign(torch.Size((10, 5, 4)), directions).T):  # noqa: B905  # both have six
         width = (view.max() - view.min()) / 5
         for k in range(5):
             inside = view[slab == k] - view.min()
             assert inside.min() >= k * width - 1e-12
             assert inside.max() <= (k + 1) * width + 1e-12
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_what_lies_on_a_border_belongs_to_the_upper_slab(dtype):
+    # On the diagonal of an odd grid the projection is a whole share of its range in every view.
+    directions = draw_directions(50, 0, 0).abs().to(dtype)
+    slabs = assign(torch.Size((33, 9, 9)), directions).view(33, 9, 9, 50)
+    for step in range(9):
+        assert slabs[4 * step, step, step].unique().tolist() == [min(2 * step, 15)]
+
+
+@pytest.mark.parametrize("shape", [(8, 5, 4), (5, 3, 3), (6, 1, 2)])
+def test_slabs_are_the_same_in_either_order_of_the_coordinates(shape):
+    directions = draw_directions(6, 3, 0)
+    plain = assign(torch.Size(shape), directions).view(*shape, 6)
+    last = assign(torch.Size(shape), directions, last=True).view(*shape[1:], shape[0], 6)
+    assert torch.equal(plain.permute(1, 2, 0, 3), last)
 
 
 def test_equal_maps_have_no_distance():
@@ -159,6 +173,17 @@ def test_all_zero_samples_have_finite_bounded_gradients():
     assert tiny.abs().max() < 1e6
 
 
+def test_a_map_shorter_than_the_bound_has_the_gradient_of_what_is_computed():
+    student, teacher = maps(5, 4, 2, 2)
+    student *= 1e-4
+    assert 0 < student.flatten(1).norm(dim=1).max() < 1e-3
+    parts, gradient = loss_and_gradient(student, teacher, 0.2)
+    args = teacher.numpy(), LABELS.tolist(), draw_directions(3, 7, 1).numpy(), 0.2
+    np.testing.assert_allclose(parts, by_hand(student.numpy(), *args), rtol=1e-9)
+    moved = slope(lambda s: np.dot((100, 50), by_hand(s, *args)), student.numpy(), step=1e-6)
+    np.testing.assert_allclose(gradient, moved, rtol=1e-6, atol=1e-3)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_changes_nothing(dtype):
     student, teacher = (m.float() for m in maps())
@@ -185,10 +210,10 @@ def test_single_precision_is_enough_for_samples_that_are_nearly_alike():
 def test_memory_format_changes_nothing():
     student, teacher = maps()
     last = [m.to(memory_format=torch.channels_last) for m in (student, teacher)]
-    for ours, expected in zip(
-        loss_and_gradient(*last), loss_and_gradient(student, teacher), strict=True
-    ):
-        torch.testing.assert_close(ours, expected)
+    wanted = loss_and_gradient(student, teacher)
+    for pair in (last, (student, last[1]), (last[0], teacher)):
+        for ours, expected in zip(loss_and_gradient(*pair), wanted, strict=True):
+            torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-15)
 
 
 def test_directions_are_unit_vectors_drawn_anew_for_every_step():
@@ -203,6 +228,12 @@ def test_directions_are_unit_vectors_drawn_anew_for_every_step():
     many = draw_directions(4000, 0, 0)
     assert many.mean(0).abs().max() < 0.05
     assert (many.T @ many / 4000 - torch.eye(3) / 3).abs().max() < 0.03
+
+
+def test_the_teacher_is_a_constant():
+    student, teacher = maps()
+    parts = multi_view(student, teacher.requires_grad_(), LABELS, draw_directions(2, 0, 0))
+    assert not sum(parts).requires_grad
 
 
 def test_maps_of_different_shapes_are_refused():

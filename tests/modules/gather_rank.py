@@ -11,9 +11,16 @@ import torch
 from rank import frames, trainer_of
 from small import Statistics, distill_module, sgd, snapshot
 
-from tokd_lightning.distillation import PKT, VID, AttentionTransfer, FitNet, SimilarityPreserving
+from tokd_lightning.distillation import (
+    PKT,
+    TOKD,
+    VID,
+    AttentionTransfer,
+    FitNet,
+    SimilarityPreserving,
+)
 
-RATES = {"pkt": 1e-4, "sp": 1e-3, "pkt apart": 1e-4, "sp apart": 1e-3}
+RATES = {"pkt": 1e-4, "pkt apart": 1e-4, "tokd": 1e-4, "tokd pcgrad": 1e-4}
 METHODS = {
     "pkt": partial(PKT, gather=True),
     "sp": partial(SimilarityPreserving, gather=True, taps=(16, 32)),
@@ -23,6 +30,8 @@ METHODS = {
     "vid": VID,
     "fitnet": partial(FitNet, rotation="learned", dim=64),
     "fitnet pcgrad": partial(FitNet, conflict="pcgrad"),
+    "tokd": partial(TOKD, width=16, dim=64),
+    "tokd pcgrad": partial(TOKD, width=16, dim=64, conflict="pcgrad"),
 }
 
 

@@ -9,6 +9,7 @@ from small import Images, distill_module, fitted, quiet, same, snapshot
 
 from tokd_lightning.distillation import (
     PKT,
+    TOKD,
     VID,
     AttentionTransfer,
     FitNet,
@@ -35,6 +36,10 @@ CASES = {
     "fitnet pcgrad": partial(FitNet, conflict="pcgrad"),
 }
 SOONER = ("hinton", "at", "pkt", "vid rotated", "sp", "fitnet")
+PROJECTED = {
+    "fitnet pcgrad": partial(FitNet, conflict="pcgrad"),
+    "tokd pcgrad": partial(TOKD, width=16, dim=64, conflict="pcgrad"),
+}
 HEADLESS = {"hinton", "at", "at rgb", "pkt", "pkt gather", "sp"}
 
 
@@ -93,12 +98,13 @@ def test_a_resumed_run_ends_as_an_undisturbed_one_and_a_test_needs_the_student_a
     assert all(key.startswith("student.") for key in alone.state_dict())
 
 
-@pytest.mark.parametrize("name", SOONER)
+@pytest.mark.parametrize("name", [*SOONER, *PROJECTED])
 def test_a_method_learns_in_float16(teacher, name):
+    method = PROJECTED.get(name) or CASES[name]
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**8)
     trainer = quiet(plugins=MixedPrecision("16-mixed", "cpu", scaler))
-    before = snapshot(start(teacher, CASES[name]), "student.")
-    module, _ = fitted(teacher, CASES[name], batches=1, trainer=trainer)
+    before = snapshot(start(teacher, method), "student.")
+    module, _ = fitted(teacher, method, batches=1, trainer=trainer)
     after = snapshot(module, "student.")
     assert all(bool(value.isfinite().all()) for value in after.values())
     assert not torch.equal(before["student.classifier.weight"], after["student.classifier.weight"])

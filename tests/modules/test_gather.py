@@ -55,6 +55,15 @@ def test_without_gathering_each_process_sees_its_own_part_of_the_batch(runs, nam
     assert furthest(two, one) > 1e-6
 
 
+def test_pcgrad_had_conflicts_of_tokds_branches_to_resolve(runs):
+    for part in ("student.", "distiller.rotation."):
+        projected, added = (
+            {k: v for k, v in floats(runs[1][name]).items() if k.startswith(part)}
+            for name in ("tokd pcgrad", "tokd")
+        )
+        assert furthest(projected, added) > 1e-6
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_both_processes_end_with_the_same_bits(runs, name):
     assert same(runs[1][name], runs[2][name])

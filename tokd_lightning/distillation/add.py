@@ -1,5 +1,6 @@
 """Attention-based Deepfake detection Distiller (ADD), Le and Woo 2022."""
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -80,14 +81,14 @@ class ADD(Distiller):
         super().__init__()
         active = active_weights({"rgb": 1.0, "frequency": 1.0}, branches)
         self.weights = {str(branch): weight for branch, weight in active.items()}
-        self.branches, self.rotation = branches, None
+        self.branches = branches
         self.frequency_weights = _by_stage(frequency_weights, 1.0)
         self.view_weights = _by_stage(view_weights, multi_view_weight)
         others = (gamma, histogram_weight, contrastive_weight, margin)
-        if min(others) < 0 or views < 1:
+        if not all(0 <= value < math.inf for value in others) or views < 1:
             raise TokdError(
-                "ADD takes at least one view, and a gamma, weights and a margin that are not "
-                f"negative, got views {views} and {others}"
+                "ADD takes at least one view, and a gamma, weights and a margin that are finite "
+                f"and not negative, got views {views} and {others}"
             )
         self.taps = tuple(t for t in STAGES if t in {*self.frequency_weights, *self.view_weights})
         if not self.taps:
@@ -178,9 +179,10 @@ class ADD(Distiller):
 
 def _by_stage(weights: Stages, factor: float) -> Mapping[int, float]:
     """Return stride -> weight for the stages whose weight is not 0."""
-    if len(weights) != len(STAGES) or min(*weights, factor) < 0:
+    valid = all(0 <= value < math.inf for value in (*weights, factor))
+    if len(weights) != len(STAGES) or not valid:
         raise TokdError(
-            f"ADD takes one weight for each of four stages, none negative, got {list(weights)} and "
-            f"the factor {factor:g}"
+            f"ADD takes one finite weight for each of four stages, none negative, got "
+            f"{list(weights)} and the factor {factor:g}"
         )
     return {t: factor * w for t, w in zip(STAGES, weights, strict=True) if factor * w > 0}

@@ -1,6 +1,7 @@
 """What methods share that distil the teacher's branches apart: weights, and where they meet."""
 
 import logging
+import math
 from collections.abc import Collection, Mapping
 from typing import Literal, get_args
 
@@ -35,7 +36,6 @@ class Branched(Distiller):
         super().__init__()
         self.weights = {str(branch): weight for branch, weight in weights.items()}
         self.branches = "both" if len(weights) == 2 else next(iter(weights))
-        self.rotation = None
         self.gradients: BranchGradients | None = None
         self._last: dict[str, Tensor] = {}
 
@@ -52,7 +52,8 @@ class Branched(Distiller):
     ) -> None:
         """Say at which map the branches meet, and what they see of it.
 
-        One branch alone has nobody to meet: it is not rotated, which is logged.
+        One branch alone has nobody to meet: it is not rotated, which is logged, and has no
+        conflict to resolve.
 
         Args:
             shape: ``(C, H, W)`` of the map z.
@@ -65,12 +66,17 @@ class Branched(Distiller):
             seed: Seed of random rotations; None takes the one that torch was last seeded with.
 
         Raises:
-            TokdError: ``dim`` does not fit the map.
+            TokdError: ``dim`` does not fit the map, or a conflict of one branch is to be resolved.
             ValueError: An argument is none of its choices.
         """
         check_choice("rotation", rotation, get_args(Rotated))
         check_choice("conflict", conflict, get_args(Conflict))
         if self.branches != "both":
+            if conflict != "none":
+                raise TokdError(
+                    f"conflict: {conflict} is between the gradients of two branches, but only the "
+                    f"{self.branches} branch is distilled: set branches: both, or conflict: none"
+                )
             if rotation != "none":
                 logger.info("only the %s branch is distilled: rotation none", self.branches)
         elif rotation == "none":
@@ -138,12 +144,12 @@ def active_weights(
         name: What the weights are called in the errors.
 
     Raises:
-        TokdError: A weight is negative, or nothing is left.
+        TokdError: A weight is negative or not finite, or nothing is left.
         ValueError: ``branches`` is none of its choices.
     """
     check_choice("branches", branches, get_args(Branches))
-    if min(weights.values()) < 0:
-        raise TokdError(f"{name} must not be negative, got {dict(weights)}")
+    if not all(0 <= weight < math.inf for weight in weights.values()):
+        raise TokdError(f"{name} must be finite and must not be negative, got {dict(weights)}")
     active = {b: weights[b] for b in BRANCHES if branches in (b, "both") and weights[b] > 0}
     if not active:
         raise TokdError(

@@ -53,7 +53,12 @@ def print_methods(
     shapes = [_shapes(name, size) for name in (student, teacher)]
     table = Table(title=f"{student} distilled from {teacher} at {size} px")
     for column in ("method", "source", "loss", "taps", "weight", "extra (M)"):
-        table.add_column(column, justify="right" if column in ("weight", "extra (M)") else "left")
+        table.add_column(
+            column,
+            justify="right" if column in ("weight", "extra (M)") else "left",
+            no_wrap=column == "method",
+            overflow="fold",
+        )
     for method in METHODS:
         distiller = _made(method, *shapes)
         table.add_row(

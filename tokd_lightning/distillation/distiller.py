@@ -23,9 +23,10 @@ class Distiller(nn.Module, ABC):
     """One way of distilling the dual-branch teacher into the single-branch student.
 
     A distiller is made as ``distiller(student_shapes, teacher_shapes)``; everything else it takes
-    has a default. It owns the parameters that only training needs: those with ``requires_grad``
-    belong to the student's optimizer, the rotations (without it) to a ``RotationOptimizer``. Its
-    forward draws no random numbers and changes no map in place.
+    has a default. The least that a subclass has is an ``__init__`` and a :meth:`forward`. It owns
+    the parameters that only training needs: those with ``requires_grad`` belong to the student's
+    optimizer, the rotations (without it) to a ``RotationOptimizer``. Its forward draws no random
+    numbers and changes no map in place.
 
     Attributes:
         method: Name of the method in run names.
@@ -51,6 +52,9 @@ class Distiller(nn.Module, ABC):
 
     def __init__(self) -> None:
         super().__init__()
+        self.branches = "none"
+        self.weights = {}
+        self.rotation = None
         self.register_buffer("class_weights", None, persistent=False)
 
     @abstractmethod

@@ -1,15 +1,18 @@
 """Frequency attention distillation, the first of ADD's two losses."""
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from tokd_lightning.distillation.distance import widened
 
 Transform = Literal["fft", "dct"]
+Weigh = Callable[[Tensor, float, Tensor], Tensor]
 
 STEEPEST = 30.0
 
@@ -55,37 +58,72 @@ def frequency_attention(
         )
     ours, theirs = widened(student, teacher)
     with torch.autocast(ours.device.type, enabled=False):
-        energy, count = (_fourier if transform == "fft" else _cosine)(theirs - ours)
-        mean = energy.detach() / ours.shape[1]
-        weight = _relative(mean, gamma, count) if relative else _weight(mean, gamma)
-        return (energy * weight * count).sum() / len(energy)
+        weigh = _relative if relative else _weight
+        loss: Tensor = (_Fourier if transform == "fft" else _Cosine).apply(
+            ours - theirs, gamma, weigh
+        )
+        return loss
 
 
-def _fourier(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the energy at each frequency, summed over the channels, ``(B, H, W / 2 + 1)``.
+class _Fourier(torch.autograd.Function):
+    """The weighted energy of the Fourier transform; backwards, the transform of a weighted one.
 
     A real map has the same energy at (u, v) and (-u, -v). One of the two is left out and counted
-    twice: how often each stands for itself, ``(W / 2 + 1,)``, is returned too.
+    twice.
     """
-    width = maps.shape[-1]
-    waves = torch.view_as_real(torch.fft.rfft2(maps, norm="forward"))
-    count = maps.new_full((width // 2 + 1,), 2)
-    count[:1].fill_(1)  # an assignment would wait for the device
-    if width % 2 == 0:
-        count[-1:].fill_(1)
-    return waves.square().sum((1, 4)), count
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, gamma: float, weigh: Weigh) -> Tensor:
+        width = maps.shape[-1]
+        waves = torch.fft.rfft2(maps, norm="forward")
+        energy = torch.view_as_real(waves).square().sum((1, 4))
+        count = maps.new_full((width // 2 + 1,), 2)
+        count[:1].fill_(1)  # an assignment would wait for the device
+        if width % 2 == 0:
+            count[-1:].fill_(1)
+        weight = weigh(energy / maps.shape[1], gamma, count)
+        ctx.save_for_backward(waves, weight)
+        ctx.shape = maps.shape
+        return (energy * weight * count).sum() / len(maps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        waves, weight = ctx.saved_tensors
+        samples, _, *grid = ctx.shape
+        factor = (gradient * 2 / samples) * weight[:, None, :, :, None]
+        weighted = torch.view_as_complex(torch.view_as_real(waves) * factor)
+        return torch.fft.irfft2(weighted, grid), None, None
 
 
-def _cosine(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the same of the DCT-II, ``(B, H, W)``, where all stand for themselves alone."""
-    height, width = maps.shape[-2:]
-    rows, columns = (_dct(n, maps.dtype, maps.device) for n in (height, width))
-    energy = (rows @ maps @ columns.T).square().sum(1) / (height * width)
-    return energy, maps.new_ones(width)
+class _Cosine(torch.autograd.Function):
+    """The same of the DCT-II, where all frequencies stand for themselves alone."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, gamma: float, weigh: Weigh) -> Tensor:
+        height, width = maps.shape[-2:]
+        rows, columns = (_dct(n, maps.dtype, maps.device) for n in (height, width))
+        waves = rows @ maps @ columns.T
+        energy = waves.square().sum(1) / (height * width)
+        weight = weigh(energy / maps.shape[1], gamma, maps.new_ones(width))
+        ctx.save_for_backward(waves, weight)
+        return (energy * weight).sum() / len(maps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        waves, weight = ctx.saved_tensors
+        samples, _, height, width = waves.shape
+        rows, columns = (_dct(n, waves.dtype, waves.device) for n in (height, width))
+        factor = (gradient * 2 / (samples * height * width)) * weight[:, None]
+        return rows.T @ (waves * factor) @ columns, None, None
 
 
-def _weight(energy: Tensor, gamma: float) -> Tensor:
-    """Return the weight of each frequency from its mean energy over the channels."""
+def _weight(energy: Tensor, gamma: float, count: Tensor) -> Tensor:
+    """Return the weight of each frequency from its mean energy over the channels.
+
+    ``count``, how often each stands for itself, matters to :func:`_relative` alone.
+    """
     return (gamma * energy).clamp(max=STEEPEST).exp()
 
 

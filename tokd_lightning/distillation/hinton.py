@@ -1,5 +1,6 @@
 """Knowledge distillation of logits (KD), Hinton et al. 2015: a column of Table 3."""
 
+import math
 from typing import ClassVar
 
 from torch import Tensor
@@ -68,15 +69,13 @@ class Hinton(Distiller):
         refuse_rotation(
             rotation, "Hinton", "it compares logits, which both branches of the teacher share"
         )
-        if weight <= 0 or ce_weight < 0 or temperature <= 0:
+        finite = all(map(math.isfinite, (weight, ce_weight, temperature)))
+        if not finite or weight <= 0 or ce_weight < 0 or temperature <= 0:
             raise TokdError(
-                "Hinton takes weight and temperature above 0 and a ce_weight that is not "
+                "Hinton takes finite weight and temperature above 0 and a ce_weight that is not "
                 f"negative, got {weight}, {temperature} and {ce_weight}"
             )
         self.weight, self.ce_weight, self.temperature = weight, ce_weight, temperature
-        self.branches = "none"
-        self.weights = {}
-        self.rotation = None
         self._last: dict[str, Tensor] = {}
 
     def forward(

@@ -52,7 +52,7 @@ def multi_view(
     Args:
         student: A_S, ``(B, C, H, W)``; computed in at least float32. A map shorter than 1e-3 is
             divided by the square of that instead, so that zeros stay zeros.
-        teacher: A_T, of the same shape.
+        teacher: A_T, of the same shape; a constant: no gradient reaches it.
         labels: Class numbers, ``(B,)``; pairs are those of this batch.
         directions: Unit vectors, one view each, ``(V, 3)``, as of :func:`draw_directions`.
         margin: Delta, the squared distance from which on unlike samples are left alone.
@@ -67,17 +67,13 @@ def multi_view(
         )
     ours, theirs = widened(student, teacher)
     with torch.autocast(ours.device.type, enabled=False):
-        directions = directions.to(ours, non_blocking=True)
-        slabs, count = assign(ours.shape[1:], directions), slab_count(ours.shape[1])
-        goal = spread(theirs)
-        gap = spread(ours) - goal  # binned once: its histogram is the histograms' difference
-        if not contrast:
-            distance = histograms(gap, slabs, count).square().sum(-1).mean()
-            return MultiView(distance, distance.new_zeros(()))
-        gap, wanted = histograms(torch.cat((gap, goal)), slabs, count).chunk(2, dim=1)
+        found, wanted = histograms(ours, theirs.detach(), directions)
+        gap = found - wanted
         distance = gap.square().sum(-1).mean()
+        if not contrast:
+            return MultiView(distance, distance.new_zeros(()))
         same = labels[:, None] == labels
-        contrastive = _contrastive(wanted.detach() + gap, wanted.detach(), same, margin)
+        contrastive = _contrastive(found, wanted, same, margin)
         return MultiView(distance, contrastive * (~same).any())
 
 
@@ -95,93 +91,127 @@ def draw_directions(views: int, seed: int, step: int) -> Tensor:
     return drawn / lengths
 
 
-def spread(maps: Tensor) -> Tensor:
-    """Return A^2 / |A|^2 per sample, ``(B, C * H * W)`` in the order C, H, W; it sums to 1."""
-    squares = maps.flatten(1).square()
-    return squares / squares.sum(1, keepdim=True).clamp_min(SHORTEST**2)
-
-
 def slab_count(channels: int) -> int:
     """Return C / 2, at least 1."""
     return max(channels // 2, 1)
 
 
-def assign(shape: torch.Size, directions: Tensor) -> Tensor:
-    """Return the slab of every coordinate in every view, int64 ``(V, C * H * W)``.
+def assign(
+    shape: torch.Size,
+    directions: Tensor,
+    last: bool = False,
+    device: torch.device | None = None,
+) -> Tensor:
+    """Return the slab of every coordinate in every view, whole numbers ``(C * H * W, V)``.
 
     The C / 2 slabs are of equal width between the smallest and the largest
-    projection; the largest belongs to the last.
+    projection. What lies on the border of two, to the last digits, belongs to
+    the upper one; the largest belongs to the last.
 
     Args:
         shape: ``(C, H, W)`` of the map.
         directions: ``(V, 3)``, along c, h and w.
+        last: Whether the coordinates come in the order H, W, C.
+        device: Where the slabs are wanted; None stays with the directions.
     """
-    views, count = len(directions), slab_count(shape[0])
-    projected = directions.new_zeros(views, 1, 1, 1)
-    reach = directions.new_zeros(views)
+    count, lines = slab_count(shape[0]), []
+    # The only coordinate of an axis shifts all projections alike: it does not count.
+    long = directions * directions.new_tensor([size > 1 for size in shape])
+    reach = long.abs().sum(1)
+    scaled = long * (count / 2 / torch.where(reach > 0, reach, 1))[:, None]
+    scaled = scaled.to(device or scaled.device, non_blocking=True)
     for axis, size in enumerate(shape):
-        if size > 1:  # the only coordinate of an axis shifts all projections alike
-            line = torch.linspace(-1, 1, size, dtype=directions.dtype, device=directions.device)
-            along = directions[:, axis, None] * line
-            projected = projected + along.view(views, *(-1 if i == axis else 1 for i in range(3)))
-            reach = reach + directions[:, axis].abs()
-    reach = torch.where(reach > 0, reach, 1)
-    slab = ((projected.flatten(1) / reach[:, None] + 1) * (count / 2)).long()
-    return slab.clamp_(0, count - 1)
+        line = torch.linspace(-1, 1, size, dtype=scaled.dtype, device=scaled.device)
+        lines.append(line[:, None] * scaled[:, axis])
+    centre = count * (0.5 + 4 * torch.finfo(scaled.dtype).eps)  # ties do not hang on rounding
+    along, across = lines[0], (lines[1][:, None] + lines[2] + centre).flatten(0, 1)
+    place = across[:, None] + along if last else along[:, None] + across
+    narrow = torch.int16 if count < 2**15 else torch.int32
+    return place.to(narrow).clamp_(0, count - 1).flatten(0, 1)
 
 
-def histograms(masses: Tensor, slabs: Tensor, count: int) -> Tensor:
-    """Sum masses by slab, linearly: ``(B, M)`` and ``(V, M)`` to ``(V, B, count)``.
+def histograms(student: Tensor, teacher: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the masses A^2 / |A|^2 in the slabs of every view, ``(V, B, C / 2)`` each.
 
     Args:
-        masses: What lies at each coordinate, of either sign.
-        slabs: As of :func:`assign`.
-        count: Number of slabs.
+        student: A_S, ``(B, C, H, W)``.
+        teacher: A_T, of the same shape; a constant.
+        directions: ``(V, 3)``.
     """
-    binned: Tensor = _Binning.apply(masses, slabs, count)
-    return binned
+    found, wanted = _Histograms.apply(student, teacher, directions.to(student.dtype))
+    return found, wanted
 
 
-class _Binning(torch.autograd.Function):
-    """Sums by slab. Both ways only gather, so that the result is the same in every run."""
+class _Histograms(torch.autograd.Function):
+    """Both maps' histograms, and the gradient of the student's.
+
+    The maps are read in the order in which they lie in memory, and their masses become one table: a
+    row per coordinate, a column per sample. Both ways only gather rows, so that the result is the
+    same in every run.
+    """
 
     @staticmethod
-    def forward(ctx: Any, masses: Tensor, slabs: Tensor, count: int) -> Tensor:
-        views = len(slabs)
-        bins = slabs + count * torch.arange(views, device=slabs.device)[:, None]
-        ctx.save_for_backward(bins)
-        order = _order(slabs)
-        starts = _starts(slabs.gather(1, order), count)
-        binned = functional.embedding_bag(
-            order.flatten(), masses.T.contiguous(), starts, mode="sum"
+    def forward(
+        ctx: Any, student: Tensor, teacher: Tensor, directions: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        (views, _), (samples, *shape) = directions.shape, student.shape
+        ctx.last = _channels_last(student)
+        slabs, count = (
+            assign(torch.Size(shape), directions, ctx.last, student.device),
+            slab_count(shape[0]),
         )
-        return binned.view(views, count, len(masses)).transpose(1, 2)
+        masses = torch.cat([_flat(m, ctx.last) for m in (student, teacher)]).square_()
+        length = masses.sum(1, keepdim=True)
+        masses /= length.clamp_min(SHORTEST**2)
+        bins = slabs + count * torch.arange(views, dtype=torch.int32, device=slabs.device)
+        order = _order(slabs)
+        binned = functional.embedding_bag(
+            order.flatten(), masses.T.contiguous(), _starts(slabs, order, count), mode="sum"
+        )
+        found, wanted = binned.view(views, count, -1).transpose(1, 2).tensor_split(2, dim=1)
+        ctx.save_for_backward(student, length[:samples], bins)
+        ctx.mark_non_differentiable(wanted)
+        return found, wanted
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (bins,) = ctx.saved_tensors
-        table = gradient.transpose(1, 2).flatten(0, 1).contiguous()
-        return functional.embedding_bag(bins.T.contiguous(), table, mode="sum").T, None, None
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
+        student, length, bins = ctx.saved_tensors
+        maps, bound = _flat(student, ctx.last), length.clamp_min(SHORTEST**2)
+        heights = gradient.transpose(1, 2).flatten(0, 1).contiguous()
+        moved = functional.embedding_bag(bins, heights, mode="sum").T.contiguous().mul_(maps)
+        shared = (moved * maps).sum(1, keepdim=True) / bound * (length > SHORTEST**2)
+        moved.addcmul_(maps, shared, value=-1).mul_(2 / bound)
+        if not ctx.last:
+            return moved.view_as(student), None, None
+        return moved.view_as(student.movedim(1, -1)).movedim(-1, 1), None, None
+
+
+def _channels_last(maps: Tensor) -> bool:
+    return maps.is_contiguous(memory_format=torch.channels_last) and not maps.is_contiguous()
+
+
+def _flat(maps: Tensor, last: bool) -> Tensor:
+    return maps.movedim(1, -1).flatten(1) if last else maps.flatten(1)
 
 
 def _order(slabs: Tensor) -> Tensor:
     """Return the places of each view from the first slab to the last, int64 ``(V, M)``."""
-    if slabs.device.type == "cpu":  # NumPy sorts short integers ten times faster
-        narrow = slabs.to(torch.int16) if int(slabs.max()) < 2**15 else slabs
-        return torch.from_numpy(narrow.numpy().argsort(axis=1, kind="stable"))
-    return slabs.argsort(dim=1, stable=True)
+    rows = slabs.T.contiguous()
+    if rows.device.type == "cpu":  # NumPy sorts short integers ten times faster
+        return torch.from_numpy(rows.numpy().argsort(axis=1, kind="stable"))
+    return rows.argsort(dim=1, stable=True)
 
 
-def _starts(ordered: Tensor, count: int) -> Tensor:
-    """Return where each slab of each view begins in ``ordered``, int64 ``(V * count,)``.
+def _starts(slabs: Tensor, order: Tensor, count: int) -> Tensor:
+    """Return where each slab of each view begins in ``order``, int64 ``(V * count,)``.
 
     Searching, unlike counting, does not make the host wait for the device.
     """
-    views, places = ordered.shape
-    slabs = torch.arange(count, device=ordered.device).expand(views, -1).contiguous()
-    within = torch.searchsorted(ordered, slabs)
-    return (within + places * torch.arange(views, device=ordered.device)[:, None]).flatten()
+    views, places = order.shape
+    wanted = torch.arange(count, dtype=slabs.dtype, device=slabs.device).expand(views, -1)
+    within = torch.searchsorted(slabs.T.contiguous(), wanted.contiguous(), sorter=order)
+    return (within + places * torch.arange(views, device=order.device)[:, None]).flatten()
 
 
 def _contrastive(ours: Tensor, theirs: Tensor, same: Tensor, margin: float) -> Tensor:

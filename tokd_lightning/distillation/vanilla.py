@@ -23,9 +23,6 @@ class Vanilla(Distiller):
 
     def __init__(self, student_shapes: Shapes, teacher_shapes: Shapes) -> None:
         super().__init__()
-        self.branches = "none"
-        self.weights = {}
-        self.rotation = None
 
     def forward(
         self, student: StudentOutput, teacher: TeacherOutput | None, labels: Tensor
