@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,12 +52,10 @@ class Plan:
         """Arguments of ``tokd fit`` for a cell, its places among them."""
         return cell.arguments(self.roots[cell.data], self.runs)
 
-    def commands(self, cell: GridCell, state: State) -> list[list[str]]:
-        """Return what is left to do for a cell."""
-        again = "--rerun" if state.kind in _AGAIN else "--reuse"
-        fit = tokd("fit", *self.arguments(cell), "--log", self.log, again)
-        test = tokd("test", *self.arguments(cell), "--log", self.log)
-        return {"done": [], "not tested": [test]}.get(state.kind, [fit, test])
+    def steps(self, cell: GridCell) -> "Steps":
+        """Return what it takes to do a cell."""
+        arguments = [*self.arguments(cell), "--log", self.log]
+        return Steps(cell, self.runs, tokd("fit", *arguments), tokd("test", *arguments), self.rerun)
 
     @property
     def on(self) -> str:
@@ -71,6 +69,35 @@ class Plan:
     def settled(self, state: State) -> bool:
         """Whether nothing is to be done for a cell, or not without ``--rerun``."""
         return state.kind == "done" or (state.kind in _AGAIN and not self.rerun)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The commands that do a cell; called, those that are left to do by then.
+
+    It is plain data, so that another machine can look again hours later: another runner may have
+    done the cell meanwhile, or a part of it.
+
+    Args:
+        cell: The cell.
+        runs: Folder of all run folders.
+        fit: Trains it.
+        test: Tests it.
+        rerun: Whether a stale run is set aside and made again.
+    """
+
+    cell: GridCell
+    runs: Path
+    fit: Sequence[str]
+    test: Sequence[str]
+    rerun: bool = False
+
+    def __call__(self) -> list[list[str]]:
+        """Look how far the cell is and return what is left."""
+        kind = Looker(self.runs)(self.cell).kind
+        again = "--rerun" if self.rerun and kind in _AGAIN else "--reuse"
+        fit, test = [*self.fit, again], list(self.test)
+        return {"done": [], "not tested": [test]}.get(kind, [fit, test])
 
 
 def make_plan(
@@ -186,7 +213,7 @@ def jobs_of(
             continue
         jobs[cell.name] = Job(
             cell.name,
-            _deferred(plan, cell),
+            plan.steps(cell),
             plan.runs / "logs" / f"{cell.name}.log",
             [teacher.name] if teacher and teacher.name in jobs else [],
             PROGRESS,
@@ -201,11 +228,6 @@ def jobs_of(
             log = plan.runs / "logs" / f"{cell.name}_on_{plan.on}.log"
             jobs[name] = Job(name, [tokd(*plan.evaluation(cell))], log, needs)
     return list(jobs.values()), left_out
-
-
-def _deferred(plan: Plan, cell: GridCell) -> Callable[[], list[list[str]]]:
-    """Look again when the job starts: another runner may have done the cell by then."""
-    return lambda: plan.commands(cell, Looker(plan.runs)(cell))
 
 
 def need_data(plan: Plan, jobs: Sequence[Job]) -> None:
