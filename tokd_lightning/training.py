@@ -12,6 +12,7 @@ import yaml
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from tokd_lightning.checks import check_arguments, check_earlier, check_fit_of, check_inputs
 from tokd_lightning.console import Parser, mistakes_in_one_line, print_metrics, quieten
@@ -20,6 +21,7 @@ from tokd_lightning.console import Parser, mistakes_in_one_line, print_metrics, 
 from tokd_lightning.data import celebdf, ffpp, manifest_table
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.evaluation.metrics import metrics_by_method, video_table
+from tokd_lightning.launch import slurm_environment
 from tokd_lightning.loggers import EpochLines, ProgressBar, RunLogger, build_loggers, is_rank_zero
 from tokd_lightning.modules import DetectionModule
 from tokd_lightning.modules.checkpoint import HEADER, best_and_last, read_checkpoint, state_hash
@@ -140,6 +142,7 @@ class TokdCLI(LightningCLI):
         else:
             kwargs |= {"enable_progress_bar": False, "enable_model_summary": False}
             callbacks.append(EpochLines())
+        kwargs["plugins"] = config.trainer.plugins or slurm_environment()
         asked = config.trainer.logger
         config = {**config.trainer, "logger": False if asked in (None, True) else asked, **kwargs}
         return self._instantiate_trainer(config, callbacks)
@@ -285,6 +288,8 @@ def run(args: list[str]) -> int:
             TokdCLI(args)
         except Finished as finished:
             print(finished)
+        except SIGTERMException:  # exit code 0 as Lightning raises it
+            raise KeyboardInterrupt from None
     return 0
 
 
