@@ -1,0 +1,135 @@
+"""Tables through submitit's local executor: real jobs of a tokd that takes no time."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from few_cells import BOTH, RGB, TEACHER, VANILLA, Table
+from test_runner import alive, wait_for
+
+from tokd_lightning.tables import cluster
+from tokd_lightning.tables.jobs import Job
+from tokd_lightning.tables.locks import take_lock
+
+LOCAL = ("--cluster", "local")
+
+
+def test_every_cell_runs_once_after_its_teacher_and_a_second_call_does_nothing(
+    table: Table, capsys: pytest.CaptureFixture[str]
+):
+    assert table("tokd", *LOCAL) == 0
+    events = table.events()
+    cells = (TEACHER, RGB, BOTH)
+    assert sorted(events) == sorted(f"{stage} {it}" for stage in ("fit", "test") for it in cells)
+    for student in (RGB, BOTH):
+        assert events.index(f"test {TEACHER}") < events.index(f"fit {student}")
+        assert events.index(f"fit {student}") < events.index(f"test {student}")
+    shown = capsys.readouterr().out
+    assert f"{RGB}: started (log: {table.runs}/logs/{RGB}.log)" in shown
+    assert f"{RGB}: done in" in shown
+    assert "epoch 2/2" in shown
+    assert table("tokd", *LOCAL) == 0
+    assert table.events() == []
+    assert "3 of 3 runs need nothing" in capsys.readouterr().out
+
+
+def test_a_failure_is_named_and_a_failed_teacher_drops_its_students(
+    table: Table, capsys: pytest.CaptureFixture[str]
+):
+    table.happens({f"fit {TEACHER}": "fail", f"test {VANILLA}": "fail"})
+    assert table("vanilla,tokd", *LOCAL, "--branches", "both") == 2
+    assert not any(BOTH in event for event in table.events())
+    shown = capsys.readouterr().out
+    for name in (TEACHER, VANILLA):
+        log = table.runs / "logs" / f"{name}.log"
+        assert f"{name} failed with exit code 1: tokd: out of luck (log: {log})" in shown
+    assert f"{BOTH}: dropped, it needs {TEACHER}" in shown
+    assert "2 failed, 1 not started; the same command goes on from here" in shown
+    table.happens({})
+    assert table("vanilla", *LOCAL) == 0
+    assert table.events() == [f"test {VANILLA}"]
+
+
+def test_preemption_stops_the_fit_politely_and_the_requeued_job_resumes(table: Table):
+    table.happens({f"fit {VANILLA}": "USR2"})
+    assert table("vanilla", *LOCAL) == 0
+    assert table.events() == [
+        f"fit {VANILLA}",
+        f"fit {VANILLA} stopped",
+        f"fit {VANILLA} resumes",
+        f"test {VANILLA}",
+    ]
+
+
+def test_sigterm_stops_a_job_for_good_and_the_same_command_resumes(
+    table: Table, capsys: pytest.CaptureFixture[str]
+):
+    table.happens({f"fit {VANILLA}": "TERM"})
+    assert table("vanilla", *LOCAL) == 2
+    assert table.events() == [f"fit {VANILLA}", f"fit {VANILLA} stopped"]
+    assert f"{VANILLA} stopped by SIGTERM" in capsys.readouterr().out
+    assert table("vanilla", *LOCAL) == 0
+    assert table.events() == [f"fit {VANILLA} resumes", f"test {VANILLA}"]
+
+
+def test_a_second_call_submits_nothing_twice_and_ctrl_c_stops_the_first(table: Table):
+    table.happens({f"fit {VANILLA}": "wait"})
+    first = table.begin("vanilla", *LOCAL)
+    pids = [int(pid) for pid in wait_for(table.folder / "pids", 2)]
+    second = table.begin("vanilla", *LOCAL)
+    assert second.stdout is not None
+    line = next(line for line in second.stdout if line.startswith(VANILLA))
+    assert line == f"{VANILLA}: another tokd is at it\n"
+    submitted = sorted((table.runs / cluster.FOLDER).glob("*_submitted.pkl"))
+    assert len(submitted) == 1
+    os.killpg(first.pid, signal.SIGINT)  # as a terminal does
+    first.communicate(timeout=30)
+    assert first.returncode == 130
+    assert not any(map(alive, pids))
+    assert second.wait(timeout=30) == 0
+    assert table.events() == [
+        f"fit {VANILLA}",
+        f"fit {VANILLA} stopped",
+        f"fit {VANILLA} resumes",
+        f"test {VANILLA}",
+    ]
+
+
+def test_a_job_waits_for_a_lock_and_looks_again_under_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(cluster, "_POLL_LOCK", 0.05)
+    lock = take_lock(tmp_path / "lock")
+    assert lock is not None
+    looked = []
+
+    def commands() -> list[list[str]]:
+        looked.append(time.monotonic())
+        return []
+
+    job = cluster.CellJob(Job("cell", commands, tmp_path / "log", lock=tmp_path / "lock"))
+    before = signal.signal(signal.SIGALRM, lambda *_: os.close(lock))
+    handled = signal.getsignal(signal.SIGTERM)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        started = time.monotonic()
+        job()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGTERM, handled)
+    assert len(looked) == 1
+    assert looked[0] - started >= 0.5
+
+
+def test_without_submitit_one_line_says_what_to_install(
+    table: Table, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    for where in ("local", "slurm"):
+        assert table("vanilla", "--cluster", where) == 2
+        error = capsys.readouterr().err
+        assert error == 'tokd: --cluster needs submitit: pip install "tokd-lightning[slurm]"\n'
+    assert not table.runs.exists()
