@@ -27,9 +27,8 @@ class Table:
     def __init__(self, folder: Path) -> None:
         self.folder, self.runs = folder, folder / "runs"
         (folder / "data").mkdir()
-        made = make_plan(
-            "table3", dataset=["demo"], data=[str(folder / "data")], runs=self.runs, log="none"
-        )
+        where = {"data": [str(folder / "data")], "runs": self.runs}
+        made = make_plan("table3", dataset=["demo"], seeds=2, **where)
         names = {" ".join(made.arguments(cell)): cell.name for cell in made.cells}
         (folder / "names.json").write_text(json.dumps(names))
         self.happens({})

@@ -1,17 +1,20 @@
 """Tables through submitit's local executor: real jobs of a tokd that takes no time."""
 
+import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from few_cells import BOTH, RGB, TEACHER, VANILLA, Table
+from few_cells import BOTH, ONLY, RGB, ROOT, TEACHER, VANILLA, Table
 from test_runner import alive, wait_for
+from trees import make_ffpp
 
 from tokd_lightning.tables import cluster
-from tokd_lightning.tables.jobs import Job
+from tokd_lightning.tables.jobs import Job, tokd
 from tokd_lightning.tables.locks import take_lock
 
 LOCAL = ("--cluster", "local")
@@ -53,26 +56,20 @@ def test_a_failure_is_named_and_a_failed_teacher_drops_its_students(
     assert table.events() == [f"test {VANILLA}"]
 
 
-def test_preemption_stops_the_fit_politely_and_the_requeued_job_resumes(table: Table):
-    table.happens({f"fit {VANILLA}": "USR2"})
-    assert table("vanilla", *LOCAL) == 0
-    assert table.events() == [
-        f"fit {VANILLA}",
-        f"fit {VANILLA} stopped",
-        f"fit {VANILLA} resumes",
-        f"test {VANILLA}",
-    ]
-
-
-def test_sigterm_stops_a_job_for_good_and_the_same_command_resumes(
+def test_a_preempted_job_resumes_and_sigterm_stops_one_for_good(
     table: Table, capsys: pytest.CaptureFixture[str]
 ):
-    table.happens({f"fit {VANILLA}": "TERM"})
-    assert table("vanilla", *LOCAL) == 2
-    assert table.events() == [f"fit {VANILLA}", f"fit {VANILLA} stopped"]
-    assert f"{VANILLA} stopped by SIGTERM" in capsys.readouterr().out
-    assert table("vanilla", *LOCAL) == 0
-    assert table.events() == [f"fit {VANILLA} resumes", f"test {VANILLA}"]
+    other = VANILLA.replace("_s0", "_s1")
+    table.happens({f"fit {VANILLA}": "USR2", f"fit {other}": "TERM"})
+    assert table("vanilla", *LOCAL, "--seeds", "2") == 2
+    events = table.events()
+    stopped = [f"fit {VANILLA}", f"fit {VANILLA} stopped"]
+    done = [*stopped, f"fit {VANILLA} resumes", f"test {VANILLA}"]
+    assert [event for event in events if VANILLA in event] == done
+    assert [event for event in events if other in event] == [f"fit {other}", f"fit {other} stopped"]
+    assert f"{other} stopped by SIGTERM" in capsys.readouterr().out
+    assert table("vanilla", *LOCAL, "--seeds", "2") == 0
+    assert table.events() == [f"fit {other} resumes", f"test {other}"]
 
 
 def test_a_second_call_submits_nothing_twice_and_ctrl_c_stops_the_first(table: Table):
@@ -133,3 +130,45 @@ def test_without_submitit_one_line_says_what_to_install(
         error = capsys.readouterr().err
         assert error == 'tokd: --cluster needs submitit: pip install "tokd-lightning[slurm]"\n'
     assert not table.runs.exists()
+
+
+def child(pid: int) -> int:
+    """The only child of a process."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        if len(found) == 1:
+            return int(found[0])
+        time.sleep(0.1)
+    raise AssertionError(f"{pid} has no child")
+
+
+@pytest.mark.slow
+def test_real_runs_are_preempted_resumed_tested_and_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    data, runs = make_ffpp(tmp_path / "data", qualities=("c40",)), tmp_path / "runs"
+    small = ["size=48", "crop=32", "samples_per_epoch=160", "batch_size=16", "num_workers=0"]
+    settings = ["trainer.max_epochs=4", *(f"data.{it}" for it in small)]
+    options = [*ONLY, "--method", "tokd", "--branches", "rgb", "--cluster", "local"]
+    where = ["--data", str(data), "--runs", str(runs), "--set", *settings]
+    # What SLURM sets for a job of one task, which Lightning would take for more than it is.
+    for name, value in {"NTASKS": "1", "PROCID": "0", "JOB_ID": "7", "JOB_NAME": "a"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    table = subprocess.Popen([*tokd("table", *options, *where)], stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 300
+    while not list(runs.glob("*teacher*/checkpoints/last.ckpt")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    job = child(child(table.pid))
+    os.kill(job, signal.SIGUSR2)
+    output, _ = table.communicate(timeout=600)
+    assert table.returncode == 0, output
+    log = next((runs / "logs").glob("*teacher*.log")).read_text()
+    assert log.count("resuming") == 1
+    epochs = [line[:9] for line in log.splitlines() if line.startswith("epoch ")]
+    assert list(dict.fromkeys(epochs)) == [f"epoch {epoch}/4" for epoch in (1, 2, 3, 4)]
+    for results in runs.glob("*/metrics.json"):
+        assert "test/frame/acc" in json.loads(results.read_text())["metrics"]
+    assert len(list(runs.glob("*/metrics.json"))) == 2
