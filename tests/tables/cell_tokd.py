@@ -65,6 +65,7 @@ def be_stopped(name: str, how: str) -> None:
     """Do as a fit in its second epoch while someone stops its job; SIGTERM ends it politely."""
 
     def leave(number: int, frame: object) -> NoReturn:
+        time.sleep(1.2 if how == "wait" else 0)  # there may be something to write
         note(f"fit {name} stopped")
         sys.exit(130)
 
@@ -76,7 +77,8 @@ def be_stopped(name: str, how: str) -> None:
         if how == "USR2":  # SLURM sends it to every process of a job
             os.kill(os.getpid(), number)
         os.kill(os.getppid(), number)
-    time.sleep(60)
+    for _ in range(600):  # a signal just before a sleep is noticed only after it
+        time.sleep(0.1)
 
 
 main(*sys.argv[1:])

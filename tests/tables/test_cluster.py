@@ -2,10 +2,12 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,13 @@ from few_cells import BOTH, ONLY, RGB, ROOT, TEACHER, VANILLA, Table
 from test_runner import alive, wait_for
 from trees import make_ffpp
 
+from tokd_lightning.provenance import source_hash
+from tokd_lightning.recipe import recipe_hash
+from tokd_lightning.runs import Run
 from tokd_lightning.tables import cluster
 from tokd_lightning.tables.jobs import Job, tokd
 from tokd_lightning.tables.locks import take_lock
+from tokd_lightning.tables.plan import make_plan
 
 LOCAL = ("--cluster", "local")
 
@@ -95,6 +101,32 @@ def test_a_second_call_submits_nothing_twice_and_ctrl_c_stops_the_first(table: T
     ]
 
 
+def test_a_cell_that_the_usual_runner_is_at_is_not_submitted(table: Table):
+    lock = take_lock(table.runs / ".locks" / VANILLA)
+    assert lock is not None
+    waiting = table.begin("vanilla", *LOCAL)
+    assert waiting.stdout is not None
+    assert f"{VANILLA}: another tokd is at it\n" in waiting.stdout
+    assert not list((table.runs / cluster.FOLDER).glob("*_submitted.pkl"))
+    os.close(lock)
+    assert waiting.wait(timeout=30) == 0
+    assert table.events() == [f"fit {VANILLA}", f"test {VANILLA}"]
+
+
+def test_a_job_that_has_been_submitted_but_not_begun_is_not_submitted_again(tmp_path: Path):
+    class Executor:
+        submitted = 0
+
+        def submit(self, job: cluster.CellJob) -> None:
+            self.submitted += 1
+
+    executor, job = Executor(), Job("a", [], tmp_path / "a.log", lock=tmp_path / "locks" / "a")
+    tasks = [cluster.LocalTask(job, executor, tmp_path) for _ in range(2)]
+    assert [task.start() for task in tasks] == [True, False]
+    assert executor.submitted == 1
+    assert tasks[1].reason == "another tokd is at it"
+
+
 def test_a_job_waits_for_a_lock_and_looks_again_under_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -119,6 +151,23 @@ def test_a_job_waits_for_a_lock_and_looks_again_under_it(
         signal.signal(signal.SIGTERM, handled)
     assert len(looked) == 1
     assert looked[0] - started >= 0.5
+
+
+def test_the_steps_of_a_cell_are_those_left_when_it_starts(table: Table):
+    plan = make_plan("table3", dataset=["demo"], method=["vanilla"], runs=table.runs)
+    steps = plan.steps(plan.cells[0])
+    assert pickle.loads(pickle.dumps(steps)) == steps
+    assert steps() == [[*steps.fit, "--reuse"], steps.test]
+    run = Run(table.runs / VANILLA)
+    hashes = {"recipe": recipe_hash(plan.cells[0].arguments()), "data": "d"}
+    results = {"hashes": hashes | {"source": source_hash()}, "metrics": {}}
+    run.write_results(results)
+    assert steps() == [steps.test]
+    run.write_results(results | {"metrics": {"test/frame/acc": 0.9}})
+    assert steps() == []
+    run.write_results(results | {"hashes": hashes | {"source": "older"}})
+    assert steps()[0][-1] == "--reuse"  # it was not asked to make anything anew
+    assert replace(steps, rerun=True)()[0][-1] == "--rerun"
 
 
 def test_without_submitit_one_line_says_what_to_install(

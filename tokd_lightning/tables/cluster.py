@@ -67,16 +67,16 @@ class CellJob:
         self._task = task = Task(self.job)
         try:
             while task.state in {"waiting", "running"} and not self._told_to_stop:
-                if task.state == "running":
-                    task.go_on()
-                elif not task.start() and task.reason == BUSY:
-                    time.sleep(_POLL_LOCK)
-                time.sleep(_POLL)
+                with held_back(signal.SIGUSR2):  # checkpoint() is for the pauses between
+                    if task.state == "running":
+                        task.go_on()
+                    else:
+                        task.start()
+                time.sleep(_POLL_LOCK if task.reason == BUSY else _POLL)
             if task.state == "failed":
                 time.sleep(_SETTLE)
         finally:
-            if task.state == "running":
-                stop([task])
+            self._stop()
         if self._told_to_stop:
             self._linger()
             raise CellFailed("stopped by SIGTERM")
@@ -85,9 +85,13 @@ class CellJob:
 
     def checkpoint(self) -> Any:
         """Stop the commands and say what is to be submitted in this job's place: the same."""
-        if self._task is not None:
-            stop([self._task])
+        self._stop()
         return importlib.import_module("submitit").helpers.DelayedSubmission(CellJob(self.job))
+
+    def _stop(self) -> None:
+        if self._task is not None and self._task.state == "running":
+            with held_back(signal.SIGUSR2):
+                stop([self._task])
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._told_to_stop = True
