@@ -20,6 +20,7 @@ ALLOWED = {
     "wandb_run": {"naming", "runs", "wandb_account"},
     "dashboard": {"runs", "tables", "wandb_account"},
     "console": set(),
+    "launch": {"modules"},
     "provenance": {"naming"},
     "checks": {"console", "data", "modules", "naming", "runs"},
     "pictures": {"data", "frequency", "models", "modules"},
@@ -38,6 +39,7 @@ ALLOWED = {
         "naming",
         "recipe",
         "runs",
+        "launch",
         "loggers",
         "console",
         "results",
@@ -71,7 +73,7 @@ BARRED = {
     "distillation": {"lightning", "wandb", "pandas"},
     "frequency": {"lightning", "wandb", "pandas"},
     "data": {"timm", "wandb"},
-    "tables": {"torch", "lightning", "wandb"},
+    "tables": {"torch", "lightning", "wandb", "submitit"},
     "dashboard": {"torch", "lightning"},
     "wandb_account": {"torch", "lightning", "wandb", "pandas"},
     "naming": {"torch", "lightning", "wandb", "pandas"},
@@ -121,3 +123,13 @@ def test_help_needs_neither_torch_nor_lightning():
         "assert not {'torch', 'lightning', 'pandas', 'matplotlib'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_listing_a_table_needs_neither_torch_nor_submitit():
+    code = (
+        "import sys; from tokd_lightning.cli import main\n"
+        "assert main(['table', '3', '--dry-run']) == 0\n"
+        "assert not {'torch', 'lightning', 'pandas', 'submitit'} & set(sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    subprocess.run(command, check=True, capture_output=True, cwd=PACKAGE.parent)

@@ -52,6 +52,7 @@ def quieten() -> None:
         r"predict returned None",
         r"Checkpoint directory .* exists and is not empty",
         r"The dirpath has changed from",
+        r"The `srun` command is available on your system but is not used",
     ):
         warnings.filterwarnings("ignore", message)
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"

@@ -12,6 +12,7 @@ import yaml
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from tokd_lightning.checks import check_arguments, check_earlier, check_fit_of, check_inputs
 from tokd_lightning.console import Parser, mistakes_in_one_line, print_metrics, quieten
@@ -19,11 +20,11 @@ from tokd_lightning.console import Parser, mistakes_in_one_line, print_metrics, 
 # The data modules, as all of `modules` and `distillation`, so that a YAML may name their classes.
 from tokd_lightning.data import celebdf, ffpp, manifest_table
 from tokd_lightning.data.datamodule import FrameDataModule
+from tokd_lightning.launch import plugins
 from tokd_lightning.loggers import build_loggers, is_rank_zero, loggers_of_test, progress
 from tokd_lightning.modules import DetectionModule
 from tokd_lightning.modules.checkpoint import (
     HEADER,
-    AtomicCheckpointIO,
     best_and_last,
     read_checkpoint,
     state_hash,
@@ -151,9 +152,8 @@ class TokdCLI(LightningCLI):
         )
         shown, without = progress(config.trainer.enable_progress_bar is not False)
         callbacks, kwargs = [*callbacks, shown], kwargs | without
-        asked, plugins = config.trainer.logger, config.trainer.plugins or []
-        plugins = plugins if isinstance(plugins, list) else [plugins]
-        kwargs["plugins"] = [*plugins, AtomicCheckpointIO()]
+        asked = config.trainer.logger
+        kwargs["plugins"] = plugins(config.trainer.plugins)
         config = {**config.trainer, "logger": False if asked in (None, True) else asked, **kwargs}
         return self._instantiate_trainer(config, callbacks)
 
@@ -290,6 +290,8 @@ def run(args: list[str]) -> int:
             TokdCLI(args)
         except Finished as finished:
             print(finished)
+        except SIGTERMException:  # exit code 0 as Lightning raises it
+            raise KeyboardInterrupt from None
     return 0
 
 

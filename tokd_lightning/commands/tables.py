@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tokd_lightning.commands import asked
+from tokd_lightning.errors import TokdError
 
 
 def add_to(commands: Any) -> None:
@@ -32,6 +33,11 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
     add("--rerun", action="store_true", help="make anew what was made from something else")
     add("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="settings",
         help="options of all fits, such as trainer.precision=bf16-mixed")  # fmt: skip
+    add("--cluster", choices=("slurm", "local"), help="one job per run: in SLURM's queue, or here")
+    add("--slurm", nargs="+", default=[], metavar="KEY=VALUE",
+        help="of the jobs, as submitit names it: time=1440 gpus_per_node=1")  # fmt: skip
+    add("--export", choices=("sbatch",), help="write a script of SLURM that needs only tokd")
+    add("--out", type=Path, metavar="FILE", help="of --export (RUNS/tableN.sbatch)")
     add("--log", default="wandb", metavar="V", help="beside the CSV: wandb, tensorboard, none")
 
 
@@ -40,6 +46,7 @@ def _names(text: str) -> list[str]:
 
 
 def _table(options: argparse.Namespace) -> int:
+    from tokd_lightning.tables.export import export_sbatch
     from tokd_lightning.tables.plan import make_plan
     from tokd_lightning.tables.reproduce import dry_run, estimate, reproduce
 
@@ -47,8 +54,15 @@ def _table(options: argparse.Namespace) -> int:
     key = f"{given.pop('kind')}{options.number}".replace("tablebeyond", "beyond")
     del given["number"]
     dry, timed, workers = (given.pop(name) for name in ("dry_run", "estimate", "workers"))
+    cluster, slurm, script, out = (given.pop(k) for k in ("cluster", "slurm", "export", "out"))
+    if (cluster and script) or (out and not script) or (slurm and not (cluster or script)):
+        raise TokdError("--slurm goes with either --cluster or --export, --out with --export")
     plan = make_plan(key, **given)
     if dry:
         dry_run(plan, workers)
         return 0
-    return (estimate if timed else reproduce)(plan, workers)
+    if timed:
+        return estimate(plan, workers)
+    if script:
+        return export_sbatch(plan, slurm, out)
+    return reproduce(plan, workers, cluster=cluster, slurm=slurm)

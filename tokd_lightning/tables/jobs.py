@@ -1,20 +1,24 @@
 """One job of the runner: its commands, its lock, its log and how far it is."""
 
-import fcntl
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from tokd_lightning.tables.locks import take_lock
+
 State = Literal["waiting", "running", "done", "failed", "dropped"]
 Commands = Sequence[Sequence[str]]
 BUSY = "another tokd is at it"
+_GRACE = 10.0  # seconds that a stopped process has to write what it must
 
 
 @dataclass(frozen=True)
@@ -89,44 +93,40 @@ class Task:
         self.slot = 0
         self.process: subprocess.Popen[bytes] | None = None
         self._lock: int | None = None
+        self._before = 0
 
-    def start(self, slot: int = 0, environment: Mapping[str, str] | None = None) -> None:
+    def start(self, slot: int = 0, environment: Mapping[str, str] | None = None) -> bool:
         """Take the lock, open the log and start the first command; wait where the lock is taken.
 
         Args:
             slot: Number of the worker.
             environment: What the worker adds to the environment, such as its GPU.
+
+        Returns:
+            Whether the job is running now.
         """
         self.slot, self._environment = slot, dict(environment or {})
         self._started = time.monotonic()
         try:
-            if not self._take_lock():
+            if not self._take_lock(self.job.lock):
                 self.reason = BUSY
-                return
+                return False
             self.job.log.parent.mkdir(parents=True, exist_ok=True)
             self._log = self.job.log.open("ab", buffering=0)
         except OSError as error:
             where = error.filename or self.job.log
             self._end("failed", f"cannot start: {where}: {error.strerror}")
-            return
+            return False
         self._before = self._log.tell()
         self.state, self.reason = "running", ""
         commands = self.job.commands
         self._left = list(commands() if callable(commands) else commands)
         self.go_on()
+        return self.process is not None
 
-    def _take_lock(self) -> bool:
-        if self.job.lock is None:
-            return True
-        self.job.lock.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self.job.lock, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            return False
-        self._lock = lock
-        return True
+    def _take_lock(self, path: Path | None) -> bool:
+        self._lock = None if path is None else take_lock(path)
+        return path is None or self._lock is not None
 
     def go_on(self) -> None:
         """See whether the command has ended; start the next one or end the job."""
@@ -148,23 +148,43 @@ class Task:
     def _run(self, command: list[str]) -> None:
         try:
             self._log.write(f"$ {shlex.join(command)}\n".encode())
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=self._log,
-                stderr=subprocess.STDOUT,
-                env={
-                    **os.environ,
-                    "OMP_NUM_THREADS": "1",
-                    "PYTHONUNBUFFERED": "1",
-                    **self._environment,
-                    **self.job.environment,
-                },
-                start_new_session=True,  # its workers stop with it, and Ctrl-C is ours to pass on
-                pass_fds=() if self._lock is None else (self._lock,),
-            )
+            with held_back(signal.SIGUSR2):  # a cluster sends it to all, but it is for us alone
+                self.process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=self._log,
+                    stderr=subprocess.STDOUT,
+                    env={
+                        **os.environ,
+                        "OMP_NUM_THREADS": "1",
+                        "PYTHONUNBUFFERED": "1",
+                        **self._environment,
+                        **self.job.environment,
+                    },
+                    start_new_session=True,  # its workers stop with it; Ctrl-C is ours to pass on
+                    pass_fds=() if self._lock is None else (self._lock,),
+                )
         except OSError as error:
             self._end("failed", f"cannot start: {command[0]}: {error.strerror}")
+
+    def terminate(self) -> None:
+        """Ask the process to stop."""
+        if self.process is not None:
+            self.process.terminate()
+
+    def wait(self, seconds: float) -> None:
+        """Give the process time to end."""
+        if self.process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(seconds)
+
+    def kill(self) -> None:
+        """End the process for good, with all its children."""
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
 
     def drop(self, needed: str) -> None:
         """Give the job up before it started."""
@@ -186,9 +206,35 @@ class Task:
 
     def _end(self, state: State, reason: str) -> None:
         self.state, self.reason, self.ended = state, reason, time.monotonic()
+        self._release()
+
+    def _release(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def stop(tasks: Sequence[Task], grace: float = _GRACE) -> None:
+    """Stop what runs: politely, and after the grace period for good, with all children."""
+    deadline = time.monotonic() + grace
+    try:
+        for task in tasks:
+            task.terminate()
+        for task in tasks:
+            task.wait(max(0.0, deadline - time.monotonic()))
+    finally:  # even if Ctrl-C comes a second time
+        for task in tasks:
+            task.kill()
+
+
+@contextmanager
+def held_back(*signals: signal.Signals) -> Iterator[None]:
+    """Hold signals back; processes that are started meanwhile never get them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def clock(seconds: float) -> str:

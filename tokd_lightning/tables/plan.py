@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,12 +52,11 @@ class Plan:
         """Arguments of ``tokd fit`` for a cell, its places among them."""
         return cell.arguments(self.roots[cell.data], self.runs)
 
-    def commands(self, cell: GridCell, state: State) -> list[list[str]]:
-        """Return what is left to do for a cell."""
-        again = "--rerun" if state.kind in _AGAIN else "--reuse"
-        fit = tokd("fit", *self.arguments(cell), "--log", self.log, again)
-        test = tokd("test", *self.arguments(cell), "--log", self.log)
-        return {"done": [], "not tested": [test]}.get(state.kind, [fit, test])
+    def steps(self, cell: GridCell, data: str | None = None) -> "Steps":
+        """Return what it takes to do a cell; ``data`` is the hash of its data now, if known."""
+        arguments = [*self.arguments(cell), "--log", self.log]
+        fit, test = tokd("fit", *arguments), tokd("test", *arguments)
+        return Steps(cell, self.runs, fit, test, self.rerun, data)
 
     @property
     def on(self) -> str:
@@ -71,6 +70,38 @@ class Plan:
     def settled(self, state: State) -> bool:
         """Whether nothing is to be done for a cell, or not without ``--rerun``."""
         return state.kind == "done" or (state.kind in _AGAIN and not self.rerun)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The commands that do a cell; called, those that are left to do by then.
+
+    It is plain data, so that another machine can look again hours later: another runner may have
+    done the cell meanwhile, or a part of it.
+
+    Args:
+        cell: The cell.
+        runs: Folder of all run folders.
+        fit: Trains it.
+        test: Tests it.
+        rerun: Whether a stale run is set aside and made again.
+        data: Hash of the data; None does not compare them.
+    """
+
+    cell: GridCell
+    runs: Path
+    fit: Sequence[str]
+    test: Sequence[str]
+    rerun: bool = False
+    data: str | None = None
+
+    def __call__(self) -> list[list[str]]:
+        """Look how far the cell is and return what is left."""
+        data = {} if self.data is None else {self.cell.data: self.data}
+        kind = Looker(self.runs, data)(self.cell).kind
+        again = "--rerun" if self.rerun and kind in _AGAIN else "--reuse"
+        fit, test = [*self.fit, again], list(self.test)
+        return {"done": [], "not tested": [test]}.get(kind, [fit, test])
 
 
 def make_plan(
@@ -193,7 +224,7 @@ def jobs_of(
             continue
         jobs[cell.name] = Job(
             cell.name,
-            _deferred(plan, cell, looker),
+            plan.steps(cell, looker.data.get(cell.data)),
             plan.runs / "logs" / f"{cell.name}.log",
             [teacher.name] if teacher and teacher.name in jobs else [],
             PROGRESS,
@@ -208,10 +239,6 @@ def jobs_of(
             log = plan.runs / "logs" / f"{cell.name}_on_{plan.on}.log"
             jobs[name] = Job(name, [tokd(*plan.evaluation(cell))], log, needs)
     return list(jobs.values()), left_out
-
-
-def _deferred(plan: Plan, cell: GridCell, looker: Looker) -> Callable[[], list[list[str]]]:
-    return lambda: plan.commands(cell, looker(cell))
 
 
 def need_data(plan: Plan, jobs: Sequence[Job]) -> None:

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from tokd_lightning.errors import TokdError
+from tokd_lightning.tables.cluster import local_tasks
 from tokd_lightning.tables.estimate import expected_seconds, keep_probes, probe_jobs, to_go
 from tokd_lightning.tables.jobs import Task
 from tokd_lightning.tables.plan import Plan, jobs_of, look, looker_of, need_data, visible_gpus
 from tokd_lightning.tables.runner import run_jobs
+from tokd_lightning.tables.slurm import slurm_parameters
+from tokd_lightning.tables.submit import Slurm
 
 _STYLES = {"done": "green", "stale": "yellow", "unreadable": "red"}
 
@@ -52,23 +55,35 @@ def estimate(plan: Plan, workers: int | None = None, console: Console | None = N
     return report_failures(tasks, console)
 
 
-def reproduce(plan: Plan, workers: int | None = None, console: Console | None = None) -> int:
-    """Run what a plan has left to do, on this machine.
+def reproduce(
+    plan: Plan,
+    workers: int | None = None,
+    console: Console | None = None,
+    cluster: str | None = None,
+    slurm: Sequence[str] = (),
+) -> int:
+    """Run what a plan has left to do, on this machine, or put it into the queue of a cluster.
 
     Args:
         plan: The plan.
         workers: Processes at a time; None is one per visible GPU, two without a GPU.
         console: Where to show progress.
+        cluster: ``slurm``: each run is a job in SLURM's queue. ``local``: such jobs here.
+        slurm: What ``--slurm`` says.
 
     Returns:
         The exit code: 2 where a run has failed or could not be started.
 
     Raises:
-        TokdError: A data set is missing, or ``workers`` is below 1.
+        TokdError: A data set is missing, ``workers`` is below 1, or the cluster cannot be used.
     """
     console = console or Console()
     gpus = visible_gpus()
-    workers, looker = _workers(workers, gpus), looker_of(plan)
+    workers = _workers(workers, gpus)
+    parameters = slurm_parameters(slurm, plan.table.key)
+    queue = Slurm(plan.runs, parameters) if cluster == "slurm" else None
+    start = local_tasks(plan.runs) if cluster == "local" else Task
+    looker = looker_of(plan)
     states = {cell.name: looker(cell) for cell in plan.cells}
     jobs, left_out = jobs_of(plan, looker, expected_seconds(plan))
     need_data(plan, jobs)
@@ -78,8 +93,11 @@ def reproduce(plan: Plan, workers: int | None = None, console: Console | None = 
             _say(console, f"{cell.name}: {state}; kept, --rerun sets it aside and makes it anew")
     for name, why in left_out.items():
         _say(console, f"{name}: not started, {why}")
+    if queue is not None:
+        _say(console, to_go(plan, states, parameters["array_parallelism"]))
+        return 2 if queue.submit(jobs, console) or left_out else 0
     _say(console, to_go(plan, states, workers))
-    return report_failures(run_jobs(jobs, workers, console, gpus), console, len(left_out))
+    return report_failures(run_jobs(jobs, workers, console, gpus, start), console, len(left_out))
 
 
 def report_failures(tasks: Sequence[Task], console: Console, left_out: int = 0) -> int:

@@ -1,11 +1,9 @@
 """Several ``tokd`` processes side by side: what follows waits, and what is going on shows."""
 
-import os
 import signal
-import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 
 from rich.console import Console
@@ -13,10 +11,9 @@ from rich.live import Live
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.tables.board import draw
-from tokd_lightning.tables.jobs import BUSY, Job, Task
+from tokd_lightning.tables.jobs import BUSY, Job, Task, stop
 
 _POLL = 0.2  # seconds between two looks at the processes
-_GRACE = 10.0  # seconds that a stopped process has to write what it must
 
 
 def run_experiments(jobs: Sequence[Job], workers: int = 2, console: Console | None = None) -> None:
@@ -41,6 +38,7 @@ def run_jobs(
     workers: int = 2,
     console: Console | None = None,
     gpus: Sequence[str] = (),
+    start: Callable[[Job], Task] = Task,
 ) -> list[Task]:
     """Run jobs, each as soon as those that it needs are done, in the given order otherwise.
 
@@ -54,6 +52,7 @@ def run_jobs(
         workers: How many at a time, at least 1.
         console: Where to show progress; standard output by default.
         gpus: Names for ``CUDA_VISIBLE_DEVICES``; the workers take them in turns, one each.
+        start: Makes of a job what carries it out.
 
     Returns:
         How each job ended, in the order given.
@@ -66,7 +65,7 @@ def run_jobs(
     if workers < 1:
         raise TokdError(f"--workers must be at least 1, not {workers}")
     console = console or Console()
-    tasks = {job.name: Task(job) for job in jobs}
+    tasks = {job.name: start(job) for job in jobs}
     board = Live(console=console, refresh_per_second=2) if console.is_terminal else None
     started = time.monotonic()
     with _signals_stop_everything(), board or nullcontext():
@@ -81,7 +80,7 @@ def run_jobs(
                         console.print(task.line(), soft_wrap=True, highlight=False, markup=False)
                 time.sleep(_POLL)
         finally:
-            _stop([task for task in tasks.values() if task.state == "running"])
+            stop([task for task in tasks.values() if task.state == "running"])
     return list(tasks.values())
 
 
@@ -115,27 +114,9 @@ def _advance(tasks: Mapping[str, Task], workers: int, gpus: Sequence[str]) -> li
             task.drop(lost[0].job.name)
         elif free and all(need.state == "done" for need in needs):
             gpu = {"CUDA_VISIBLE_DEVICES": gpus[free[0] % len(gpus)]} if gpus else {}
-            task.start(free[0], gpu)
-            if task.process is not None:
+            if task.start(free[0], gpu):
                 free.pop(0)
     return [t for name, t in tasks.items() if (t.state, t.reason == BUSY) != before[name]]
-
-
-def _stop(tasks: Sequence[Task]) -> None:
-    """Stop processes: politely, and after the grace period for good, with all their children."""
-    processes = [task.process for task in tasks if task.process is not None]
-    deadline = time.monotonic() + _GRACE
-    try:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, deadline - time.monotonic()))
-    finally:  # even if Ctrl-C comes a second time
-        for process in processes:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
 
 
 @contextmanager

@@ -1,0 +1,161 @@
+"""A plan as a job array of SLURM, in a script that needs nothing but ``tokd``."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from tokd_lightning.errors import TokdError
+from tokd_lightning.runs import write_atomically
+from tokd_lightning.tables.grid import GridCell
+from tokd_lightning.tables.plan import Plan, jobs_of, looker_of
+from tokd_lightning.tables.slurm import slurm_parameters
+
+# Parameters that are no options of sbatch.
+_OURS = {"array_parallelism", "setup", "signal_delay_s"}
+
+_SCRIPT = """\
+#!/bin/bash
+{options}
+#
+# {title}
+# {counted}, written by tokd --export sbatch.
+# Start it in this folder, with tokd on the PATH:
+#
+#   {launch}
+#
+# An element fits its run and tests it. What is finished is reused and what was interrupted goes on
+# from its last epoch, so that elements may be started, preempted and requeued at will. Students
+# wait for all teachers (afterok), and are cancelled when one of them fails.
+
+set -euo pipefail
+
+# As on one machine: what a CPU computes depends on the number of threads. Data are loaded by
+# processes, for which cpus_per_task is.
+export OMP_NUM_THREADS=1
+export PYTHONUNBUFFERED=1
+export WANDB_RUN_GROUP={group}
+
+elements={number}
+element=${{SLURM_ARRAY_TASK_ID:?is not set: start it with sbatch --array}}
+if ! [[ $element =~ ^(0|[1-9][0-9]*)$ ]] || ((element >= elements)); then
+  echo "there are elements 0 to $((elements - 1)), no $element" >&2
+  exit 2
+fi
+{setup}
+# One process at a time works on a run, here and under tokd table.
+lock() {{
+  mkdir -p "$(dirname "$1")"
+  exec 9>>"$1"
+  if command -v flock >/dev/null; then flock 9; fi
+}}
+
+case $element in
+{cases}
+esac
+"""
+
+
+def export_sbatch(
+    plan: Plan, given: Sequence[str], out: Path | None = None, console: Console | None = None
+) -> int:
+    """Write the script.
+
+    Args:
+        plan: What it does, as far as it is not done.
+        given: What ``--slurm`` says.
+        out: The file; ``<table>.sbatch`` in the folder of runs where None.
+        console: Where to say how to start it.
+
+    Returns:
+        The exit code: 2 where a cell was left out because its teacher cannot serve.
+
+    Raises:
+        TokdError: There is nothing to do, or a parameter is wrong.
+    """
+    console = console or Console()
+    if plan.rerun:
+        raise TokdError(
+            "--export takes no --rerun: an element that is requeued would begin anew each time"
+        )
+    parameters = slurm_parameters(given, plan.table.key)
+    looker = looker_of(plan)
+    states = {cell.name: looker(cell) for cell in plan.cells}
+    left_out = jobs_of(plan, looker, {})[1]
+    cells = [c for c in plan.cells if not plan.settled(states[c.name]) and c.name not in left_out]
+    elements = [(cell, _commands(plan, cell)) for cell in cells]
+    elements += [
+        (cell, [plan.evaluation(cell)])
+        for cell in plan.cells
+        if plan.on and cell.role == "student" and plan.settled(states[cell.name])
+    ]
+    if not elements:
+        raise TokdError("there is nothing left to do")
+    out = out or plan.runs / f"{plan.table.key}.sbatch"
+    logs = plan.runs / "logs"
+    logs.mkdir(parents=True, exist_ok=True)  # SLURM makes no folders
+    out.parent.mkdir(parents=True, exist_ok=True)
+    teachers = sum(cell.role == "teacher" for cell, _ in elements)
+    launch = _launch(teachers, len(elements), parameters["array_parallelism"], out)
+    script = _SCRIPT.format(
+        options="\n".join(_options(parameters, len(elements), logs, plan.table.key)),
+        title=" ".join(f"{plan.table.key}, {plan.table.title}".split()),
+        counted=f"{teachers} teachers and {len(elements) - teachers} students",
+        launch=launch,
+        group=shlex.quote(plan.table.key),
+        number=len(elements),
+        setup="".join(f"\nset +u\n{command}\nset -u\n" for command in parameters.get("setup", ())),
+        cases="\n".join(_case(plan, i, *element) for i, element in enumerate(elements)),
+    )
+    write_atomically(out, script)
+    for name, why in left_out.items():
+        _say(console, f"{name}: left out, {why}")
+    _say(console, f"{len(elements)} elements: {out}\n{launch}")
+    return 2 if left_out else 0
+
+
+def _commands(plan: Plan, cell: GridCell) -> list[list[str]]:
+    arguments = [*plan.arguments(cell), "--log", plan.log]
+    commands = [["fit", *arguments, "--reuse"], ["test", *arguments]]
+    return [*commands, plan.evaluation(cell)] if plan.on and cell.role == "student" else commands
+
+
+def _case(plan: Plan, number: int, cell: GridCell, commands: Sequence[Sequence[str]]) -> str:
+    lock = shlex.quote(str(plan.runs / ".locks" / cell.name))
+    lines = [f"lock {lock}", *(shlex.join(["tokd", *command]) for command in commands)]
+    body = "\n".join(f"    {line}" for line in lines)
+    return f"  {number}) # {cell.title}\n{body}\n    ;;"
+
+
+def _options(parameters: Mapping[str, Any], number: int, logs: Path, key: str) -> list[str]:
+    output = str(logs / f"{key}_").replace("%", "%%") + "%A_%a.out"
+    options = {
+        **{name: value for name, value in parameters.items() if name not in _OURS},
+        "array": f"0-{number - 1}%{parameters['array_parallelism']}",
+        "ntasks": 1,
+        "requeue": True,
+        "open-mode": "append",
+        "output": output,
+    }
+    return [
+        f"#SBATCH --{name.replace('_', '-')}" + ("" if v is True else f"={shlex.quote(str(v))}")
+        for name, v in options.items()
+    ]
+
+
+def _launch(teachers: int, elements: int, parallel: int, out: Path) -> str:
+    """Write the command that starts the array: teachers first, where there are any."""
+    file, last = shlex.quote(str(out)), elements - 1
+    if not teachers or teachers == elements:
+        return f"sbatch {file}"
+    return (
+        f"T=$(sbatch --parsable --array=0-{teachers - 1} {file}) && "
+        'sbatch --dependency=afterok:"${T%%;*}" --kill-on-invalid-dep=yes '
+        f"--array={teachers}-{last}%{parallel} {file}"
+    )
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, soft_wrap=True, highlight=False, markup=False)

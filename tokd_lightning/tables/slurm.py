@@ -1,0 +1,85 @@
+"""What ``--slurm KEY=VALUE`` may say: submitit's names, for its jobs and for a script alike."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from tokd_lightning.errors import TokdError
+
+# A cell is one task on one node, so these cannot be chosen: nodes, ntasks_per_node.
+PARAMETERS = (
+    *("account", "array_parallelism", "comment", "constraint", "cpus_per_gpu", "cpus_per_task"),
+    *("exclude", "exclusive", "gpus_per_node", "gpus_per_task", "gres", "job_name", "mail_type"),
+    *("mail_user", "mem", "mem_per_cpu", "mem_per_gpu", "nodelist", "partition", "qos", "setup"),
+    *("signal_delay_s", "time", "wckey"),
+)
+# What submitit calls them where it does not know the cluster yet.
+_ALIASES = {"mem_gb": "mem", "name": "job_name", "timeout_min": "time"}
+_DEFAULTS = {"time": 1440, "array_parallelism": 8}
+_GPUS = ("gpus_per_node", "gpus_per_task", "gres")
+
+
+def slurm_parameters(given: Sequence[str], job_name: str) -> dict[str, Any]:
+    """Read parameters of SLURM.
+
+    Args:
+        given: ``KEY=VALUE`` each; ``setup=COMMAND`` may come several times.
+        job_name: Name of the jobs where none is given.
+
+    Returns:
+        Parameters as submitit's ``SlurmExecutor`` takes them, ``time`` in minutes.
+
+    Raises:
+        TokdError: There is no such parameter, or its value is none.
+    """
+    parameters: dict[str, Any] = {"job_name": job_name, **_DEFAULTS}
+    for text in given:
+        key, equals, value = text.partition("=")
+        name = _ALIASES.get(key, key)
+        if not equals or not value or "\n" in value:
+            raise TokdError(f"--slurm {text}: write KEY=VALUE, such as partition=gpu")
+        if name not in PARAMETERS:
+            known = ", ".join(sorted((*PARAMETERS, *_ALIASES)))
+            raise TokdError(f"--slurm {text}: choose from {known}")
+        if name == "setup":
+            parameters.setdefault("setup", []).append(value)
+        else:
+            parameters[name] = _value(key, value)
+    return parameters
+
+
+def asks_for_gpus(parameters: dict[str, Any]) -> bool:
+    """Tell whether the jobs get a GPU."""
+    return any(name in parameters for name in _GPUS)
+
+
+def _value(key: str, value: str) -> Any:
+    try:
+        if key in {"time", "timeout_min"}:
+            return _minutes(value)
+        if key == "mem_gb":
+            return f"{_positive(float(value) * 1024)}M"
+        if key in {"array_parallelism", "signal_delay_s"}:
+            return _positive(int(value))
+    except ValueError:
+        what = "minutes, or D-HH:MM:SS" if key in {"time", "timeout_min"} else "a positive number"
+        raise TokdError(f"--slurm {key}={value}: give {what}") from None
+    return True if value.lower() == "true" else value
+
+
+def _positive(number: float) -> int:
+    if not number >= 1:
+        raise ValueError
+    return int(number)
+
+
+def _minutes(text: str) -> int:
+    """Read a time limit as SLURM does: M, M:S, H:M:S, D-H, D-H:M, D-H:M:S."""
+    if not re.fullmatch(r"(\d+-)?\d+(:\d+){0,2}", text):
+        raise ValueError
+    days, dash, rest = text.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    if not dash:
+        parts = [0] * (len(parts) < 3) + parts  # the first is minutes unless there are three
+    hours, minutes, seconds = (*parts, 0, 0, 0)[:3]
+    return _positive(int(days or 0) * 1440 + hours * 60 + minutes + (seconds > 0))
