@@ -133,6 +133,15 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--out", type=Path, default=Path("runs/compare"), metavar="DIR")
     compare.set_defaults(run=_compare)
 
+    report = commands.add_parser("report", help="the paper's tables and figures beside the runs")
+    report.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
+    report.add_argument(
+        "--table", nargs="+", metavar="T", help="3, figure4, beyond; default: begun"
+    )
+    report.add_argument("--dataset", nargs="+", metavar="D", help="ffpp, celebdf, demo")
+    report.add_argument("--out", type=Path, metavar="DIR", help="default: report in --runs")
+    report.set_defaults(run=_report)
+
     tour = commands.add_parser("tour", help="the whole main job on the demo data (make demo)")
     tour.add_argument("--data", type=Path, default=Path("data/demo"), metavar="DIR")
     tour.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
@@ -195,6 +204,12 @@ def _compare(options: argparse.Namespace) -> int:
             print(f"{path} is no run folder: left out")
     compare_runs(folders or options.folders, options.out)
     return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from tokd_lightning.tables.report.command import report
+
+    return report(**_arguments(options))
 
 
 def _tour(options: argparse.Namespace) -> int:
