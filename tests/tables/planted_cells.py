@@ -66,7 +66,7 @@ def plant_cell(
         | {f"test/{level}/{name}": v for level in ("frame", "video") for name, v in frame.items()}
         | {"test/video/auc": min(0.999, frame["auc"] + 0.01)},
         "seconds": {"fit": 8123.4 + key},
-        "hashes": {"config": digest, "source": "5" * 64, "data": f"da{cell.data:0>62}"}
+        "hashes": {"config": digest, "source": "5" * 64, "data": f"{len(cell.data):x}" * 64}
         | {"recipe": digest, "teacher": "7" * 64, "tested_with": "5" * 64},
         "commit": "1b1eff3cf3a9a1f0a7a8f6a5e4d3c2b1a0998877",
     }

@@ -98,7 +98,7 @@ def test_a_place_opens_all_about_its_cell(begun: Path, tmp_path: Path):
         "Balanced accuracy",
         "Majority",
         "80.00",
-        "1b1eff3cf3a9a1f0",  # the commit
+        "1b1eff3cf3a9",  # the commit
         "H100",
         "3 h 11 min",
         "tokd fit --config experiments/ffpp_res18t.yaml --seed_everything 1",

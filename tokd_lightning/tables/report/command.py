@@ -98,7 +98,7 @@ def _print(report: Report, folder: Path, console: Console) -> None:
     for line in report.warnings:
         console.print(Text(f"warning: {line}"), soft_wrap=True)
     if report.synthetic:
-        console.print("Synthetic data: these numbers say nothing about FF++ or Celeb-DF.")
+        console.print(Text(report.synthetic))
     for table in report.tables:
         console.print(_table(table))
         for note in table.notes[: len(table.notes) - len(table.table.notes)]:

@@ -62,10 +62,8 @@ def _top(report: Report) -> str:
         f"<code>{escape(report.runs)}</code>.{f' Data: <b>{data}</b>.' if data else ''}</p>",
     ]
     if report.synthetic:
-        parts.append(
-            '<div class="box synthetic"><p>Synthetic data. These numbers say nothing about FF++ '
-            "or Celeb-DF.</p></div>"
-        )
+        said = escape(report.synthetic)
+        parts.append(f'<div class="box synthetic"><p>{said}</p></div>')
     parts.append(_progress(report))
     if report.warnings:
         lines = "".join(f"<li>{escape(line)}</li>" for line in report.warnings)
@@ -115,7 +113,7 @@ def _section(table: TableReport, report: Report) -> str:
     parts = [
         f'<section id="{key}">',
         f"<h2>{head}</h2>",
-        f'<p class="key">{_KEY}</p>' if key == "table3" or table is report.tables[0] else "",
+        f'<p class="key">{_KEY}</p>' if table is report.tables[0] else "",
         f'<div class="figure" tabindex="0">{figure.inline()}</div>' if figure else "",
         _table(table) if table.rows else "<p>Nothing for these data sets.</p>",
         f'<ul class="notes">{notes}</ul>' if notes else "",

@@ -22,7 +22,7 @@ def markdown(report: Report) -> str:
     if report.datasets:
         parts.append(escape(f"Data: {', '.join(report.datasets)}."))
     if report.synthetic:
-        parts.append("**Synthetic data: these numbers say nothing about FF++ or Celeb-DF.**")
+        parts.append(f"**{escape(report.synthetic)}**")
     parts.append(f"**{escape(text.progress(report))}**")
     if report.warnings:
         parts.append("\n".join(f"- warning: {escape(line)}" for line in report.warnings))

@@ -163,9 +163,13 @@ class Report:
         return dict(Counter([*cells.values(), *elsewhere.values()]).most_common())
 
     @property
-    def synthetic(self) -> bool:
-        """Whether any number is of synthetic data."""
-        return any(r.about.get("synthetic") for p in self._places() for r in p.results)
+    def synthetic(self) -> str:
+        """A sentence about synthetic data among the runs; nothing without any."""
+        drawn = {bool(r.about.get("synthetic")) for p in self._places() for r in p.counted}
+        if True not in drawn:
+            return ""
+        which = "Some of these numbers are" if False in drawn else "All numbers here are"
+        return f"{which} of synthetic data and say nothing about FF++ or Celeb-DF."
 
     @property
     def datasets(self) -> list[str]:

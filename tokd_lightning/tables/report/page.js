@@ -23,8 +23,9 @@
       const same = values.length > 1 && values.every((value) => value === values[0]) && joined;
       for (const value of same ? values.slice(0, 1) : values) {
         const hash = /^[0-9a-f]{16,}\+?$/.test(value ?? "");
-        const cell = make("td", hash ? value.slice(0, 16) : value ?? "–");
+        const cell = make("td", hash ? value.slice(0, 12) : value ?? "–");
         if (hash) { cell.className = "hash"; cell.title = value; }
+        else if ((value ?? "").length > 30) cell.className = "long";
         if (same) { cell.colSpan = values.length; cell.className += " same"; }
         row.append(cell);
       }
