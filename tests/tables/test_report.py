@@ -227,6 +227,7 @@ def test_csv_holds_every_place_and_seed_in_full(runs: Path):
     mine = [row for row in rows if row["run"].startswith(BOTH.name[:-1])]
     assert [row["seed"] for row in mine] == ["0", "1", "2"]
     assert [float(row["acc"]) for row in mine] == [acc(runs, BOTH, seed) for seed in range(3)]
+    assert float(mine[0]["difference"]) == pytest.approx(100 * acc(runs, BOTH) - 82.45)
     for name in ("config_hash", "data_hash", "commit", "seconds", "device", "majority", "command"):
         assert all(row[name] for row in mine)
     assert f"--seed_everything 2 --runs {runs} --model.teacher {runs}/" in mine[2]["command"]

@@ -139,8 +139,11 @@ def about_intervals(pairs: Sequence[Pair]) -> str:
         "95 % intervals of frame accuracy: test videos are resampled (all frames of a video "
         "together, the same videos for both runs, 10,000 times, the number of videos per forgery "
         "kept); the seeds' part follows Student's distribution, because resampling a few seeds "
-        "gives intervals that are too narrow. With two seeds they are therefore wide."
+        "gives intervals that are too narrow. With two seeds they are therefore wide. Videos of "
+        "one person count as independent."
     )
+    if (number := sum(pair.difference is not None for pair in pairs)) > 5:
+        said += f" Of {number} such intervals, {number * 0.05:.0f} exclude 0 by chance alone."
     if any(pair.difference and len(pair.seeds) == 1 for pair in pairs):
         said += (
             " Where there is one seed, only videos are resampled: the interval says nothing "
