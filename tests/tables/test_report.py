@@ -93,7 +93,7 @@ def test_pairs_on_other_frames_are_flagged_and_not_compared(runs: Path, where: s
         file.write_text(lines)
     report = third(runs)
     pair = next(pair for pair in report.pairs if pair.row == ROW)
-    assert (pair.difference, pair.why) == (None, "not tested on the same frames")
+    assert (pair.difference, pair.why) == (None, "tested on other frames")
     if where == "hash":
         places = report.tables[0].places
         assert places[ROW, "TOKD RGB"].other_frames
@@ -169,6 +169,7 @@ def test_states_can_be_told_by_another(runs: Path):
     both, rgb = (report.tables[0].places[ROW, f"TOKD {b}"] for b in ("Both", "RGB"))
     assert (both.state, both.ours.n, both.results[0].reasons) == ("stale", 3, ("code",))
     assert (rgb.state, rgb.ours) == ("interrupted", None)
+    assert next(pair.why for pair in report.pairs if pair.row == ROW) == "RGB interrupted"
     assert "stale (code)" in html(report)
 
 

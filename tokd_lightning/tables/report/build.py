@@ -19,9 +19,8 @@ from tokd_lightning.tables.report.model import (
     Place,
     Report,
     TableReport,
-    state_among,
 )
-from tokd_lightning.tables.report.reading import Reader, Result
+from tokd_lightning.tables.report.reading import Reader, Result, state_among
 from tokd_lightning.tables.report.svg import Svg
 from tokd_lightning.tables.statistics import Summary, summary
 

@@ -11,7 +11,7 @@ import pandas as pd
 from tokd_lightning.errors import TokdError
 from tokd_lightning.tables.entries import ACC, PaperTable
 from tokd_lightning.tables.grid import BRANCHES, METHODS
-from tokd_lightning.tables.report.reading import Reader, Result
+from tokd_lightning.tables.report.reading import DONE, STALE, Reader, Result, state_among
 from tokd_lightning.tables.statistics import Difference, paired_difference
 
 _VIDEO = ["dataset", "method", "video"]
@@ -80,9 +80,9 @@ def compare_branches(table: PaperTable, reader: Reader) -> list[Pair]:
         published = None
         if both.published is not None and rgb.published is not None:
             published = both.published - rgb.published
+        results = {"both": reader.results(both.cell), "rgb": reader.results(rgb.cell)}
         ours = {
-            name: {r.cell.seed: r for r in reader.results(cell) if r.counts}
-            for name, cell in (("both", both.cell), ("rgb", rgb.cell))
+            name: {r.cell.seed: r for r in every if r.counts} for name, every in results.items()
         }
         seeds = tuple(sorted(ours["both"].keys() & ours["rgb"].keys()))
         found: Difference | None = None
@@ -90,10 +90,18 @@ def compare_branches(table: PaperTable, reader: Reader) -> list[Pair]:
         try:
             found = _difference([(ours["both"][s], ours["rgb"][s]) for s in seeds], reader)
         except _Unknown as reason:
-            missing = [BRANCHES[name] for name in ("rgb", "both") if not ours[name]]
-            why = f"{' and '.join(missing)} not run" if missing else str(reason)
+            why = _missing(results) or str(reason)
         pairs.append(Pair(row, METHODS[method], published, found, seeds, why))
     return pairs
+
+
+def _missing(results: dict[str, tuple[Result, ...]]) -> str:
+    """Say which of the two has no result: ``RGB and Both not run``, ``RGB interrupted``."""
+    states: dict[str, list[str]] = {}
+    for name in ("rgb", "both"):
+        if (state := state_among(results[name])) not in {DONE, STALE}:
+            states.setdefault(state, []).append(BRANCHES[name])
+    return ", ".join(f"{' and '.join(names)} {state}" for state, names in states.items())
 
 
 class _Unknown(Exception):
@@ -104,12 +112,12 @@ def _difference(runs: Sequence[tuple[Result, Result]], reader: Reader) -> Differ
     if not runs:
         raise _Unknown("no seed in common")
     if len({result.data_hash for pair in runs for result in pair}) > 1:
-        raise _Unknown("not tested on the same frames")
+        raise _Unknown("tested on other frames")
     tables = [_counts(result, reader) for result in _flat(runs)]
     first = tables[0]
     for table in tables[1:]:
         if not table[["label", "frames"]].equals(first[["label", "frames"]]):
-            raise _Unknown("not tested on the same frames")
+            raise _Unknown("tested on other frames")
     right = [table["right"].to_numpy(dtype=np.float64) for table in tables]
     gained = np.stack([both - rgb for both, rgb in zip(right[::2], right[1::2], strict=True)], 1)
     strata = list(zip(first.index.get_level_values("method"), first["label"], strict=True))

@@ -2,14 +2,14 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tokd_lightning.tables.entries import ACC, AUC, EER, Entry, PaperTable
 from tokd_lightning.tables.grid import GridCell
 from tokd_lightning.tables.report.conflict import Pair
-from tokd_lightning.tables.report.reading import DONE, NOT_RUN, STALE, Result
+from tokd_lightning.tables.report.reading import Result, state_among
 from tokd_lightning.tables.report.svg import Svg
 from tokd_lightning.tables.statistics import Summary
 
@@ -186,10 +186,3 @@ def commands(cell: GridCell, runs: str) -> list[str]:
     fit = shlex.join(["tokd", "fit", *cell.arguments(None, Path(runs))])
     test = shlex.join(["tokd", "test", "--config", str(Path(runs) / cell.name / "fit.yaml")])
     return [fit, test]
-
-
-def state_among(results: Sequence[Result]) -> str:
-    """The state of a place: that of the runs behind its number, or of its first."""
-    states = [result.state for result in results]
-    known = next((state for state in (STALE, DONE) if state in states), None)
-    return known or (states[0] if states else NOT_RUN)

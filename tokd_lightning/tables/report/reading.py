@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,13 @@ def state_of(cell: GridCell, runs: Path) -> tuple[str, tuple[str, ...]]:
         return (INTERRUPTED if begun or run.last.is_file() else NOT_RUN), ()
     tested = any(str(key).startswith("test/") for key in results.get("metrics") or {})
     return (DONE if tested else NOT_TESTED), ()
+
+
+def state_among(results: Sequence[Result]) -> str:
+    """The state of a place: that of the runs behind its number, or of its first."""
+    states = [result.state for result in results]
+    known = next((state for state in (STALE, DONE) if state in states), None)
+    return known or (states[0] if states else NOT_RUN)
 
 
 class Reader:
