@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -99,9 +100,9 @@ def paired_difference(
     """
     if gained.ndim != 2 or not gained.size or frames.shape != gained.shape[:1]:
         raise ValueError(f"counts {gained.shape} do not belong to {frames.shape} videos")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, 1])
     videos, n = gained.shape
-    weights = _resampled(videos, strata, resamples, rng)
+    weights = _resampled(tuple(strata or [0] * videos), resamples, seed)
     each = gained.sum(0) / frames.sum()
     per_seed = (weights @ gained) / (weights @ frames)[:, None]
     drawn = per_seed.mean(1)
@@ -118,11 +119,13 @@ def paired_difference(
     return Difference(float(each.mean()), float(low), float(high), tuple(each.tolist()), videos)
 
 
-def _resampled(
-    videos: int, strata: Sequence[object] | None, resamples: int, rng: np.random.Generator
-) -> FloatArray:
-    """Count how often each video is in each resample, ``(resamples, videos)``."""
-    kinds = [0] * videos if strata is None else list(strata)
+@lru_cache(maxsize=2)
+def _resampled(kinds: tuple[object, ...], resamples: int, seed: int) -> FloatArray:
+    """Count how often each video is in each resample, ``(resamples, videos)``.
+
+    The last counts are kept: all methods of a table are tested on the same videos.
+    """
+    rng, videos = np.random.default_rng([seed, 0]), len(kinds)
     members: dict[object, list[int]] = {}
     for video, kind in enumerate(kinds):
         members.setdefault(kind, []).append(video)
@@ -133,6 +136,7 @@ def _resampled(
         draws += size * np.arange(resamples)[:, None]
         counts = np.bincount(draws.ravel(), minlength=resamples * size)
         weights[:, places] = counts.reshape(resamples, size)
+    weights.flags.writeable = False
     return weights
 
 
