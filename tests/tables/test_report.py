@@ -312,7 +312,7 @@ def test_the_command_writes_every_form_whole(runs: Path, capsys):
 def test_without_any_run_all_is_there_as_not_run(tmp_path: Path):
     console = Console(file=io.StringIO(), width=100)
     assert make(tmp_path, console=console) == 0
-    assert "none of 78 places is filled" in console.file.getvalue()
+    assert "0 of 78 places are filled" in console.file.getvalue()
     written = (tmp_path / "report" / "report.md").read_text()
     for head in [f"Table {n}" for n in range(1, 8)] + ["Figure 3", "Figure 4", "Beyond"]:
         assert f"## {head}" in written

@@ -78,7 +78,7 @@ def paired_difference(
     the same ones for both methods. The number of videos per stratum stays.
 
     Seeds are few. Resampling three of them shows 2/3 of their variance and knows no heavy tails:
-    where seeds matter most, such a 95 % interval covers the truth in about 82 % of experiments.
+    where seeds matter most, such a 95 % interval covers the truth in about 80 % of experiments.
     By default the seeds' part is therefore drawn from Student's distribution,
     :math:`t_{S-1} s / \sqrt{S}` with :math:`s` the standard deviation of the S differences. What
     video and seed do together (from a two-way analysis of variance) is in s already, and is taken

@@ -112,10 +112,17 @@ def _print(report: Report, folder: Path, console: Console) -> None:
 
 
 def _table(table: TableReport) -> Table | Text:
-    """Show the places that have a number of ours; count the others."""
+    """Show the places that have a number of ours; count the others.
+
+    Of long tables to which the paper has no number there is the count alone.
+    """
     head = f"{table.heading}. {table.table.title}" if table.heading else table.table.title
     shown = _lines(head, "", "", "paper", "ours", "difference", "n")
     places = [place for place in table.places.values() if place.state != CITED]
+    missing = sum(place.ours is None for place in places)
+    compared = any(place.entry.published is not None for place in places)
+    if missing == len(places) or (len(places) > 13 and not compared):
+        return Text(f"{head}: {len(places) - missing} of {len(places)} places are filled\n")
     for place in places:
         if place.ours:
             flags = "".join(f", {flag}" for flag in text.flags(place))
@@ -124,9 +131,6 @@ def _table(table: TableReport) -> Table | Text:
             entry = place.entry
             line = (entry.row, entry.column, text.published(place), text.ours(place))
             shown.add_row(*map(Text, (*line, difference, number)))
-    missing = sum(place.ours is None for place in places)
-    if missing == len(places):
-        return Text(f"{head}: none of {missing} places is filled")
     shown.caption = f"{missing} of {len(places)} places are empty" if missing else None
     return shown
 
