@@ -1,4 +1,4 @@
-"""Commands that make the tables of the paper: ``table`` and ``figure``."""
+"""Commands that make the tables of the paper: ``table``, ``figure`` and ``report``."""
 
 import argparse
 from pathlib import Path
@@ -18,6 +18,16 @@ def add_to(commands: Any) -> None:
         _add_grid(made)
         made.set_defaults(run=_table, kind=kind)
 
+    report = commands.add_parser("report", help="the paper's tables and figures beside the runs")
+    report.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
+    report.add_argument(
+        "--table", nargs="+", metavar="N", help="3, figure4, beyond; default: what is begun"
+    )
+    report.add_argument("--dataset", nargs="+", metavar="D", help="ffpp, celebdf, demo")
+    _add_settings(report)
+    report.add_argument("--out", type=Path, metavar="DIR", help="default: report in --runs")
+    report.set_defaults(run=_report)
+
 
 def _add_grid(parser: argparse.ArgumentParser) -> None:
     """Add what all tables and figures of the paper can be asked for."""
@@ -31,14 +41,18 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
     add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of all run folders")
     add("--workers", type=int, metavar="N", help="at a time (one per GPU, two without)")
     add("--rerun", action="store_true", help="make anew what was made from something else")
-    add("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="settings",
-        help="options of all fits, such as trainer.precision=bf16-mixed")  # fmt: skip
+    _add_settings(parser)
     add("--cluster", choices=("slurm", "local"), help="one job per run: in SLURM's queue, or here")
     add("--slurm", nargs="+", default=[], metavar="KEY=VALUE",
         help="of the jobs, as submitit names it: time=1440 gpus_per_node=1")  # fmt: skip
     add("--export", choices=("sbatch",), help="write a script of SLURM that needs only tokd")
     add("--out", type=Path, metavar="FILE", help="of --export (RUNS/tableN.sbatch)")
     add("--log", default="wandb", metavar="V", help="beside the CSV: wandb, tensorboard, none")
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="settings",
+        help="options of all fits, such as trainer.precision=bf16-mixed")  # fmt: skip
 
 
 def _names(text: str) -> list[str]:
@@ -53,6 +67,8 @@ def _table(options: argparse.Namespace) -> int:
     given = asked(options)
     key = f"{given.pop('kind')}{options.number}".replace("tablebeyond", "beyond")
     del given["number"]
+    if key == "table1":
+        return _sizes(given)
     dry, timed, workers = (given.pop(name) for name in ("dry_run", "estimate", "workers"))
     cluster, slurm, script, out = (given.pop(k) for k in ("cluster", "slurm", "export", "out"))
     if (cluster and script) or (out and not script) or (slurm and not (cluster or script)):
@@ -66,3 +82,22 @@ def _table(options: argparse.Namespace) -> int:
     if script:
         return export_sbatch(plan, slurm, out)
     return reproduce(plan, workers, cluster=cluster, slurm=slurm)
+
+
+def _sizes(given: dict[str, Any]) -> int:
+    """Compute Table 1, which no training fills."""
+    runs: Path = given["runs"]
+    if given["dry_run"]:
+        print("table1: Size of the networks at 299 px. Computed here, no run is needed")
+        return 0
+    from tokd_lightning.sizes import measure_sizes
+    from tokd_lightning.tables.report.command import report
+
+    measure_sizes(runs / "table1.json")
+    return report(runs, ["table1"], out=runs / "report" / "table1")
+
+
+def _report(options: argparse.Namespace) -> int:
+    from tokd_lightning.tables.report.command import report
+
+    return report(**asked(options))

@@ -1,9 +1,9 @@
 """What a table of the paper is made of: places, each filled by a run or cited."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from tokd_lightning.tables.grid import GridCell
+from tokd_lightning.tables.grid import GridCell, Option, sharing
 
 ACC, AUC, EER = "test/frame/acc", "test/frame/auc", "test/frame/eer"
 HEADS = {"ffpp": "FF++ c40", "celebdf": "Celeb-DF", "demo": "mini-FF++ c40"}
@@ -49,6 +49,14 @@ class PaperTable:
     title: str
     entries: tuple[Entry, ...]
     notes: tuple[str, ...] = ()
+
+    def sharing(self, common: tuple[Option, ...]) -> "PaperTable":
+        """Return the table of the runs that share these options (``--set``)."""
+        entries = tuple(
+            entry._replace(cell=sharing(entry.cell, common)) if entry.cell else entry
+            for entry in self.entries
+        )
+        return replace(self, entries=entries)
 
     @property
     def cells(self) -> list[GridCell]:

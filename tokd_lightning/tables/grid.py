@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
+
 from tokd_lightning.errors import TokdError
 from tokd_lightning.naming import NAMED, PLACE, Cell, name_of
 
@@ -228,14 +230,41 @@ def select(
     return kept
 
 
+def sharing(cell: GridCell, common: tuple[Option, ...]) -> GridCell:
+    """Return a cell with options that all cells share; a teacher takes none of the model's."""
+    if cell.role == "teacher":
+        return teacher_of(cell.data, common)
+    return replace(cell, common=common)
+
+
+def settings_of(texts: Sequence[str]) -> tuple[Option, ...]:
+    """Read options that all cells share.
+
+    Args:
+        texts: ``KEY=VALUE`` each: ``trainer.…`` and ``data.…`` are for all cells, ``model.…`` for
+            the students.
+
+    Raises:
+        TokdError: One is something else.
+    """
+    options = []
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or key.split(".")[0] not in {"trainer", "data", "model"} or "." not in key:
+            raise TokdError(
+                f"--set {text}: write KEY=VALUE with a key of trainer, data or model, such as "
+                "trainer.precision=bf16-mixed"
+            )
+        options.append((key, yaml.safe_load(value)))
+    return tuple(options)
+
+
 def over_seeds(cells: Iterable[GridCell], seeds: int, common: tuple[Option, ...]) -> list[GridCell]:
     """Return each student once per seed 0 … ``seeds`` - 1, and each teacher with seed 0 alone."""
     repeated: list[GridCell] = []
     for cell in cells:
-        if cell.role == "teacher":
-            repeated.append(teacher_of(cell.data, common))
-        else:
-            repeated += [replace(cell, seed=seed, common=common) for seed in range(seeds)]
+        seeded = range(1 if cell.role == "teacher" else seeds)
+        repeated += [replace(sharing(cell, common), seed=seed) for seed in seeded]
     return repeated
 
 

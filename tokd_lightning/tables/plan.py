@@ -14,9 +14,9 @@ from tokd_lightning.tables.grid import (
     DATASETS,
     EXPERIMENTS,
     GridCell,
-    Option,
     over_seeds,
     select,
+    settings_of,
     with_teachers,
 )
 from tokd_lightning.tables.jobs import Job, tokd
@@ -39,6 +39,8 @@ class Plan:
         runs: Folder of all run folders.
         log: What ``tokd fit --log`` is given.
         rerun: Whether stale runs are set aside and made again.
+        datasets: The data sets whose places the table has.
+        settings: What ``--set`` says.
     """
 
     table: PaperTable
@@ -47,6 +49,8 @@ class Plan:
     runs: Path = Path("runs")
     log: str = "wandb"
     rerun: bool = False
+    datasets: tuple[str, ...] = PAPER
+    settings: tuple[str, ...] = ()
 
     def arguments(self, cell: GridCell) -> list[str]:
         """Arguments of ``tokd fit`` for a cell, its places among them."""
@@ -142,21 +146,12 @@ def make_plan(
     if not EXPERIMENTS.is_dir():
         raise TokdError(f"there is no {EXPERIMENTS}/ here: start it where {EXPERIMENTS}/ is")
     table = paper_table(key, dataset or PAPER)
-    common = tuple(_setting(text) for text in settings)
+    common = settings_of(settings)
     chosen = select(table.cells, dataset, student, method, branches)
     cells = tuple(with_teachers(over_seeds(chosen, seeds, common)))
-    plan = Plan(table, cells, {}, runs, log, rerun)
+    shown = tuple(dataset or PAPER)
+    plan = Plan(table, cells, {}, runs, log, rerun, shown, tuple(settings))
     return replace(plan, roots=_roots(data, {*(cell.data for cell in cells), plan.on} - {""}))
-
-
-def _setting(text: str) -> Option:
-    key, equals, value = text.partition("=")
-    if not equals or key.split(".")[0] not in {"trainer", "data", "model"} or "." not in key:
-        raise TokdError(
-            f"--set {text}: write KEY=VALUE with a key of trainer, data or model, such as "
-            "trainer.precision=bf16-mixed"
-        )
-    return key, yaml.safe_load(value)
 
 
 def _roots(given: Sequence[str], needed: set[str]) -> dict[str, Path]:

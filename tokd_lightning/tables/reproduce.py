@@ -10,6 +10,7 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.tables.cluster import local_tasks
 from tokd_lightning.tables.estimate import expected_seconds, keep_probes, probe_jobs, to_go
 from tokd_lightning.tables.jobs import Task
+from tokd_lightning.tables.paper import PAPER
 from tokd_lightning.tables.plan import Plan, jobs_of, look, looker_of, need_data, visible_gpus
 from tokd_lightning.tables.runner import run_jobs
 from tokd_lightning.tables.slurm import slurm_parameters
@@ -97,7 +98,20 @@ def reproduce(
         _say(console, to_go(plan, states, parameters["array_parallelism"]))
         return 2 if queue.submit(jobs, console) or left_out else 0
     _say(console, to_go(plan, states, workers))
-    return report_failures(run_jobs(jobs, workers, console, gpus, start), console, len(left_out))
+    tasks = run_jobs(jobs, workers, console, gpus, start)
+    if plan.runs.is_dir():
+        _report(plan, console)
+    return report_failures(tasks, console, len(left_out))
+
+
+def _report(plan: Plan, console: Console) -> None:
+    """Show the table as far as it is made, and write its page."""
+    from tokd_lightning.tables.report.command import report  # numpy and the renderers
+
+    key = plan.table.key
+    name = key if set(plan.datasets) <= set(PAPER) else f"{key}-{'-'.join(plan.datasets)}"
+    out = plan.runs / "report" / name
+    report(plan.runs, [key], plan.datasets, out, plan.settings, console=console)
 
 
 def report_failures(tasks: Sequence[Task], console: Console, left_out: int = 0) -> int:

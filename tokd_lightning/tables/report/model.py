@@ -1,0 +1,188 @@
+"""The report as data: every table's places, filled, cited or visibly empty."""
+
+import shlex
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tokd_lightning.tables.entries import ACC, AUC, EER, Entry, PaperTable
+from tokd_lightning.tables.grid import GridCell
+from tokd_lightning.tables.report.conflict import Pair
+from tokd_lightning.tables.report.reading import Result, state_among
+from tokd_lightning.tables.report.svg import Svg
+from tokd_lightning.tables.statistics import Summary
+
+# What a reader may see in the place of the accuracy.
+METRICS = {
+    "acc": ("Accuracy", ACC),
+    "balanced": ("Balanced accuracy", "test/frame/balanced_acc"),
+    "auc": ("AUC", AUC),
+    "eer": ("EER", EER),
+    "video": ("Video AUC", "test/video/auc"),
+}
+MAJORITY = "test/frame/majority"
+_WIDEST = 13  # columns that fit on a page
+CITED, COMPUTED, NOT_COMPUTED = "cited", "computed", "not computed"
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place of a table.
+
+    Args:
+        entry: What the paper has there.
+        state: ``done``, ``stale``, ``not run``, ``cited``, ….
+        results: Runs that exist, by seed.
+        values: Metric -> ours over the seeds: percent, millions, 10^9 operations, milliseconds.
+        other_frames: Whether it was tested on other frames than the rest of its row.
+    """
+
+    entry: Entry
+    state: str
+    results: tuple[Result, ...] = ()
+    values: dict[str, Summary] = field(default_factory=dict)
+    other_frames: bool = False
+
+    @property
+    def ours(self) -> Summary | None:
+        """Ours, of the metric that the paper has there."""
+        return self.values.get(self.entry.metric)
+
+    @property
+    def difference(self) -> float | None:
+        """Ours less the published number; None where either is missing."""
+        published = self.entry.published
+        return None if self.ours is None or published is None else self.ours.mean - published
+
+    @property
+    def counted(self) -> tuple[Result, ...]:
+        """The runs behind ours."""
+        return tuple(result for result in self.results if result.counts)
+
+
+@dataclass(frozen=True)
+class TableReport:
+    """A table of the paper with ours beside it.
+
+    Args:
+        table: The paper's.
+        places: By row and column.
+        notes: What a reader could overlook, ours and the paper's.
+    """
+
+    table: PaperTable
+    places: dict[tuple[str, str], Place]
+    notes: tuple[str, ...]
+
+    @property
+    def rows(self) -> list[str]:
+        """Rows in the paper's order."""
+        return list(dict.fromkeys(entry.row for entry in self.table.entries))
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns in the paper's order."""
+        return list(dict.fromkeys(entry.column for entry in self.table.entries))
+
+    @property
+    def heading(self) -> str:
+        """``Table 3``, ``Figure 4`` or, of what the paper has not, nothing."""
+        key = self.table.key
+        return f"{key[:-1].capitalize()} {key[-1]}" if key[-1].isdigit() else ""
+
+    @property
+    def turned(self) -> bool:
+        """Whether it is wider than a page, so that rows and columns change places."""
+        return len(self.columns) > _WIDEST
+
+    @property
+    def lines(self) -> list[str]:
+        """What stands at the left, as it is shown."""
+        return self.columns if self.turned else self.rows
+
+    @property
+    def heads(self) -> list[str]:
+        """What stands above, as it is shown."""
+        return self.rows if self.turned else self.columns
+
+    def at(self, line: str, head: str) -> Place | None:
+        """Return a place of the table as it is shown."""
+        return self.places.get((head, line) if self.turned else (line, head))
+
+    def best(self, place: Place) -> bool:
+        """Whether ours is the best of its row (Table 3) or column, of at least two."""
+        row, column = place.entry.row, place.entry.column
+        by_row = self.table.key in {"table3", "beyond"}
+        rivals = [
+            other.ours.mean
+            for (r, c), other in self.places.items()
+            if other.ours and (r == row if by_row else c == column)
+        ]
+        if place.ours is None or len(rivals) < 2 or not place.entry.metric.startswith("test/"):
+            return False
+        return place.ours.mean == (min if place.entry.metric == EER else max)(rivals)
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the renderers need.
+
+    Args:
+        tables: In the paper's order.
+        pairs: Both against rgb, of Table 3.
+        figures: Name of a figure -> its drawing.
+        warnings: Files that could not be read, a line each.
+        runs: Folder of all runs, as it was given.
+        when: When it was made.
+        version: Of this package.
+        commit: Of its source.
+    """
+
+    tables: tuple[TableReport, ...]
+    pairs: tuple[Pair, ...]
+    figures: Mapping[str, Svg]
+    warnings: tuple[str, ...]
+    runs: str
+    when: str
+    version: str
+    commit: str
+
+    def states(self) -> dict[str, int]:
+        """Count the cells by their state, each cell once."""
+        cells = {
+            place.entry.cell.name: state_among(place.results)
+            for place in self._places()
+            if place.entry.cell and not place.entry.on
+        }
+        elsewhere = {
+            (place.entry.cell.name, place.entry.on): place.state
+            for place in self._places()
+            if place.entry.cell and place.entry.on
+        }
+        return dict(Counter([*cells.values(), *elsewhere.values()]).most_common())
+
+    @property
+    def synthetic(self) -> str:
+        """A sentence about synthetic data among the runs; nothing without any."""
+        drawn = {bool(r.about.get("synthetic")) for p in self._places() for r in p.counted}
+        if True not in drawn:
+            return ""
+        which = "Some of these numbers are" if False in drawn else "All numbers here are"
+        return f"{which} of synthetic data and say nothing about FF++ or Celeb-DF."
+
+    @property
+    def datasets(self) -> list[str]:
+        """Data sets of the cells."""
+        found = (p.entry.cell.dataset for p in self._places() if p.entry.cell)
+        return list(dict.fromkeys(f"{data.title} ({data.quality})" for data in found))
+
+    def _places(self) -> list[Place]:
+        return [place for table in self.tables for place in table.places.values()]
+
+
+def commands(cell: GridCell, runs: str) -> list[str]:
+    """Return the two command lines that make a run."""
+    fit = shlex.join(["tokd", "fit", *cell.arguments(None, Path(runs))])
+    test = shlex.join(["tokd", "test", "--config", str(Path(runs) / cell.name / "fit.yaml")])
+    return [fit, test]
