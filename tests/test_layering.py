@@ -63,7 +63,7 @@ ALLOWED = {
         "results",
         "provenance",
     },
-    "commands": {"dashboard", "data", "distillation", "evaluate", "tables"},
+    "commands": {"dashboard", "data", "distillation", "evaluate", "sizes", "tables"},
     "cli": {"commands", "inputs", "probe", "training"},
     "__main__": {"cli"},
     "__init__": set(),
