@@ -13,7 +13,7 @@ from tokd_lightning.tables.report.model import Place, TableReport
 from tokd_lightning.tables.report.reading import Reader
 from tokd_lightning.tables.report.svg import INK, OURS, PAPER, RULE, SOFT, Scale, Svg
 
-_WIDEST = 8.0  # points that the axis of both - rgb shows at most on each side
+_WIDEST = 8.0  # points that the axis of both - rgb shows on each side, where the means allow it
 _POINTS = 80  # of a curve
 _PARTS = {"rotated entries": "gradient/cosine_rotated", "all entries": "gradient/cosine_full"}
 
@@ -28,11 +28,14 @@ def draw_pairs(pairs: Sequence[Pair]) -> Svg | None:
     ends += [
         100 * max(abs(p.difference.low), abs(p.difference.high)) for p in pairs if p.difference
     ]
-    limit = min(_WIDEST, 1.15 * max([1.0, *ends]))
+    means = [100 * abs(pair.difference.mean) for pair in pairs if pair.difference]
+    limit = min(max([_WIDEST, *(1.15 * mean for mean in means)]), 1.15 * max([1.0, *ends]))
     wide, left, panel, step, head = min(3, len(rows)), 66, 326, 27, 34
     high = -(-len(rows) // wide)
     tall = head + step * len(methods) + 34
-    svg = Svg(left + wide * panel + 8, high * tall + 34, "Both branches less RGB alone, by method")
+    two_lines = wide == 1  # of legend
+    height = high * tall + (54 if two_lines else 34)
+    svg = Svg(left + wide * panel + 8, height, "Both branches less RGB alone, by method")
     for number, row in enumerate(rows):
         x0, y0 = left + number % wide * panel, number // wide * tall
         scale = Scale(-limit, limit, x0 + 16, x0 + panel - 24)
@@ -54,7 +57,8 @@ def draw_pairs(pairs: Sequence[Pair]) -> Svg | None:
     svg.text((left + 26, y + 4), "ours, with its 95 % interval", anchor="start")
     svg.diamond((left + 226, y))
     svg.text((left + 236, y + 4), "the paper’s", anchor="start")
-    svg.text((left + 330, y + 4), "points of accuracy; right of 0, both is better", anchor="start")
+    where = (left + 10, y + 24) if two_lines else (left + 330, y + 4)
+    svg.text(where, "points of accuracy; right of 0, both is better", anchor="start")
     return svg
 
 
