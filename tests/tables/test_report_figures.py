@@ -67,10 +67,7 @@ def test_an_interval_beyond_the_axis_ends_in_an_arrow():
 def test_a_mean_is_never_beyond_the_axis():
     root = drawn(draw_pairs([pair(0.24, 0.2, 0.28)]))
     dots = [float(e.attrib["cx"]) for e in root.iter(f"{SVG}circle")]
-    assert max(dots) < float(root.attrib["viewBox"].split()[2]) - 30
-    assert len(list(root.iter(f"{SVG}polygon"))) == len(
-        list(drawn(draw_pairs([pair(0.01, -0.05, 0.07)])).iter(f"{SVG}polygon"))
-    )
+    assert max(dots) < float(root.attrib["viewBox"].split()[2]) - 40
 
 
 def test_what_is_not_run_says_so_in_its_place():
