@@ -1,4 +1,4 @@
-"""Commands that use a student: ``export``."""
+"""Commands that use a student: ``export`` and ``detect``."""
 
 import argparse
 from pathlib import Path
@@ -18,8 +18,34 @@ def add_to(commands: Any) -> None:
     export.add_argument("--data", type=Path, metavar="DIR", help="the run's data, if moved")
     export.set_defaults(run=_export)
 
+    detect = commands.add_parser("detect", help="score images, folders and videos")
+    detect.add_argument("model", type=Path, metavar="MODEL", help="what tokd export wrote")
+    detect.add_argument("paths", type=Path, nargs="*", metavar="PATH")
+    said = detect.add_mutually_exclusive_group()
+    said.add_argument("--json", action="store_true", help="for programs, in place of the table")
+    said.add_argument("--csv", action="store_true", help="one row per file")
+    detect.add_argument("--annotate", type=Path, metavar="DIR", help="pictures: face, score, heat")
+    detect.add_argument("--backend", choices=("onnx", "torch"), default="onnx")
+    detect.add_argument("--frames", type=int, default=32, metavar="N", help="per video (32)")
+    detect.add_argument(
+        "--detector", metavar="D", help="haar, mtcnn, none, a YuNet .onnx (default: the model's)"
+    )
+    detect.add_argument("--threshold", type=float, metavar="P", help="default: the model's")
+    detect.add_argument("--batch-size", type=int, default=32, metavar="N", help="faces (32)")
+    detect.add_argument("--workers", type=int, metavar="N", help="that read; one per core")
+    detect.add_argument(
+        "--time-limit", type=float, default=60.0, metavar="S", help="for one file (60)"
+    )
+    detect.set_defaults(run=_detect)
+
 
 def _export(options: argparse.Namespace) -> int:
     from tokd_lightning.deploy.exporting import export
 
     return export(**asked(options))
+
+
+def _detect(options: argparse.Namespace) -> int:
+    from tokd_lightning.deploy.detecting import detect
+
+    return detect(**asked(options))
