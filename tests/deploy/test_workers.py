@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tokd_lightning.deploy import workers
 from tokd_lightning.deploy.found import Wanted
 from tokd_lightning.deploy.workers import read_all
 from tokd_lightning.errors import TokdError
@@ -23,17 +24,17 @@ class Doing:
         return self.call
 
 
-def read(*files, workers=1, limit=30.0, wanted=WANTED):
-    return dict(read_all(files, wanted, workers, limit))
+def read(*files, count=1, limit=30.0, wanted=WANTED):
+    return dict(read_all(files, wanted, count, limit))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_process_that_dies_or_hangs_costs_its_file_alone(workers, mixed):
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_process_that_dies_or_hangs_costs_its_file_alone(count, mixed):
     picture = mixed / "dark.png"
     started = time.monotonic()
     found = read(
         picture, Doing(os._exit, 1), picture, Doing(time.sleep, 60), picture, Doing(os.abort),
-        workers=workers, limit=1.0,
+        count=count, limit=1.0,
     )  # fmt: skip
     assert time.monotonic() - started < 20
     assert [found[n].status for n in range(6)] == [
@@ -60,3 +61,9 @@ def test_a_detector_that_is_not_there_is_said_once(mixed):
     with pytest.raises(TokdError, match="no detector"):
         read(mixed / "dark.png", wanted=WANTED._replace(detector="/nowhere.onnx"))
     assert read(Path("/nowhere"), wanted=WANTED)[0].status == "unreadable"
+
+
+def test_processes_that_end_at_their_start_are_given_up(mixed, monkeypatch):
+    monkeypatch.setattr(workers, "_work", os.getpid)  # which takes no arguments
+    with pytest.raises(TokdError, match=r"end at their start \(exit code 1\)"):
+        read(mixed / "dark.png", mixed / "dark.png")

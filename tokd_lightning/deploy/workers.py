@@ -23,6 +23,8 @@ from tokd_lightning.errors import TokdError
 _SPAWN = multiprocessing.get_context("spawn")
 _STARTUP = 60.0
 _MEMORY = 4 << 30
+_READY, _FAILED = "ready", "failed"
+_FAILURES = 3
 _SINGLE = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -48,7 +50,7 @@ def read_all(
     try:
         with _one_thread_each():
             crew += [_Worker(wanted) for _ in range(min(workers, len(paths)))]
-            busy = len(crew)
+            busy, failures = len(crew), 0
             while busy:
                 ready = wait([one.pipe for one in crew], timeout=_patience(crew))
                 for number, one in enumerate(crew):
@@ -56,6 +58,12 @@ def read_all(
                     if answer is None:
                         continue
                     job, found = answer
+                    failures = failures + 1 if found.status == _FAILED else 0
+                    if failures > _FAILURES:
+                        raise TokdError(
+                            f"the processes that read files end at their start ({found.note}): is "
+                            "memory short? Give fewer --workers"
+                        )
                     if not waiting:
                         one.kill()
                         busy -= 1
@@ -115,8 +123,10 @@ class _Worker:
 
     def _lost(self, status: str, why: str) -> Answer:
         if not self.ready:
-            raise TokdError("a process that reads files cannot be started: is memory short?")
+            self.process.join(1)  # it has closed the pipe and may not have ended: how does it?
         self.kill()
+        if not self.ready:
+            return None, Found("unknown", _FAILED, f"exit code {self.process.exitcode}")
         return self.job, Found("unknown", status, why)
 
     def kill(self) -> None:
@@ -143,10 +153,13 @@ def _work(pipe: Connection, wanted: Wanted) -> None:
     except TokdError as error:
         pipe.send(error)
         return
+    except Exception as error:  # a broken installation, no memory: the reason is all there is
+        pipe.send(TokdError(f"files cannot be read here: {type(error).__name__}: {error}"))
+        return
     _limit()
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123 (a device, for its descriptor)
         os.dup2(nowhere.fileno(), 2)  # what libraries in C print over broken files
-    pipe.send(Found("unknown", "ready"))
+    pipe.send(Found("unknown", _READY))
     while True:
         try:
             path = pipe.recv()
