@@ -39,7 +39,7 @@ def teacher(data, tmp_path_factory):
 def model(run, tmp_path_factory):
     """Both formats; do not write into it."""
     out = tmp_path_factory.mktemp("exported") / "model"
-    given = ["export", str(run), "--format", "onnx", "safetensors", "--out", str(out)]
+    given = ["export", str(run), "--format", "onnx,safetensors", "--out", str(out)]
     assert main(given) == 0
     return out
 

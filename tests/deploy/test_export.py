@@ -18,6 +18,7 @@ from tokd_lightning.deploy import exporting, parity
 from tokd_lightning.deploy.networks import from_safetensors, to_onnx
 from tokd_lightning.deploy.record import open_model
 from tokd_lightning.deploy.thresholds import choose_threshold
+from tokd_lightning.errors import TokdError
 from tokd_lightning.models import Student
 from tokd_lightning.modules.trained import TrainedModule
 
@@ -224,7 +225,7 @@ def test_what_cannot_be_exported_is_one_line(run, teacher, tmp_path, capsys):
     refused(capsys, "no run folder", export(tmp_path, out))
     (tmp_path / "x.ckpt").write_text("no checkpoint")
     refused(capsys, "cannot be read as a checkpoint", export(tmp_path / "x.ckpt", out))
-    refused(capsys, "invalid choice", export(run, out, "--format", "tflite"))
+    refused(capsys, "is neither onnx nor safetensors", export(run, out, "--format", "tflite"))
     refused(capsys, "is a file", export(run, tmp_path / "x.ckpt"))
     refused(capsys, "cannot be written", export(run, tmp_path / "x.ckpt" / "out"))
     refused(capsys, "no such folder", export(run, out, "--data", str(tmp_path / "nothing")))
@@ -252,6 +253,17 @@ def test_a_network_that_answers_otherwise_is_not_written(run, tmp_path, monkeypa
     monkeypatch.setattr(exporting, "to_onnx", swapped)
     refused(capsys, "nothing was written", export(run, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_network_of_one_batch_size_is_refused():
+    with pytest.raises(TokdError, match="batches of any size"):
+        to_onnx(OneBatch(), 8)
+    assert to_onnx(OneBatch(), 8, batch=3)
+
+
+class OneBatch(torch.nn.Module):
+    def forward(self, image):
+        return image.reshape(len(image), -1)[:, : int(image.shape[0])]
 
 
 def test_what_is_not_a_number_is_no_parity(run, tmp_path, monkeypatch, capsys):

@@ -12,8 +12,9 @@ def add_to(commands: Any) -> None:
     export = commands.add_parser("export", help="write a student as ONNX or safetensors")
     export.add_argument("source", type=Path, metavar="RUN|CKPT")
     export.add_argument(
-        "--format", nargs="+", choices=("onnx", "safetensors"), default=["onnx"], dest="formats"
-    )
+        "--format", type=_formats, default=["onnx"], dest="formats", metavar="A,B",
+        help="onnx (default), safetensors, or both with a comma",
+    )  # fmt: skip
     export.add_argument("--out", type=Path, required=True, metavar="DIR")
     export.add_argument("--data", type=Path, metavar="DIR", help="the run's data, if moved")
     export.set_defaults(run=_export)
@@ -37,6 +38,13 @@ def add_to(commands: Any) -> None:
         "--time-limit", type=float, default=60.0, metavar="S", help="for one file (60)"
     )
     detect.set_defaults(run=_detect)
+
+
+def _formats(text: str) -> list[str]:
+    names = text.split(",")
+    if set(names) - {"onnx", "safetensors"}:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither onnx nor safetensors")
+    return names
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -59,20 +59,28 @@ class Deployed(nn.Module):
         return output.logits, (output.maps[32] * towards_fake).sum(1) + (bias[1] - bias[0])
 
 
-def to_onnx(network: nn.Module, size: int, about: Mapping[str, Any] | None = None) -> bytes:
-    """Export a network of images to ONNX, for batches of any size.
+def to_onnx(
+    network: nn.Module,
+    size: int,
+    about: Mapping[str, Any] | None = None,
+    batch: int | None = None,
+) -> bytes:
+    """Export a network of images to ONNX.
 
     Args:
         network: Maps ``(B, 3, size, size)`` to what :data:`OUTPUTS` names, or to its first.
         size: Side of the images in pixels.
         about: Kept in the file's metadata, as JSON.
+        batch: Images at a time; None takes any number.
 
     Raises:
-        TokdError: The extra ``[deploy]`` is not installed.
+        TokdError: The extra ``[deploy]`` is not installed, or the network takes batches of one size
+            alone.
     """
     _need("onnx", "onnxscript", "onnxruntime")
     network.eval()
-    example = torch.zeros(2, 3, size, size)
+    example = torch.zeros(batch or 2, 3, size, size)
+    any_number = {0: torch.export.Dim("batch", min=1)}
     with torch.no_grad(), _quiet():
         output = network(example)
         program: Any = torch.onnx.export(
@@ -80,13 +88,15 @@ def to_onnx(network: nn.Module, size: int, about: Mapping[str, Any] | None = Non
             (example,),
             input_names=[INPUT],
             output_names=list(OUTPUTS[: len(output)] if isinstance(output, tuple) else OUTPUTS[:1]),
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+            dynamic_shapes=None if batch else (any_number,),
             opset_version=OPSET,
             dynamo=True,
             external_data=False,
             verbose=False,
         )
     model = program.model_proto
+    if not batch and not model.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
+        raise TokdError("this network cannot be exported to ONNX for batches of any size")
     _forget_the_machine(model.graph)
     for key, value in (about or {}).items():
         entry = model.metadata_props.add()
