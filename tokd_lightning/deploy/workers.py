@@ -21,7 +21,7 @@ from tokd_lightning.deploy.found import Found, Wanted
 from tokd_lightning.errors import TokdError
 
 _SPAWN = multiprocessing.get_context("spawn")
-_STARTUP = 60.0
+_STARTUP = 300.0
 _MEMORY = 4 << 30
 _READY, _FAILED = "ready", "failed"
 _FAILURES = 3
