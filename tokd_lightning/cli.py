@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from tokd_lightning import __version__
-from tokd_lightning.commands import data, runs, tables
+from tokd_lightning.commands import data, deploy, runs, tables
 from tokd_lightning.errors import TokdError
 
 LIGHTNING = {
@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, what in _FOR_FITS_HELP.items():
         commands.add_parser(name, help=what, description=what)
 
-    for group in (data, runs, tables):
+    for group in (data, runs, deploy, tables):
         group.add_to(commands)
     return parser
 

@@ -1,0 +1,118 @@
+"""Networks as ONNX files on one core: size and images a second at 299 px.
+
+`python -m benchmarks.exported`
+"""
+
+import argparse
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from benchmarks.timing import Spread, compare, ratio, spread
+from tokd_lightning.deploy.engine import onnx_session
+from tokd_lightning.deploy.networks import INPUT, to_onnx
+from tokd_lightning.models import DualBranchTeacher, Student
+from tokd_lightning.provenance import versions
+from tokd_lightning.runs import write_atomically
+
+TEACHER = "teacher (2 x Xception)"
+
+
+class Logits(nn.Module):
+    """A network without its maps."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Classify images."""
+        logits: Tensor = self.network(image).logits
+        return logits
+
+
+class Exported(NamedTuple):
+    """One network: parameters, bytes of its ONNX file, images a second, and times the teacher's."""
+
+    parameters: int
+    size: int
+    rate: Spread
+    faster: Spread
+
+
+def networks(backbone: str = "xception") -> dict[str, nn.Module]:
+    """Build the student of the paper, the vanilla Xception and the teacher."""
+    return {
+        "student ResNet18-T": Student("resnet18_thin"),
+        "student ResNet34-T": Student("resnet34_thin"),
+        "vanilla Xception": Student(backbone),
+        TEACHER: DualBranchTeacher(backbone, pretrained=False),
+    }
+
+
+def measure(
+    batch: int = 4, size: int = 299, repeats: int = 5, backbone: str = "xception"
+) -> dict[str, Exported]:
+    """Export networks and time them side by side in ONNX Runtime, on one thread.
+
+    Args:
+        batch: Images per call.
+        size: Side of the images in pixels.
+        repeats: Timed calls of each.
+        backbone: Of the large ones.
+
+    Returns:
+        Name -> what was found.
+    """
+    images = torch.randn(batch, 3, size, size).numpy()
+    built = networks(backbone)
+    contents = {
+        name: to_onnx(Logits(network), size, batch=batch) for name, network in built.items()
+    }
+    calls = {
+        name: partial(onnx_session(content, threads=1).run, None, {INPUT: images})
+        for name, content in contents.items()
+    }
+    seconds = compare(calls, repeats)
+    return {
+        name: Exported(
+            sum(weight.numel() for weight in built[name].parameters()),
+            len(contents[name]),
+            spread([batch / value for value in values]),
+            ratio(seconds[TEACHER], values),
+        )
+        for name, values in seconds.items()
+    }
+
+
+def main() -> None:
+    """Print the table and write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path("runs/exported.json"))
+    given = parser.parse_args()
+    found = measure(given.batch, repeats=given.repeats)
+    table = Table(title="ONNX Runtime, one thread, 299 px", title_justify="left")
+    for column in ("", "parameters", "file", "images / s", "x teacher"):
+        table.add_column(column, justify="right" if column else "left")
+    for name, one in found.items():
+        cells = (f"{one.parameters / 1e6:.2f} M", f"{one.size / 1e6:.1f} MB")
+        table.add_row(name, *cells, str(one.rate), str(one.faster))
+    Console().print(table)
+    rows: dict[str, Any] = {
+        name: one._asdict() | {"rate": one.rate._asdict(), "faster": one.faster._asdict()}
+        for name, one in found.items()
+    }
+    about = {"batch": given.batch, "threads": 1, "versions": versions(), "networks": rows}
+    write_atomically(given.out, json.dumps(about, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Commands that use a student: ``export`` and ``detect``."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tokd_lightning.commands import asked
+
+
+def add_to(commands: Any) -> None:
+    """Add them."""
+    export = commands.add_parser("export", help="write a student as ONNX or safetensors")
+    export.add_argument("source", type=Path, metavar="RUN|CKPT")
+    export.add_argument(
+        "--format", type=_formats, default=["onnx"], dest="formats", metavar="A,B",
+        help="onnx (default), safetensors, or both with a comma",
+    )  # fmt: skip
+    export.add_argument("--out", type=Path, required=True, metavar="DIR")
+    export.add_argument("--data", type=Path, metavar="DIR", help="the run's data, if moved")
+    export.set_defaults(run=_export)
+
+    detect = commands.add_parser("detect", help="score images, folders and videos")
+    detect.add_argument("model", type=Path, metavar="MODEL", help="what tokd export wrote")
+    detect.add_argument("paths", type=Path, nargs="*", metavar="PATH")
+    said = detect.add_mutually_exclusive_group()
+    said.add_argument("--json", action="store_true", help="for programs, in place of the table")
+    said.add_argument("--csv", action="store_true", help="one row per file")
+    detect.add_argument("--annotate", type=Path, metavar="DIR", help="pictures: face, score, heat")
+    detect.add_argument("--backend", choices=("onnx", "torch"), default="onnx")
+    detect.add_argument("--frames", type=int, default=32, metavar="N", help="per video (32)")
+    detect.add_argument(
+        "--detector", metavar="D", help="haar, mtcnn, none, a YuNet .onnx (default: the model's)"
+    )
+    detect.add_argument("--threshold", type=float, metavar="P", help="default: the model's")
+    detect.add_argument("--batch-size", type=int, default=32, metavar="N", help="faces (32)")
+    detect.add_argument("--workers", type=int, metavar="N", help="that read; one per core")
+    detect.add_argument(
+        "--time-limit", type=float, default=60.0, metavar="S", help="for one file (60)"
+    )
+    detect.set_defaults(run=_detect)
+
+
+def _formats(text: str) -> list[str]:
+    names = text.split(",")
+    if set(names) - {"onnx", "safetensors"}:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither onnx nor safetensors")
+    return names
+
+
+def _export(options: argparse.Namespace) -> int:
+    from tokd_lightning.deploy.exporting import export
+
+    return export(**asked(options))
+
+
+def _detect(options: argparse.Namespace) -> int:
+    from tokd_lightning.deploy.detecting import detect
+
+    return detect(**asked(options))

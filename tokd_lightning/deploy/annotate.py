@@ -1,0 +1,181 @@
+"""Pictures of what a detector saw: the face, its score, the heat map, the scores over time."""
+
+from __future__ import annotations
+
+import io
+from itertools import chain, count
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from tokd_lightning.data.writing import write_bytes
+from tokd_lightning.deploy.found import Look, Picture
+from tokd_lightning.deploy.record import Model
+from tokd_lightning.deploy.report import FrameScore, Verdict
+from tokd_lightning.deploy.scoring import Heat
+
+_SIDE = 480
+_LINE = 22
+_ROOM = 900  # so that the lines below have room
+_COLOURS = {"fake": (213, 62, 50), "real": (38, 150, 90)}
+_TOWARDS = {True: (213, 62, 50), False: (50, 98, 213)}
+_GROUND, _INK = (255, 255, 255), (30, 30, 30)
+_STRONGEST = 0.65
+
+
+def annotate_file(
+    folder: Path, verdict: Verdict, heat: Heat, model: Model, taken: set[str]
+) -> list[Path]:
+    """Draw one file: the face, its score and heat map; of a video the face with the highest score.
+
+    A video gets a second picture, its scores over time.
+
+    Args:
+        folder: Where to; made if need be.
+        verdict: What is said of the file.
+        heat: Its faces and their heat maps.
+        model: What scored it.
+        taken: Names of pictures made so far, which are not used again; those of this file join.
+
+    Returns:
+        What was written.
+
+    Raises:
+        TokdError: The folder cannot be written.
+    """
+    highest = int(np.argmax([score.p_fake for score in verdict.frames]))
+    look, score = heat.looks[highest], verdict.frames[highest]
+    picture = _sheet(verdict, look, score, heat.maps[highest], model)
+    stem = _free(_plain(verdict.path).replace("?", "_"), taken)
+    written = [folder / f"{stem}.png"]
+    write_bytes(written[0], _png(picture))
+    if verdict.kind == "video":
+        written.append(folder / f"{stem}_scores.png")
+        write_bytes(written[1], plot(verdict))
+    return written
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """Return a name that no other file of this run has, and enter it."""
+    numbered = (f"{name}-{number}" for number in count(2))
+    free = next(each for each in chain([name], numbered) if each not in taken)
+    taken.add(free)
+    return free
+
+
+def _plain(path: Path) -> str:
+    """Return a file's name in letters that every font has, and no longer than can be shown."""
+    name = path.name.encode("ascii", "replace").decode()
+    return "".join(mark if mark.isprintable() else "?" for mark in name)[-60:]
+
+
+def _sheet(
+    verdict: Verdict, look: Look, score: FrameScore, heat: np.ndarray, model: Model
+) -> Image.Image:
+    whole, face = _with_box(look, verdict), heated(look.face, heat, model)
+    strongest = float(np.abs(heat).max())
+    sheet = Image.new(
+        "RGB", (max(whole.width + 8 + face.width, _ROOM), _SIDE + 3 * _LINE + 10), _GROUND
+    )
+    sheet.paste(whole, (0, 0))
+    sheet.paste(face, (whole.width + 8, 0))
+    draw, colour = ImageDraw.Draw(sheet), _COLOURS[str(verdict.verdict)]
+    lines = [
+        f"{_plain(verdict.path)}: {verdict.verdict}, P(fake) {verdict.p_fake:.3f}, "
+        f"fake above {verdict.threshold:.3f}"
+    ]
+    if verdict.kind == "video":
+        when = f"{score.time:.2f} s" if score.time is not None else f"frame {score.frame}"
+        lines[0] += f", mean of {len(verdict.frames)} frames"
+        lines.append(f"shown: the highest, {score.p_fake:.3f} at {when}")
+    lines.append(
+        f"heat: class activation, red speaks for fake, blue for real; strongest {strongest:.1f}"
+    )
+    for number, line in enumerate(lines):
+        draw.text((6, _SIDE + 6 + number * _LINE), line, colour if not number else _INK, _font(16))
+    return sheet
+
+
+def _with_box(look: Look, verdict: Verdict) -> Image.Image:
+    """Draw the crop on the picture, brought to the sheet's height."""
+    assert look.shown is not None
+    image = Image.fromarray(look.shown)
+    factor = min(_SIDE / image.height, 2 * _SIDE / image.width)
+    image = image.resize(
+        (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    )
+    corners = [value * look.scale * factor for value in look.box]
+    x, y, side = corners[0], corners[1], corners[2]
+    draw, colour = ImageDraw.Draw(image), _COLOURS[str(verdict.verdict)]
+    draw.rectangle((x, y, x + side - 1, y + side - 1), outline=colour, width=3)
+    label = f"{verdict.p_fake:.2f}"
+    _, _, right, bottom = draw.textbbox((0, 0), label, _font(18))
+    place = (min(max(0, x), image.width - right - 8), min(max(0, y), image.height - bottom - 8))
+    draw.rectangle((*place, place[0] + right + 8, place[1] + bottom + 6), fill=colour)
+    draw.text((place[0] + 4, place[1] + 2), label, (255, 255, 255), _font(18))
+    return image
+
+
+def heated(face: Picture, heat: np.ndarray, model: Model) -> Image.Image:
+    """Lay a heat map over the middle of a face, which is what the network saw.
+
+    Red speaks for fake and blue for real, the stronger the less transparent, in units of the
+    strongest place.
+
+    Args:
+        face: RGB, ``(size, size, 3)``.
+        heat: ``(h, w)``.
+        model: Says which middle.
+    """
+    start, end = (model.size - model.crop) // 2, (model.size + model.crop) // 2
+    image = np.asarray(Image.fromarray(face).resize((_SIDE, _SIDE)), np.float32)
+    low, high = (round(value * _SIDE / model.size) for value in (start, end))
+    smooth = Image.fromarray(heat.astype(np.float32)).resize(
+        (high - low, high - low), Image.Resampling.BICUBIC
+    )
+    values = np.asarray(smooth) / max(float(np.abs(heat).max()), 1e-6)
+    weight = np.zeros((_SIDE, _SIDE, 1), np.float32)
+    weight[low:high, low:high, 0] = _STRONGEST * np.abs(values).clip(0, 1)
+    colour = np.zeros((_SIDE, _SIDE, 3), np.float32)
+    colour[low:high, low:high] = np.where(values[..., None] > 0, *map(np.array, _TOWARDS.values()))
+    mixed = image * (1 - weight) + colour * weight
+    shown = Image.fromarray(mixed.round().clip(0, 255).astype(np.uint8))
+    if model.crop < model.size:
+        ImageDraw.Draw(shown).rectangle((low, low, high - 1, high - 1), outline=(255, 255, 255))
+    return shown
+
+
+def plot(verdict: Verdict) -> bytes:
+    """Draw the scores of a video over time, their mean and the threshold, as a PNG."""
+    from matplotlib.figure import Figure
+
+    timed = all(frame.time is not None for frame in verdict.frames)
+    at = [float(frame.time or 0) if timed else frame.frame for frame in verdict.frames]
+    scores = [frame.p_fake for frame in verdict.frames]
+    colour = tuple(part / 255 for part in _COLOURS[str(verdict.verdict)])
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(at, scores, "o-", color="0.25", markersize=4, linewidth=1, label="P(fake) of a frame")
+    mean = float(verdict.p_fake or 0)
+    axes.axhline(mean, color=colour, linewidth=2, label=f"mean {mean:.3f}: {verdict.verdict}")
+    axes.axhline(
+        verdict.threshold, color="0.5", linestyle=":", label=f"threshold {verdict.threshold:.3f}"
+    )
+    axes.set(ylim=(-0.03, 1.03), ylabel="P(fake)", xlabel="seconds" if timed else "frame")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    axes.set_title(_plain(verdict.path).replace("$", r"\$"), fontsize="medium")
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=130)
+    return png.getvalue()
+
+
+def _png(image: Image.Image) -> bytes:
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    return content.getvalue()
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

@@ -1,0 +1,153 @@
+"""``tokd detect``: images, folders and videos scored by an exported student."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tokd_lightning.deploy.engine import Backend, Engine
+from tokd_lightning.deploy.files import Files, find_files
+from tokd_lightning.deploy.record import Model, open_model
+from tokd_lightning.deploy.report import Verdict, comma_separated, document, printable, table
+from tokd_lightning.deploy.scoring import Options, score_files
+from tokd_lightning.errors import TokdError
+
+
+def detect(
+    model: Path,
+    paths: Sequence[Path],
+    *,
+    json: bool = False,
+    csv: bool = False,
+    annotate: Path | None = None,
+    backend: Backend = "onnx",
+    frames: int = 32,
+    detector: str | None = None,
+    threshold: float | None = None,
+    batch_size: int = 32,
+    workers: int | None = None,
+    time_limit: float = 60.0,
+) -> int:
+    """Score files and say which are called fake.
+
+    Args:
+        model: What ``tokd export`` wrote.
+        paths: Images, videos, and folders of them.
+        json: Print a JSON document in place of the table.
+        csv: Print a row per file in place of the table.
+        annotate: Folder for pictures and plots.
+        backend: ``onnx`` or ``torch``.
+        frames: Of a video, at most.
+        detector: Finds faces; by default the one that the model names.
+        threshold: P(fake) above which a file is called fake; by default the model's.
+        batch_size: Faces scored at a time.
+        workers: Processes that read; one per core by default.
+        time_limit: Seconds for one file.
+
+    Returns:
+        The exit code: 0, whatever the verdicts.
+
+    Raises:
+        TokdError: The model or an option is not as it should be, there is nothing to score, or the
+            folder for pictures cannot be written.
+    """
+    _check(frames, threshold, batch_size, workers, time_limit)
+    opened = open_model(Path(model))
+    files = find_files([Path(path) for path in paths])
+    if annotate is not None:
+        _refuse_unwritable(annotate)
+    thresholds = (
+        opened.thresholds if threshold is None else dict.fromkeys(("frame", "video"), threshold)
+    )
+    options = Options(
+        detector=detector or opened.face.detector,
+        thresholds=thresholds,
+        frames=frames,
+        batch_size=batch_size,
+        workers=min(workers or os.cpu_count() or 1, len(files.found) or 1),
+        time_limit=time_limit,
+        show=annotate is not None,
+    )
+    engine = Engine(opened, backend)
+    verdicts: dict[Path, Verdict] = {}
+    drawn: list[Path] = []
+    taken: set[str] = set()
+    with _progress(len(files.found)) as advance:
+        for verdict, heat in score_files(files.found, engine, options):
+            verdicts[verdict.path] = verdict
+            if annotate is not None and heat is not None:
+                from tokd_lightning.deploy.annotate import annotate_file
+
+                drawn += annotate_file(annotate, verdict, heat, opened, taken)
+            advance()
+    ordered = [verdicts[path] for path in files.found]
+    about = {"backend": backend, "detector": options.detector, "thresholds": thresholds}
+    if json:
+        print(jsonlib.dumps(document(ordered, opened, about), indent=2))
+    elif csv:
+        print(comma_separated(ordered), end="")
+    else:
+        _print(ordered, files, opened, thresholds)
+    if drawn:
+        print(f"{len(drawn)} pictures: {annotate}", file=sys.stderr)
+    return 0
+
+
+def _print(
+    verdicts: Sequence[Verdict], files: Files, model: Model, thresholds: dict[str, float]
+) -> None:
+    console = Console()
+    scored = [one for one in verdicts if one.p_fake is not None]
+    if scored:
+        console.print(table(scored))
+    for one in verdicts:
+        if one.p_fake is None:
+            line = f"not scored: {printable(str(one.path))}: {printable(one.note)}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+    fake = sum(one.verdict == "fake" for one in scored)
+    said = f"{len(scored)} of {len(verdicts)} files scored, {fake} called fake"
+    if files.passed_over:
+        said += f"; {files.passed_over} others in the folders are neither images nor videos by name"
+    values = " and ".join(f"{value:.3f} ({level}s)" for level, value in thresholds.items())
+    console.print(
+        f"{said}. Threshold {values}. {model.name}; a score is no proof about a person.",
+        highlight=False, markup=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Any]:
+    """Show a bar where somebody looks."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda: progress.advance(task)
+
+
+def _check(
+    frames: int, threshold: float | None, batch_size: int, workers: int | None, limit: float
+) -> None:
+    for name, value in (("frames", frames), ("batch-size", batch_size), ("workers", workers)):
+        if value is not None and value < 1:
+            raise TokdError(f"--{name} must be at least 1, not {value}")
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise TokdError(f"--threshold must lie between 0 and 1, not {threshold}")
+    if not limit > 0:
+        raise TokdError(f"--time-limit must be above 0, not {limit}")
+
+
+def _refuse_unwritable(folder: Path) -> None:
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise TokdError(f"--annotate {folder} cannot be written")

@@ -1,0 +1,124 @@
+"""Faces to P(fake): preprocessing as recorded, then ONNX Runtime or torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tokd_lightning.deploy.record import Model
+from tokd_lightning.errors import TokdError
+
+Backend = Literal["onnx", "torch"]
+Pictures = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+
+class Scores(NamedTuple):
+    """What the network says of faces.
+
+    Attributes:
+        p_fake: Probability of fake, ``(N,)``.
+        heat: Where it comes from, ``(N, h, w)``, in logits: above 0 speaks for fake.
+    """
+
+    p_fake: npt.NDArray[np.float64]
+    heat: Floats
+
+
+class Engine:
+    """Scores faces.
+
+    Args:
+        model: The exported student.
+        backend: ``onnx`` runs ``model.onnx``, ``torch`` the weights in ``model.safetensors``.
+
+    Raises:
+        TokdError: The file is not there, not the exported one, or needs a package that is not.
+    """
+
+    def __init__(self, model: Model, backend: Backend = "onnx") -> None:
+        self.model = model
+        self._answer = _onnx(model) if backend == "onnx" else _torch(model)
+
+    def __call__(self, faces: Pictures) -> Scores:
+        """Score faces, RGB ``(N, size, size, 3)``."""
+        logits, heat = self._answer(prepare(faces, self.model))
+        return Scores(softmax(logits)[:, 1], heat)
+
+
+def prepare(faces: Pictures, model: Model) -> Floats:
+    """Turn faces into what the network sees: the middle of them, in [0, 1], normalised.
+
+    Args:
+        faces: RGB, ``(N, size, size, 3)``.
+        model: Says how.
+
+    Returns:
+        ``(N, 3, crop, crop)``.
+    """
+    start = (model.size - model.crop) // 2
+    middle = faces[:, start : start + model.crop, start : start + model.crop]
+    mean, std = (np.asarray(v, np.float32)[:, None, None] for v in (model.mean, model.std))
+    images = middle.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+    normalised: Floats = np.ascontiguousarray((images - mean) / std)
+    return normalised
+
+
+def softmax(logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Turn logits ``(N, 2)`` into probabilities, in float64 as in training."""
+    wide = logits.astype(np.float64)
+    powers = np.exp(wide - wide.max(1, keepdims=True))
+    probabilities: npt.NDArray[np.float64] = powers / powers.sum(1, keepdims=True)
+    return probabilities
+
+
+def onnx_session(content: bytes | Path, threads: int = 0) -> Any:
+    """Open an ONNX file on the CPU.
+
+    Args:
+        content: The file, or what is in it.
+        threads: To compute on; 0 takes one per core.
+
+    Raises:
+        TokdError: ONNX Runtime is not installed, or cannot run the file.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise TokdError(
+            'ONNX files need onnxruntime: pip install "tokd-lightning[deploy]", or use safetensors '
+            "(detect --backend torch)"
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    given = str(content) if isinstance(content, Path) else content
+    try:
+        return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no common class
+        raise TokdError(f"ONNX Runtime cannot run the exported network: {error}") from error
+
+
+def _onnx(model: Model) -> Callable[[Floats], tuple[Any, Any]]:
+    session = onnx_session(model.file("onnx"))
+    name = session.get_inputs()[0].name
+    return lambda images: tuple(session.run(None, {name: images}))
+
+
+def _torch(model: Model) -> Callable[[Floats], tuple[Any, Any]]:
+    import torch
+
+    from tokd_lightning.deploy.networks import from_safetensors
+
+    network = from_safetensors(model.file("safetensors"), model.network)
+
+    def answer(images: Floats) -> tuple[Any, Any]:
+        with torch.inference_mode():
+            logits, heat = network(torch.from_numpy(images))
+        return logits.numpy(), heat.numpy()
+
+    return answer

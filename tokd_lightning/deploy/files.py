@@ -1,0 +1,62 @@
+"""The files that a user means by paths."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tokd_lightning.errors import TokdError
+
+IMAGES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
+VIDEOS = (
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
+    *(".flv", ".wmv", ".asf", ".ogv", ".3gp", ".mxf", ".h264", ".264", ".hevc", ".265"),
+)
+
+
+class Files(NamedTuple):
+    """Files to score, each once; how many in folders were passed over by their names."""
+
+    found: list[Path]
+    passed_over: int
+
+
+def find_files(paths: Sequence[Path]) -> Files:
+    """Find the files to score.
+
+    A path that names no folder is taken whatever its name is, even one that is not there: what is
+    wrong with it is said when it is its turn. In folders, those with a suffix of images or videos
+    are taken, hidden ones are not.
+
+    Args:
+        paths: Files and folders.
+
+    Raises:
+        TokdError: No path was given, or they hold nothing to score.
+    """
+    if not paths:
+        raise TokdError("no paths were given: name images, videos or folders of them")
+    found: dict[Path, None] = {}
+    passed_over = 0
+    for path in paths:
+        if not path.is_dir():
+            found[path] = None
+            continue
+        for file in _inside(path):
+            if file.suffix.lower() in (*IMAGES, *VIDEOS):
+                found[file] = None
+            else:
+                passed_over += 1
+    if not found:
+        raise TokdError(f"there are no images and no videos in {', '.join(map(str, paths))}")
+    return Files(list(found), passed_over)
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield Path(place, name)

@@ -1,0 +1,67 @@
+"""What passes between the processes that read files and the one that scores them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Picture = npt.NDArray[np.uint8]
+"""RGB, ``(H, W, 3)``."""
+
+
+class Wanted(NamedTuple):
+    """What is wanted of files.
+
+    Attributes:
+        frames: Of a video, at most.
+        size: Side of a face in pixels.
+        detector: What :func:`~tokd_lightning.data.prepare.finders.make_finder` takes.
+        margin: Side of a face's crop in units of the face's.
+        show: Whether the pictures themselves are wanted too, to be drawn on.
+    """
+
+    frames: int
+    size: int
+    detector: str
+    margin: float
+    show: bool
+
+
+class Look(NamedTuple):
+    """One face in one picture.
+
+    Attributes:
+        frame: Index in the video; 0 for an image.
+        time: Seconds from the video's start; None for an image.
+        box: The crop: x, y, width and height in pixels of the picture.
+        face: RGB, ``(size, size, 3)``.
+        shown: The picture, shrunk to 960 pixels, where it is wanted.
+        scale: Side of ``shown`` / side of the picture.
+    """
+
+    frame: int
+    time: float | None
+    box: tuple[int, int, int, int]
+    face: Picture
+    shown: Picture | None
+    scale: float
+
+
+class Found(NamedTuple):
+    """What a file gave.
+
+    Attributes:
+        kind: ``image``, ``video`` or ``unknown``.
+        status: ``scored`` if there are faces; else ``no_face``, ``unreadable``, ``too_large`` or
+            ``too_slow``.
+        note: The reason in a few words, or what is wrong with a file that could be read in part.
+        looks: Its faces, in order of time.
+    """
+
+    kind: str
+    status: str
+    note: str = ""
+    looks: Sequence[Look] = ()

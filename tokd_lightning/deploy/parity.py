@@ -1,0 +1,82 @@
+"""Whether an exported file answers as the training module does."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tokd_lightning.deploy.networks import INPUT
+from tokd_lightning.deploy.source import Source
+from tokd_lightning.errors import TokdError
+
+TOLERANCE = 1e-4
+_BATCHES = (1, 2, 7)
+
+Answer = Callable[[npt.NDArray[np.float32]], tuple[npt.NDArray[Any], npt.NDArray[Any]]]
+"""Normalised images to logits and heat maps."""
+
+
+@torch.inference_mode()
+def parity(source: Source, answer: Answer, real: Tensor | None) -> dict[str, Any]:
+    """Compare logits, on random inputs in batches of several sizes and on real ones.
+
+    Args:
+        source: The student in its training module.
+        answer: What the exported file answers.
+        real: Normalised images; None where there are none.
+
+    Returns:
+        Largest absolute differences ``random`` and ``real``, the number of ``real_inputs`` and the
+        ``tolerance``.
+
+    Raises:
+        TokdError: They differ by more than 1e-4, or a heat map's mean is not what the logits say.
+    """
+    generator = torch.Generator().manual_seed(0)
+    shape = (3, source.crop, source.crop)
+    random = [torch.randn(count, *shape, generator=generator) for count in _BATCHES]
+    found = {"random": max(_difference(source, answer, images) for images in random)}
+    if real is not None:
+        found["real"] = max(_difference(source, answer, part) for part in torch.split(real, 8))
+    for what, value in found.items():
+        if not value <= TOLERANCE:
+            raise TokdError(
+                f"the exported network is off by {value:.1e} on {what} inputs, {TOLERANCE:g} is "
+                "allowed: nothing was written"
+            )
+    count = 0 if real is None else len(real)
+    return {
+        "random": found["random"],
+        "real": found.get("real"),
+        "random_inputs": sum(_BATCHES),
+        "real_inputs": count,
+        "tolerance": TOLERANCE,
+    }
+
+
+def _difference(source: Source, answer: Answer, images: Tensor) -> float:
+    expected = source.model(images).numpy()
+    logits, heat = answer(images.numpy())
+    apart = np.abs(logits - expected).max()
+    means = np.abs(heat.mean((1, 2)) - (expected[:, 1] - expected[:, 0])).max()
+    return float(max(apart, means / 2))
+
+
+def onnx_answer(content: bytes) -> Answer:
+    """Return what ONNX Runtime makes of a file.
+
+    Raises:
+        TokdError: The extra ``[deploy]`` is not installed.
+    """
+    from tokd_lightning.deploy.engine import onnx_session
+
+    session = onnx_session(content)
+
+    def answer(images: npt.NDArray[np.float32]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        logits, heat = session.run(None, {INPUT: images})
+        return logits, heat
+
+    return answer

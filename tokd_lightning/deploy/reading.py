@@ -1,0 +1,142 @@
+"""One file of a user's becomes faces: whatever it is, and without trusting it."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from tokd_lightning.data.prepare.boxes import Track
+from tokd_lightning.data.prepare.detectors import Picture
+from tokd_lightning.data.prepare.finders import Finder, make_finder
+from tokd_lightning.data.prepare.frames import cut_out
+from tokd_lightning.deploy.found import Found, Look, Wanted
+from tokd_lightning.deploy.videos import Unfit, film
+
+LARGEST = 50_000_000
+"""Pixels of a picture, at most: more is no photograph, or one that should be made smaller first."""
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
+_SHOWN = 960
+_LOOKS = 8
+
+
+def read(path: Path, wanted: Wanted) -> Found:
+    """Read a file as what it is, whatever its name says.
+
+    Args:
+        path: The file.
+        wanted: What of it.
+
+    Returns:
+        Its faces, or why there are none; nothing that a file holds makes it raise.
+    """
+    try:
+        return _read(path, wanted)
+    except Unfit as unfit:
+        return Found(unfit.kind, unfit.status, unfit.reason)
+    except MemoryError:
+        return Found("unknown", "too_large", "reading it takes too much memory")
+    except Exception as error:  # decoders raise anything over a broken file
+        said = " ".join(str(getattr(error, "strerror", None) or error).split())
+        return Found("unknown", "unreadable", said[:160] or type(error).__name__)
+
+
+def _read(path: Path, wanted: Wanted) -> Found:
+    state = path.stat()
+    if not stat.S_ISREG(state.st_mode):
+        raise Unfit("not a regular file")
+    if not state.st_size:
+        raise Unfit("the file is empty")
+    finder = make_finder(wanted.detector)
+    picture = _picture(path)
+    if picture is not None:
+        return _faces("image", {0: picture}, {0: None}, "", finder, wanted)
+    pictures, times, note = film(path, wanted.frames, LARGEST)
+    if not pictures:
+        raise Unfit(note or "the video holds no frame", "video")
+    return _faces("video", pictures, times, note, finder, wanted)
+
+
+def _picture(path: Path) -> Picture | None:
+    """Decode an image, upright, RGB; None if it is none."""
+    try:
+        with path.open("rb") as file, Image.open(file, formats=_formats()) as image:
+            width, height = image.size
+            if width * height > LARGEST:
+                raise Unfit(
+                    f"{width} x {height} pixels are too many, at most {LARGEST // 10**6} million",
+                    "image", "too_large",
+                )  # fmt: skip
+            return _rgb(image)
+    except UnidentifiedImageError:
+        return None
+    except Image.DecompressionBombError as error:
+        raise Unfit(
+            f"too many pixels, at most {LARGEST // 10**6} million", "image", "too_large"
+        ) from error
+    except Unfit:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:120] or type(error).__name__
+        raise Unfit(f"a broken image ({said})", "image") from error
+
+
+@cache
+def _formats() -> list[str]:
+    """Name the formats that this Pillow was built to read."""
+    Image.init()
+    return [name for name in _FORMATS if name in Image.OPEN]
+
+
+def _rgb(image: Image.Image) -> Picture:
+    if image.mode.startswith("I;16"):
+        grey = (np.asarray(image) >> 8).astype(np.uint8)
+        return np.stack([grey] * 3, axis=-1)
+    upright = ImageOps.exif_transpose(image)
+    return np.array(upright.convert("RGB"))
+
+
+def _faces(
+    kind: str,
+    pictures: Mapping[int, Picture],
+    times: Mapping[int, float | None],
+    note: str,
+    finder: Finder,
+    wanted: Wanted,
+) -> Found:
+    """Find the face as ``tokd prepare`` does, and cut it out of every picture."""
+    frames = list(pictures)
+    places = np.linspace(0, len(frames) - 1, min(_LOOKS, len(frames))).round().astype(int)
+    track = finder.track("", {frames[i]: pictures[frames[i]] for i in places})
+    if not track.found:
+        return Found(kind, "no_face", f"no face was found{f'; {note}' if note else ''}")
+    margin = finder.margin(wanted.margin)
+    looks = [
+        _look(frame, times[frame], picture, track, margin, wanted)
+        for frame, picture in pictures.items()
+    ]
+    return Found(kind, "scored", note, looks)
+
+
+def _look(
+    frame: int,
+    time: float | None,
+    picture: Picture,
+    track: Track,
+    margin: float,
+    wanted: Wanted,
+) -> Look:
+    height, width = picture.shape[:2]
+    square = track.square(frame, width, height, margin)
+    box = (square.x, square.y, square.side, square.side)
+    scale = min(1.0, _SHOWN / max(width, height))
+    shown: Picture | None = None
+    if wanted.show:
+        smaller = max(1, round(width * scale)), max(1, round(height * scale))
+        shown = np.asarray(cv2.resize(picture, smaller, interpolation=cv2.INTER_AREA), np.uint8)
+    return Look(frame, time, box, cut_out(picture, square, wanted.size), shown, scale)

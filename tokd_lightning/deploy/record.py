@@ -1,0 +1,137 @@
+"""``model.json``: what an exported student is, and how a picture becomes its input."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tokd_lightning.errors import TokdError
+
+RECORD = "model.json"
+CARD = "MODEL_CARD.md"
+FILES = {"onnx": "model.onnx", "safetensors": "model.safetensors"}
+CLASSES = ("real", "fake")
+FORM = 1
+"""Version of ``model.json``."""
+
+
+class Face(NamedTuple):
+    """How faces are cut out: the detector, side of the crop / side of the face, who says so."""
+
+    detector: str
+    margin: float
+    source: str
+
+
+class Model(NamedTuple):
+    """An exported student.
+
+    Attributes:
+        folder: Where it lies.
+        name: Of the run that it comes from.
+        network: Arguments of :class:`~tokd_lightning.models.Student`.
+        size: Side in pixels that a face is brought to.
+        crop: Side of the square cut from the middle of it; ``size`` where nothing is cut off.
+        mean: Subtracted from channels in [0, 1].
+        std: Divided by.
+        face: How faces are cut out.
+        thresholds: Level, ``frame`` or ``video``, to the value above which P(fake) means fake.
+        files: Format to the file's ``name``, ``sha256`` and ``bytes``.
+        record: All of ``model.json``.
+    """
+
+    folder: Path
+    name: str
+    network: dict[str, Any]
+    size: int
+    crop: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    face: Face
+    thresholds: dict[str, float]
+    files: dict[str, dict[str, Any]]
+    record: dict[str, Any]
+
+    def file(self, kind: str) -> Path:
+        """Return the file of a format, its content checked.
+
+        Args:
+            kind: ``onnx`` or ``safetensors``.
+
+        Raises:
+            TokdError: It was not exported to that format, or the file is not the one it wrote.
+        """
+        if kind not in self.files:
+            there = " and ".join(self.files)
+            instead = " or ask for --backend torch" if kind == "onnx" else " or leave --backend out"
+            raise TokdError(
+                f"{self.folder} holds {there} alone: tokd export … --format {kind},{instead}"
+            )
+        path = self.folder / FILES[kind]
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise TokdError(f"{path} cannot be read: {error.strerror or error}") from error
+        if digest != self.files[kind]["sha256"]:
+            raise TokdError(
+                f"{path} is not the file that {RECORD} beside it describes: export anew"
+            )
+        return path
+
+
+def open_model(path: Path) -> Model:
+    """Read an exported student.
+
+    Args:
+        path: Its folder, or a file in it.
+
+    Raises:
+        TokdError: There is none, or it is none of ours.
+    """
+    if not path.exists():
+        raise TokdError(f"{path} does not exist: tokd export RUN --format onnx --out {path}")
+    folder = path if path.is_dir() else path.parent
+    file = folder / RECORD
+    if path.suffix == ".ckpt" or (folder / "fit.yaml").is_file():
+        raise TokdError(f"{path} is what tokd fit left: tokd export {path} --format onnx --out DIR")
+    if not file.is_file() or (path.is_file() and path.name not in (RECORD, *FILES.values())):
+        raise TokdError(
+            f"{path} is no exported model: it needs the {RECORD} that tokd export wrote"
+        )
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        if record["tokd_model"] != FORM:
+            raise TokdError(f"{file} is of another version of tokd_lightning: export anew")
+        return _model(folder, record)
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise TokdError(f"{file} is not what tokd export writes: export anew") from error
+
+
+def _model(folder: Path, record: dict[str, Any]) -> Model:
+    fed, face = record["input"], record["face"]
+    size, crop = int(fed["size"]), int(fed["crop"])
+    mean, std = (tuple(float(value) for value in fed[key]) for key in ("mean", "std"))
+    if not (1 <= crop <= size <= 4096 and len(mean) == len(std) == 3 and min(std) > 0):
+        raise ValueError("no input of a network")
+    if tuple(record["classes"]) != CLASSES:
+        raise ValueError("other classes")
+    files = {kind: dict(record["files"][kind]) for kind in FILES if kind in record["files"]}
+    if not files:
+        raise ValueError("no file")
+    return Model(
+        folder=folder,
+        name=str(record["name"]),
+        network=dict(record["network"]),
+        size=size,
+        crop=crop,
+        mean=mean,
+        std=std,
+        face=Face(str(face["detector"]), float(face["margin"]), str(face["source"])),
+        thresholds={
+            level: float(record["threshold"][level]["value"]) for level in ("frame", "video")
+        },
+        files=files,
+        record=record,
+    )

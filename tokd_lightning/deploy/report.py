@@ -1,0 +1,131 @@
+"""What ``tokd detect`` says of files: a table for people, JSON and CSV for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.table import Table
+from rich.text import Text
+
+from tokd_lightning.deploy.record import Model
+
+_BAR = 20
+_COLOURS = {"fake": "red", "real": "green"}
+COLUMNS = ("path", "kind", "status", "p_fake", "verdict", "threshold", "frames", "note")
+
+
+class FrameScore(NamedTuple):
+    """One scored face: frame, seconds, P(fake), and the crop as x, y, width, height."""
+
+    frame: int
+    time: float | None
+    p_fake: float
+    box: tuple[int, int, int, int]
+
+
+class Verdict(NamedTuple):
+    """What is said of one file.
+
+    Attributes:
+        path: The file.
+        kind: ``image``, ``video`` or ``unknown``.
+        status: ``scored``, ``no_face``, ``unreadable``, ``too_large`` or ``too_slow``.
+        p_fake: Mean of its frames' P(fake); None where it was not scored.
+        threshold: Above it the file is called fake.
+        frames: Its scored frames.
+        note: Why it was not scored, or what is wrong with it.
+    """
+
+    path: Path
+    kind: str
+    status: str
+    p_fake: float | None
+    threshold: float
+    frames: Sequence[FrameScore] = ()
+    note: str = ""
+
+    @property
+    def verdict(self) -> str | None:
+        """``fake`` or ``real``; None where it was not scored."""
+        if self.p_fake is None:
+            return None
+        return "fake" if self.p_fake > self.threshold else "real"
+
+
+def table(verdicts: Sequence[Verdict]) -> Table:
+    """Show scored files with a bar each."""
+    noted = any(one.note for one in verdicts)
+    shown = Table(box=None, pad_edge=False)
+    shown.add_column("file", overflow="fold")
+    shown.add_column("frames", justify="right")
+    shown.add_column("P(fake)", no_wrap=True)
+    shown.add_column("verdict", no_wrap=True)
+    if noted:
+        shown.add_column("note", overflow="fold")
+    for one in verdicts:
+        cells = [
+            Text(printable(str(one.path))),
+            Text(str(len(one.frames))),
+            bar(one),
+            Text(str(one.verdict), _COLOURS[str(one.verdict)]),
+        ]
+        shown.add_row(*cells, *([Text(printable(one.note), "dim")] if noted else []))
+    return shown
+
+
+def bar(one: Verdict) -> Text:
+    """Draw P(fake) as a bar, and the threshold as a stroke in it."""
+    share, stroke = one.p_fake or 0.0, min(_BAR - 1, int(one.threshold * _BAR))
+    filled = round(share * _BAR)
+    text = Text()
+    for place in range(_BAR):
+        mark = "│" if place == stroke else "█" if place < filled else "░"
+        text.append(mark, _COLOURS[one.verdict or "real"] if mark == "█" else "dim")
+    return text.append(f" {share:.3f}")
+
+
+def document(verdicts: Sequence[Verdict], model: Model, about: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON document.
+
+    Args:
+        verdicts: Of all files.
+        model: What scored them.
+        about: How: backend, detector, thresholds.
+    """
+    trained = model.record.get("trained", {})
+    return {
+        "model": {"name": model.name, "weights": trained.get("weights"), **about},
+        "counts": dict(Counter(one.status for one in verdicts)),
+        "files": [
+            {
+                **one._asdict(),
+                "path": str(one.path),
+                "verdict": one.verdict,
+                "frames": [frame._asdict() for frame in one.frames],
+            }
+            for one in verdicts
+        ],
+    }
+
+
+def comma_separated(verdicts: Sequence[Verdict]) -> str:
+    """Return one row per file, :data:`COLUMNS`."""
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for one in verdicts:
+        path = str(one.path).encode("utf-8", "backslashreplace").decode()
+        score = "" if one.p_fake is None else f"{one.p_fake:.6f}"
+        said = (one.verdict or "", f"{one.threshold:.6f}", len(one.frames), printable(one.note))
+        writer.writerow((path, one.kind, one.status, score, *said))
+    return lines.getvalue()
+
+
+def printable(text: str) -> str:
+    """Replace what would move the cursor or cannot be encoded: names come from strangers."""
+    return "".join(mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in text)

@@ -1,0 +1,114 @@
+"""From files to verdicts: read side by side, scored in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tokd_lightning.deploy.engine import Engine, Floats
+from tokd_lightning.deploy.found import Found, Look, Wanted
+from tokd_lightning.deploy.report import FrameScore, Verdict
+from tokd_lightning.deploy.workers import read_all
+
+
+class Options(NamedTuple):
+    """How to score.
+
+    Attributes:
+        detector: Finds faces.
+        thresholds: Level, ``frame`` for images or ``video``, to the threshold.
+        frames: Of a video, at most.
+        batch_size: Faces at a time.
+        workers: Processes that read.
+        time_limit: Seconds for one file.
+        show: Whether the pictures are wanted, to be drawn on.
+    """
+
+    detector: str
+    thresholds: dict[str, float]
+    frames: int
+    batch_size: int
+    workers: int
+    time_limit: float
+    show: bool
+
+
+class Heat(NamedTuple):
+    """What can be drawn of a file: its faces and the heat map of each."""
+
+    looks: Sequence[Look]
+    maps: Floats
+
+
+def score_files(
+    files: Sequence[Path], engine: Engine, options: Options
+) -> Iterator[tuple[Verdict, Heat | None]]:
+    """Score files and yield each as it is done.
+
+    Args:
+        files: Whatever they are.
+        engine: Scores faces.
+        options: How.
+
+    Yields:
+        What is said of a file, and what can be drawn of it where that is wanted.
+
+    Raises:
+        TokdError: The detector needs something that is not there.
+    """
+    model = engine.model
+    wanted = Wanted(options.frames, model.size, options.detector, model.face.margin, options.show)
+    pending: list[tuple[Path, Found]] = []
+    faces = 0
+    for job, found in read_all(files, wanted, options.workers, options.time_limit):
+        path = files[job]
+        if not found.looks:
+            yield _unscored(path, found, options), None
+            continue
+        pending.append((path, found))
+        faces += len(found.looks)
+        if faces >= options.batch_size:
+            yield from _score(pending, engine, options)
+            pending, faces = [], 0
+    yield from _score(pending, engine, options)
+
+
+def _score(
+    pending: Sequence[tuple[Path, Found]], engine: Engine, options: Options
+) -> Iterator[tuple[Verdict, Heat | None]]:
+    faces = [look.face for _, found in pending for look in found.looks]
+    batches = [
+        engine(np.stack(faces[start : start + options.batch_size]))
+        for start in range(0, len(faces), options.batch_size)
+    ]
+    if not batches:
+        return
+    p_fake = np.concatenate([batch.p_fake for batch in batches])
+    maps = np.concatenate([batch.heat for batch in batches])
+    start = 0
+    for path, found in pending:
+        own = slice(start, start + len(found.looks))
+        start = own.stop
+        scores = [
+            FrameScore(look.frame, look.time, float(score), look.box)
+            for look, score in zip(found.looks, p_fake[own], strict=True)
+        ]
+        verdict = Verdict(
+            path,
+            found.kind,
+            found.status,
+            float(p_fake[own].mean()),
+            options.thresholds["video" if found.kind == "video" else "frame"],
+            scores,
+            found.note,
+        )
+        yield verdict, Heat(found.looks, maps[own]) if options.show else None
+
+
+def _unscored(path: Path, found: Found, options: Options) -> Verdict:
+    level = "video" if found.kind == "video" else "frame"
+    threshold = options.thresholds[level]
+    return Verdict(path, found.kind, found.status, None, threshold, (), found.note)

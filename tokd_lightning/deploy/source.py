@@ -1,0 +1,95 @@
+"""What is exported: a run, or a bare checkpoint."""
+
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from tokd_lightning.errors import TokdError
+from tokd_lightning.evaluate.run import open_run
+from tokd_lightning.models import Student
+from tokd_lightning.modules.trained import TrainedModule
+from tokd_lightning.naming import Config, cell
+from tokd_lightning.runs import Run
+
+
+class Source(NamedTuple):
+    """A student to export.
+
+    Attributes:
+        name: Of its run, or of the checkpoint.
+        model: The training module that holds it, in ``eval()``.
+        config: Configuration of the run's fit; None for a checkpoint outside a run.
+        run: The run whose ``best.ckpt`` it is; None for any other checkpoint.
+    """
+
+    name: str
+    model: TrainedModule
+    config: Config | None
+    run: Run | None
+
+    @property
+    def student(self) -> Student:
+        """S_B with G_Sc."""
+        return cast(Student, self.model.network)
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """What ``metrics.json`` says of this very checkpoint, nothing where it says nothing."""
+        return (self.run.results() if self.run else None) or {}
+
+    @property
+    def crop(self) -> int:
+        """Side of what the network sees."""
+        return int(self.model.header["input_size"])
+
+    @property
+    def size(self) -> int:
+        """Side of what that is cut from."""
+        given = self._data.get("size")
+        return self.crop if given is None else int(given)
+
+    @property
+    def _data(self) -> Config:
+        return dict(self.config["data"]["init_args"]) if self.config else {}
+
+    def about(self) -> dict[str, Any]:
+        """Say where the network comes from, for ``model.json``."""
+        results = self.results
+        kept = ("synthetic", "balance", "precision", "seed", "selected", "commit", "versions")
+        return {
+            "data": self.model.header["data"],
+            "cell": cell(self.config)._asdict() if self.config else None,
+            "weights": self.model.weights,
+            **{key: results[key] for key in kept if key in results},
+            "hashes": results.get("hashes", {}),
+        }
+
+
+def open_source(path: Path) -> Source:
+    """Read what is to be exported.
+
+    Args:
+        path: A run's folder, or a checkpoint.
+
+    Raises:
+        TokdError: It is neither, or holds a teacher.
+    """
+    run, config = None, None
+    if not path.exists():
+        raise TokdError(
+            f"{path} does not exist: name a folder that tokd fit made, or a .ckpt in it"
+        )
+    folder = path if path.is_dir() else path.absolute().parent.parent
+    beside = (folder / "fit.yaml").is_file()
+    if path.is_dir() or (path.name == "best.ckpt" and beside):
+        trained = open_run(folder)
+        run, config, model = trained.run, trained.config, trained.model
+    else:
+        model = TrainedModule(path)
+        config = Run(folder).config() if beside else None
+    if model.kind != "student":
+        raise TokdError(
+            f"{path} holds a teacher, which is there to be learned from: export a student of it"
+        )
+    model.eval()
+    name = folder.resolve().name if beside else path.stem
+    return Source(name if run or not beside else f"{name}-{path.stem}", model, config, run)

@@ -1,0 +1,114 @@
+"""The validation split of a run: scores to choose the threshold on, and real inputs."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tokd_lightning.data.datamodule import FrameDataModule
+from tokd_lightning.deploy.source import Source
+from tokd_lightning.errors import TokdError
+from tokd_lightning.naming import Config
+
+_REAL = 16
+_FEW = 2
+_COMPARED = ("val/frame/acc", "val/frame/auc", "val/video/auc")
+_SAME = 1e-4
+
+
+class Validation(NamedTuple):
+    """What is known of the validation split.
+
+    Attributes:
+        scores: One row per frame; None where there are none.
+        inputs: Some normalised images, ``(N, 3, S, S)``; None where there are none.
+        said: Where the scores come from, or why there are none.
+    """
+
+    scores: pd.DataFrame | None
+    inputs: Tensor | None
+    said: str
+
+
+def validation(source: Source, root: Path | None = None) -> Validation:
+    """Take the validation scores that ``tokd evaluate --split val`` has stored, or make them.
+
+    Args:
+        source: The student.
+        root: Where the run's data lie now; by default where its configuration says.
+    """
+    stored = _stored(source)
+    said = "scores that tokd evaluate has stored"
+    try:
+        data = _data(source.config, root)
+        table = data.table("val")
+        if table.empty:
+            raise TokdError("the data have no validation split")
+        scores, inputs = _score(source, data, len(table) if stored is None else _REAL)
+    except (TokdError, OSError) as error:
+        if stored is not None:
+            return Validation(stored, None, said)
+        return Validation(None, None, f"its validation frames cannot be read: {error}")
+    if stored is not None:
+        return Validation(stored, inputs, said)
+    said = f"{len(scores)} frames, scored at export"
+    was = source.results.get("metrics", {}).get("val/frame/acc")
+    now = float(((scores["p_fake"] > 0.5) == scores["label"]).mean())
+    if was is not None and abs(was - now) > 0.01:
+        said += f"; their accuracy is {now:.4f} now and was {was:.4f} in training: other frames?"
+    return Validation(scores, inputs, said)
+
+
+def _data(config: Config | None, root: Path | None) -> FrameDataModule:
+    if config is None:
+        raise TokdError("a checkpoint alone does not say where its data are")
+    given = dict(config["data"]["init_args"])
+    module, _, name = str(config["data"]["class_path"]).rpartition(".")
+    try:
+        kind = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise TokdError(f"there is no {module}.{name}") from error
+    if root is not None:
+        given["root"] = root
+    given |= {"augmentation": [], "teacher_quality": None, "num_workers": 0}
+    data: FrameDataModule = kind(**given)
+    return data
+
+
+@torch.inference_mode()
+def _score(source: Source, data: FrameDataModule, rows: int) -> tuple[pd.DataFrame, Tensor]:
+    """Score the first ``rows`` frames; keep some of every batch."""
+    table, kept, found = data.table("val"), [], []
+    for batch in data.val_dataloader():
+        batch = data.on_after_batch_transfer(batch, 0)
+        p_fake = source.model(batch["image"]).double().softmax(1)[:, 1]
+        found.append(pd.DataFrame({"index": batch["index"].numpy(), "p_fake": p_fake.numpy()}))
+        few = max(_FEW, _REAL * len(p_fake) // len(table))
+        kept.append(batch["image"][:: max(1, len(p_fake) // few)])
+        if sum(map(len, found)) >= rows:
+            break
+    scores = pd.concat(found).drop_duplicates("index").set_index("index").sort_index()
+    images = torch.cat(kept)
+    chosen = np.linspace(0, len(images) - 1, min(_REAL, len(images))).round().astype(int)
+    return table.join(scores, how="inner"), images[chosen].clone()
+
+
+def _stored(source: Source) -> pd.DataFrame | None:
+    """Find the scores of an evaluation of these weights on the run's own validation split.
+
+    That it was this split is seen by its metrics, which are those of the run's training.
+    """
+    own = source.results.get("metrics", {})
+    if source.run is None or not own:
+        return None
+    for name, record in source.run.evaluations().items():
+        weights = (record.get("hashes") or {}).get("checkpoint")
+        found = record.get("metrics") or {}
+        same = all(abs(found.get(key, -1) - own.get(key, 1)) < _SAME for key in _COMPARED)
+        if record.get("split") == "val" and weights == source.model.weights and same:
+            return pd.read_csv(source.run.folder / "evaluations" / name / "frames.csv")
+    return None

@@ -1,0 +1,148 @@
+"""Frames of a user's video: a few of them, spread over all of it, as far as it can be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+from tokd_lightning.data.layouts.video_folder import evenly_spaced
+from tokd_lightning.data.prepare.detectors import Picture
+from tokd_lightning.data.prepare.frames import Source, read_frames, reason
+
+# Containers and codec streams of videos. FFmpeg also opens playlists, which name other files and
+# addresses, and text: a file that a stranger sent must not choose them.
+_DEMUXERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,h264,hevc,m4v,mxf"
+)
+_GUARD = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
+_LONG = 3000
+_BUDGET = 400_000_000
+_MOST_PACKETS = 5_000_000
+
+Film = tuple[dict[int, Picture], dict[int, float | None], str]
+
+
+class Unfit(Exception):
+    """A file that cannot be scored; the message is the reason in a few words."""
+
+    def __init__(self, reason: str, kind: str = "unknown", status: str = "unreadable") -> None:
+        super().__init__(reason)
+        self.reason, self.kind, self.status = reason, kind, status
+
+
+class _Guarded(Source):
+    """A video that cannot make FFmpeg read anything else."""
+
+    def open(self) -> av.container.InputContainer:
+        """Open it as one of the formats of videos; raises OSError or ValueError if it is none."""
+        return av.open(str(self.content), "r", options=_GUARD)
+
+
+def film(path: Path, count: int, largest: int) -> Film:
+    """Read evenly spaced frames up to the first damage, as ``tokd prepare`` does.
+
+    Of a video of more than 3000 frames only the key frames are looked at where there are enough:
+    the others cannot be decoded without all before them.
+
+    Args:
+        path: The video.
+        count: Frames wanted.
+        largest: Pixels of a frame, at most.
+
+    Returns:
+        Upright RGB pictures by their numbers, their seconds, and what is wrong with the video.
+
+    Raises:
+        Unfit: It is no video, or its frames are too large.
+    """
+    source = _Guarded(path)
+    try:
+        length, keys = _packets(source, largest)
+    except (OSError, ValueError, av.FFmpegError) as error:
+        said = f"neither an image nor a video that can be read ({reason(error)})"
+        raise Unfit(said) from error
+    if length > _LONG and len(keys) >= count:
+        return _key_frames(source, len(keys), count)
+    times: dict[int, float | None] = {}
+    size: list[tuple[int, int]] = []
+
+    def keep(index: int, frame: av.VideoFrame) -> tuple[int, Picture] | None:
+        shape = (frame.width, frame.height)
+        if (size or [shape])[0] != shape:
+            return None
+        size[:] = [shape]
+        times[index] = frame.time
+        return index, _picture(source, frame, count)
+
+    reading = read_frames(source, set(evenly_spaced(length, count)), keep)
+    kept = dict(pair for pair in reading.kept if pair is not None)
+    notes = [reading.damage] if reading.damage else []
+    if len(kept) < len(reading.kept):
+        notes.append("its frames change their size: those of the first size are used")
+    return kept, times, "; ".join(notes)
+
+
+def _packets(source: Source, largest: int) -> tuple[int, list[int]]:
+    """Count the frames by their packets and say which are key frames, without decoding."""
+    keys: list[int] = []
+    length = 0
+    with source.open() as container:
+        if not container.streams.video:
+            raise Unfit("it holds no video stream")
+        stream = container.streams.video[0]
+        if stream.codec_context.width * stream.codec_context.height > largest:
+            raise Unfit(
+                f"frames of {stream.codec_context.width} x {stream.codec_context.height} pixels "
+                "are too large", "video", "too_large",
+            )  # fmt: skip
+        for packet in container.demux(stream):
+            if packet.size > 0 and not packet.is_discard:
+                if packet.is_keyframe:
+                    keys.append(length)
+                length += 1
+                if length > _MOST_PACKETS:
+                    break
+    return length, keys
+
+
+def _key_frames(source: Source, keys: int, count: int) -> Film:
+    """Decode key frames alone, evenly spaced ones of them."""
+    wanted = set(evenly_spaced(keys, count))
+    pictures: dict[int, Picture] = {}
+    times: dict[int, float | None] = {}
+    note = ""
+    try:
+        with source.open() as container:
+            stream = container.streams.video[0]
+            context: Any = stream.codec_context
+            context.thread_count = 1
+            context.skip_frame = "NONKEY"
+            rate = float(stream.average_rate or 25)
+            for number, frame in enumerate(container.decode(stream)):
+                if number in wanted:
+                    index = number if frame.time is None else round(frame.time * rate)
+                    pictures[index] = _picture(source, frame, count)
+                    times[index] = frame.time
+    except (OSError, ValueError, av.FFmpegError) as error:
+        note = f"it cannot be decoded to its end: {reason(error)}"
+    first = next(iter(pictures.values()), np.empty(0)).shape
+    same = {index: picture for index, picture in pictures.items() if picture.shape == first}
+    return same, times, note
+
+
+def _picture(source: Source, frame: av.VideoFrame, count: int) -> Picture:
+    """Convert a frame, smaller where as many as are wanted would fill the memory."""
+    picture = source.upright(frame)
+    share = count * picture.nbytes / _BUDGET
+    if share <= 1:
+        return picture
+    height, width = picture.shape[:2]
+    smaller = max(1, round(width / share**0.5)), max(1, round(height / share**0.5))
+    shrunk: Picture = np.ascontiguousarray(
+        cv2.resize(picture, smaller, interpolation=cv2.INTER_AREA), np.uint8
+    )
+    return shrunk
