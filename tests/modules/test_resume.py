@@ -65,8 +65,7 @@ def fit(root, module, folder, epochs=EPOCHS, resume=False, callbacks=(), every=1
         enable_checkpointing=True,
         callbacks=[*best_and_last(last.parent, "val/frame/acc", every), *callbacks],
         logger=RunLogger(folder),
-        log_every_n_steps=1,
-        **options,
+        **{"log_every_n_steps": 1, **options},
     )
     where = {"ckpt_path": last, "weights_only": True} if resume else {}
     trainer.fit(module, datamodule=data, **where)
