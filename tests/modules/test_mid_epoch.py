@@ -9,6 +9,7 @@ from small import distill_module, same
 from test_every_method import CASES
 from test_resume import BATCHES, EPOCHS, ended, fit, make
 
+from tokd_lightning.data.frames import FrameDataset
 from tokd_lightning.distillation import ADD, TOKD
 from tokd_lightning.loggers import RunLogger
 
@@ -110,3 +111,33 @@ def test_every_method_does(tiny_ffpp, teacher, tmp_path, name):
     assert_equal(
         killed_again_and_again(tiny_ffpp, new, tmp_path / "run", moments, every=1), expected
     )
+
+
+@pytest.mark.parametrize("kind", ["teacher", "student"])
+def test_a_run_killed_between_the_parts_of_a_batch_does(tiny_ffpp, teacher, tmp_path, kind):
+    options = {"accumulate": 2, "clip": 0.1}
+    new = partial(make, kind, teacher, "step", **options)
+    module = new()
+    expected = outcome(tmp_path, module, fit(tiny_ffpp, module, tmp_path, log_every_n_steps=2))
+    assert expected[0][-1] == EPOCHS * BATCHES
+    moments = [("train", epoch, batch) for epoch in range(EPOCHS) for batch in range(2 * BATCHES)]
+    found = killed_again_and_again(
+        tiny_ffpp, new, tmp_path / "run", moments, every=1, log_every_n_steps=2
+    )
+    assert_equal(found, expected)
+
+
+def test_frames_of_batches_that_are_done_are_not_read_again(tiny_ffpp, tmp_path, monkeypatch):
+    with pytest.raises(Killed):
+        fit(
+            tiny_ffpp,
+            make("teacher", None, "epoch"),
+            tmp_path,
+            callbacks=[Kill("train", 1, 1)],
+            every=1,
+        )
+    read, seen = FrameDataset._read, []
+    monkeypatch.setattr(FrameDataset, "_read", lambda self, f: seen.append(f) or read(self, f))
+    fit(tiny_ffpp, make("teacher", None, "epoch"), tmp_path, resume=True, limit_val_batches=1)
+    validated = 2 * 4
+    assert len(seen) - validated == 4 * (2 * BATCHES - 1)

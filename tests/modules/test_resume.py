@@ -32,8 +32,8 @@ class Interruption(Callback):
             raise Interrupted
 
 
-def make(kind, teacher, interval):
-    options = {"interval": interval, "lr_scheduler": quartered}
+def make(kind, teacher, interval, **options):
+    options = {"interval": interval, "lr_scheduler": quartered, **options}
     if interval == "step":
         cycle = torch.optim.lr_scheduler.OneCycleLR
         options["lr_scheduler"] = partial(cycle, max_lr=2e-3, total_steps=EPOCHS * BATCHES)
@@ -61,11 +61,10 @@ def fit(root, module, folder, epochs=EPOCHS, resume=False, callbacks=(), every=1
     cut(folder / "metrics.csv", rows_of(last) if resume else 0)
     trainer = quiet(
         max_epochs=epochs,
-        limit_val_batches=1.0,
         enable_checkpointing=True,
         callbacks=[*best_and_last(last.parent, "val/frame/acc", every), *callbacks],
         logger=RunLogger(folder),
-        **{"log_every_n_steps": 1, **options},
+        **{"log_every_n_steps": 1, "limit_val_batches": 1.0, **options},
     )
     where = {"ckpt_path": last, "weights_only": True} if resume else {}
     trainer.fit(module, datamodule=data, **where)

@@ -184,7 +184,6 @@ class DistillModule(DetectionModule):
         self.log_training(loss, student.logits, batch)
         self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()})
         self.log_dict({f"maps/{name}": v for name, v in distiller.diagnostics().items()})
-        self._first_variance = self._first_variance or self._variances()
 
     def _warming_up(self) -> bool:
         """Tell whether only the classifier learns, and keep the statistics of S_B then."""
@@ -241,6 +240,11 @@ class DistillModule(DetectionModule):
                 "eta_R / eta_S does not fall over this run, which Sec. 4.3 asks for: give "
                 "rotation_scheduler a smaller factor than lr_scheduler"
             )
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Keep the batch variance of the condensed maps at the start, to tell a collapse by."""
+        if not self._first_variance:
+            self._first_variance = self._variances()
 
     def on_train_epoch_end(self) -> None:
         """Move the schedulers of ``interval: epoch`` and warn of a method that does nothing."""

@@ -119,7 +119,8 @@ class LastCheckpoint(Checkpoint):
         stop_if_broken(trainer, module, self.path.parent.parent, weights=True)
         started = time.monotonic()
         for logger in trainer.loggers:
-            logger.save()  # rows that the checkpoint counts
+            if hasattr(logger, "flush"):
+                logger.flush()  # rows that the checkpoint counts
         trainer.save_checkpoint(self.path, weights_only=False)
         ended = time.monotonic()
         if timed and self.every is None:
