@@ -1,5 +1,7 @@
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import yaml
 from trees import make_ffpp, write_splits
 
 from tokd_lightning.cli import main
+from tokd_lightning.loggers import EpochLines
 
 ROOT = Path(__file__).parents[1]
 TEACHER = "synthetic-c23_teacher-both_s0"
@@ -319,7 +322,12 @@ def test_bad_data_are_one_line_and_leave_nothing_behind(make, says, tiny_ffpp, t
         ("demo_vanilla", ["--trainer.max_epochs=0"], "max_epochs"),
         ("demo_vanilla", ["--trainer.limit_val_batches=0"], "limit_val_batches"),
         ("demo_vanilla", ["--trainer.max_epochs=soon"], "soon"),
-        ("demo_vanilla", ["--trainer.gradient_clip_val=1"], "not offered for distillation"),
+        ("demo_vanilla", ["--trainer.gradient_clip_val=1"], "use --model.clip"),
+        ("demo_teacher", ["--trainer.accumulate_grad_batches=2"], "use --model.accumulate"),
+        ("demo_vanilla", ["--model.accumulate=3"], "3 accumulated parts"),
+        ("demo_vanilla", ["--model.accumulate=0"], "accumulate must lie between 1 and"),
+        ("demo_teacher", ["--model.clip=0"], "clip must be above 0"),
+        ("demo_vanilla", ["--checkpoint_every=0"], "--checkpoint_every must be"),
         ("demo_vanilla", ["--ckpt_path=/no.ckpt"], "/no.ckpt"),
         ("demo_vanilla", ["--seed_everything=-1"], "seed_everything"),
         ("demo_vanilla", ["--pictures=-1"], "--pictures must be a number from 0 on"),
@@ -386,3 +394,55 @@ def test_the_console_script_ends_with_one_line_and_code_2():
     assert ended.returncode == 2
     assert ended.stderr.startswith("tokd: ")
     assert ended.stderr.count("\n") == 1
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_one_line(tiny_ffpp, tmp_path, capsys):
+    options = [*TINY_STUDENT, "--model.lr_scheduler.max_lr=1e30"]
+    for again in range(2):
+        assert tokd("fit", "demo_vanilla", tiny_ffpp, tmp_path, *options) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("tokd: the loss of a batch in epoch 1 is not finite"), again
+        assert error.count("\n") == 1
+        [run] = tmp_path.iterdir()
+        assert len(pd.read_csv(run / "nonfinite.csv")) == 8
+        assert not (run / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("found", ["inputs.json", "fit.yaml", "metrics.csv", ".fit.yaml.1.part"])
+def test_a_fit_killed_before_its_first_checkpoint_starts_over(job, tiny_ffpp, tmp_path, found):
+    """What a kill can leave of a run: the first of its files, in the order they are written."""
+    done = folder(job, "vanilla")
+    run = tmp_path / done.name
+    run.mkdir()
+    for name in ("inputs.json", "fit.yaml", "metrics.csv", ".fit.yaml.1.part"):
+        source = "fit.yaml" if name.startswith(".") else name
+        (run / name).write_text((done / source).read_text()[: -1 if name == source else 40])
+        if name == found:
+            break
+    assert tokd("fit", "demo_vanilla", tiny_ffpp, tmp_path, *TINY_STUDENT) == 0
+    curves = pd.read_csv(run / "metrics.csv")
+    whole = pd.read_csv(done / "metrics.csv").dropna(subset=["epoch"])
+    assert curves["step"].tolist() == whole[whole["epoch"] == 0]["step"].tolist()[: len(curves)]
+    assert sorted(path.name for path in run.iterdir()) == [
+        "checkpoints", "fit.yaml", "inputs.json", "metrics.csv", "metrics.json",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("moment", ["on_train_batch_start", "on_validation_start"])
+def test_a_run_told_to_end_exits_with_143_and_goes_on(
+    moment, job, tiny_ffpp, tmp_path, capsys, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        signalled = lambda *_: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
+        patch.setattr(EpochLines, moment, signalled, raising=False)
+        assert tokd("fit", "demo_vanilla", tiny_ffpp, tmp_path, *TINY_STUDENT) == 143
+    error = capsys.readouterr().err
+    assert error.startswith("tokd: told to end: the same command resumes")
+    assert error.count("\n") == 1
+    assert tokd("fit", "demo_vanilla", tiny_ffpp, tmp_path, *TINY_STUDENT) == 0
+    [run], done = tmp_path.iterdir(), folder(job, "vanilla")
+    states = [
+        torch.load(path / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for path in (run, done)
+    ]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])

@@ -15,7 +15,9 @@ ALLOWED = {
     "naming": set(),
     "recipe": {"naming"},
     "runs": {"naming"},
-    "loggers": {"naming", "runs", "wandb_run"},
+    "arguments": set(),
+    "curves": set(),
+    "loggers": {"curves", "naming", "runs", "wandb_run"},
     "wandb_account": set(),
     "wandb_run": {"naming", "runs", "wandb_account"},
     "dashboard": {"runs", "tables", "wandb_account"},
@@ -32,6 +34,7 @@ ALLOWED = {
     "modules": {"distillation", "models", "evaluation"},
     "tables": {"naming", "provenance", "recipe", "runs"},
     "training": {
+        "arguments",
         "modules",
         "distillation",
         "models",

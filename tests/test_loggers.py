@@ -59,17 +59,20 @@ def test_a_second_run_appends_and_may_bring_new_columns(tmp_path):
     assert [path.name for path in folder.iterdir()] == ["metrics.csv"]
 
 
-def test_training_that_resumes_replaces_the_rows_that_were_lost_with_it(tmp_path):
+def test_training_that_goes_on_keeps_the_rows_that_its_checkpoint_knows(monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
     folder = tmp_path / "run"
     write(folder, *((step, {"train/loss": float(step)}) for step in range(6)))
-    with (folder / "metrics.csv").open("a") as file:
-        file.write("7")  # killed while it wrote
+    (logger,) = build_loggers(folder, ["none"], CELL, {}, rows=4)
+    assert logger.rows == 4
     write(folder, (3, {"val/frame/acc": 0.5}), (4, {"train/loss": 40.0}))
     assert rows(folder) == [
         *({"step": str(step), "train/loss": str(float(step))} for step in range(4)),
         {"step": "3", "val/frame/acc": "0.5"},
         {"step": "4", "train/loss": "40.0"},
     ]
+    build_loggers(folder, ["none"], CELL, {})
+    assert not list(folder.iterdir())
 
 
 def test_an_epoch_is_one_line(capsys):

@@ -19,7 +19,7 @@ def check_arguments(config: Config) -> None:
 
     Raises:
         TokdError: A seed, precision, number of epochs, monitor, number of pictures or
-            checkpoint that cannot work, or gradient clipping or accumulation for a student.
+            checkpoint that cannot work, or Lightning's clipping or accumulation of gradients.
     """
     trainer, seed = config["trainer"], config["seed_everything"]
     if isinstance(seed, bool) or seed < 0:
@@ -37,13 +37,15 @@ def check_arguments(config: Config) -> None:
     monitors = [f"val/{level}/{name}" for level in ("frame", "video") for name in _SELECTING]
     if config["monitor"] not in monitors:
         raise TokdError(f"--monitor {config['monitor']}: choose from {', '.join(monitors)}")
-    for key in ("accumulate_grad_batches", "gradient_clip_val"):
-        harmless = (None, 1) if key.startswith("accumulate") else (None,)
-        if "distiller" in config["model"]["init_args"] and trainer.get(key) not in harmless:
+    for key, ours in (("accumulate_grad_batches", "accumulate"), ("gradient_clip_val", "clip")):
+        if trainer.get(key) not in (None, 1 if ours == "accumulate" else None):
             raise TokdError(
-                f"--trainer.{key} is not offered for distillation, which steps two optimizers by "
-                "hand: leave it out"
+                f"--trainer.{key} is not offered, as it knows one optimizer alone: "
+                f"use --model.{ours}"
             )
+    every = config.get("checkpoint_every")
+    if every is not None and every < 1:
+        raise TokdError(f"--checkpoint_every must be a number of batches from 1 on, not {every}")
     if config["pictures"] < 0:
         raise TokdError(f"--pictures must be a number from 0 on, not {config['pictures']}")
     path = config.get("ckpt_path")

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from tokd_lightning import __version__
 from tokd_lightning.commands import data, deploy, runs, tables
-from tokd_lightning.errors import TokdError
+from tokd_lightning.errors import TERMINATED, Terminated, TokdError
 
 LIGHTNING = {
     "fit": "train a teacher or distil a student: --config experiments/….yaml",
@@ -24,7 +24,8 @@ def main(args: Sequence[str] | None = None) -> int:
         args: Arguments without the program's name; None takes them from the command line.
 
     Returns:
-        The exit code: 0, 2 for what the user can mend (said in one line), 130 after Ctrl-C.
+        The exit code: 0, 2 for what the user can mend (said in one line), 130 after Ctrl-C, 143
+        after SIGTERM.
     """
     given = list(sys.argv[1:] if args is None else args)
     try:
@@ -43,6 +44,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"tokd: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
         return 2
+    except Terminated as told:
+        print(f"tokd: {told}", file=sys.stderr)
+        return TERMINATED
     except KeyboardInterrupt:
         print("tokd: interrupted", file=sys.stderr)
         return 130

@@ -1,4 +1,6 @@
-"""The one exception that a user can mend."""
+"""The exceptions that end the program with one line in place of a traceback."""
+
+TERMINATED = 143  # 128 + SIGTERM, as shells have it
 
 
 class TokdError(Exception):
@@ -6,3 +8,7 @@ class TokdError(Exception):
 
     ``tokd`` prints the message and exits with code 2, without a traceback.
     """
+
+
+class Terminated(Exception):
+    """The program was told to end (SIGTERM) and has saved what it did; ``tokd`` exits with 143."""

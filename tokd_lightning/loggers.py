@@ -1,24 +1,24 @@
 """Where curves go: a CSV always, W&B and TensorBoard by choice, a line per epoch in plain logs."""
 
-import csv
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
-from lightning.fabric.loggers import csv_logs
 from lightning.fabric.utilities import rank_zero as ranks
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger
 
+from tokd_lightning.curves import Curves, cut
 from tokd_lightning.errors import TokdError
 from tokd_lightning.naming import Cell, Config
 from tokd_lightning.runs import Run
 from tokd_lightning.wandb_run import open_run, recorded
 
 VIEWS = ("wandb", "tensorboard")
+CURVES = "metrics.csv"
 
 
 def is_rank_zero() -> bool:
@@ -26,53 +26,50 @@ def is_rank_zero() -> bool:
     return int(getattr(ranks.rank_zero_only, "rank", None) or 0) == 0
 
 
-class _AppendingWriter(csv_logs._ExperimentWriter):
-    """Goes on with the rows of an interrupted run, where Lightning's writer deletes them."""
-
-    def _check_log_dir_exists(self) -> None:
-        path = Path(self.metrics_file_path)
-        self._earlier = path.is_file()
-        if self._earlier:
-            with path.open(newline="") as file:
-                self.metrics_keys = list(csv.DictReader(file).fieldnames or [])
-
-    def log_metrics(self, metrics_dict: dict[str, Any], step: int | None = None) -> None:
-        """Record metrics; the first ones of a resumed training replace what was lost with it."""
-        if self._earlier and step is not None and "train/loss" in metrics_dict:
-            self._earlier = False
-            self._forget(step)
-        super().log_metrics(metrics_dict, step)
-
-    def _forget(self, start: int) -> None:
-        """Drop the rows from step ``start`` on: the checkpoint that training resumes is older."""
-        path = Path(self.metrics_file_path)
-        with path.open(newline="") as file:
-            rows = [r for r in csv.DictReader(file) if r.get("step") and int(r["step"]) < start]
-        part = path.with_suffix(".part")
-        with part.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self.metrics_keys, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(rows)
-        part.replace(path)
-
-
 class RunLogger(CSVLogger):
     """``metrics.csv`` in the run's folder; a resumed run appends to it.
+
+    Lightning asks to save every row. They are saved with every checkpoint and at the end, and
+    between for those who watch: each second, or less often if that would take 1 % of the time.
 
     Args:
         folder: The run's folder.
     """
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder.parent, name=folder.name, version="", flush_logs_every_n_steps=20)
+        super().__init__(folder.parent, name=folder.name, version="")
+        self._due = 0.0
 
     @property
     def experiment(self) -> Any:
         """The writer of the file, on rank zero."""
         if self._experiment is None and is_rank_zero():
             Path(self.log_dir).mkdir(parents=True, exist_ok=True)
-            self._experiment = _AppendingWriter(log_dir=self.log_dir)
+            self._experiment = cast(Any, Curves(Path(self.log_dir) / CURVES))
         return super().experiment
+
+    def save(self) -> None:
+        """Save the rows so far, unless that was done just now."""
+        if time.monotonic() >= self._due:
+            self.flush()
+
+    def flush(self) -> None:
+        """Save the rows so far."""
+        if is_rank_zero():
+            started = time.monotonic()
+            self.experiment.save()
+            ended = time.monotonic()
+            self._due = ended + max(1.0, 100 * (ended - started))
+
+    def finalize(self, status: str) -> None:
+        """Save all rows."""
+        if self._experiment is not None:
+            self.flush()
+
+    @property
+    def rows(self) -> int:
+        """Number of rows so far, for the checkpoint that a resumed run goes on from."""
+        return int(self.experiment.rows)
 
     @property
     def log_dir(self) -> str:
@@ -81,7 +78,7 @@ class RunLogger(CSVLogger):
 
 
 def build_loggers(
-    folder: Path, views: Sequence[str], cell: Cell, config: Config, resumed: Path | None = None
+    folder: Path, views: Sequence[str], cell: Cell, config: Config, rows: int = 0
 ) -> list[Logger]:
     """Build the loggers of a fit.
 
@@ -90,7 +87,8 @@ def build_loggers(
         views: Of ``wandb`` and ``tensorboard``, or ``none``.
         cell: What the run is, for W&B's tags.
         config: The resolved configuration, which the views show.
-        resumed: Checkpoint that a resumed training goes on from.
+        rows: Rows of ``metrics.csv`` to keep: those that the checkpoint knows which training goes
+            on from. The others will be made anew.
 
     Raises:
         TokdError: An unknown view, or TensorBoard is not installed.
@@ -98,12 +96,13 @@ def build_loggers(
     for view in views:
         if view not in {"none", *VIEWS}:
             raise TokdError(f"--log {view}: choose from none, {', '.join(VIEWS)}")
+    cut(folder / CURVES, rows)
     loggers: list[Logger] = [RunLogger(folder)]
     if "tensorboard" in views:
         loggers.append(_tensorboard(folder))
         loggers[-1].log_hyperparams(config)
     if "wandb" in views and is_rank_zero():
-        loggers += open_run(folder, cell, config, resumed)
+        loggers += open_run(folder, cell, config)
     return loggers
 
 

@@ -17,6 +17,7 @@ PLACE = (
     "runs",
     "rerun",
     "reuse",
+    "checkpoint_every",
     "log",
     "pictures",
     "ckpt_path",

@@ -12,7 +12,7 @@ from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.evaluation.metrics import metrics_by_method, video_table
 from tokd_lightning.models.complexity import complexity
 from tokd_lightning.modules import DetectionModule
-from tokd_lightning.runs import write_atomically
+from tokd_lightning.runs import Run, write_atomically
 
 
 def about_fit(trainer: pl.Trainer, model: DetectionModule, data: FrameDataModule) -> dict[str, Any]:
@@ -41,6 +41,15 @@ def device_of(trainer: pl.Trainer) -> str:
 def skipped_frames(data: FrameDataModule) -> dict[str, int]:
     """Count the frames of each split that could not be read (``on_error: skip``)."""
     return {split: len(rows) for split, rows in data.skipped.items() if rows}
+
+
+def selected(run: Run, monitor: str) -> dict[str, Any]:
+    """Name the epoch that best.ckpt is of, and its metrics."""
+    epoch = torch.load(run.best, map_location="cpu", weights_only=True)["epoch"]
+    return {
+        "selected": {"epoch": epoch, "monitor": monitor},
+        "metrics": metrics_of_epoch(run.folder / "metrics.csv", epoch),
+    }
 
 
 def metrics_of_epoch(curves: Path, epoch: int) -> dict[str, float]:

@@ -77,7 +77,12 @@ class Run:
         write_atomically(self.folder / f"{stage}.yaml", text)
 
     def begin(self, config: Config, inputs: Mapping[str, str]) -> None:
-        """Write what a fit starts from: its configuration, and the hashes of data and teacher."""
+        """Write what a fit starts from: its configuration, and the hashes of data and teacher.
+
+        What a kill has left half-written goes, and what an earlier attempt was stopped for.
+        """
+        for path in (*self.folder.glob(".*.part"), self.folder / "nonfinite.csv"):
+            path.unlink(missing_ok=True)
         write_atomically(self.folder / "inputs.json", json.dumps(inputs, indent=2) + "\n")
         self.save_config("fit", config)
 

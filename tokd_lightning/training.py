@@ -7,19 +7,20 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning.pytorch as pl
-import torch
 import yaml
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from tokd_lightning.arguments import add_arguments
 from tokd_lightning.checks import check_arguments, check_earlier, check_fit_of, check_inputs
 from tokd_lightning.console import Parser, mistakes_in_one_line, print_metrics, quieten
 
 # The data modules, as all of `modules` and `distillation`, so that a YAML may name their classes.
 from tokd_lightning.data import celebdf, ffpp, manifest_table
 from tokd_lightning.data.datamodule import FrameDataModule
+from tokd_lightning.errors import Terminated
 from tokd_lightning.launch import plugins
 from tokd_lightning.loggers import build_loggers, is_rank_zero, loggers_of_test, progress
 from tokd_lightning.modules import DetectionModule
@@ -29,14 +30,16 @@ from tokd_lightning.modules.checkpoint import (
     read_checkpoint,
     state_hash,
 )
+from tokd_lightning.modules.finite import FILE
+from tokd_lightning.modules.last import rows_of
 from tokd_lightning.naming import EVALUATION, Config, cell, run_name
 from tokd_lightning.pictures import write_pictures
 from tokd_lightning.provenance import provenance, source_hash
 from tokd_lightning.recipe import recipe_hash
 from tokd_lightning.results import (
     about_fit,
-    metrics_of_epoch,
     rounded,
+    selected,
     skipped_frames,
     write_scores,
 )
@@ -73,17 +76,7 @@ class TokdCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add where runs lie, what to do with an earlier one, where curves go."""
-        add = parser.add_argument
-        add("--runs", type=str, default="runs", help="folder of all run folders")
-        add("--rerun", action="store_true", help="fit again; the earlier run is set aside")
-        add("--reuse", action="store_true", help="end with success where the run is finished")
-        add(
-            "--log",
-            default="wandb",
-            help="beside the CSV: wandb, tensorboard, both with a comma, none",
-        )
-        add("--pictures", type=int, default=4, help="frames in the test's pictures.png; 0: none")
-        add("--monitor", default="val/frame/acc", help="selects best.ckpt, the highest wins")
+        add_arguments(parser)
         parser.link_arguments("seed_everything", "model.init_args.seed")
         parser.link_arguments("seed_everything", "data.init_args.seed")
 
@@ -148,7 +141,9 @@ class TokdCLI(LightningCLI):
         config = self.config_init[str(self.subcommand)]
         kept = self.subcommand == "fit" and not config.trainer.fast_dev_run
         callbacks: list[Callback] = (
-            best_and_last(self.run.best.parent, config.monitor) if kept else []
+            best_and_last(self.run.best.parent, config.monitor, config.checkpoint_every)
+            if kept
+            else []
         )
         shown, without = progress(config.trainer.enable_progress_bar is not False)
         callbacks, kwargs = [*callbacks, shown], kwargs | without
@@ -172,8 +167,8 @@ class TokdCLI(LightningCLI):
         check_inputs(self.run, self.inputs)
         if self.run.results() is not None:
             raise Finished(f"{self.run.folder}: finished, reused")
-        views, resumed = config.log.split(","), config.ckpt_path and Path(config.ckpt_path)
-        loggers = build_loggers(self.run.folder, views, self.cell, self.resolved, resumed)
+        views, rows = config.log.split(","), rows_of(config.ckpt_path) if config.ckpt_path else 0
+        loggers = build_loggers(self.run.folder, views, self.cell, self.resolved, rows)
         self.run.begin(self.resolved, {**self.inputs, "recipe": self.recipe})
         self.trainer.loggers = [*loggers, *self.trainer.loggers]
         self.started = time.monotonic()
@@ -188,7 +183,8 @@ class TokdCLI(LightningCLI):
             print(f"the same command resumes {self.run.folder}")
             raise KeyboardInterrupt from None
         except Exception:
-            if self.new and not self.run.last.exists():
+            named = (self.run.folder / FILE).exists()  # frames of a loss that is not finite
+            if self.new and not named and not self.run.last.exists():
                 shutil.rmtree(self.run.folder, ignore_errors=True)
             raise
 
@@ -200,7 +196,6 @@ class TokdCLI(LightningCLI):
             self._finish()
 
     def _finish(self) -> None:
-        chosen = torch.load(self.run.best, map_location="cpu", weights_only=True)["epoch"]
         monitor = self.config["fit"].monitor
         hashes = self.inputs | {"recipe": self.recipe}
         if self.cell.role == "teacher":
@@ -210,14 +205,14 @@ class TokdCLI(LightningCLI):
             "status": "finished",
             "cell": self.cell._asdict(),
             **about_fit(self.trainer, self.model, self.datamodule),
-            "selected": {"epoch": chosen, "monitor": monitor},
-            "metrics": metrics_of_epoch(self.run.folder / "metrics.csv", chosen),
+            **selected(self.run, monitor),
             "seconds": {"fit": round(time.monotonic() - self.started, 1)},
             **provenance(self.resolved, hashes),
         }
         self.run.write_results(results)
         publish(self.trainer.loggers, self.run.folder)
-        print(f"best epoch {chosen + 1} by {monitor}: {self.run.folder}")
+        epoch = results["selected"]["epoch"] + 1
+        print(f"best epoch {epoch} by {monitor}: {self.run.folder}")
 
     # validate, test, predict
 
@@ -292,6 +287,9 @@ def run(args: list[str]) -> int:
             print(finished)
         except SIGTERMException:  # exit code 0 as Lightning raises it
             raise KeyboardInterrupt from None
+        except Terminated:
+            if is_rank_zero():  # what started the others would kill this one for their code
+                raise
     return 0
 
 

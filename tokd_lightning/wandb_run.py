@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_info
 
@@ -56,7 +55,7 @@ def recorded(folder: Path) -> dict[str, str | None]:
         return {}
 
 
-def open_run(folder: Path, cell: Cell, config: Config, resumed: Path | None = None) -> list[Logger]:
+def open_run(folder: Path, cell: Cell, config: Config) -> list[Logger]:
     """Start the run's W&B run, or go on with it: fit, resumed fit and test share one id.
 
     Online, W&B goes on where it was. An offline run is a file of its own each time, and the file
@@ -67,7 +66,6 @@ def open_run(folder: Path, cell: Cell, config: Config, resumed: Path | None = No
         folder: The run's folder.
         cell: What the run is.
         config: The resolved configuration of its fit.
-        resumed: Checkpoint that training goes on from; what was logged after it was lost.
 
     Returns:
         The logger; none where W&B is disabled.
@@ -91,8 +89,7 @@ def open_run(folder: Path, cell: Cell, config: Config, resumed: Path | None = No
     _define_axes(run)
     run.config.update(config, allow_val_change=True)
     if not run.resumed:
-        before = None if resumed is None else _step_of(resumed)
-        for row in logged_rows(folder / "metrics.csv", before):
+        for row in logged_rows(folder / "metrics.csv"):
             run.log(row)
     _replace_earlier(folder, run)
     if offline:
@@ -117,10 +114,6 @@ def _start(folder: Path, cell: Cell, offline: bool) -> Any:
     )
 
 
-def _step_of(checkpoint: Path) -> int:
-    return int(torch.load(checkpoint, mmap=True, weights_only=True)["global_step"])
-
-
 def _define_axes(run: Any) -> None:
     for axis in _AXES:
         run.define_metric(axis, summary="none")
@@ -129,19 +122,18 @@ def _define_axes(run: Any) -> None:
     run.define_metric("val/*", step_metric="epoch")
 
 
-def logged_rows(path: Path, before: int | None = None) -> Iterator[dict[str, float]]:
+def logged_rows(path: Path) -> Iterator[dict[str, float]]:
     """Yield the rows of ``metrics.csv`` as Lightning has logged them to W&B.
 
     Args:
         path: The file; none at all has no rows.
-        before: Leave out rows from this step on.
     """
     if not path.is_file():
         return
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             step = row.pop("step", None)
-            if step and (before is None or int(step) < before):
+            if step:
                 values = {key: float(value) for key, value in row.items() if value}
                 yield values | {"trainer/global_step": int(step)}
 

@@ -27,13 +27,12 @@ def rows_of(loader) -> list[int]:
     return [row for batch in loader for row in batch["index"].tolist()]
 
 
-def process(training=True, rank=0, world=1, accumulated=1):
+def process(training=True, rank=0, world=1):
     """What a data module asks of its trainer."""
     return SimpleNamespace(
         training=training,
         global_rank=rank,
         world_size=world,
-        accumulate_grad_batches=accumulated,
         is_global_zero=rank == 0,
     )
 
@@ -144,7 +143,7 @@ def test_a_batch_that_cannot_be_divided_is_refused(tiny_ffpp):
         module.train_dataloader()
     assert len(module.test_dataloader()) > 0
     module = data(tiny_ffpp, batch_size=12)
-    module.trainer = process(world=2, accumulated=3)
+    module.trainer, module.accumulate = process(world=2), 3
     assert next(iter(module.train_dataloader()))["image"].shape[0] == 2
 
 

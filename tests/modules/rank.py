@@ -18,7 +18,8 @@ SAMPLES, BATCH = 18, 6
 
 def rehearse(root: Path, teacher: Path, processes: int) -> dict[str, Any]:
     """Return the state, the metrics and the scores of a student and of a teacher."""
-    return {name: _run(module, root, processes) for name, module in learners(teacher).items()}
+    every = learners(teacher) | in_parts(teacher)
+    return {name: _run(module, root, processes) for name, module in every.items()}
 
 
 def learners(teacher: Path) -> dict[str, pl.LightningModule]:
@@ -30,6 +31,14 @@ def learners(teacher: Path) -> dict[str, pl.LightningModule]:
             optimizer=partial(sgd, lr=0.01),
         ),
         "teacher": teacher_module(optimizer=partial(sgd, lr=0.01)),
+    }
+
+
+def in_parts(teacher: Path) -> dict[str, pl.LightningModule]:
+    options = {"optimizer": partial(sgd, lr=0.01), "accumulate": 3, "clip": 0.1}
+    return {
+        "student in parts": distill_module(teacher, {"alpha_frequency": 3.0}, **options),
+        "teacher in parts": teacher_module(**options),
     }
 
 

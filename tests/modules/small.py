@@ -82,6 +82,9 @@ class DoubleFrames(FFPPDataModule):
 class Statistics(Callback):
     """Keeps every BatchNorm in eval mode: its statistics would differ between processes."""
 
+    def on_train_start(self, trainer, pl_module):
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer, pl_module):
         for module in pl_module.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):

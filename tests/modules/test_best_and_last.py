@@ -2,15 +2,19 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from torch.utils.data import DataLoader
+from torchmetrics.classification import BinaryAccuracy
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.modules.checkpoint import AtomicCheckpointIO, best_and_last
+from tokd_lightning.modules.finite import FiniteLoss
 
 
 class WorseAndWorse(pl.LightningModule):
     def __init__(self):
         super().__init__()
         self.layer = torch.nn.Linear(1, 1)
+        self.train_accuracy, self.finite, self.accumulate = BinaryAccuracy(), FiniteLoss(), 1
+        self.data = None
 
     def training_step(self, batch, batch_idx):
         return self.layer(batch).sum()

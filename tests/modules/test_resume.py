@@ -3,11 +3,14 @@ from functools import partial
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from small import distill_module, quartered, quiet, same, snapshot, teacher_module
 
+from tokd_lightning.curves import cut
 from tokd_lightning.data.ffpp import FFPPDataModule
 from tokd_lightning.loggers import RunLogger
+from tokd_lightning.modules.checkpoint import best_and_last
+from tokd_lightning.modules.last import rows_of
 
 EPOCHS, BATCHES = 3, 3
 
@@ -29,8 +32,8 @@ class Interruption(Callback):
             raise Interrupted
 
 
-def make(kind, teacher, interval):
-    options = {"interval": interval, "lr_scheduler": quartered}
+def make(kind, teacher, interval, **options):
+    options = {"interval": interval, "lr_scheduler": quartered, **options}
     if interval == "step":
         cycle = torch.optim.lr_scheduler.OneCycleLR
         options["lr_scheduler"] = partial(cycle, max_lr=2e-3, total_steps=EPOCHS * BATCHES)
@@ -41,7 +44,7 @@ def make(kind, teacher, interval):
     return distill_module(teacher, {"teacher_projectors": "frozen"}, **options)
 
 
-def fit(root, module, folder, epochs=EPOCHS, resume=False, callbacks=(), **options):
+def fit(root, module, folder, epochs=EPOCHS, resume=False, callbacks=(), every=100, **options):
     """Fit as tokd does: real frames with crops and flips, best.ckpt and last.ckpt, a CSV."""
     data = FFPPDataModule(
         root,
@@ -54,25 +57,17 @@ def fit(root, module, folder, epochs=EPOCHS, resume=False, callbacks=(), **optio
         balance="half_batch",
         num_workers=0,
     )
-    keep = ModelCheckpoint(
-        folder / "checkpoints",
-        "best",
-        monitor="val/frame/acc",
-        mode="max",
-        save_last=True,
-        enable_version_counter=False,
-    )
+    last = folder / "checkpoints" / "last.ckpt"
+    cut(folder / "metrics.csv", rows_of(last) if resume else 0)
     trainer = quiet(
         max_epochs=epochs,
-        limit_val_batches=1.0,
         enable_checkpointing=True,
-        callbacks=[keep, *callbacks],
+        callbacks=[*best_and_last(last.parent, "val/frame/acc", every), *callbacks],
         logger=RunLogger(folder),
-        log_every_n_steps=1,
-        **options,
+        **{"log_every_n_steps": 1, "limit_val_batches": 1.0, **options},
     )
-    last = {"ckpt_path": folder / "checkpoints" / "last.ckpt", "weights_only": True}
-    trainer.fit(module, datamodule=data, **(last if resume else {}))
+    where = {"ckpt_path": last, "weights_only": True} if resume else {}
+    trainer.fit(module, datamodule=data, **where)
     return trainer
 
 

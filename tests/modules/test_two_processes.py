@@ -78,12 +78,15 @@ def runs(uneven, teacher, tmp_path_factory):
     return one, *(torch.load(file, weights_only=True) for file in files)
 
 
-@pytest.mark.parametrize("kind", ["student", "teacher"])
+KINDS = ["student", "teacher", "student in parts", "teacher in parts"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_two_processes_learn_what_one_with_the_whole_batch_learns(runs, kind):
     one, two = runs[0][kind], runs[1][kind]
     assert one["steps"] == two["steps"] == 2 * SAMPLES // BATCH
     parts = {"student": ("student", "distiller.project", "distiller.rotation")}
-    for part in parts.get(kind, ("teacher", "projectors", "auxiliary")):
+    for part in parts.get(kind.split()[0], ("teacher", "projectors", "auxiliary")):
         ours, theirs = (
             {k: v for k, v in run["state"].items() if k.startswith(part) and v.is_floating_point()}
             for run in (two, one)
@@ -101,7 +104,7 @@ def test_two_processes_set_the_same_statistics_of_random_projectors_as_one(runs)
     assert furthest(two, one) < 1e-12
 
 
-@pytest.mark.parametrize("kind", ["student", "teacher"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_both_processes_end_with_the_same_bits(runs, kind):
     _, first, second = runs
     assert same(first[kind]["state"], second[kind]["state"])

@@ -54,6 +54,7 @@ class FrameDataModule(LightningDataModule, ABC):
 
     Attributes:
         skipped: Rows of each split found unreadable so far, by this process.
+        accumulate: Parts of a training batch, one after another; who trains may set it.
         unpaired: Training frames left out for want of a partner at ``teacher_quality``.
 
     Raises:
@@ -120,6 +121,7 @@ class FrameDataModule(LightningDataModule, ABC):
         self.teacher_quality = teacher_quality
         self.max_unpaired = max_unpaired
         self.skipped: dict[str, set[int]] = {split: set() for split in SPLITS}
+        self.accumulate = 1
         self._scan: Scan | None = None
         self.unpaired = 0
         self._pairs = ""
@@ -227,18 +229,24 @@ class FrameDataModule(LightningDataModule, ABC):
             TokdError: The batch cannot be divided among the processes.
         """
         rank, world = self._process()
-        accumulated = 1 if self.trainer is None else self.trainer.accumulate_grad_batches
-        if self.batch_size % (world * accumulated):
+        parts = self.accumulate
+        if self.batch_size % (world * parts):
             raise TokdError(
                 f"a batch of {self.batch_size} cannot be divided equally among {world} processes"
-                + (f" and {accumulated} accumulated batches" if accumulated > 1 else "")
+                + (f" and {parts} accumulated parts" if parts > 1 else "")
                 + ": change --data.batch_size"
             )
         dataset = self._dataset("train")
         labels = self.table("train")["label"].to_numpy()
-        batch = self.batch_size // accumulated
         batches = TrainingBatches(
-            labels, batch, self.balance, self.samples_per_epoch, self.seed, rank, world
+            labels,
+            self.batch_size,
+            self.balance,
+            self.samples_per_epoch,
+            self.seed,
+            rank,
+            world,
+            parts,
         )
         return self._loader(dataset, batch_sampler=batches)
 
@@ -279,9 +287,9 @@ class FrameDataModule(LightningDataModule, ABC):
         training = self.trainer is not None and self.trainer.training
         rank, world = self._process()
         if self.crop is not None and training:
-            images = random_crop(
-                images, self.crop, self.seed, batch["step"], rank=rank, world=world
-            )
+            whole, part = divmod(batch["step"], self.accumulate)  # crops are those of a whole batch
+            place = {"rank": part * world + rank, "world": self.accumulate * world}
+            images = random_crop(images, self.crop, self.seed, whole, **place)
         elif self.crop is not None:
             images = centre_crop(images, self.crop)
         images = images.to(torch.float32, memory_format=torch.contiguous_format) / 255

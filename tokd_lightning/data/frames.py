@@ -1,7 +1,8 @@
 """Rows of the manifest become batches of uint8 images, unreadable files included."""
 
+import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
@@ -172,6 +173,11 @@ def _as_loaded(batch: Any) -> Any:
     return batch
 
 
+def _leave_ending_to_the_main_process(worker: int) -> None:
+    """Let a worker live on where all processes of a job are told to end: a batch is still due."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 class FrameLoader(DataLoader[Any]):
     """A loader that raises the workers' errors as they were meant and counts skipped frames.
 
@@ -206,9 +212,14 @@ class TrainingLoader(FrameLoader):
 
     Lightning keeps ``state_dict`` in its checkpoints; the position counts batches handed out, not
     those that workers have already prepared.
+
+    Attributes:
+        between: Called after each batch but an epoch's last, when all that training does with it
+            is done and logged, before the next one is asked for: the moment to save everything.
     """
 
     batch_sampler: TrainingBatches
+    between: Callable[[], None] | None = None
     _epoch = 0
     _position = 0
 
@@ -221,6 +232,8 @@ class TrainingLoader(FrameLoader):
             step = first + self._position
             self._position += 1
             yield self._checked(batch, step)
+            if self.between is not None and self._position < len(batches):
+                self.between()
 
     def state_dict(self) -> dict[str, int]:
         """Return the epoch and the number of its batches that were handed out."""
@@ -250,6 +263,7 @@ def loader(
         dataset,
         num_workers=workers,
         collate_fn=_as_loaded,
+        worker_init_fn=_leave_ending_to_the_main_process,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
         generator=torch.Generator().manual_seed(seed),

@@ -32,6 +32,8 @@ class TrainingBatches(Sampler[list[int]]):
         seed: Not negative.
         rank: This process.
         world: Number of processes.
+        parts: Consecutive parts that each process gets its share of a batch in; ``batch_size`` is a
+            multiple of ``world * parts``. Batches are then counted in parts.
 
     Raises:
         TokdError: There is not one whole batch, ``half_batch`` with an odd batch, or balancing
@@ -47,9 +49,12 @@ class TrainingBatches(Sampler[list[int]]):
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
+        parts: int = 1,
     ) -> None:
-        if batch_size % world:
-            raise ValueError(f"a batch of {batch_size} cannot be cut into {world} equal parts")
+        if batch_size % (world * parts):
+            raise ValueError(
+                f"a batch of {batch_size} cannot be cut into {world * parts} equal parts"
+            )
         self.kinds = [np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)]
         if balance != "none" and not all(len(kind) for kind in self.kinds):
             raise TokdError(f"balance {balance} needs real and fake training frames, not one kind")
@@ -60,6 +65,7 @@ class TrainingBatches(Sampler[list[int]]):
         self.seed = seed
         self.rank = rank
         self.world = world
+        self.parts = parts
         self.epoch = 0
         self.start = 0
         real, fake = (len(kind) for kind in self.kinds)
@@ -89,19 +95,19 @@ class TrainingBatches(Sampler[list[int]]):
 
     def __len__(self) -> int:
         """Number of batches of a whole epoch, the same on every process."""
-        return self.samples // self.batch_size
+        return self.samples // self.batch_size * self.parts
 
     def __iter__(self) -> Iterator[list[int]]:
         start, self.start = self.start, 0
         order = self._order(np.random.default_rng([self.seed, self.epoch]))
-        part = self.batch_size // self.world
-        for batch in range(start, len(self)):
-            first = batch * self.batch_size + self.rank * part
-            yield order[first : first + part].tolist()
+        size = self.batch_size // (self.world * self.parts)
+        for part in range(start, len(self)):
+            first = (part * self.world + self.rank) * size
+            yield order[first : first + size].tolist()
 
     def _order(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
         """Draw the rows of the whole epoch, all processes together."""
-        total = len(self) * self.batch_size
+        total = self.samples // self.batch_size * self.batch_size
         if self.balance == "half_batch":
             halves = [_endless(kind, total // 2, rng) for kind in self.kinds]
             return np.stack(halves, axis=1).reshape(-1)

@@ -3,7 +3,6 @@
 import hashlib
 import os
 from collections.abc import Collection, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.models import DualBranchTeacher
+from tokd_lightning.modules.last import LastCheckpoint
 
 HEADER = "tokd"
 
@@ -139,13 +139,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise TokdError(f"{path} cannot be written: {reason}") from error
 
 
-def best_and_last(folder: Path, monitor: str) -> list[Callback]:
+def best_and_last(folder: Path, monitor: str, every: int | None = None) -> list[Callback]:
     """Keep best.ckpt, the first of the highest by ``monitor`` (Sec. 5.2), and last.ckpt.
 
-    Two callbacks: with ``save_last`` Lightning writes the last epoch only where it is the best too.
+    Args:
+        folder: Where they go.
+        monitor: Metric of the validation.
+        every: Batches between two saves of last.ckpt, see :class:`LastCheckpoint`.
     """
-    keep = partial(ModelCheckpoint, dirpath=folder, enable_version_counter=False)
-    return [keep(filename="best", monitor=monitor, mode="max"), keep(filename="last")]
+    best = ModelCheckpoint(
+        folder, "best", monitor=monitor, mode="max", enable_version_counter=False
+    )
+    return [best, LastCheckpoint(folder / "last.ckpt", every)]
 
 
 def state_hash(path: str | Path) -> str:

@@ -16,9 +16,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics.classification import BinaryAccuracy
 
+from tokd_lightning.distillation.gradients import KEPT_PASSES
 from tokd_lightning.errors import TokdError
 from tokd_lightning.evaluation.metrics import frame_and_video_metrics
 from tokd_lightning.modules.checkpoint import HEADER
+from tokd_lightning.modules.finite import FiniteLoss
 
 OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
 LRSchedulerCallable = Callable[[Optimizer], LRScheduler]
@@ -44,6 +46,12 @@ class DetectionModule(pl.LightningModule):
         optimizer: Makes the optimizer from parameters; Adam (0.9, 0.999) in Sec. 5.2.
         lr_scheduler: Makes its scheduler; StepLR(5, 0.1) in Sec. 5.2.
         interval: Whether the schedulers move each epoch (the paper) or each step.
+        clip: Largest norm of the gradient in a step, to which a larger one is brought down; by
+            default none. An fp16 loss scale is taken out before.
+        accumulate: Parts that a batch is computed in, one after another, where it does not fit the
+            memory: gradients add up, and one step is made of all. It is the step of the whole batch
+            but for BatchNorm, whose statistics are those of a part, and losses that compare the
+            samples of a batch (SP, PKT, ``loss_weight``).
         seed: Seed of the initial weights, drawn in an RNG fork of their own.
     """
 
@@ -55,17 +63,26 @@ class DetectionModule(pl.LightningModule):
         optimizer: OptimizerCallable,
         lr_scheduler: LRSchedulerCallable,
         interval: Interval = "epoch",
+        clip: float | None = None,
+        accumulate: int = 1,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if clip is not None and not clip > 0:
+            raise TokdError(f"clip must be above 0, not {clip}")
+        if not 1 <= accumulate <= KEPT_PASSES:
+            raise TokdError(f"accumulate must lie between 1 and {KEPT_PASSES}, not {accumulate}")
         self.make_optimizer = optimizer
         self.make_scheduler = lr_scheduler
         self.interval = interval
+        self.clip = clip
+        self.accumulate = accumulate
         self.seed = seed
         self.register_buffer("class_weights", None, persistent=False)
         self.scores = pd.DataFrame()
         # Its checks of the values, and a value per step, would wait for the device every time.
         self.train_accuracy = BinaryAccuracy(validate_args=False)
+        self.finite = FiniteLoss()
         self._collected: list[tuple[Tensor, Tensor, Tensor]] = []
 
     @property
@@ -86,11 +103,31 @@ class DetectionModule(pl.LightningModule):
         """Cross-entropy with the label, Eq. 9, weighted by class where ``balance: loss_weight``."""
         return functional.cross_entropy(logits.float(), label, self.class_weights)
 
-    def log_training(self, loss: Tensor, logits: Tensor, label: Tensor) -> None:
-        """Log the loss of each step, and the accuracy on the training frames of each epoch."""
+    def setup(self, stage: str) -> None:
+        """Have batches cut into parts, which Lightning counts where it steps by itself."""
+        if stage != "fit":
+            return
+        self.data.accumulate = self.accumulate
+        if self.automatic_optimization:
+            self.trainer.accumulate_grad_batches = self.accumulate
+        else:  # else a row of numbers could lack what only whole batches have
+            trainer: Any = self.trainer
+            trainer.log_every_n_steps *= self.accumulate
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Clip the gradient; a loss scale has been taken out, processes have been averaged."""
+        if self.clip is not None:
+            self.clip_gradients(optimizer, self.clip, "norm")
+
+    def on_train_epoch_start(self) -> None:
+        """Count an epoch's training accuracy anew."""
+        self.train_accuracy.reset()
+
+    def log_training(self, loss: Tensor, logits: Tensor, batch: dict[str, Tensor]) -> None:
+        """Log the loss, count right answers, and remember a batch whose loss is not finite."""
         self.log("train/loss", loss.detach())  # for the bar Lightning would wait for it
-        self.train_accuracy.update(logits.detach().argmax(1), label)
-        self.log("train/acc", self.train_accuracy, on_step=False, on_epoch=True)
+        self.train_accuracy.update(logits.detach().argmax(1), batch["label"])
+        self.finite.note(loss, batch["index"])
 
     # Evaluation
 
@@ -113,11 +150,13 @@ class DetectionModule(pl.LightningModule):
                 distributed.broadcast(buffer, src=0)
 
     def on_validation_epoch_end(self) -> None:
-        """Log ``val/…`` metrics."""
+        """Log ``val/…`` metrics and, with them, the epoch's accuracy on the training frames."""
         if self.trainer.sanity_checking:
             self._collected.clear()
-        else:
-            self._report("val")
+            return
+        self._report("val")
+        if self.trainer.state.fn == "fit":
+            self.log("train/acc", self.train_accuracy.compute(), sync_dist=True)
 
     def on_test_epoch_end(self) -> None:
         """Log ``test/…`` metrics and keep the scores."""
@@ -191,7 +230,8 @@ class DetectionModule(pl.LightningModule):
     def _length(self) -> float:
         """Steps of the schedulers in this run: its batches, or its epochs; can be infinite."""
         if self.interval == "step":
-            return self.trainer.estimated_stepping_batches
+            batches = self.trainer.estimated_stepping_batches
+            return batches if self.automatic_optimization else batches // self.accumulate
         return self.trainer.max_epochs or 1
 
     def on_train_start(self) -> None:

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -26,6 +26,7 @@ from tokd_lightning.modules.detection import (
     OptimizerCallable,
     drawn_from,
 )
+from tokd_lightning.modules.stepping import each_alone, loss_scale, rotate
 from tokd_lightning.modules.symptoms import warn_of_collapse, warn_of_idle_rotation
 
 FINEST = 4
@@ -61,7 +62,9 @@ class DistillModule(DetectionModule):
         warm_up_epochs: For so many epochs only the classifier G_Sc learns (ADD's recipe: 3). S_B,
             its BN statistics included, the method's own parameters and the rotations stay as they
             are; all losses are computed and logged, and the schedulers move, as later.
-        interval: Whether the schedulers move each epoch (the paper) or each step.
+        interval: As in :class:`DetectionModule`.
+        clip: As in :class:`DetectionModule`; of student and projectors, rotations need none.
+        accumulate: As in :class:`DetectionModule`.
         seed: Seed of student and distiller, drawn in an RNG fork of their own.
     """
 
@@ -79,9 +82,11 @@ class DistillModule(DetectionModule):
         teacher: str | None = None,
         warm_up_epochs: int = 0,
         interval: Interval = "epoch",
+        clip: float | None = None,
+        accumulate: int = 1,
         seed: int = 0,
     ) -> None:
-        super().__init__(optimizer, lr_scheduler, interval, seed)
+        super().__init__(optimizer, lr_scheduler, interval, clip, accumulate, seed)
         self.automatic_optimization = False
         self.make_distiller = distiller
         self.make_rotation_optimizer = rotation_optimizer
@@ -102,6 +107,7 @@ class DistillModule(DetectionModule):
 
     def setup(self, stage: str) -> None:
         """For training, take the teacher out of its checkpoint and make the distiller."""
+        super().setup(stage)
         if stage != "fit" or self.distiller is not None:
             return
         self.distiller = self._without_teacher() or self._with_teacher()
@@ -142,8 +148,12 @@ class DistillModule(DetectionModule):
     # The step of Sec. 4.2
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """One iteration: L_S moves student and projectors, then L_R moves the rotations."""
-        optimizer, distiller = self._optimizers()[0], cast(Distiller, self.distiller)
+        """One iteration: L_S moves student and projectors, then L_R moves the rotations.
+
+        A batch may come in ``accumulate`` parts: the last one of them ends the iteration.
+        """
+        optimizers, distiller = self._optimizers(), cast(Distiller, self.distiller)
+        part = batch_idx % self.accumulate + 1
         image = batch["image"].contiguous(memory_format=torch.channels_last)
         better = batch.get("teacher_image", image).contiguous(memory_format=torch.channels_last)
 
@@ -154,18 +164,24 @@ class DistillModule(DetectionModule):
         losses = distiller(student, teacher, batch["label"])
         loss = torch.stack(list(losses.values())).sum()
 
-        optimizer.zero_grad()
-        with torch.autocast(image.device.type, enabled=False):  # products of fp32 stay so
-            self.manual_backward(loss)
-        if warming:
-            self._keep_all_but_the_classifier()
-        scale = self._loss_scale()
-        optimizer.step()
-        self._rotate(distiller, skipped=warming or self._loss_scale() < scale)
+        if part == 1:
+            optimizers[0].zero_grad()
+        with (
+            torch.autocast(image.device.type, enabled=False),  # products of fp32 stay so
+            each_alone(self.trainer, part < self.accumulate),
+        ):
+            self.manual_backward(loss / self.accumulate)
+        if part == self.accumulate:
+            if warming:
+                self._keep_all_but_the_classifier()
+            scale = loss_scale(self.trainer)
+            optimizers[0].step()
+            skipped = warming or loss_scale(self.trainer) < scale
+            rotate(self, distiller, optimizers, skipped)
+            if self.interval == "step":
+                self._step_schedulers()
 
-        if self.interval == "step":
-            self._step_schedulers()
-        self.log_training(loss, student.logits, batch["label"])
+        self.log_training(loss, student.logits, batch)
         self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()})
         self.log_dict({f"maps/{name}": v for name, v in distiller.diagnostics().items()})
 
@@ -181,38 +197,6 @@ class DistillModule(DetectionModule):
         for part in (self.student.backbone, cast(Distiller, self.distiller)):
             for parameter in part.parameters():
                 parameter.grad = None
-
-    def _rotate(self, distiller: Distiller, skipped: bool) -> None:
-        """Move R_r and R_f by Eq. 16, in step with the student on all processes."""
-        gradients = distiller.take_gradients()
-        if gradients is None:
-            return
-        conflict = distiller.gradient_diagnostics(gradients)
-        self.log_dict({f"gradient/{name}": value for name, value in conflict.items()})
-        optimizers, rotation = self._optimizers(), distiller.rotation
-        if rotation is None or len(optimizers) == 1 or skipped:
-            return
-        v, g = rotation.rows(gradients, distiller.weights)
-        g = self._of_all_processes(g)
-        rows = [(self._of_all_processes(v[branch]), g) for branch in rotation.matrices()]
-        # The raw optimizer: Lightning would count its steps as batches and let the fp16 scaler
-        # divide gradients that carry no loss scale.
-        mover = cast(RotationOptimizer, optimizers[1].optimizer)
-        mover.step(rows=rows)
-        self.log("rotation/skipped", mover.skipped)
-        self.log_dict({f"rotation/{name}": value for name, value in rotation.drift().items()})
-
-    def _of_all_processes(self, rows: Tensor) -> Tensor:
-        if self.trainer.world_size == 1:
-            return rows
-        parts = [torch.empty_like(rows) for _ in range(self.trainer.world_size)]
-        distributed.all_gather(parts, rows.contiguous())
-        return torch.cat(parts)
-
-    def _loss_scale(self) -> float:
-        """The fp16 loss scale, which falls when a step is skipped; 1 without a scaler."""
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        return 1.0 if scaler is None else float(scaler.get_scale())
 
     # Optimizers
 

@@ -38,6 +38,8 @@ class TeacherModule(DetectionModule):
         kernel: Kernel of the projectors' convolutions.
         norm: Where the projectors have BN and ReLU, see :class:`TeacherProjectors`.
         interval: As in :class:`DetectionModule`.
+        clip: As in :class:`DetectionModule`.
+        accumulate: As in :class:`DetectionModule`.
         seed: As in :class:`DetectionModule`.
     """
 
@@ -57,9 +59,11 @@ class TeacherModule(DetectionModule):
         kernel: int = 1,
         norm: Literal["each", "last"] = "each",
         interval: Interval = "epoch",
+        clip: float | None = None,
+        accumulate: int = 1,
         seed: int = 0,
     ) -> None:
-        super().__init__(optimizer, lr_scheduler, interval, seed)
+        super().__init__(optimizer, lr_scheduler, interval, clip, accumulate, seed)
         with drawn_from(seed):
             self.teacher = DualBranchTeacher(backbone, pretrained, cutoff, rfam, branches=branches)
             self.projectors: TeacherProjectors | None = None
@@ -79,7 +83,7 @@ class TeacherModule(DetectionModule):
         """Cross-entropy of the teacher (Eq. 9), plus that of the auxiliary classifier."""
         output = self.teacher(batch["image"])
         loss = self.cross_entropy(output.logits, batch["label"])
-        self.log_training(loss, output.logits, batch["label"])
+        self.log_training(loss, output.logits, batch)
         if self.projectors is not None and self.auxiliary is not None:
             last = [getattr(output, branch)[32].detach() for branch in self.teacher.branches]
             condensed = self.projectors(*last)

@@ -1,0 +1,82 @@
+"""``metrics.csv``, the curves of a run: at every moment a whole file, whatever kills its writer."""
+
+import csv
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+class Curves:
+    """Rows of numbers under one header that grows as new names come.
+
+    The file is replaced as a whole each time it is saved, so that a kill neither loses earlier rows
+    nor leaves half of one. What is not saved yet is in ``metrics``.
+
+    Args:
+        path: The file; rows that it has are kept.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.metrics: list[dict[str, Any]] = []
+        self.columns, rows = read(path)
+        self._saved = len(rows)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows, those not saved yet among them."""
+        return self._saved + len(self.metrics)
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Add a row."""
+        numbers = {key: v.item() if hasattr(v, "item") else v for key, v in metrics.items()}
+        self.metrics.append({**numbers, "step": self.rows if step is None else step})
+
+    def save(self) -> None:
+        """Put all rows in the file."""
+        if not self.metrics:
+            return
+        columns = sorted({*self.columns, *(key for row in self.metrics for key in row)})
+        if columns == self.columns:
+            _replace(self.path, columns, self.metrics, behind=True)
+        else:
+            _replace(self.path, columns, [*read(self.path)[1], *self.metrics])
+        self.columns, self._saved, self.metrics = columns, self.rows, []
+
+
+def read(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return the columns and the rows of a file of curves; none of both where there is no file."""
+    if not path.is_file():
+        return [], []
+    with path.open(newline="") as file:
+        lines = csv.DictReader(file)
+        return list(lines.fieldnames or []), list(lines)
+
+
+def cut(path: Path, rows: int) -> None:
+    """Keep the first rows of a file of curves, those that a checkpoint knows."""
+    columns, found = read(path)
+    if not rows:
+        path.unlink(missing_ok=True)
+    elif len(found) > rows:
+        _replace(path, columns, found[:rows])
+
+
+def _replace(
+    path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], behind: bool = False
+) -> None:
+    """Write a new file, its rows ``behind`` those of the old one or in their place."""
+    part = path.with_name(f".{path.name}.part")
+    with part.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        if behind:
+            with path.open(newline="") as earlier:
+                shutil.copyfileobj(earlier, file)
+        else:
+            writer.writeheader()
+        writer.writerows(rows)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

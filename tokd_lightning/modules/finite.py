@@ -1,0 +1,89 @@
+"""A loss that is not finite: noticed without waiting, ended with the frames of its batch named."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, distributed, nn
+
+from tokd_lightning.errors import TokdError
+
+FILE = "nonfinite.csv"
+_COLUMNS = ["path", "dataset", "method", "video", "frame", "label"]
+
+
+class FiniteLoss:
+    """Remembers, on the device, the frames of the first batch whose loss is not finite."""
+
+    def __init__(self) -> None:
+        self._bad: Tensor | None = None
+        self._rows: Tensor | None = None
+
+    def note(self, loss: Tensor, rows: Tensor) -> None:
+        """Look at the loss of a batch.
+
+        Args:
+            loss: Scalar.
+            rows: Numbers of its frames in the split's table.
+        """
+        bad = ~loss.detach().isfinite()
+        if self._bad is None or self._rows is None or self._rows.shape != rows.shape:
+            self._bad, self._rows = bad if self._bad is None else bad | self._bad, rows
+        else:
+            self._rows = torch.where(self._bad, self._rows, rows)
+            self._bad = self._bad | bad
+
+    @property
+    def broken(self) -> bool:
+        """Whether a loss was not finite; waits for the device."""
+        return self._bad is not None and bool(self._bad)
+
+    @property
+    def rows(self) -> list[int]:
+        """The frames of the first bad batch, or of the last one where none was bad."""
+        return [] if self._rows is None else self._rows.tolist()
+
+
+def finite_weights(module: nn.Module) -> bool:
+    """Tell whether all parameters are finite; waits for the device once."""
+    return bool(torch.stack([p.isfinite().all() for p in module.parameters()]).all())
+
+
+def stop_if_broken(trainer: pl.Trainer, module: Any, folder: Path, weights: bool = False) -> None:
+    """End the run where the loss of a batch was not finite, on all processes alike.
+
+    Args:
+        trainer: The trainer.
+        module: The DetectionModule that it trains.
+        folder: Where ``nonfinite.csv`` goes, the frames of that batch.
+        weights: Look at the weights too.
+
+    Raises:
+        TokdError: It was not.
+    """
+    broken, what = module.finite.broken, "loss"
+    if weights and not broken and not finite_weights(module):
+        broken, what = True, "update"
+    if trainer.world_size > 1:
+        broken = trainer.strategy.reduce_boolean_decision(broken, all=False)
+    if not broken:
+        return
+    parts = [module.finite.rows if module.finite.broken or what == "update" else []]
+    if trainer.world_size > 1:
+        mine, parts = parts[0], [[] for _ in range(trainer.world_size)]
+        distributed.all_gather_object(parts, mine)
+    table = module.data.table("train")
+    rows = table.iloc[[row for part in parts for row in part]]
+    path = folder / FILE
+    if trainer.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{FILE}.{os.getpid()}.part")
+        rows[[name for name in _COLUMNS if name in rows]].to_csv(part, index=False)
+        part.replace(path)
+    raise TokdError(
+        f"the {what} of a batch in epoch {trainer.current_epoch + 1} is not finite; its frames are "
+        f"in {path}, and last.ckpt, where there is one, is from before: look at those frames, or "
+        "lower the learning rate"
+    )

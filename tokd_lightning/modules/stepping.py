@@ -1,0 +1,66 @@
+"""What stands behind the lines of a manual training step: processes, loss scale, rotations."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor, distributed
+
+from tokd_lightning.distillation import Distiller, RotationOptimizer
+
+
+def each_alone(trainer: pl.Trainer, alone: bool) -> AbstractContextManager[Any]:
+    """Let a backward pass stay within its process: gradients are averaged in the last of a batch.
+
+    Args:
+        trainer: The trainer.
+        alone: Whether there is more of the batch to come.
+    """
+    block = getattr(trainer.strategy, "block_backward_sync", None)
+    return block() if alone and block is not None else nullcontext()
+
+
+def loss_scale(trainer: pl.Trainer) -> float:
+    """Return the fp16 loss scale, which falls when a step is skipped; 1 without a scaler."""
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    return 1.0 if scaler is None else float(scaler.get_scale())
+
+
+def rotate(
+    module: pl.LightningModule, distiller: Distiller, optimizers: list[Any], skipped: bool
+) -> None:
+    """Move R_r and R_f by Eq. 16, in step with the student on all processes, and log the conflict.
+
+    Args:
+        module: Logs.
+        distiller: Has watched the backward passes since the last step, all of them together.
+        optimizers: The student's, and the rotations' where they are learned.
+        skipped: Whether the student has not moved.
+    """
+    gradients = distiller.take_gradients()
+    if gradients is None:
+        return
+    conflict = distiller.gradient_diagnostics(gradients)
+    module.log_dict({f"gradient/{name}": value for name, value in conflict.items()})
+    rotation = distiller.rotation
+    if rotation is None or len(optimizers) == 1:
+        return
+    # The raw optimizer: Lightning would count its steps as batches and let the fp16 scaler
+    # divide gradients that carry no loss scale.
+    mover = cast(RotationOptimizer, optimizers[1].optimizer)
+    if not skipped:
+        v, g = rotation.rows(gradients, distiller.weights)
+        g = _of_all_processes(g, module.trainer)
+        pairs = [(_of_all_processes(v[branch], module.trainer), g) for branch in v]
+        mover.step(rows=pairs)
+    module.log("rotation/skipped", mover.skipped)
+    module.log_dict({f"rotation/{name}": value for name, value in rotation.drift().items()})
+
+
+def _of_all_processes(rows: Tensor, trainer: pl.Trainer) -> Tensor:
+    if trainer.world_size == 1:
+        return rows
+    parts = [torch.empty_like(rows) for _ in range(trainer.world_size)]
+    distributed.all_gather(parts, rows.contiguous())
+    return torch.cat(parts)
