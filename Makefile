@@ -29,7 +29,7 @@ $(REPRODUCED): reproduce-%: $(READY)
 	$(BIN)/tokd $(subst table,table ,$(subst figure,figure ,$*)) --seeds $(SEEDS) \
 	  --data ffpp=$(DATA_FFPP) celebdf=$(DATA_CELEBDF) $(OPTIONS)
 
-reproduce-table3-demo: $(READY)  ## Table 3 in small on synthetic data: 13 columns and a page (about 40 minutes)
+reproduce-table3-demo: $(READY)  ## Table 3 in small on synthetic data: 13 columns and a page (about 25 minutes)
 	$(BIN)/tokd demo --out data/demo
 	$(BIN)/tokd table 3 --dataset demo --data data/demo --workers 2 $(OPTIONS)
 
