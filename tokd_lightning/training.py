@@ -75,13 +75,11 @@ class TokdCLI(LightningCLI):
         """Add where runs lie, what to do with an earlier one, where curves go."""
         add = parser.add_argument
         add("--runs", type=str, default="runs", help="folder of all run folders")
+        add("--name", type=str | None, default=None, help="of the run; else made of its cell")
         add("--rerun", action="store_true", help="fit again; the earlier run is set aside")
         add("--reuse", action="store_true", help="end with success where the run is finished")
-        add(
-            "--log",
-            default="wandb",
-            help="beside the CSV: wandb, tensorboard, both with a comma, none",
-        )
+        views = "beside the CSV: wandb, tensorboard, both with a comma, none"
+        add("--log", default="wandb", help=views)
         add("--pictures", type=int, default=4, help="frames in the test's pictures.png; 0: none")
         add("--monitor", default="val/frame/acc", help="selects best.ckpt, the highest wins")
         parser.link_arguments("seed_everything", "model.init_args.seed")
@@ -115,10 +113,10 @@ class TokdCLI(LightningCLI):
         runs, files = Path(config.runs), [Path(str(path)) for path in config.get("config") or []]
         if files and (files[0].parent / "fit.yaml").is_file():
             return files[0].parent  # the configuration that a run has saved names that run
-        experiment = None
-        if files:
-            alone = parser.parse_args(["--config", str(files[0])])
-            experiment = _resolve(parser, alone)
+        if config.name:
+            return runs / str(config.name)
+        alone = parser.parse_args(["--config", str(files[0])]) if files else None
+        experiment = None if alone is None else _resolve(parser, alone)
         folder = runs / run_name(self.resolved, experiment)
         if self.subcommand != "fit" and not Run(folder).best.is_file():
             # A test may be given a smaller batch or on_error; the fit went without.

@@ -328,6 +328,13 @@ def test_a_dry_run_lists_commands_that_run_as_they_are(place):
         (["--dataset", "ffpp", "--data", "/nowhere"], "there is no FF++ at /nowhere"),
         (["--data", "x=/nowhere"], "choose from ffpp, celebdf, demo"),
         (["--set", "max_epochs=2"], "write KEY=VALUE with a key of trainer, data or model"),
+        (
+            ["--set", "data.quality=c23"],
+            "--set data.quality=c23: that is said by the table's cells",
+        ),
+        (["--set", "model.distiller=x.yaml"], "that is said by the table's cells"),
+        (["--set", "data.root=/nowhere"], "--set data.root=/nowhere: that is said by --data"),
+        (["--set", "data.size=[1"], "--set data.size=[1: the value is no YAML"),
         (["--workers", "0"], "--workers must be at least 1"),
     ],
 )
@@ -337,6 +344,17 @@ def test_mistakes_are_one_line(asked, message, monkeypatch, capsys, tmp_path):
     [line] = capsys.readouterr().err.strip().splitlines()
     assert message in line
     assert not list(tmp_path.iterdir())
+
+
+def test_options_of_several_values_may_be_given_again(place, capsys):
+    asked = ["--set", "data.size=64", "--set", "data.crop=48", "trainer.max_epochs=2"]
+    folders = ["--data", f"ffpp={place}/a", "--data", f"celebdf={place}/b"]
+    where = ["--runs", str(place / "runs"), "--method", "vanilla", "--student", "xception"]
+    assert cli.main(["table", "3", "--dry-run", *where, *asked, *folders]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "tokd fit" in line]
+    assert all("--data.size 64 --data.crop 48 --trainer.max_epochs 2" in line for line in lines)
+    roots = {line.split("--data.root ")[1].split()[0] for line in lines}
+    assert roots == {f"{place}/a", f"{place}/b"}
 
 
 def test_it_starts_where_the_experiments_are(monkeypatch, tmp_path):
