@@ -211,6 +211,48 @@ def test_a_teacher_made_by_other_code_serves(place):
     assert kinds(made)[RGB] == "done"
 
 
+def test_a_teacher_without_its_checkpoint_is_one_line_and_rerun_makes_it_anew(place):
+    made = planned(place)
+    (place / "fail").write_text(f"fit {RGB}\n")
+    go(made)
+    (place / "fail").unlink()
+    best = place / "runs" / TEACHER / "checkpoints" / "best.ckpt"
+    best.unlink()
+    (place / "runs" / VANILLA / "checkpoints" / "best.ckpt").unlink()
+    code, said = go(made)
+    assert code == 2
+    assert f"{RGB}: not started, its teacher {TEACHER} is unreadable ({best} is missing" in said
+    assert kinds(made)[VANILLA] == "done"  # nobody needs it
+    assert go(planned(place, rerun=True))[0] == 0
+    assert best.is_file()
+    assert set(kinds(made).values()) == {"done"}
+
+
+def test_the_page_of_a_table_flags_what_was_made_from_other_data(place):
+    made = planned(place)
+    assert go(made)[0] == 0
+    (place / "data").write_text("other frames")
+    code, said = go(made)
+    assert code == 0
+    assert "0 of 13 cells done; 10 not run, 3 stale" in said
+
+
+def test_a_page_that_cannot_be_written_hides_no_failure(place):
+    made = planned(place)
+    (place / "fail").write_text(f"fit {RGB}\n")
+    (place / "runs").mkdir()
+    (place / "runs" / "report").write_text("a file where the pages should lie")
+    code, said = go(made)
+    assert code == 2
+    [line] = [line for line in said.splitlines() if "the page of table3 was not made" in line]
+    assert "cannot be written" in line
+    assert f"{RGB} failed with exit code 1: tokd: out of luck" in said
+    assert "1 failed; the same command goes on from here" in said
+    (place / "fail").unlink()
+    assert go(made)[0] == 2
+    assert kinds(made)[RGB] == "done"
+
+
 def test_two_runners_share_the_cells_and_do_none_twice(place):
     (place / "seconds").write_text("0.3")
     made = planned(place, seeds=3)
