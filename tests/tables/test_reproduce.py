@@ -348,6 +348,9 @@ def test_table_7_evaluates_the_students_on_the_other_data_set(place):
     assert len(evaluated) == 2
     assert all(f"--on celebdf:{place / 'celebdf'}" in line for line in evaluated)
     assert all("_xception_" in line and "_s0-" in line for line in evaluated)
+    assert not any("--update" in line for line in evaluated)
+    assert go(planned(place, "table7", dataset=[], data=data, method=[], rerun=True))[0] == 0
+    assert [line.endswith(" --update") for line in calls(place)] == [True, True]
 
 
 def test_a_dry_run_lists_commands_that_run_as_they_are(place):
