@@ -128,7 +128,10 @@ def test_what_differs_from_an_earlier_evaluation_is_named(student, celebdf, tmp_
     assert "other frames: --force" in error
     assert error.count("\n") == 1
     assert name.read_bytes() == before
-    assert main([*command, "--force"]) == 0
+    assert main([*command, "--update"]) == 0
+    assert "evaluated already" not in capsys.readouterr().out
+    assert main([*command, "--update"]) == 0
+    assert "evaluated already" in capsys.readouterr().out
     shutil.copy(student / "checkpoints" / "last.ckpt", student / "checkpoints" / "best.ckpt")
     assert main(command) == 0  # the only epoch is best and last
     assert main([*command, "--precision", "bf16-mixed"]) == 2

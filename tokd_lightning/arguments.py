@@ -7,6 +7,7 @@ def add_arguments(parser: LightningArgumentParser) -> None:
     """Add where runs lie, what to do with an earlier one, where curves go, when to save."""
     add = parser.add_argument
     add("--runs", type=str, default="runs", help="folder of all run folders")
+    add("--name", type=str | None, default=None, help="of the run; else made of its cell")
     add("--rerun", action="store_true", help="fit again; the earlier run is set aside")
     add("--reuse", action="store_true", help="end with success where the run is finished")
     add(

@@ -15,6 +15,7 @@ Config = dict[str, Any]
 PLACE = (
     "config",
     "runs",
+    "name",
     "rerun",
     "reuse",
     "checkpoint_every",

@@ -108,10 +108,10 @@ class TokdCLI(LightningCLI):
         runs, files = Path(config.runs), [Path(str(path)) for path in config.get("config") or []]
         if files and (files[0].parent / "fit.yaml").is_file():
             return files[0].parent  # the configuration that a run has saved names that run
-        experiment = None
-        if files:
-            alone = parser.parse_args(["--config", str(files[0])])
-            experiment = _resolve(parser, alone)
+        if config.name:
+            return runs / str(config.name)
+        alone = parser.parse_args(["--config", str(files[0])]) if files else None
+        experiment = None if alone is None else _resolve(parser, alone)
         folder = runs / run_name(self.resolved, experiment)
         if self.subcommand != "fit" and not Run(folder).best.is_file():
             # A test may be given a smaller batch or on_error; the fit went without.

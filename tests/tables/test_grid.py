@@ -8,7 +8,15 @@ import pytest
 from test_experiments import ROOT, parse
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.tables.grid import over_seeds, select, student, teacher_of, with_teachers
+from tokd_lightning.recipe import recipe_hash
+from tokd_lightning.tables.grid import (
+    over_seeds,
+    select,
+    settings_of,
+    student,
+    teacher_of,
+    with_teachers,
+)
 from tokd_lightning.tables.paper import PAPER, TABLES, paper_table
 
 THIRD = with_teachers(paper_table("table3").cells)
@@ -76,6 +84,20 @@ def test_options_of_all_cells_are_part_of_the_name_and_places_are_not(monkeypatc
     assert "synthetic-c40_resnet18_thin_at-rgb_s1" in cells
     assert "synthetic-c40_teacher-both_s0" in cells
     assert len(cells) == 6
+
+
+@pytest.mark.parametrize(
+    "setting", ["trainer.max_epochs=15", "model.optimizer.lr=1e-3", "model.distiller.alpha_rgb=50"]
+)
+def test_an_option_is_one_run_however_it_is_written_and_whatever_the_experiment_says(
+    setting, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(ROOT)
+    cells = [teacher_of("ffpp"), student("ffpp", "resnet18_thin", "tokd", "both")]
+    for cell in over_seeds(cells, 1, settings_of([setting])):
+        arguments = cell.arguments(tmp_path, tmp_path / "runs")
+        assert parse("fit", *arguments).run.folder == tmp_path / "runs" / cell.name
+        assert recipe_hash(arguments) == recipe_hash(cell.arguments())
 
 
 def test_one_teacher_of_seed_0_serves_all_seeds():

@@ -294,7 +294,7 @@ def test_latex_compiles(tmp_path: Path, runs: Path):
 
 def test_the_command_writes_every_form_whole(runs: Path, capsys):
     out = runs.parent / "out"
-    assert main(["report", "--runs", str(runs), "--table", "3", "figure4", "--out", str(out)]) == 0
+    assert main(["report", "--runs", str(runs), "--table", "3,figure4", "--out", str(out)]) == 0
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     assert files == {
         *("report.html", "report.md", "report.csv"),

@@ -58,6 +58,17 @@ def test_a_difference_is_a_dot_on_its_interval_and_the_papers_a_diamond():
     assert (zero - centre) / (dot - zero) == pytest.approx(0.5, abs=0.02)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 6])
+def test_the_legend_has_room(rows: int):
+    one = pair(0.01, -0.005, 0.02)
+    svg = draw_pairs([one._replace(row=f"row {number}") for number in range(rows)])
+    assert svg is not None
+    for text in drawn(svg).iter(f"{SVG}text"):
+        if text.attrib["text-anchor"] == "start":
+            assert float(text.attrib["x"]) + 6 * len(text.text or "") <= svg.width + 8
+            assert float(text.attrib["y"]) <= svg.height
+
+
 def test_an_interval_beyond_the_axis_ends_in_an_arrow():
     inside, beyond = draw_pairs([pair(0.01, -0.05, 0.07)]), draw_pairs([pair(0.01, -0.3, 0.07)])
     shapes = [len(list(drawn(svg).iter(f"{SVG}polygon"))) for svg in (inside, beyond)]

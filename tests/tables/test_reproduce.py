@@ -211,6 +211,48 @@ def test_a_teacher_made_by_other_code_serves(place):
     assert kinds(made)[RGB] == "done"
 
 
+def test_a_teacher_without_its_checkpoint_is_one_line_and_rerun_makes_it_anew(place):
+    made = planned(place)
+    (place / "fail").write_text(f"fit {RGB}\n")
+    go(made)
+    (place / "fail").unlink()
+    best = place / "runs" / TEACHER / "checkpoints" / "best.ckpt"
+    best.unlink()
+    (place / "runs" / VANILLA / "checkpoints" / "best.ckpt").unlink()
+    code, said = go(made)
+    assert code == 2
+    assert f"{RGB}: not started, its teacher {TEACHER} is unreadable ({best} is missing" in said
+    assert kinds(made)[VANILLA] == "done"  # nobody needs it
+    assert go(planned(place, rerun=True))[0] == 0
+    assert best.is_file()
+    assert set(kinds(made).values()) == {"done"}
+
+
+def test_the_page_of_a_table_flags_what_was_made_from_other_data(place):
+    made = planned(place)
+    assert go(made)[0] == 0
+    (place / "data").write_text("other frames")
+    code, said = go(made)
+    assert code == 0
+    assert "0 of 13 cells done; 10 not run, 3 stale" in said
+
+
+def test_a_page_that_cannot_be_written_hides_no_failure(place):
+    made = planned(place)
+    (place / "fail").write_text(f"fit {RGB}\n")
+    (place / "runs").mkdir()
+    (place / "runs" / "report").write_text("a file where the pages should lie")
+    code, said = go(made)
+    assert code == 2
+    [line] = [line for line in said.splitlines() if "the page of table3 was not made" in line]
+    assert "cannot be written" in line
+    assert f"{RGB} failed with exit code 1: tokd: out of luck" in said
+    assert "1 failed; the same command goes on from here" in said
+    (place / "fail").unlink()
+    assert go(made)[0] == 2
+    assert kinds(made)[RGB] == "done"
+
+
 def test_two_runners_share_the_cells_and_do_none_twice(place):
     (place / "seconds").write_text("0.3")
     made = planned(place, seeds=3)
@@ -306,6 +348,9 @@ def test_table_7_evaluates_the_students_on_the_other_data_set(place):
     assert len(evaluated) == 2
     assert all(f"--on celebdf:{place / 'celebdf'}" in line for line in evaluated)
     assert all("_xception_" in line and "_s0-" in line for line in evaluated)
+    assert not any("--update" in line for line in evaluated)
+    assert go(planned(place, "table7", dataset=[], data=data, method=[], rerun=True))[0] == 0
+    assert [line.endswith(" --update") for line in calls(place)] == [True, True]
 
 
 def test_a_dry_run_lists_commands_that_run_as_they_are(place):
@@ -328,6 +373,13 @@ def test_a_dry_run_lists_commands_that_run_as_they_are(place):
         (["--dataset", "ffpp", "--data", "/nowhere"], "there is no FF++ at /nowhere"),
         (["--data", "x=/nowhere"], "choose from ffpp, celebdf, demo"),
         (["--set", "max_epochs=2"], "write KEY=VALUE with a key of trainer, data or model"),
+        (
+            ["--set", "data.quality=c23"],
+            "--set data.quality=c23: that is said by the table's cells",
+        ),
+        (["--set", "model.distiller=x.yaml"], "that is said by the table's cells"),
+        (["--set", "data.root=/nowhere"], "--set data.root=/nowhere: that is said by --data"),
+        (["--set", "data.size=[1"], "--set data.size=[1: the value is no YAML"),
         (["--workers", "0"], "--workers must be at least 1"),
     ],
 )
@@ -337,6 +389,17 @@ def test_mistakes_are_one_line(asked, message, monkeypatch, capsys, tmp_path):
     [line] = capsys.readouterr().err.strip().splitlines()
     assert message in line
     assert not list(tmp_path.iterdir())
+
+
+def test_options_of_several_values_may_be_given_again(place, capsys):
+    asked = ["--set", "data.size=64", "--set", "data.crop=48", "trainer.max_epochs=2"]
+    folders = ["--data", f"ffpp={place}/a", "--data", f"celebdf={place}/b"]
+    where = ["--runs", str(place / "runs"), "--method", "vanilla", "--student", "xception"]
+    assert cli.main(["table", "3", "--dry-run", *where, *asked, *folders]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "tokd fit" in line]
+    assert all("--data.size 64 --data.crop 48 --trainer.max_epochs 2" in line for line in lines)
+    roots = {line.split("--data.root ")[1].split()[0] for line in lines}
+    assert roots == {f"{place}/a", f"{place}/b"}
 
 
 def test_it_starts_where_the_experiments_are(monkeypatch, tmp_path):

@@ -31,6 +31,7 @@ def add_to(commands: Any) -> None:
     evaluate.add_argument("--on-error", choices=("fail", "skip"), help="at an unreadable frame")
     evaluate.add_argument("--json", action="store_true", help="for programs")
     evaluate.add_argument("--force", action="store_true", help="evaluate again")
+    evaluate.add_argument("--update", action="store_true", help="evaluate again what has changed")
     evaluate.set_defaults(run=_evaluate)
 
     compare = commands.add_parser("compare", help="runs side by side: a table and the curves")

@@ -7,6 +7,9 @@ from typing import Any
 from tokd_lightning.commands import asked
 from tokd_lightning.errors import TokdError
 
+# Of an option that takes several values, and may be given again for more.
+_SEVERAL: dict[str, Any] = {"nargs": "+", "default": [], "action": "extend"}
+
 
 def add_to(commands: Any) -> None:
     """Add them."""
@@ -37,13 +40,13 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
     for name in ("dataset", "student", "method", "branches"):
         add(f"--{name}", type=_names, default=[], metavar="A,B", help="only these")
     add("--seeds", type=int, default=1, metavar="N", help="seeds per student (1)")
-    add("--data", nargs="+", default=[], metavar="NAME=DIR", help="where the data sets are")
+    add("--data", **_SEVERAL, metavar="NAME=DIR", help="where the data sets are")
     add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of all run folders")
     add("--workers", type=int, metavar="N", help="at a time (one per GPU, two without)")
     add("--rerun", action="store_true", help="make anew what was made from something else")
     _add_settings(parser)
     add("--cluster", choices=("slurm", "local"), help="one job per run: in SLURM's queue, or here")
-    add("--slurm", nargs="+", default=[], metavar="KEY=VALUE",
+    add("--slurm", **_SEVERAL, metavar="KEY=VALUE",
         help="of the jobs, as submitit names it: time=1440 gpus_per_node=1")  # fmt: skip
     add("--export", choices=("sbatch",), help="write a script of SLURM that needs only tokd")
     add("--out", type=Path, metavar="FILE", help="of --export (RUNS/tableN.sbatch)")
@@ -51,7 +54,7 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="settings",
+    parser.add_argument("--set", **_SEVERAL, metavar="KEY=VALUE", dest="settings",
         help="options of all fits, such as trainer.precision=bf16-mixed")  # fmt: skip
 
 
@@ -100,4 +103,7 @@ def _sizes(given: dict[str, Any]) -> int:
 def _report(options: argparse.Namespace) -> int:
     from tokd_lightning.tables.report.command import report
 
-    return report(**asked(options))
+    given = asked(options)
+    for key in ("table", "dataset"):  # "ffpp,celebdf" as tokd table takes them, or apart
+        given[key] = [name for text in given[key] or () for name in _names(text)] or None
+    return report(**given)

@@ -22,6 +22,7 @@ def evaluate_command(
     runs: Sequence[Path],
     on: Sequence[str],
     force: bool = False,
+    update: bool = False,
     json: bool = False,
     **options: Any,
 ) -> int:
@@ -31,6 +32,7 @@ def evaluate_command(
         runs: Run folders, or the ``checkpoints/best.ckpt`` in them.
         on: Data sets, as :func:`~tokd_lightning.data.target.parse_target` reads them.
         force: Evaluate again what has been evaluated.
+        update: Evaluate again where the earlier evaluation was of other frames, weights or options.
         json: Print what ``evaluation.json`` holds, as a list, in place of the table.
         **options: Of :class:`Options`.
 
@@ -60,7 +62,7 @@ def evaluate_command(
         done.add(folder)
         for target in targets:
             try:
-                records.append(evaluate(trained, target, how, force, say, bar))
+                records.append(evaluate(trained, target, how, force, update, say, bar))
             except (TokdError, OSError) as error:
                 failed = _complain(error, f"{path} on {folder_name(target, how.split)}: ")
     if json:

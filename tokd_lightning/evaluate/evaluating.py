@@ -67,6 +67,7 @@ def evaluate(
     target: Target,
     options: Options | None = None,
     force: bool = False,
+    update: bool = False,
     say: Callable[[str], None] = print,
     bar: bool = False,
 ) -> Config:
@@ -80,6 +81,7 @@ def evaluate(
         target: The data set.
         options: How; by default as the run was trained.
         force: Evaluate again what has been evaluated.
+        update: Evaluate again where an earlier evaluation differs.
         say: Takes a line on what is going on.
         bar: Whether to show a progress bar.
 
@@ -103,13 +105,15 @@ def evaluate(
         record = before(trained, target, data, options.split, precision)
         earlier = None if force else run.evaluation(name)
         if earlier is not None:
-            if changed := changes(earlier, record):
+            changed = changes(earlier, record)
+            if changed and not update:
                 raise TokdError(
                     f"{run.folder}/evaluations/{name} was made with {changed}: --force evaluates "
                     "again, and --on NAME=KIND:PATH keeps both"
                 )
-            say(f"{record['run']} on {name}: evaluated already, --force evaluates again")
-            return earlier
+            if not changed:
+                say(f"{record['run']} on {name}: evaluated already, --force evaluates again")
+                return earlier
         _refuse_unwritable(run.folder / "evaluations" / name)
         say(f"{record['run']} on {name}: {len(table)} frames")
         started = time.monotonic()

@@ -155,6 +155,8 @@ class GridCell:
         if self.teacher is not None:
             best = runs / self.teacher.name / "checkpoints" / "best.ckpt"
             given.append(("model.teacher", best))
+        if self.common:  # a fit leaves out of its name what its experiment says already
+            given.append(("name", self.name))
         return [part for key, v in (*given, *self.options()) for part in (f"--{key}", _text(v))]
 
 
@@ -245,9 +247,10 @@ def settings_of(texts: Sequence[str]) -> tuple[Option, ...]:
             the students.
 
     Raises:
-        TokdError: One is something else.
+        TokdError: One is something else, or what the cells themselves say.
     """
     options = []
+    cells = {*NAMED, *map(_full, ("model.distiller", "model.teacher", "data.root"))}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or key.split(".")[0] not in {"trainer", "data", "model"} or "." not in key:
@@ -255,7 +258,13 @@ def settings_of(texts: Sequence[str]) -> tuple[Option, ...]:
                 f"--set {text}: write KEY=VALUE with a key of trainer, data or model, such as "
                 "trainer.precision=bf16-mixed"
             )
-        options.append((key, yaml.safe_load(value)))
+        if {key, _full(key)} & cells:
+            instead = "--data" if key == "data.root" else "the table's cells, which filters choose"
+            raise TokdError(f"--set {text}: that is said by {instead}")
+        try:
+            options.append((key, yaml.safe_load(value)))
+        except yaml.YAMLError as error:
+            raise TokdError(f"--set {text}: the value is no YAML") from error
     return tuple(options)
 
 

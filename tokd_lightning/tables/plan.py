@@ -69,7 +69,9 @@ class Plan:
 
     def evaluation(self, cell: GridCell) -> list[str]:
         """Arguments of ``tokd`` that evaluate a run on the other data set."""
-        return ["evaluate", str(self.runs / cell.name), "--on", f"{self.on}:{self.roots[self.on]}"]
+        on = f"{self.on}:{self.roots[self.on]}"
+        again = ["--update"] if self.rerun else []
+        return ["evaluate", str(self.runs / cell.name), "--on", on, *again]
 
     def settled(self, state: State) -> bool:
         """Whether nothing is to be done for a cell, or not without ``--rerun``."""

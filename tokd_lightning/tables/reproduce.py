@@ -3,17 +3,20 @@
 import os
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.tables.cluster import local_tasks
 from tokd_lightning.tables.estimate import expected_seconds, keep_probes, probe_jobs, to_go
+from tokd_lightning.tables.grid import GridCell
 from tokd_lightning.tables.jobs import Task
 from tokd_lightning.tables.paper import PAPER
 from tokd_lightning.tables.plan import Plan, jobs_of, look, looker_of, need_data, visible_gpus
 from tokd_lightning.tables.runner import run_jobs
 from tokd_lightning.tables.slurm import slurm_parameters
+from tokd_lightning.tables.state import Looker
 from tokd_lightning.tables.submit import Slurm
 
 _STYLES = {"done": "green", "stale": "yellow", "unreadable": "red"}
@@ -99,19 +102,29 @@ def reproduce(
         return 2 if queue.submit(jobs, console) or left_out else 0
     _say(console, to_go(plan, states, workers))
     tasks = run_jobs(jobs, workers, console, gpus, start)
-    if plan.runs.is_dir():
-        _report(plan, console)
-    return report_failures(tasks, console, len(left_out))
+    code = 0
+    try:
+        if plan.runs.is_dir():
+            _report(plan, console, looker)
+    except (TokdError, OSError) as error:
+        _say(console, f"the page of {plan.table.key} was not made: {error}", style="red")
+        code = 2
+    return report_failures(tasks, console, len(left_out)) or code
 
 
-def _report(plan: Plan, console: Console) -> None:
-    """Show the table as far as it is made, and write its page."""
+def _report(plan: Plan, console: Console, looker: Looker) -> None:
+    """Show the table as far as it is made, changes of the data included, and write its page."""
     from tokd_lightning.tables.report.command import report  # numpy and the renderers
 
     key = plan.table.key
     name = key if set(plan.datasets) <= set(PAPER) else f"{key}-{'-'.join(plan.datasets)}"
     out = plan.runs / "report" / name
-    report(plan.runs, [key], plan.datasets, out, plan.settings, console=console)
+
+    def state(cell: GridCell, _: Path) -> tuple[str, tuple[str, ...]]:
+        found = looker(cell)
+        return found.kind, found.why
+
+    report(plan.runs, [key], plan.datasets, out, plan.settings, console=console, state=state)
 
 
 def report_failures(tasks: Sequence[Task], console: Console, left_out: int = 0) -> int:

@@ -60,14 +60,17 @@ class Looker:
                 return self._unfinished(cell, run)
             hashes, metrics = results["hashes"], results["metrics"]
             changed = [*self._changed(cell, hashes), *self._code(hashes)]
+            tested = "test/frame/acc" in metrics
         except TokdError as error:
             return State("unreadable", (str(error),))
         except (KeyError, TypeError, AttributeError):
             path = run.folder / "metrics.json"
             return State("unreadable", (f"{path} is not what tokd fit writes: fit with --rerun",))
+        if (cell.role == "teacher" or not tested) and not run.best.is_file():
+            return State("unreadable", (f"{run.best} is missing: fit with --rerun",))
         if changed:
             return State("stale", tuple(changed))
-        return State("done" if "test/frame/acc" in metrics else "not tested")
+        return State("done" if tested else "not tested")
 
     def _unfinished(self, cell: GridCell, run: Run) -> State:
         try:

@@ -33,9 +33,9 @@ def draw_pairs(pairs: Sequence[Pair]) -> Svg | None:
     wide, left, panel, step, head = min(3, len(rows)), 66, 326, 27, 34
     high = -(-len(rows) // wide)
     tall = head + step * len(methods) + 34
-    two_lines = wide == 1  # of legend
-    height = high * tall + (54 if two_lines else 34)
-    svg = Svg(left + wide * panel + 8, height, "Both branches less RGB alone, by method")
+    below = 20 if wide == 1 else 0  # of the legend's last part, which one panel has no room for
+    title = "Both branches less RGB alone, by method"
+    svg = Svg(left + wide * panel + 8, high * tall + 34 + below, title)
     for number, row in enumerate(rows):
         x0, y0 = left + number % wide * panel, number // wide * tall
         scale = Scale(-limit, limit, x0 + 16, x0 + panel - 24)
@@ -57,8 +57,8 @@ def draw_pairs(pairs: Sequence[Pair]) -> Svg | None:
     svg.text((left + 26, y + 4), "ours, with its 95 % interval", anchor="start")
     svg.diamond((left + 226, y))
     svg.text((left + 236, y + 4), "the paper’s", anchor="start")
-    where = (left + 10, y + 24) if two_lines else (left + 330, y + 4)
-    svg.text(where, "points of accuracy; right of 0, both is better", anchor="start")
+    at = (left + 26, y + 4 + below) if below else (left + 330, y + 4)
+    svg.text(at, "points of accuracy; right of 0, both is better", anchor="start")
     return svg
 
 
