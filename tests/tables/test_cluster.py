@@ -162,6 +162,8 @@ def test_the_steps_of_a_cell_are_those_left_when_it_starts(table: Table):
     hashes = {"recipe": recipe_hash(plan.cells[0].arguments()), "data": "d"}
     results = {"hashes": hashes | {"source": source_hash()}, "metrics": {}}
     run.write_results(results)
+    run.best.parent.mkdir()
+    run.best.write_text("")
     assert steps() == [steps.test]
     run.write_results(results | {"metrics": {"test/frame/acc": 0.9}})
     assert steps() == []

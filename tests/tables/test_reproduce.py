@@ -19,6 +19,7 @@ from tokd_lightning.tables import estimate, plan, runner
 from tokd_lightning.tables.plan import Plan, look, make_plan
 from tokd_lightning.tables.reproduce import dry_run, reproduce
 from tokd_lightning.tables.reproduce import estimate as time_batches
+from tokd_lightning.tables.state import Looker
 
 FAKE = Path(__file__).with_name("fake_cells.py")
 TEACHER = "synthetic-c40_teacher-both_s0"
@@ -420,3 +421,12 @@ def test_a_dry_run_of_table_3_needs_no_torch_and_no_data():
     commands = [line.strip() for line in answer.stdout.splitlines() if "tokd fit" in line]
     assert len(commands) == len(set(commands)) == 80
     assert "78 cells, 2 teachers" in answer.stdout
+
+
+def test_a_report_needs_no_checkpoints(place):
+    made = planned(place, method=["vanilla", "teacher"])
+    assert go(made)[0] == 0
+    for cell in made.cells:
+        (place / "runs" / cell.name / "checkpoints" / "best.ckpt").unlink()
+    looker = Looker(place / "runs", checkpoints=False)
+    assert {str(looker(cell)) for cell in made.cells} == {"done"}

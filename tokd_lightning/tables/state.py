@@ -43,10 +43,15 @@ class Looker:
     Args:
         runs: Folder of all run folders.
         data: Key of a data set -> hash of its frames now; a missing one is not compared.
+        checkpoints: Whether a run lacks something whose best.ckpt is needed and gone; numbers can
+            be reported without it.
     """
 
-    def __init__(self, runs: Path, data: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, runs: Path, data: Mapping[str, str] | None = None, checkpoints: bool = True
+    ) -> None:
         self.runs = runs
+        self.checkpoints = checkpoints
         self.data = dict(data or {})
         self.source = source_hash()
         self._recipes: dict[GridCell, str] = {}
@@ -66,7 +71,8 @@ class Looker:
         except (KeyError, TypeError, AttributeError):
             path = run.folder / "metrics.json"
             return State("unreadable", (f"{path} is not what tokd fit writes: fit with --rerun",))
-        if (cell.role == "teacher" or not tested) and not run.best.is_file():
+        needed = self.checkpoints and (cell.role == "teacher" or not tested)
+        if needed and not run.best.is_file():
             return State("unreadable", (f"{run.best} is missing: fit with --rerun",))
         if changed:
             return State("stale", tuple(changed))

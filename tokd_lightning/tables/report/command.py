@@ -79,7 +79,7 @@ def _key(name: str) -> str:
 def _compared(runs: Path) -> StateOf:
     if not EXPERIMENTS.is_dir():
         return state_of
-    looker = Looker(runs)
+    looker = Looker(runs, checkpoints=False)
 
     def state(cell: GridCell, _: Path) -> tuple[str, tuple[str, ...]]:
         found = looker(cell)
