@@ -4,6 +4,8 @@ Fits a student and a teacher, tests both, fits them again with BatchNorm's stati
 writes what it ended with to ``OUT/<rank>.pt``.
 """
 
+import os
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -11,7 +13,11 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import Callback
 from small import DoubleFrames, Statistics, distill_module, quiet, sgd, snapshot, teacher_module
+
+from tokd_lightning.errors import Terminated
+from tokd_lightning.modules.last import LastCheckpoint
 
 SAMPLES, BATCH = 18, 6
 
@@ -84,10 +90,41 @@ def moving(root: Path, teacher: Path, processes: int) -> dict[str, Any]:
     return found
 
 
+class Told(Callback):
+    """Tells one of the processes alone to end."""
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        last = trainer.global_rank == trainer.world_size - 1
+        if last and (trainer.current_epoch, batch_idx) == (1, 0):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def told(root: Path, teacher: Path, processes: int, out: Path) -> dict[str, Any]:
+    """Return the state of a run that was told to end, and went on, and of an undisturbed one."""
+    found = {}
+    path = out / f"{processes}.ckpt"
+    for name in ("whole", "told", "resumed"):
+        # In float64 before it is loaded, which would round it otherwise.
+        module, frame = learners(teacher)["teacher"].double(), frames(root)
+        callbacks = [Statistics(), LastCheckpoint(path, 100)] + [Told()] * (name == "told")
+        how = {"max_epochs": 2, "enable_checkpointing": True}
+        trainer = trainer_of(processes, callbacks=callbacks, **how)
+        resumed = {"ckpt_path": path, "weights_only": True} if name == "resumed" else {}
+        try:
+            trainer.fit(module, datamodule=frame, **resumed)
+        except Terminated:
+            found["step"] = trainer.global_step
+        else:
+            state = snapshot(module) | {"acc": trainer.callback_metrics["train/acc"]}
+            found[name] = state
+    return found
+
+
 if __name__ == "__main__":
     root, teacher, out = (Path(argument) for argument in sys.argv[1:4])
     processes = int(sys.argv[4])
     result = rehearse(root, teacher, processes) | {"moving": moving(root, teacher, processes)}
+    result["told"] = told(root, teacher, processes, out)
     part = out / f"{torch.distributed.get_rank()}.part"
     torch.save(result, part)
     part.rename(part.with_suffix(".pt"))

@@ -110,6 +110,13 @@ def test_both_processes_end_with_the_same_bits(runs, kind):
     assert same(first[kind]["state"], second[kind]["state"])
 
 
+def test_where_one_process_is_told_to_end_both_do_and_go_on_bit_for_bit(runs):
+    for rank in runs[1:]:
+        assert rank["told"]["step"] == SAMPLES // BATCH + 1
+        assert same(rank["told"]["resumed"], rank["told"]["whole"])
+    assert 0 < float(runs[1]["told"]["whole"]["acc"]) < 1
+
+
 def test_the_rotations_have_moved(runs):
     for branch in ("rgb", "frequency"):
         r = runs[1]["student"]["state"][f"distiller.rotation.{branch}"]
