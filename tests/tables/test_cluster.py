@@ -89,10 +89,10 @@ def test_a_second_call_submits_nothing_twice_and_ctrl_c_stops_the_first(table: T
     submitted = sorted((table.runs / cluster.FOLDER).glob("*_submitted.pkl"))
     assert len(submitted) == 1
     os.killpg(first.pid, signal.SIGINT)  # as a terminal does
-    first.communicate(timeout=30)
+    first.communicate(timeout=90)
     assert first.returncode == 130
     assert not any(map(alive, pids))
-    assert second.wait(timeout=30) == 0
+    assert second.wait(timeout=90) == 0
     assert table.events() == [
         f"fit {VANILLA}",
         f"fit {VANILLA} stopped",
@@ -109,7 +109,7 @@ def test_a_cell_that_the_usual_runner_is_at_is_not_submitted(table: Table):
     assert f"{VANILLA}: another tokd is at it\n" in waiting.stdout
     assert not list((table.runs / cluster.FOLDER).glob("*_submitted.pkl"))
     os.close(lock)
-    assert waiting.wait(timeout=30) == 0
+    assert waiting.wait(timeout=90) == 0
     assert table.events() == [f"fit {VANILLA}", f"test {VANILLA}"]
 
 

@@ -68,7 +68,7 @@ def run_jobs(
     tasks = {job.name: start(job) for job in jobs}
     board = Live(console=console, refresh_per_second=2) if console.is_terminal else None
     started = time.monotonic()
-    with _signals_stop_everything(), board or nullcontext():
+    with _signals() as told, board or nullcontext():
         try:
             while any(task.state in {"waiting", "running"} for task in tasks.values()):
                 changed = _advance(tasks, workers, gpus)
@@ -79,6 +79,7 @@ def run_jobs(
                     for task in changed:
                         console.print(task.line(), soft_wrap=True, highlight=False, markup=False)
                 time.sleep(_POLL)
+                _obey(told)
         finally:
             stop([task for task in tasks.values() if task.state == "running"])
     return list(tasks.values())
@@ -120,15 +121,28 @@ def _advance(tasks: Mapping[str, Task], workers: int, gpus: Sequence[str]) -> li
 
 
 @contextmanager
-def _signals_stop_everything() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into an exception, so that the processes stop on the way out."""
+def _signals() -> Iterator[list[int]]:
+    """Note what would stop this process, for :func:`_obey`.
 
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+    An exception raised by a handler can be lost in a destructor, and the signal with it.
+    """
+    told: list[int] = []
 
-    before = {n: signal.signal(n, leave) for n in (signal.SIGTERM, signal.SIGHUP)}
+    def note(number: int, frame: FrameType | None) -> None:
+        told.append(number)
+
+    stopping = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, note) for number in stopping}
     try:
-        yield
+        yield told
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _obey(told: Sequence[int]) -> None:
+    if not told:
+        return
+    if told[0] == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + told[0])
