@@ -19,7 +19,8 @@ LEGEND = {
     "not tested": "trained, without its test",
     "not evaluated": "trained and tested, but not scored on the other data set",
     "not computed": "a size or time of a network that tokd can compute and has not",
-    "stale": "made by other code, configuration or data than today's; its number is shown",
+    "stale": "made by other code or configuration than today's, or, where tokd table has compared "
+    "them, of other data; its number is shown",
     "unreadable": "its files are broken; the warnings name them",
     "cited": "a number of other work, not run here",
     "other frames": "tested on other frames than most of its row: not to be compared",
