@@ -1,6 +1,7 @@
 """Runs killed at every batch and in every validation end as if nothing had happened."""
 
 from functools import partial
+from itertools import product
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ METHODS = {
     "tokd pcgrad": partial(TOKD, width=16, dim=64, conflict="pcgrad"),
     "tokd adam": partial(TOKD, width=16, dim=64, layout="blocks"),
 }
-SOONER = ("add", "vid rotated", "fitnet")
+SOONER = ("add", "vid rotated")
 ALWAYS = [pytest.param(n, marks=() if n in SOONER else pytest.mark.slow) for n in METHODS]
 
 
@@ -89,9 +90,14 @@ def killed_again_and_again(root, new, folder, moments, **options):
     return outcome(folder, module, fit(root, module, folder, resume=True, **options))
 
 
-@pytest.mark.parametrize("every", [1, 2])
-@pytest.mark.parametrize("kind", ["teacher", "student", "warming student"])
-@pytest.mark.parametrize("interval", ["epoch", "step"])
+SOON = {("epoch", "teacher", 2), ("step", "student", 1)}
+RUNS = [
+    pytest.param(*case, marks=() if case in SOON else pytest.mark.slow)
+    for case in product(("epoch", "step"), ("teacher", "student", "warming student"), (1, 2))
+]
+
+
+@pytest.mark.parametrize(("interval", "kind", "every"), RUNS)
 def test_a_run_killed_at_every_batch_ends_as_an_undisturbed_one(
     tiny_ffpp, teacher, tmp_path, kind, every, interval
 ):
@@ -113,7 +119,7 @@ def test_every_method_does(tiny_ffpp, teacher, tmp_path, name):
     )
 
 
-@pytest.mark.parametrize("kind", ["teacher", "student"])
+@pytest.mark.parametrize("kind", [pytest.param("teacher", marks=pytest.mark.slow), "student"])
 def test_a_run_killed_between_the_parts_of_a_batch_does(tiny_ffpp, teacher, tmp_path, kind):
     options = {"accumulate": 2, "clip": 0.1}
     new = partial(make, kind, teacher, "step", **options)

@@ -1,5 +1,6 @@
 import csv
 from functools import partial
+from itertools import product
 
 import pytest
 import torch
@@ -90,8 +91,14 @@ def rows(folder):
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("interval", ["epoch", "step"])
-@pytest.mark.parametrize("kind", ["teacher", "student", "warming student"])
+SOON = {("teacher", "step"), ("student", "epoch")}
+RUNS = [
+    pytest.param(*case, marks=() if case in SOON else pytest.mark.slow)
+    for case in product(("teacher", "student", "warming student"), ("epoch", "step"))
+]
+
+
+@pytest.mark.parametrize(("kind", "interval"), RUNS)
 def test_a_resumed_run_ends_bit_for_bit_as_an_undisturbed_one(
     tiny_ffpp, teacher, tmp_path, kind, interval
 ):
