@@ -46,7 +46,7 @@ def test_a_run_on_ffpp_is_evaluated_on_celeb_df_whose_list_calls_real_1(student,
 
     place = student / "evaluations" / "celebdf-original"
     assert {p.name for p in place.iterdir()} == {
-        "evaluation.json", "frames.csv", "videos.csv", "methods.csv", "roc.png",
+        "evaluation.json", "frames.csv", "videos.csv", "methods.csv", "roc.png", "reliability.png",
     }  # fmt: skip
     assert (place / "roc.png").read_bytes().startswith(b"\x89PNG")
     frames, videos = (pd.read_csv(place / f"{level}.csv") for level in ("frames", "videos"))

@@ -58,18 +58,24 @@ class Run:
         found = {name: self.evaluation(name) for name in names}
         return {name: record for name, record in found.items() if record is not None}
 
-    def evaluation(self, name: str) -> dict[str, Any] | None:
+    def evaluation(self, name: str, what: str = "evaluation") -> dict[str, Any] | None:
         """``evaluations/<name>/evaluation.json``, or None where there is no whole evaluation.
+
+        Args:
+            name: Of its folder.
+            what: ``evaluation`` or ``robustness``, which is ``robustness.json``.
 
         Raises:
             TokdError: The file cannot be read.
         """
-        path = self.folder / "evaluations" / name / "evaluation.json"
+        path = self.folder / "evaluations" / name / f"{what}.json"
         return _read(path, "tokd evaluate with --force")
 
-    def write_evaluation(self, name: str, record: Mapping[str, Any]) -> None:
-        """Write ``evaluations/<name>/evaluation.json`` whole or not at all."""
-        _write(self.folder / "evaluations" / name / "evaluation.json", record)
+    def write_evaluation(
+        self, name: str, record: Mapping[str, Any], what: str = "evaluation"
+    ) -> None:
+        """Write ``evaluations/<name>/<what>.json`` whole or not at all."""
+        _write(self.folder / "evaluations" / name / f"{what}.json", record)
 
     def save_config(self, stage: str, config: Config) -> None:
         """Write the resolved configuration of a stage, ``<stage>.yaml``."""

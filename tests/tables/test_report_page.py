@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from planted_cells import plant_cell, plant_sizes, plant_tables
+from planted_evaluations import plant_evaluated
 
 from tokd_lightning.tables.grid import student
 from tokd_lightning.tables.paper import TABLES, paper_table
@@ -26,9 +27,11 @@ BOTH = student("ffpp", "resnet18_thin", "tokd", "both")
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page with all tables filled, three seeds of each student."""
+    """The page with all tables filled, three seeds of each student, and two runs evaluated."""
     runs = tmp_path_factory.mktemp("full")
     plant_tables(runs, list(TABLES), 3, scored=False)
+    for number in range(2):
+        plant_evaluated(runs, f"ffpp-c40_resnet18_thin_own_s{number}", 1.0 + number, "ffpp-c40")
     plant_sizes(runs)
     page = runs / "page.html"
     page.write_text(html(build([paper_table(key) for key in TABLES], Reader(runs))))
@@ -130,6 +133,7 @@ def test_the_full_page_is_small_and_needs_nothing_else(full: Path):
     page = full.read_text()
     assert 500_000 < len(page.encode()) < 3_000_000
     assert "230 of 230 cells done" in page
+    assert 'id="evaluations"' in page
     text = page.replace('xmlns="http://www.w3.org/2000/svg"', "")
     assert not re.findall(r"https?://|@import|url\(|src=|//cdn", text)
     links = re.findall(r'href="([^"]*)"', page)

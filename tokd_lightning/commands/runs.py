@@ -29,6 +29,13 @@ def add_to(commands: Any) -> None:
     evaluate.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
     evaluate.add_argument("--precision", choices=("32-true", "16-mixed", "bf16-mixed"))
     evaluate.add_argument("--on-error", choices=("fail", "skip"), help="at an unreadable frame")
+    evaluate.add_argument(
+        "--robustness", nargs="?", const="all", metavar="NAME,…",
+        help="perturbed too: jpeg,h264,blur,noise,resize,contrast,occlusion, or all of them",
+    )  # fmt: skip
+    evaluate.add_argument(
+        "--details", action="store_true", help="show calibration, thresholds, forgeries"
+    )
     evaluate.add_argument("--json", action="store_true", help="for programs")
     evaluate.add_argument("--force", action="store_true", help="evaluate again")
     evaluate.add_argument("--update", action="store_true", help="evaluate again what has changed")

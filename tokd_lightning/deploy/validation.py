@@ -12,12 +12,11 @@ from torch import Tensor
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.deploy.source import Source
 from tokd_lightning.errors import TokdError
+from tokd_lightning.evaluate.further import stored_validation
 from tokd_lightning.naming import Config
 
 _REAL = 16
 _FEW = 2
-_COMPARED = ("val/frame/acc", "val/frame/auc", "val/video/auc")
-_SAME = 1e-4
 
 
 class Validation(NamedTuple):
@@ -41,7 +40,7 @@ def validation(source: Source, root: Path | None = None) -> Validation:
         source: The student.
         root: Where the run's data lie now; by default where its configuration says.
     """
-    stored = _stored(source)
+    stored = stored_validation(source.run, source.model.weights) if source.run else None
     said = "scores that tokd evaluate has stored"
     try:
         data = _data(source.config, root)
@@ -95,20 +94,3 @@ def _score(source: Source, data: FrameDataModule, rows: int) -> tuple[pd.DataFra
     images = torch.cat(kept)
     chosen = np.linspace(0, len(images) - 1, min(_REAL, len(images))).round().astype(int)
     return table.join(scores, how="inner"), images[chosen].clone()
-
-
-def _stored(source: Source) -> pd.DataFrame | None:
-    """Find the scores of an evaluation of these weights on the run's own validation split.
-
-    That it was this split is seen by its metrics, which are those of the run's training.
-    """
-    own = source.results.get("metrics", {})
-    if source.run is None or not own:
-        return None
-    for name, record in source.run.evaluations().items():
-        weights = (record.get("hashes") or {}).get("checkpoint")
-        found = record.get("metrics") or {}
-        same = all(abs(found.get(key, -1) - own.get(key, 1)) < _SAME for key in _COMPARED)
-        if record.get("split") == "val" and weights == source.model.weights and same:
-            return pd.read_csv(source.run.folder / "evaluations" / name / "frames.csv")
-    return None

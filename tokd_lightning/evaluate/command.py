@@ -2,20 +2,26 @@
 
 import json as jsonlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from tokd_lightning.console import quieten
 from tokd_lightning.data.target import Target, parse_target
+from tokd_lightning.data.writing import write_bytes
 from tokd_lightning.errors import TokdError
 from tokd_lightning.evaluate.evaluating import Options, check_options, evaluate, folder_name
+from tokd_lightning.evaluate.robustness import measure_robustness
 from tokd_lightning.evaluate.run import open_run
+from tokd_lightning.evaluation.perturbations import chosen
 from tokd_lightning.naming import Config
+from tokd_lightning.runs import Run
 from tokd_lightning.tables.evaluated import evaluation_table
+from tokd_lightning.tables.further import details_tables, robustness_tables
 
 
 def evaluate_command(
@@ -24,6 +30,8 @@ def evaluate_command(
     force: bool = False,
     update: bool = False,
     json: bool = False,
+    robustness: str | None = None,
+    details: bool = False,
     **options: Any,
 ) -> int:
     """Evaluate runs on data sets and print a table; what fails is named and passed over.
@@ -34,6 +42,9 @@ def evaluate_command(
         force: Evaluate again what has been evaluated.
         update: Evaluate again where the earlier evaluation was of other frames, weights or options.
         json: Print what ``evaluation.json`` holds, as a list, in place of the table.
+        robustness: Perturbations to score the runs under, as
+            :func:`~tokd_lightning.evaluation.perturbations.chosen` reads them; None for none.
+        details: Print calibration, thresholds and forgeries too.
         **options: Of :class:`Options`.
 
     Returns:
@@ -45,10 +56,12 @@ def evaluate_command(
     quieten()
     how = Options(**options)
     check_options(how)
+    perturbations = [] if robustness is None else chosen(robustness)
     targets = _distinct([parse_target(text) for text in on], how.split)
     say = partial(print, file=sys.stderr if json else sys.stdout, flush=True)
     bar = sys.stdout.isatty() and not json
     records: list[Config] = []
+    curves: dict[str, list[tuple[Run, Config]]] = {}
     done: set[Path] = set()
     failed = False
     for path in runs:
@@ -61,15 +74,49 @@ def evaluate_command(
             continue
         done.add(folder)
         for target in targets:
+            name = folder_name(target, how.split)
+            again: dict[str, Any] = {"force": force, "update": update, "say": say, "bar": bar}
             try:
-                records.append(evaluate(trained, target, how, force, update, say, bar))
+                records.append(evaluate(trained, target, how, **again))
+                if perturbations:
+                    found = measure_robustness(trained, target, perturbations, how, **again)
+                    curves.setdefault(name, []).append((trained.run, found))
             except (TokdError, OSError) as error:
-                failed = _complain(error, f"{path} on {folder_name(target, how.split)}: ")
+                failed = _complain(error, f"{path} on {name}: ")
+    pictures = _draw_together(curves)
+    measured = [found for its in curves.values() for _, found in its]
     if json:
-        print(jsonlib.dumps(records, indent=2))
+        print(jsonlib.dumps([_with_robustness(one, measured) for one in records], indent=2))
     elif records:
-        Console().print(evaluation_table(records))
+        console = Console()
+        console.print(evaluation_table(records))
+        for table in [*(details_tables(records) if details else []), *robustness_tables(measured)]:
+            console.print(table)
+        for picture in pictures:
+            console.print(Text(str(picture)), soft_wrap=True)
     return 2 if failed else 0
+
+
+def _draw_together(curves: Mapping[str, Sequence[tuple[Run, Config]]]) -> list[Path]:
+    """Draw the curves of each data set: of several runs in one picture, beside the runs."""
+    pictures = []
+    for name, its in curves.items():
+        folder = its[0][0].folder / "evaluations" / name
+        picture = folder / "robustness.png"
+        if len(its) > 1:
+            from tokd_lightning.evaluation.robustness_pictures import robustness_png
+
+            picture = its[0][0].folder.parent / "compare" / f"robustness_{name}.png"
+            write_bytes(picture, robustness_png([found for _, found in its], f"on {name}"))
+        pictures.append(picture)
+    return pictures
+
+
+def _with_robustness(record: Config, measured: Sequence[Config]) -> Config:
+    """Put what was measured of a run on a data set beside its evaluation."""
+    key = ("run", "data", "split")
+    its = [one for one in measured if all(one[k] == record[k] for k in key)]
+    return record | {"robustness": its[0]} if its else record
 
 
 def _distinct(targets: Sequence[Target], split: str) -> list[Target]:

@@ -17,11 +17,11 @@ from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.target import Target
 from tokd_lightning.data.writing import write_bytes
 from tokd_lightning.errors import TokdError
+from tokd_lightning.evaluate.further import complete, further
 from tokd_lightning.evaluate.record import SEEN, before, changes, counts
 from tokd_lightning.evaluate.run import Trained
 from tokd_lightning.evaluation.metrics import metrics_by_method, video_table
 from tokd_lightning.loggers import ProgressBar
-from tokd_lightning.modules.trained import TrainedModule
 from tokd_lightning.naming import Config
 from tokd_lightning.results import device_of, rounded
 from tokd_lightning.runs import Run, write_atomically
@@ -95,13 +95,12 @@ def evaluate(
     options = options or Options()
     check_options(options)
     run, name = trained.run, folder_name(target, options.split)
-    with _our_words(), mistakes_in_one_line():
-        data = _module(trained, target, options)
+    with our_words(), mistakes_in_one_line():
+        data = module_of(trained, target, options)
         table = data.table(options.split)
         if table.empty:
             raise TokdError(f"{target.path} has no frames in the split {options.split}")
-        own = trained.config["trainer"].get("precision") or "32-true"
-        precision = str(options.precision or own)
+        precision = precision_of(trained, options)
         record = before(trained, target, data, options.split, precision)
         earlier = None if force else run.evaluation(name)
         if earlier is not None:
@@ -113,16 +112,18 @@ def evaluate(
                 )
             if not changed:
                 say(f"{record['run']} on {name}: evaluated already, --force evaluates again")
-                return earlier
-        _refuse_unwritable(run.folder / "evaluations" / name)
+                return complete(run, name, earlier)
+        refuse_unwritable(run.folder / "evaluations" / name)
         say(f"{record['run']} on {name}: {len(table)} frames")
         started = time.monotonic()
-        trainer = _score(trained.model, data, options, precision, bar)
+        trainer = score(trained.model, data, options, precision, bar)
         record["seconds"] = round(time.monotonic() - started, 1)
         record["device"] = device_of(trainer)
         record["metrics"] = rounded(trainer.callback_metrics)
         record["counts"] = counts(trained.model.scores, data, options.split)
-        _write(run, name, record, trained.model.scores.drop(columns="loss"))
+        scores = trained.model.scores.drop(columns="loss")
+        record |= further(run, record, scores)
+        _write(run, name, record, scores)
     return run.evaluation(name) or record
 
 
@@ -149,7 +150,13 @@ def folder_name(target: Target, split: str = "test") -> str:
     return label if split == "test" else f"{label}-{split}"
 
 
-def _module(trained: Trained, target: Target, options: Options) -> FrameDataModule:
+def precision_of(trained: Trained, options: Options) -> str:
+    """Name the precision that a run is scored in: its own where none is said."""
+    return str(options.precision or trained.config["trainer"].get("precision") or "32-true")
+
+
+def module_of(trained: Trained, target: Target, options: Options) -> FrameDataModule:
+    """Build the data module that brings a data set to a run's size, crop and normalisation."""
     own: Config = trained.config["data"]["init_args"]
 
     def chosen(given: Any, key: str) -> Config:
@@ -167,9 +174,10 @@ def _module(trained: Trained, target: Target, options: Options) -> FrameDataModu
     )
 
 
-def _score(
-    model: TrainedModule, data: FrameDataModule, options: Options, precision: str, bar: bool
+def score(
+    model: pl.LightningModule, data: FrameDataModule, options: Options, precision: str, bar: bool
 ) -> pl.Trainer:
+    """Take all frames of the split through a module's test or validation step."""
     trainer = pl.Trainer(
         accelerator=options.device,
         devices=1,
@@ -193,6 +201,7 @@ def _score(
 
 def _write(run: Run, name: str, record: Config, scores: pd.DataFrame) -> None:
     from tokd_lightning.evaluation.curves import roc_png  # takes a second
+    from tokd_lightning.evaluation.reliability import reliability_png
 
     folder = run.folder / "evaluations" / name
     for old in ("evaluation.json", "roc.png"):  # the one says that all is there; the other may not
@@ -200,13 +209,15 @@ def _write(run: Run, name: str, record: Config, scores: pd.DataFrame) -> None:
     tables = {"frames": scores, "videos": video_table(scores), "methods": metrics_by_method(scores)}
     for level, table in tables.items():
         write_atomically(folder / f"{level}.csv", table.to_csv(index=False))
-    if png := roc_png(scores, f"{record['run']}\non {name}"):
+    title = f"{record['run']}\non {name}"
+    if png := roc_png(scores, title):
         write_bytes(folder / "roc.png", png)
+    write_bytes(folder / "reliability.png", reliability_png(record["calibration"], title))
     run.write_evaluation(name, record)
 
 
 @contextmanager
-def _our_words() -> Iterator[None]:
+def our_words() -> Iterator[None]:
     """Let errors that name an option of ``tokd fit`` name the one of this command."""
     try:
         yield
@@ -217,7 +228,7 @@ def _our_words() -> Iterator[None]:
         raise TokdError(message) from error
 
 
-def _refuse_unwritable(folder: Path) -> None:
+def refuse_unwritable(folder: Path) -> None:
     """See before the work, not after it, that its result can be kept."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from tokd_lightning.evaluation.metrics import binary_metrics, roc, video_table
 
-_COLOURS = {"frame": "#0072B2", "video": "#D55E00"}
+COLOURS = {"frame": "#0072B2", "video": "#D55E00"}
 
 
 def roc_png(scores: pd.DataFrame, title: str) -> bytes | None:
@@ -34,8 +34,8 @@ def roc_png(scores: pd.DataFrame, title: str) -> bytes | None:
         auc, eer = 100 * metrics["auc"], 100 * metrics["eer"]
         fpr, tpr, _ = roc(label, p_fake)
         said = f"{len(rows)} {level}s: AUC {auc:.2f} %, EER {eer:.2f} %"
-        axes.plot(fpr, tpr, color=_COLOURS[level], linewidth=1.6, label=said, clip_on=False)
-        axes.plot(eer / 100, 1 - eer / 100, "o", color=_COLOURS[level], markersize=5, zorder=3)
+        axes.plot(fpr, tpr, color=COLOURS[level], linewidth=1.6, label=said, clip_on=False)
+        axes.plot(eer / 100, 1 - eer / 100, "o", color=COLOURS[level], markersize=5, zorder=3)
     axes.set(
         xlabel="real called fake (false positive rate)",
         ylabel="fake called fake (true positive rate)",

@@ -25,7 +25,7 @@ def evaluation_table(records: Sequence[dict[str, Any]]) -> RenderableType:
     Args:
         records: Values of ``Run.evaluations()``, those of one run together.
     """
-    wide = max((len(_data(record)) for record in records), default=0)
+    wide = max((len(data_of(record)) for record in records), default=0)
     head = _columns(wide)
     parts: list[RenderableType] = [head]
     for run, its in groupby(records, key=lambda record: str(record["run"])):
@@ -51,13 +51,14 @@ def _add(table: Table, record: dict[str, Any], level: str) -> None:
     keys = (f"{record['split']}/{level}/{metric}" for metric in _COLUMNS.values())
     values = [record["metrics"].get(key) for key in keys]
     table.add_row(
-        escape(f"  {_data(record)}") if level == "frame" else "",
+        escape(f"  {data_of(record)}") if level == "frame" else "",
         f"{record['counts'][f'{level}s']} {level}s",
         *("–" if value is None else f"{100 * value:.2f}" for value in values),
     )
 
 
-def _data(record: dict[str, Any]) -> str:
+def data_of(record: dict[str, Any]) -> str:
+    """Name the data set, quality and split of an evaluation."""
     data = record["data"]
     label = f"{data['name']}-{data['quality']}"
     said = [label, *([record["split"]] if record["split"] != "test" else [])]

@@ -9,6 +9,8 @@ from tokd_lightning.provenance import commit
 from tokd_lightning.tables.entries import Entry, PaperTable
 from tokd_lightning.tables.grid import STUDENTS
 from tokd_lightning.tables.report.conflict import Pair, compare_branches
+from tokd_lightning.tables.report.evaluated_figures import evaluated_figures
+from tokd_lightning.tables.report.evaluations import read_evaluations
 from tokd_lightning.tables.report.figures import draw_alphas, draw_cosines, draw_pairs
 from tokd_lightning.tables.report.model import (
     CITED,
@@ -40,7 +42,9 @@ def build(tables: Sequence[PaperTable], reader: Reader, when: datetime | None = 
     filled = tuple(_fill(table, reader) for table in tables)
     third = [table for table in filled if table.table.key == "table3"]
     pairs = tuple(pair for table in third for pair in compare_branches(table.table, reader))
-    figures = _figures(filled, pairs, reader)
+    shown = {entry.cell.dataset.name for t in tables for entry in t.entries if entry.cell}
+    evaluated = read_evaluations(reader, shown)
+    figures = _figures(filled, pairs, reader) | evaluated_figures(evaluated)
     moment = when or datetime.now(UTC)
     return Report(
         filled,
@@ -51,6 +55,7 @@ def build(tables: Sequence[PaperTable], reader: Reader, when: datetime | None = 
         moment.strftime("%Y-%m-%d %H:%M UTC"),
         __version__,
         commit() or "",
+        evaluated,
     )
 
 

@@ -15,6 +15,7 @@ from tokd_lightning.tables.grid import DATASETS, EXPERIMENTS, GridCell, settings
 from tokd_lightning.tables.paper import PAPER, TABLES, paper_table
 from tokd_lightning.tables.report import text
 from tokd_lightning.tables.report.build import build
+from tokd_lightning.tables.report.evaluated_text import evaluations_csv
 from tokd_lightning.tables.report.html import html
 from tokd_lightning.tables.report.latex import latex, latex_pairs
 from tokd_lightning.tables.report.longform import long_form
@@ -103,6 +104,8 @@ def _begun(reader: Reader, every: Sequence[PaperTable]) -> list[PaperTable]:
 def _write(report: Report, folder: Path) -> None:
     texts = {"report.md": markdown(report), "report.csv": long_form(report)}
     texts |= {f"tables/{table.table.key}.tex": latex(table) for table in report.tables}
+    if report.evaluated:
+        texts["evaluations.csv"] = evaluations_csv(report.evaluated)
     if report.pairs:
         texts["tables/both-rgb.tex"] = latex_pairs(report)
     texts |= {f"figures/{name}.svg": figure.file() for name, figure in report.figures.items()}
@@ -123,7 +126,7 @@ def _print(report: Report, folder: Path, console: Console) -> None:
     if report.pairs and any(pair.difference for pair in report.pairs):
         console.print(_verdicts(report))
     console.print(Text(text.progress(report)))
-    for name in ("report.html", "report.md", "report.csv", "tables", "figures"):
+    for name in ("report.html", "report.md", "report.csv", "evaluations.csv", "tables", "figures"):
         if (folder / name).exists():
             console.print(Text(str(folder / name)), soft_wrap=True)
 

@@ -1,14 +1,15 @@
 """The report as one page that needs nothing else: no network, no other file."""
 
 import json
-from collections.abc import Sequence
 from html import escape
 from itertools import groupby
 from pathlib import Path
 
 from tokd_lightning.tables.report import text
 from tokd_lightning.tables.report.cells import cells, place_html
+from tokd_lightning.tables.report.evaluated_page import evaluated_sections
 from tokd_lightning.tables.report.model import METRICS, Report, TableReport
+from tokd_lightning.tables.report.plain import plain
 
 _HERE = Path(__file__).parent
 _TITLE = "TOKD: the paper’s tables, repeated"
@@ -39,6 +40,7 @@ def html(report: Report) -> str:
         _navigation(report),
         "<main>",
         *sections,
+        evaluated_sections(report),
         _legend(),
         "</main>",
         _footer(report),
@@ -93,6 +95,8 @@ def _navigation(report: Report) -> str:
     if report.pairs:
         at = next(n for n, (key, _) in enumerate(links) if key == "table3")
         links.insert(at + 1, ("both-rgb", "Both − RGB"))
+    if report.evaluated:
+        links.append(("evaluations", "Beyond the metrics"))
     items = "".join(f'<li><a href="#{key}">{escape(name)}</a></li>' for key, name in links)
     choices = "".join(
         f'<label><input type="radio" name="metric" value="{key}"'
@@ -176,30 +180,13 @@ def _pairs(report: Report) -> str:
             "<h2>Both branches less RGB alone</h2>",
             "<p>The paper’s claim: taught both branches, TOKD gains and every other method "
             "loses. Here is the sign of each difference, in points of frame accuracy.</p>",
-            _plain(text.VERDICTS, counted, left=1),
+            plain(text.VERDICTS, counted, left=1),
             f'<div class="figure" tabindex="0">{figure.inline()}</div>' if figure else "",
-            _plain(text.PAIRS, rows, left=2),
+            plain(text.PAIRS, rows, left=2),
             f'<p class="key">{escape(text.about_intervals(report.pairs))}</p>',
             "</section>",
         ]
     )
-
-
-def _plain(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
-    """Write a table whose first cells are heads; a row that begins with one has a rule above."""
-    head = "".join(
-        f'<th scope="col"{" class=left" if n < left else ""}>{escape(name)}</th>'
-        for n, name in enumerate(heads)
-    )
-    body = "".join(
-        f"<tr{' class=next' if row[0] and left > 1 else ''}>"
-        + "".join(f'<th scope="row">{part}</th>' for part in row[:left])
-        + "".join(f'<td class="is{n}">{part}</td>' for n, part in enumerate(row[left:]))
-        + "</tr>"
-        for row in rows
-    )
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="scroll fit" tabindex="0">{table}</div>'
 
 
 def _legend() -> str:

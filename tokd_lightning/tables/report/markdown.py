@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 from tokd_lightning.tables.report import text
+from tokd_lightning.tables.report.evaluated_text import evaluated_parts
+from tokd_lightning.tables.report.evaluations import EvaluatedOn
 from tokd_lightning.tables.report.model import Report, TableReport
 
 _SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>|#~"})
@@ -30,6 +32,7 @@ def markdown(report: Report) -> str:
         parts.append(_table(table))
         if table.table.key == "table3" and report.pairs:
             parts.append(_pairs(report))
+    parts += [_evaluated(its) for its in report.evaluated]
     legend = "\n".join(f"- {escape(word)}: {escape(what)}" for word, what in text.LEGEND.items())
     return "\n\n".join([*parts, "## Words", legend]) + "\n"
 
@@ -48,6 +51,14 @@ def _pairs(report: Report) -> str:
     each = _rows(text.PAIRS, [text.pair_line(pair) for pair in report.pairs])
     about = escape(text.about_intervals(report.pairs))
     return "\n\n".join(["## Both − RGB", counted, each, about])
+
+
+def _evaluated(its: EvaluatedOn) -> str:
+    parts = [f"## {escape(f'Beyond the paper: {its.title}')}"]
+    for part in evaluated_parts(its):
+        parts += [f"### {escape(part.title)}", _rows(part.heads, part.rows, part.left)]
+        parts += [escape(note) for note in part.notes]
+    return "\n\n".join(parts)
 
 
 def _rows(heads: Sequence[str], body: Sequence[Sequence[str]], left: int = 2) -> str:

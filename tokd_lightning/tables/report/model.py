@@ -9,6 +9,7 @@ from pathlib import Path
 from tokd_lightning.tables.entries import ACC, AUC, EER, Entry, PaperTable
 from tokd_lightning.tables.grid import GridCell
 from tokd_lightning.tables.report.conflict import Pair
+from tokd_lightning.tables.report.evaluations import EvaluatedOn
 from tokd_lightning.tables.report.reading import Result, state_among
 from tokd_lightning.tables.report.svg import Svg
 from tokd_lightning.tables.statistics import Summary
@@ -137,6 +138,7 @@ class Report:
         when: When it was made.
         version: Of this package.
         commit: Of its source.
+        evaluated: What ``tokd evaluate`` has found, by data set.
     """
 
     tables: tuple[TableReport, ...]
@@ -147,6 +149,7 @@ class Report:
     when: str
     version: str
     commit: str
+    evaluated: tuple[EvaluatedOn, ...] = ()
 
     def states(self) -> dict[str, int]:
         """Count the cells by their state, each cell once."""

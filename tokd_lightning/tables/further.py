@@ -1,0 +1,121 @@
+"""Evaluations beyond the paper's metrics, side by side: calibration, thresholds, robustness."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tokd_lightning.tables.evaluated import data_of
+
+NOTHING = "–"
+LEVELS = ("frame", "video")
+Record = dict[str, Any]
+
+
+def details_tables(records: Sequence[Record]) -> Iterator[RenderableType]:
+    """Lay out calibration, thresholds and forgeries of evaluations, in percent but for the NLL.
+
+    Args:
+        records: As :func:`~tokd_lightning.tables.evaluated.evaluation_table` takes them; those
+            whose scores are gone have none.
+    """
+    for record in records:
+        if "calibration" not in record:
+            continue
+        yield _headed(record, "")
+        yield _calibration(record)
+        yield _thresholds(record)
+        yield _forgeries(record)
+
+
+def robustness_tables(records: Sequence[Record]) -> Iterator[RenderableType]:
+    """Lay out AUC over strength, a table per run and data set, in percent.
+
+    Args:
+        records: What ``robustness.json`` holds.
+    """
+    for record in records:
+        heads = ("clean", "1", "2", "3", "4", "5", "mean", "video mean")
+        table = _table("AUC by strength", *heads)
+        for found in record["perturbations"].values():
+            values = aucs(found, "frame")
+            clean = record["clean"]["frame"]["auc"]
+            shown = [clean, *values, mean(values), mean(aucs(found, "video"))]
+            table.add_row(f"  {found['title']}", *map(percent, shown))
+        yield _headed(record, ", perturbed")
+        yield table
+
+
+def aucs(found: Record, level: str) -> list[float | None]:
+    """Return the AUC of a perturbation at strengths 1 to 5."""
+    return [point["auc"] for point in found[level]]
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """Average; None where a value is missing or there is none."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def percent(value: float | None, digits: int = 2) -> str:
+    """Write a fraction in percent."""
+    return NOTHING if value is None else f"{100 * value:.{digits}f}"
+
+
+def why_no_threshold(point: Record) -> str:
+    """Say why there is no threshold at a rate."""
+    return f"too few reals ({point['reals']}) for {percent(point['rate'], 0)} %"
+
+
+def _headed(record: Record, what: str) -> Text:
+    return Text(f"\n {record['run']} on {data_of(record)}{what}", overflow="fold")
+
+
+def _calibration(record: Record) -> Table:
+    table = _table("calibration", "ECE", "Brier", "NLL")
+    for level in LEVELS:
+        found = record["calibration"][level]
+        shown = percent(found["ece"]), percent(found["brier"]), f"{found['nll']:.4f}"
+        table.add_row(f"  {level}s", *shown)
+    return table
+
+
+def _thresholds(record: Record) -> Table:
+    table = _table("thresholds", "FPR", "chosen on (reals)", "threshold", "FPR here", "TPR here")
+    for level in LEVELS:
+        for where, points in record["thresholds"][level].items():
+            if isinstance(points, str):
+                table.caption = f"validation: {points}"
+                continue
+            for point in points:
+                chosen_on = "these" if where == "here" else where
+                start = f"  {level}s", percent(point["rate"], 0), f"{chosen_on} ({point['reals']})"
+                if point["threshold"] is None:
+                    table.add_row(*start, "too few")
+                    continue
+                shown = f"{point['threshold']:.4f}", percent(point["fpr"]), percent(point["tpr"])
+                table.add_row(*start, *shown)
+    return table
+
+
+def _forgeries(record: Record) -> Table:
+    table = _table("forgeries", "of", "AUC", "found at 0.5", "found at FPR 5 %")
+    for row in record["forgeries"]:
+        for level in LEVELS:
+            found = row[level]
+            values = (found["auc"], found["recall"], found["recall_at_fpr"])
+            name = f"  {row['method']}" if level == "frame" else ""
+            table.add_row(name, f"{found['n']} {level}s", *map(percent, values))
+    return table
+
+
+def _table(*heads: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    table.caption_justify = "left"
+    for number, head in enumerate(heads):
+        table.add_column(f"  {head}" if not number else head, justify="right", no_wrap=number > 0)
+    table.columns[0].justify = "left"
+    return table

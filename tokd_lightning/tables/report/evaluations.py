@@ -1,0 +1,138 @@
+"""Evaluations as the report reads them: what is broken is named, and the rest goes on."""
+
+import re
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tokd_lightning.errors import TokdError
+from tokd_lightning.runs import Run
+from tokd_lightning.tables.evaluated import data_of
+from tokd_lightning.tables.grid import DATASETS
+from tokd_lightning.tables.report.reading import Reader
+
+LEVELS = ("frame", "video")
+_SAME = ("data", "labels", "checkpoint")
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One run on one data set.
+
+    Args:
+        record: What ``evaluation.json`` holds.
+        robustness: What ``robustness.json`` holds; None where there is none of these frames,
+            weights and options.
+    """
+
+    record: Mapping[str, Any]
+    robustness: Mapping[str, Any] | None = None
+
+    @property
+    def run(self) -> str:
+        """Name of the run."""
+        return str(self.record["run"])
+
+    def metric(self, name: str) -> float | None:
+        """A metric of its split, ``frame/auc``; None where it is undefined."""
+        value = self.record["metrics"].get(f"{self.record['split']}/{name}")
+        return None if value is None else float(value)
+
+
+@dataclass(frozen=True)
+class EvaluatedOn:
+    """All runs on one data set.
+
+    Args:
+        name: Of the folder of these evaluations.
+        title: The data set, its quality and, where it is not the test, its split.
+        runs: By name.
+        notes: What a reader could overlook.
+    """
+
+    name: str
+    title: str
+    runs: tuple[Evaluated, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def perturbations(self) -> dict[str, Mapping[str, Any]]:
+        """Perturbations that some run was measured under, in the order of most runs."""
+        found: dict[str, Mapping[str, Any]] = {}
+        for one in self.runs:
+            found |= dict(one.robustness["perturbations"]) if one.robustness else {}
+        return found
+
+
+def read_evaluations(reader: Reader, shown: Set[str]) -> tuple[EvaluatedOn, ...]:
+    """Read the evaluations of all runs that were trained on the data sets of a report.
+
+    Args:
+        reader: Of the folder of runs; broken files become its warnings.
+        shown: Names of the report's data sets. Runs on data of one's own are read too.
+    """
+    others = {data.name for data in DATASETS.values()} - shown
+    found: dict[str, list[Evaluated]] = {}
+    notes: dict[str, list[str]] = {}
+    for file in sorted(reader.runs.glob("*/evaluations/*/evaluation.json")):
+        name, record = file.parent.name, _read(reader, file, _record)
+        if record is None or str(record["trained_on"]).rpartition("-")[0] in others:
+            continue
+        measured = _read(reader, file.with_name("robustness.json"), _robustness)
+        if measured is not None and not _of(measured, record):
+            said = f"{record['run']}: robustness was measured on other frames, weights or options"
+            notes.setdefault(name, []).append(said)
+            measured = None
+        found.setdefault(name, []).append(Evaluated(record, measured))
+    return tuple(_together(name, its, notes.get(name, [])) for name, its in sorted(found.items()))
+
+
+def figure_name(kind: str, name: str) -> str:
+    """Name a figure of a data set, as a file: ``robustness-ffpp-c23``."""
+    return f"{kind}-{re.sub(r'[^A-Za-z0-9_-]', '-', name)}"
+
+
+def _read(reader: Reader, file: Path, checked: Callable[[Any], Any]) -> dict[str, Any] | None:
+    run, name = Run(file.parents[2]), file.parent.name
+    try:
+        record = run.evaluation(name, file.stem)
+        return record if record and checked(record) else None
+    except TokdError as error:
+        reader.warn(str(error))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        reader.warn(f"{file} has a form that tokd evaluate does not write")
+    return None
+
+
+def _record(record: dict[str, Any]) -> bool:
+    """Whether an evaluation has what is shown; one of an earlier version has not."""
+    if "calibration" not in record or "trained_on" not in record:
+        return False
+    for level in LEVELS:
+        known = record["calibration"][level]["ece"], record["calibration"][level]["bins"]["count"]
+        known += tuple(point["tpr"] for point in record["thresholds"][level]["here"])
+        known += tuple(row[level]["auc"] for row in record["forgeries"])
+    return bool(known and record["hashes"]["data"] and record["metrics"] and data_of(record))
+
+
+def _robustness(record: dict[str, Any]) -> bool:
+    for found in record["perturbations"].values():
+        for level in LEVELS:
+            known = [point["auc"] for point in found[level]], record["clean"][level]["auc"]
+            if len(known[0]) != len(found["values"]):
+                raise ValueError("curves of another length")
+    return bool(record["perturbations"])
+
+
+def _of(measured: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
+    hashes, theirs = record["hashes"], measured["hashes"]
+    same = all(hashes.get(key) == theirs.get(key) for key in _SAME)
+    return same and measured["options"] == record["options"]
+
+
+def _together(name: str, its: list[Evaluated], notes: list[str]) -> EvaluatedOn:
+    frames = {one.record["hashes"]["data"] for one in its}
+    if len(frames) > 1:
+        notes = [f"these runs were not all scored on the same frames ({len(frames)} sets)", *notes]
+    return EvaluatedOn(name, data_of(dict(its[0].record)), tuple(its), tuple(notes))
