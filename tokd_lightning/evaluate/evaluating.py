@@ -3,7 +3,7 @@
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from tokd_lightning.naming import Config
 from tokd_lightning.results import device_of, rounded
 from tokd_lightning.runs import Run, write_atomically
 
-_OUR_WORDS = {
+OUR_WORDS = {
     r", or name their folder with --splits \(--data\.splits in training\)": "",
     r", or name its folder with --data\.splits": "",
     r"--data\.root": "--root",
@@ -95,7 +95,7 @@ def evaluate(
     options = options or Options()
     check_options(options)
     run, name = trained.run, folder_name(target, options.split)
-    with _our_words(), mistakes_in_one_line():
+    with our_words(), mistakes_in_one_line():
         data = _module(trained, target, options)
         table = data.table(options.split)
         if table.empty:
@@ -114,7 +114,7 @@ def evaluate(
             if not changed:
                 say(f"{record['run']} on {name}: evaluated already, --force evaluates again")
                 return earlier
-        _refuse_unwritable(run.folder / "evaluations" / name)
+        refuse_unwritable(run.folder / "evaluations" / name)
         say(f"{record['run']} on {name}: {len(table)} frames")
         started = time.monotonic()
         trainer = _score(trained.model, data, options, precision, bar)
@@ -206,18 +206,22 @@ def _write(run: Run, name: str, record: Config, scores: pd.DataFrame) -> None:
 
 
 @contextmanager
-def _our_words() -> Iterator[None]:
-    """Let errors that name an option of ``tokd fit`` name the one of this command."""
+def our_words(words: Mapping[str, str] = OUR_WORDS) -> Iterator[None]:
+    """Let errors that name an option of ``tokd fit`` name the one of this command.
+
+    Args:
+        words: Regular expression of theirs -> ours.
+    """
     try:
         yield
     except TokdError as error:
         message = str(error)
-        for theirs, ours in _OUR_WORDS.items():
+        for theirs, ours in words.items():
             message = re.sub(theirs, ours, message)
         raise TokdError(message) from error
 
 
-def _refuse_unwritable(folder: Path) -> None:
+def refuse_unwritable(folder: Path) -> None:
     """See before the work, not after it, that its result can be kept."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):

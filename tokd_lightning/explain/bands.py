@@ -125,12 +125,16 @@ def _energy(table: pd.DataFrame) -> np.ndarray:
 
 
 def _shade(axes: Axes, energy: np.ndarray) -> None:
-    behind = axes.twinx()
-    behind.stairs(energy.clip(1e-5), range(len(energy) + 1), fill=True, baseline=1e-5, color=_GREY)
-    behind.set(yscale="log", ylim=(1e-5, 1))
-    behind.set_axis_off()
-    behind.set_zorder(axes.get_zorder() - 1)
-    axes.patch.set_visible(False)
+    """Shade the logarithm of each share, from 10^-5 at the bottom of the panel to 1 at its top."""
+    heights = 1 + np.log10(energy.clip(1e-5, 1)) / 5
+    axes.stairs(
+        heights,
+        range(len(energy) + 1),
+        fill=True,
+        color=_GREY,
+        zorder=0,
+        transform=axes.get_xaxis_transform(),
+    )
 
 
 def _curve(

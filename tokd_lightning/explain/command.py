@@ -12,6 +12,7 @@ from tokd_lightning.console import mistakes_in_one_line, quieten
 from tokd_lightning.data.target import Target, parse_target
 from tokd_lightning.errors import TokdError
 from tokd_lightning.evaluate import Trained, open_run
+from tokd_lightning.evaluate.evaluating import OUR_WORDS, our_words
 from tokd_lightning.explain.bands import draw_bands
 from tokd_lightning.explain.cams import draw_cams, read_maps, together
 from tokd_lightning.explain.drawing import save
@@ -22,6 +23,8 @@ from tokd_lightning.runs import write_atomically
 from tokd_lightning.tables.results import distinct_labels, rank, read_row
 from tokd_lightning.wandb_run import ended, publish, recorded
 from tokd_lightning.wandb_run import open_run as open_wandb
+
+_OUR_WORDS = {**OUR_WORDS, r"--data\.root": "--on KIND-QUALITY:PATH"}
 
 
 def explain_command(
@@ -76,13 +79,14 @@ def explain_command(
 
 def _one(trained: Trained, target: Target | None, how: Options, force: bool) -> Explained:
     say = partial(print, flush=True)
-    with mistakes_in_one_line():
+    with our_words(_OUR_WORDS), mistakes_in_one_line():
         explained = explain(trained, target, how, force, say, sys.stderr.isatty())
     for name in explained.record["files"]:
         if explained.new and name.endswith((".png", ".csv")):
             say(f"  {explained.folder / name}")
     folder = trained.run.folder
-    if explained.new and explained.folder.name == "explanations" and recorded(folder):
+    shown = explained.new and explained.folder.name == "explanations" and recorded(folder)
+    if shown and trained.run.results() is not None:  # else its fit may be writing there now
         with ended():
             publish(open_wandb(folder, cell(trained.config), trained.config), folder)
     return explained

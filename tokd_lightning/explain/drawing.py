@@ -42,6 +42,7 @@ def save(figure: Figure, path: Path) -> list[str]:
             figure.savefig(page, format=suffix, **options)
             write_bytes(path.with_name(f"{path.name}.{suffix}"), page.getvalue())
             names.append(f"{path.name}.{suffix}")
+            figure.set_layout_engine("none")  # it is laid out now, which takes most of the time
     return names
 
 

@@ -15,6 +15,7 @@ from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.target import Target
 from tokd_lightning.errors import TokdError
 from tokd_lightning.evaluate import Trained
+from tokd_lightning.evaluate.evaluating import refuse_unwritable
 from tokd_lightning.explain import cams, rfam
 from tokd_lightning.explain.bands import band_table, draw_bands
 from tokd_lightning.explain.drawing import save
@@ -81,6 +82,7 @@ def explain(
     if not force and (kept := earlier(folder, record)):
         say(f"{name}: explained already, --force explains again")
         return Explained(folder, kept, False)
+    refuse_unwritable(folder)
     started = time.monotonic()
     device = torch.device("cpu")
     if options.device != "cpu" and torch.cuda.is_available():
