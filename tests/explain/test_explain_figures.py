@@ -101,4 +101,5 @@ def test_curves_stand_over_their_bands():
         [[0, 0.9], [1, 0.85], [2, 0.65], [3, 0.5]],
     ]
     assert [text.get_text() for text in axes[-1].get_xticklabels()] == [f"{e:.2g}" for e in edges]
+    assert axes[0].get_ylim() == pytest.approx((0.4, 1.02))
     assert axes[0].lines[0].get_xdata()[0] == 1.5  # the cutoff, in the middle of its band

@@ -162,5 +162,6 @@ def _name(grid: Any, edges: Sequence[float]) -> None:
             tidy(axes)
     for axes, text in zip(grid[:, 0], ("AUC", "balanced accuracy", "mean P(fake)"), strict=True):
         axes.set_ylabel(text)
-        lowest = 0.0 if text.startswith("mean") else 0.4
-        axes.set_ylim(min(lowest, axes.get_ylim()[0]), 1.02)
+        values = [line.get_ydata() for line in axes.lines if len(line.get_xdata()) > 2]
+        least = float(np.nanmin(np.concatenate([*values, [0.43]])))
+        axes.set_ylim(-0.02 if text.startswith("mean") else least - 0.03, 1.02)
