@@ -43,7 +43,8 @@ def test_a_dry_run_writes_what_wandb_would_get(runs, tmp_path, capsys):
     workspace, report = built["workspace"], built["report"]
     assert (workspace["project"], workspace["entity"]) == ("p", "e")
     sections = workspace["spec"]["section"]["panelBankConfig"]["sections"]
-    assert [s["name"] for s in sections] == ["Results", "Curves", "Gradients", "Pictures"]
+    assert [s["name"] for s in sections] == list(SECTIONS)
+    assert [*SECTIONS] == ["Results", "Curves", "Gradients", "Pictures", "Explanations"]
     drawn = json.dumps(sections)
     for panels in SECTIONS.values():
         for panel in panels:

@@ -64,6 +64,12 @@ SECTIONS: Mapping[str, tuple[Panel, ...]] = {
         Panel("pictures", "x, x^F and attention", ("pictures",)),
         Panel("table", "most confident errors", ("tables/errors",)),
     ),
+    "Explanations": (
+        Panel("pictures", "Grad-CAM", ("explanations/gradcam",)),
+        Panel("pictures", "scores without bands of frequency", ("explanations/bands",)),
+        Panel("pictures", "attention of the RFAMs", ("explanations/rfam",)),
+        Panel("table", "scores without bands of frequency", ("tables/bands",)),
+    ),
 }
 # Runs that differ in nothing but the seed are one line: a table's runs all have the table's group.
 _CELL = (

@@ -1,6 +1,9 @@
-"""The frequency view of an image, x^F (Sec. 3, Eq. 1)."""
+"""The frequency view of an image, x^F (Sec. 3, Eq. 1), and its bands."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -37,10 +40,53 @@ def high_pass(x: Tensor, cutoff: float) -> Tensor:
     dtype = torch.promote_types(x.dtype, torch.float32)
     height, width = x.shape[-2:]
     low = _low_frequencies(height, width, cutoff, dtype, x.device)
-    if torch.amp.is_autocast_available(x.device.type):
-        with torch.autocast(x.device.type, enabled=False):
-            return _subtract(x, low).to(dtype)
-    return _subtract(x, low).to(dtype)
+    with _without_autocast(x.device):
+        return _subtract(x, low).to(dtype)
+
+
+def split_bands(x: Tensor, edges: Sequence[float]) -> Iterator[Tensor]:
+    r"""Split an image into bands of the frequency that Eq. (1) measures.
+
+    .. math:: x = \bar{x} + \sum_k D^{-1}(M_k \circ D(x))
+
+    :math:`M_k` is 1 at the coefficients with ``edges[k] <= u / H + v / W < edges[k + 1]`` but for
+    ``u = v = 0``, which belongs to no band: the channel means :math:`\bar{x}` stay where they are.
+    ``x`` less the bands below a cutoff is then ``high_pass(x, cutoff)`` and its means.
+
+    Args:
+        x: Images, ``(B, C, H, W)``, floating point; computed in at least float32 whatever autocast
+            and the TF32 settings say.
+        edges: Of the bands, increasing, in ``[0, 2]``; from 0 to 2 they leave nothing out.
+
+    Yields:
+        One band after another, shaped like ``x``, ``promote_types(x.dtype, float32)``.
+
+    Raises:
+        ValueError: ``edges`` do not increase within ``[0, 2]``, or ``x`` not 4-D floating point.
+    """
+    if len(edges) < 2 or list(edges) != sorted(set(edges)) or edges[0] < 0 or edges[-1] > 2:
+        raise ValueError(f"edges must increase within [0, 2], got {list(edges)}")
+    if x.ndim != 4 or not x.is_floating_point():
+        raise ValueError(f"x must be (B, C, H, W) and floating point, got {x.ndim}-D {x.dtype}")
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    # With a cutoff of 2 the corner is the whole transform.
+    whole = _low_frequencies(*x.shape[-2:], 2.0, dtype, x.device)
+    vertical, horizontal, ones = whole
+    frequency = band_frequencies(*x.shape[-2:]).to(x.device)
+    with _without_autocast(x.device):
+        coefficients = vertical @ x.to(ones.dtype) @ horizontal.T
+    for low, high in pairwise(edges):
+        mask = (frequency >= low) & (frequency < high) & (frequency > 0)
+        with _without_autocast(x.device):
+            band = vertical.T @ (coefficients * mask) @ horizontal
+        yield band.to(dtype)
+
+
+def band_frequencies(height: int, width: int) -> Tensor:
+    """Return ``u / H + v / W`` of every coefficient of the DCT, ``(H, W)``, float64."""
+    u = torch.arange(height, dtype=torch.float64, device="cpu") / height
+    v = torch.arange(width, dtype=torch.float64, device="cpu") / width
+    return u[:, None] + v
 
 
 class HighPass(nn.Module):
@@ -82,6 +128,12 @@ class _LowFrequencies(NamedTuple):
     vertical: Tensor
     horizontal: Tensor
     triangle: Tensor
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 def _check_cutoff(cutoff: float) -> None:
@@ -128,10 +180,8 @@ def _build(
 ) -> _LowFrequencies:
     # Cached tensors outlive the caller's mode: inference tensors could not be used in training.
     with torch.inference_mode(False), torch.no_grad():
-        u = torch.arange(height, dtype=torch.float64, device="cpu") / height
-        v = torch.arange(width, dtype=torch.float64, device="cpu") / width
         rows, columns = (sum(i / n < cutoff for i in range(n)) for n in (height, width))
-        triangle = u[:rows, None] + v[:columns] < cutoff
+        triangle = band_frequencies(height, width)[:rows, :columns] < cutoff
         parts = _dct_rows(height, rows), _dct_rows(width, columns), triangle
         return _LowFrequencies(*(part.to(device, dtype) for part in parts))
 

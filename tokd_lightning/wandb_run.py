@@ -25,7 +25,16 @@ _ERRORS = 20
 _PER_STEP = ("train", "gradient", "maps", "rotation", "test")
 _AXES = ("epoch", "trainer/global_step")
 _OPEN: list[Any] = []  # runs that this process has to end
-_TABLES = {"tables/methods": "test_methods.csv", "tables/videos": "test_videos.csv"}
+_TABLES = {
+    "tables/methods": "test_methods.csv",
+    "tables/videos": "test_videos.csv",
+    "tables/bands": "explanations/bands.csv",
+}
+# Logged name -> file; explanations where explanations.json says that they are whole.
+_PICTURES = {
+    "pictures": "pictures.png",
+    **{f"explanations/{what}": f"explanations/{what}.png" for what in ("gradcam", "rfam", "bands")},
+}
 
 
 def labels(name: str, cell: Cell, table: str | None) -> dict[str, Any]:
@@ -177,14 +186,22 @@ def _media(folder: Path) -> dict[str, Any]:
     def table(file: str) -> pd.DataFrame:
         return pd.read_csv(folder / file, dtype=_NAMES)
 
-    there = {name: file for name, file in _TABLES.items() if (folder / file).is_file()}
+    explained = (folder / "explanations" / "explanations.json").is_file()
+
+    def found(files: Mapping[str, str]) -> dict[str, str]:
+        return {
+            name: file
+            for name, file in files.items()
+            if (folder / file).is_file() and (explained or not file.startswith("explanations/"))
+        }
+
+    there = found(_TABLES)
     tables = {name: table(file) for name, file in there.items()}
     if (folder / "test_frames.csv").is_file():
         tables["tables/errors"] = confident_errors(table("test_frames.csv"))
     media: dict[str, Any] = {name: wandb.Table(dataframe=rows) for name, rows in tables.items()}
-    if (sheet := folder / "pictures.png").is_file():
-        media["pictures"] = wandb.Image(str(sheet))
-    return media
+    pictures = {name: wandb.Image(str(folder / file)) for name, file in found(_PICTURES).items()}
+    return media | pictures
 
 
 def confident_errors(frames: pd.DataFrame) -> pd.DataFrame:

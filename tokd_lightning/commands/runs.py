@@ -1,4 +1,4 @@
-"""Commands on methods and runs: ``methods``, ``evaluate``, ``compare``, ``tour``."""
+"""Commands on methods and runs: ``methods``, ``evaluate``, ``explain``, ``compare``, ``tour``."""
 
 import argparse
 from pathlib import Path
@@ -41,6 +41,34 @@ def add_to(commands: Any) -> None:
     evaluate.add_argument("--update", action="store_true", help="evaluate again what has changed")
     evaluate.set_defaults(run=_evaluate)
 
+    explain = commands.add_parser("explain", help="what runs look at: Grad-CAM, RFAMs, frequencies")
+    explain.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder, or best.ckpt")
+    explain.add_argument(
+        "--on", metavar="[NAME=]KIND[-QUALITY]:PATH",
+        help="other data, or the run's own where they lie now (default: as its fit.yaml says)",
+    )  # fmt: skip
+    explain.add_argument("--split", choices=("test", "val"), default="test")
+    explain.add_argument("--frames", type=int, default=8, metavar="N", help="for Grad-CAM (8)")
+    explain.add_argument("--errors", type=int, default=4, metavar="N", help="worst beside them (4)")
+    explain.add_argument(
+        "--strides", type=int, nargs="+", choices=(8, 16, 32), default=[32], metavar="S",
+        help="of the maps that Grad-CAM reads: 8, 16, 32 (32)",
+    )  # fmt: skip
+    explain.add_argument("--bands", type=int, default=10, metavar="N", help="of frequency (10)")
+    explain.add_argument("--widths", choices=("log", "equal"), default="log", help="of the bands")
+    explain.add_argument(
+        "--band-frames", type=int, metavar="N", help="per video, without bands (default: the run's)"
+    )
+    explain.add_argument("--batch-size", type=int, metavar="N", help="default: the run's")
+    explain.add_argument("--workers", type=int, metavar="N", help="decoding (default: the run's)")
+    explain.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
+    explain.add_argument("--on-error", choices=("fail", "skip"), help="at an unreadable frame")
+    explain.add_argument(
+        "--out", type=Path, default=Path("runs/explanations"), metavar="DIR", help="of several runs"
+    )
+    explain.add_argument("--force", action="store_true", help="explain again")
+    explain.set_defaults(run=_explain)
+
     compare = commands.add_parser("compare", help="runs side by side: a table and the curves")
     compare.add_argument("folders", type=Path, nargs="+", metavar="RUN")
     compare.add_argument("--out", type=Path, default=Path("runs/compare"), metavar="DIR")
@@ -74,6 +102,12 @@ def _evaluate(options: argparse.Namespace) -> int:
     from tokd_lightning.evaluate import evaluate_command
 
     return evaluate_command(**asked(options))
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from tokd_lightning.explain import explain_command
+
+    return explain_command(**asked(options))
 
 
 def _compare(options: argparse.Namespace) -> int:

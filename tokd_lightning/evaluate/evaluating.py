@@ -3,7 +3,7 @@
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from tokd_lightning.naming import Config
 from tokd_lightning.results import device_of, rounded
 from tokd_lightning.runs import Run, write_atomically
 
-_OUR_WORDS = {
+OUR_WORDS = {
     r", or name their folder with --splits \(--data\.splits in training\)": "",
     r", or name its folder with --data\.splits": "",
     r"--data\.root": "--root",
@@ -217,13 +217,17 @@ def _write(run: Run, name: str, record: Config, scores: pd.DataFrame) -> None:
 
 
 @contextmanager
-def our_words() -> Iterator[None]:
-    """Let errors that name an option of ``tokd fit`` name the one of this command."""
+def our_words(words: Mapping[str, str] = OUR_WORDS) -> Iterator[None]:
+    """Let errors that name an option of ``tokd fit`` name the one of this command.
+
+    Args:
+        words: Regular expression of theirs -> ours.
+    """
     try:
         yield
     except TokdError as error:
         message = str(error)
-        for theirs, ours in _OUR_WORDS.items():
+        for theirs, ours in words.items():
             message = re.sub(theirs, ours, message)
         raise TokdError(message) from error
 

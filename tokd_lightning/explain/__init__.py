@@ -1,0 +1,7 @@
+"""``tokd explain``: what a run looks at, in space (Grad-CAM, RFAM) and in frequency (bands)."""
+
+from tokd_lightning.explain.command import explain_command
+from tokd_lightning.explain.explaining import explain
+from tokd_lightning.explain.options import Options
+
+__all__ = ["Options", "explain", "explain_command"]

@@ -1,0 +1,64 @@
+"""What the figures of an explanation share: looks, and how they become files."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tokd_lightning.data.writing import write_bytes
+
+# Okabe and Ito's palette, which the colour-blind can tell apart, less its yellow.
+COLOURS = ("#000000", "#E69F00", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+WRONG = "#C0392B"
+_FORMATS: Mapping[str, Mapping[str, Any]] = {
+    "png": {"dpi": 150},
+    "pdf": {"dpi": 300, "metadata": {"CreationDate": None}},  # equal figures are equal files
+}
+_LETTERS = 24
+
+
+def save(figure: Figure, path: Path) -> list[str]:
+    """Write a figure as PNG for screens and PDF for papers.
+
+    Args:
+        figure: The figure.
+        path: Without suffix.
+
+    Returns:
+        The files' names.
+
+    Raises:
+        TokdError: A file cannot be written.
+    """
+    names = []
+    with matplotlib.rc_context({"pdf.fonttype": 42}):  # letters, not outlines, in a paper
+        for suffix, options in _FORMATS.items():
+            page = io.BytesIO()
+            figure.savefig(page, format=suffix, **options)
+            write_bytes(path.with_name(f"{path.name}.{suffix}"), page.getvalue())
+            names.append(f"{path.name}.{suffix}")
+            figure.set_layout_engine("none")  # it is laid out now, which takes most of the time
+    return names
+
+
+def tidy(axes: Axes) -> None:
+    """Leave two spines and a faint grid."""
+    axes.grid(color="0.82", linewidth=0.4)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def short(text: str) -> str:
+    """Cut a text to what fits beside a picture; no letter of it starts a formula."""
+    cut = text if len(text) <= _LETTERS else f"{text[: _LETTERS - 9]}…{text[-8:]}"
+    return cut.replace("$", r"\$")
+
+
+def view(name: str) -> str:
+    """Name a branch as the paper does."""
+    return {"rgb": "$x$", "frequency": "$x^F$"}.get(name, "student")

@@ -1,0 +1,69 @@
+"""What ``explanations.json`` says, and whether an earlier explanation is the one asked for."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokd_lightning.data.datamodule import FrameDataModule
+from tokd_lightning.data.target import Target
+from tokd_lightning.errors import TokdError
+from tokd_lightning.evaluate import Trained
+from tokd_lightning.evaluate import record as evaluation
+from tokd_lightning.explain.options import Options
+from tokd_lightning.naming import Config
+from tokd_lightning.runs import write_atomically
+
+FILE = "explanations.json"
+
+
+def before(
+    trained: Trained,
+    target: Target | None,
+    data: FrameDataModule,
+    options: Options,
+    edges: Sequence[float],
+) -> Config:
+    """Say all of an explanation that is known before it."""
+    kind = str(trained.config["data"]["class_path"]).rsplit(".", 1)[-1]
+    shown = target or Target(data.name, kind, data.quality, data.root)
+    record = evaluation.before(trained, shown, data, options.split, "32-true")
+    record["options"] |= {
+        "frames": options.frames,
+        "errors": options.errors,
+        "strides": list(options.strides),
+        "edges": [round(edge, 9) for edge in edges],
+        "band_frames": options.band_frames,
+    }
+    return record
+
+
+def earlier(folder: Path, record: Config) -> Config | None:
+    """Return an explanation that is in a folder already; None where there is none, or no whole one.
+
+    Raises:
+        TokdError: It was made from something else, or cannot be read.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        found = dict(json.loads(path.read_text()))
+        files = dict(found["files"])
+        changed = evaluation.changes(found, record)
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise TokdError(f"{path} cannot be read: remove it, or explain with --force") from error
+    if changed:
+        raise TokdError(f"{folder} was made with {changed}: --force explains again")
+    whole = all(_hash(folder / name) == digest for name, digest in files.items())
+    return found if whole else None
+
+
+def write(folder: Path, record: Config, names: Sequence[str]) -> None:
+    """Write what was made from what, with the hash of every file: the last of all files."""
+    record["files"] = {name: _hash(folder / name) for name in sorted(names)}
+    write_atomically(folder / FILE, json.dumps(record, indent=2) + "\n")
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
