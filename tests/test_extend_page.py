@@ -1,8 +1,8 @@
 """The files of docs/extend.md, written to a folder and used by the page's own commands."""
 
-import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -12,6 +12,7 @@ from test_cli import folder
 from trees import draw, make_ffpp
 
 from tokd_lightning.cli import main
+from tokd_lightning.data.manifest_table import ManifestDataModule
 
 PAGE = (ROOT / "docs/extend.md").read_text(encoding="utf-8")
 FILES = files(PAGE)
@@ -88,9 +89,16 @@ def test_a_data_module_of_one_s_own_reads_the_same_frames_as_the_list(here):
     [run] = runs.iterdir()
     config = yaml.safe_load((run / "fit.yaml").read_text())
     assert config["data"]["class_path"] == "mydata.MineDataModule"
-    [listed] = (here / "runs").glob("mine-*")
-    hashes = [json.loads((path / "metrics.json").read_text())["hashes"] for path in (run, listed)]
-    assert hashes[0]["data"] == hashes[1]["data"]
+    from mydata import MineDataModule  # the page's file, in the working directory
+
+    subprocess.run([sys.executable, "list_frames.py", "data/mine"], check=True)
+    root, columns = Path("data/mine"), ["path", "method", "video", "target", "split"]
+    ours, theirs = (
+        module(root).manifest[columns].sort_values("path", ignore_index=True)
+        for module in (MineDataModule, ManifestDataModule)
+    )
+    assert ours.equals(theirs)
+    assert set(ours["split"]) == {"train", "val", "test"}
 
 
 @pytest.mark.slow
