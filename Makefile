@@ -49,7 +49,11 @@ type: $(READY)  ## Types: mypy --strict
 bench: $(READY)  ## Speed, as ratios to a stated peer or lower bound
 	$(BIN)/python -m benchmarks
 
-clean:  ## Remove the virtual environment and caches; data/ and runs/ stay
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+docs: $(READY)  ## These pages and the package's own, from its docstrings, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "open site/index.html"
 
-.PHONY: help install demo $(REPRODUCED) reproduce-table3-demo test test-all lint type bench clean
+clean:  ## Remove the virtual environment and caches; data/ and runs/ stay
+	rm -rf $(VENV) site build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+.PHONY: help install demo $(REPRODUCED) reproduce-table3-demo test test-all lint type bench docs clean

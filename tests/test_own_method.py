@@ -4,60 +4,13 @@ import sys
 
 import pytest
 import torch
+from pages import files
 from test_cli import ROOT, TINY_STUDENT, TINY_TEACHER, TINY_TOKD, folder, tokd
 
 PARTS = ROOT / "configs" / "distillers"
 
-OWN = '''
-"""A method in one file: the cosine of pooled maps, through a learned projection."""
-
-from collections.abc import Sequence
-from typing import ClassVar
-
-from torch import Tensor, nn
-from torch.nn import functional
-
-from tokd_lightning.distillation import Branches, MapDistiller
-from tokd_lightning.models import Shapes
-
-
-class Head(nn.Linear):
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        ours, theirs = super().forward(student.mean((2, 3))), teacher.mean((2, 3))
-        return 1 - functional.cosine_similarity(ours, theirs).mean()
-
-
-class Cosine(MapDistiller):
-    """Distils the direction of the pooled maps.
-
-    Args:
-        student_shapes: Stride -> ``(C, H, W)`` of the student's maps.
-        teacher_shapes: The same of each of the teacher's branches.
-        weight: Weight of the loss of each branch.
-        branches: Branches of the teacher that are distilled.
-        taps: Strides at which maps are compared.
-    """
-
-    method: ClassVar[str] = "cosine"
-    formula: ClassVar[str] = "1 - cos(W z, t)"
-
-    def __init__(
-        self,
-        student_shapes: Shapes,
-        teacher_shapes: Shapes,
-        *,
-        weight: float = 2.0,
-        branches: Branches = "both",
-        taps: Sequence[int] = (32,),
-    ) -> None:
-        shapes = student_shapes, teacher_shapes
-        options = {"weight": weight, "branches": branches, "taps": taps}
-        super().__init__(*shapes, **options, branch_reduce="sum", head=Head)
-        self.meet(self.meeting_shape)
-
-    def compare(self, student: Tensor, teacher: Tensor, head: nn.Module) -> Tensor:
-        return head(student, teacher)
-'''
+PAGE = files((ROOT / "docs/extend.md").read_text(encoding="utf-8"))
+OWN, LEAST = PAGE["ownpkg/cosine.py"], PAGE["leastmethod.py"]
 YAML = "class_path: {package}.cosine.Cosine\ninit_args:\n  weight: 3.0\n  taps: [16, 32]\n"
 
 
@@ -87,20 +40,6 @@ def test_a_file_in_the_working_directory_is_a_method(tiny_ffpp, teachers, tmp_pa
     heads = {name for name in state if name.startswith("distiller.")}
     assert len(heads) == 2 * 2 * 2
     assert "train/frequency" in (run / "metrics.csv").read_text().splitlines()[0]
-
-
-LEAST = """
-from tokd_lightning.distillation import Distiller
-
-
-class Least(Distiller):
-    def __init__(self, student_shapes, teacher_shapes):
-        super().__init__()
-
-    def forward(self, student, teacher, labels):
-        gap = (student.logits - teacher.logits).square().mean()
-        return {"ce": self.cross_entropy(student.logits, labels), "logits": gap}
-"""
 
 
 def test_an_init_and_a_forward_make_a_method(tiny_ffpp, teachers, tmp_path, monkeypatch):

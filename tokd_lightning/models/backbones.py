@@ -1,7 +1,10 @@
 """Convolutional backbones from timm, cut into stages (S_B, T_r and T_f of Sec. 3 and 4)."""
 
 import difflib
+import sys
 from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -100,7 +103,8 @@ def build_backbone(name: str, pretrained: bool | str = False) -> Backbone:
     ``resnet18_thin`` and ``resnet34_thin`` are Table 1's ResNets of 32, 64, 128 and 256 channels
     with a 32-channel stem. ``xception`` is timm's ``legacy_xception``, cut after block2 (8), block3
     and block11 (16) and act4 (32); at stride 4 it has block1. Every other name is a timm CNN, cut
-    where timm takes its own features; the cut is compared with these once.
+    where timm takes its own features; the cut is compared with these once. ``module.function``
+    names one of your own, which its module, here or in the working directory, registers with timm.
 
     Args:
         name: Name of the network.
@@ -140,16 +144,42 @@ def _network(name: str, pretrained: bool | str) -> nn.Module:
             raise TokdError(f"{name} has no ImageNet weights: use `pretrained: false` or a path")
         model = _thin_resnet(_THIN[name])
     else:
-        timm_name = "legacy_xception" if name in _XCEPTION else name
+        timm_name = "legacy_xception" if name in _XCEPTION else _registered(name)
         if not timm.is_model(timm_name):
             near = difflib.get_close_matches(name, [*_THIN, "xception", *timm.list_models()])
             raise TokdError(f"no network is named {name}: {', '.join(near) or _SUGGESTED}?")
         if pretrained is True:
             return with_downloaded_weights(timm_name)
-        model = timm.create_model(timm_name, num_classes=0)
+        try:
+            model = timm.create_model(timm_name, num_classes=0)
+        except RuntimeError as error:  # of weights that timm does not know
+            raise TokdError(f"no network is named {name}: {error}") from error
     if pretrained:
         load_weights(model, str(pretrained))
     return model
+
+
+def _registered(name: str) -> str:
+    """Return timm's name of a network; that of ``module.function`` once the module is imported.
+
+    Raises:
+        TokdError: The module cannot be imported, or does not register the function.
+    """
+    module, _, function = name.rpartition(".")
+    named = bool(module) and all(part.isidentifier() for part in name.split("."))
+    if not named or timm.is_model(name) or timm.is_model(module):
+        return name
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        import_module(module)
+    except Exception as error:  # the user's file may fail in any way
+        raise TokdError(f"no network {name}: {module} cannot be imported ({error})") from error
+    if not timm.is_model(function):
+        raise TokdError(
+            f"no network {name}: put @timm.models.register_model above {function} in {module}"
+        )
+    return function
 
 
 def _thin_resnet(layers: tuple[int, int, int, int]) -> nn.Module:
