@@ -174,7 +174,7 @@ def under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _reason(error: BaseException) -> str:
-    """Return what the system has said, which torch's archive writer covers with its own complaint."""
+    """Return what the system has said, which torch covers with a complaint of its own."""
     link: BaseException | None = error
     while link is not None and not isinstance(link, OSError):
         link = link.__context__
