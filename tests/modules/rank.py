@@ -128,20 +128,24 @@ def on_the_cpu() -> None:
 
 
 class Overflow(Callback):
-    """Makes the loss of one part infinite on the last process; notes weights and loss scale."""
+    """Spoils the loss of one part, later a gradient, on the last process; notes what follows."""
 
-    def __init__(self, part: int) -> None:
-        self.part = part
+    def __init__(self, loss: int, gradient: int) -> None:
+        self.loss, self.gradient, self.part = loss, gradient, -1
 
     def on_train_start(self, trainer, module):
-        backward, progress = module.backward, trainer.fit_loop.epoch_loop.batch_progress.current
+        backward, last = module.backward, trainer.global_rank == trainer.world_size - 1
 
-        def overflowing(loss, *args, **options):
-            here = trainer.global_rank == trainer.world_size - 1
-            now = progress.ready - 1 == self.part
-            backward(loss * torch.inf if here and now else loss, *args, **options)
+        def spoiled(value, part):
+            return value * torch.inf if last and self.part == part else value
 
-        module.backward = overflowing
+        def counted(loss, *args, **options):
+            self.part += 1
+            backward(spoiled(loss, self.loss), *args, **options)
+
+        module.backward = counted
+        weight = next(module.network.parameters())  # far from where rotations look
+        weight.register_hook(lambda gradient: spoiled(gradient, self.gradient))
         self.weights, self.scales = [parameters(module)], []
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
@@ -155,13 +159,15 @@ def parameters(module: nn.Module) -> torch.Tensor:
 
 
 def overflow(root: Path, teacher: Path, processes: int) -> dict[str, Any]:
-    """Return weights and loss scales of float16 in three parts, clipped: the second step fails."""
+    """Return weights and loss scales of float16 in three parts, clipped: steps 2, 4 fail."""
     found = {}
     for name, module in in_parts(teacher).items():
         scaler = torch.amp.GradScaler("cpu", init_scale=2.0**6, growth_interval=1000)
         half = {"precision": None, "plugins": MixedPrecision("16-mixed", "cpu", scaler)}
-        seen = Overflow(part=4)
-        trainer = trainer_of(processes, callbacks=[Statistics(), seen], limit_val_batches=0, **half)
+        seen = Overflow(loss=4, gradient=10)
+        trainer = trainer_of(
+            processes, callbacks=[Statistics(), seen], limit_val_batches=0, max_epochs=2, **half
+        )
         trainer.fit(module, datamodule=frames(root, FFPPDataModule))
         found[name] = {"weights": seen.weights, "scales": seen.scales}
         if len(trainer.optimizers) == 2:
