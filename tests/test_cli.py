@@ -319,6 +319,8 @@ def test_bad_data_are_one_line_and_leave_nothing_behind(make, says, tiny_ffpp, t
         ("demo_vanilla", ["--monitor=val/frame/beauty"], "val/frame/beauty"),
         ("demo_vanilla", ["--trainer.precision=bf16-true"], "bf16-mixed"),
         ("demo_vanilla", ["--trainer.precision=64-true"], "32-true"),
+        ("demo_teacher", ["--trainer.precision=16-true"], "16-mixed"),
+        ("demo_vanilla", ["--trainer.sync_batchnorm=true"], "needs GPUs"),
         ("demo_vanilla", ["--trainer.max_epochs=0"], "max_epochs"),
         ("demo_vanilla", ["--trainer.limit_val_batches=0"], "limit_val_batches"),
         ("demo_vanilla", ["--trainer.max_epochs=soon"], "soon"),

@@ -22,7 +22,7 @@ ALLOWED = {
     "wandb_run": {"naming", "runs", "wandb_account"},
     "dashboard": {"runs", "tables", "wandb_account"},
     "console": set(),
-    "launch": {"modules"},
+    "launch": {"loggers", "modules"},
     "provenance": {"naming"},
     "checks": {"console", "data", "modules", "naming", "runs"},
     "pictures": {"data", "frequency", "models", "modules"},

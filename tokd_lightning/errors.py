@@ -10,5 +10,9 @@ class TokdError(Exception):
     """
 
 
+class AlikeError(TokdError):
+    """A TokdError that all processes of a run raise at the same place: the first one says it."""
+
+
 class Terminated(Exception):
     """The program was told to end (SIGTERM) and has saved what it did; ``tokd`` exits with 143."""

@@ -1,27 +1,117 @@
-"""Which processes one run consists of, on machines that SLURM hands out."""
+"""Which processes one run consists of, and how they end together."""
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import lightning.pytorch as pl
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.accelerators.cpu import CPUAccelerator
+from lightning.pytorch.cli import LightningCLI
 
+from tokd_lightning.errors import AlikeError, Terminated, TokdError
+from tokd_lightning.loggers import is_rank_zero
+from tokd_lightning.modules.batchnorm import SyncedBatchNorm
 from tokd_lightning.modules.checkpoint import AtomicCheckpointIO
 
 _BY_HAND = {"bash", "interactive"}  # job names that Lightning takes for a shell
+# What gloo and NCCL say where the process at the other end is no more.
+_LOST = re.compile(r"Connection (closed|reset) by peer|Broken pipe|remote process exited")
 
 
-def plugins(asked: Any) -> list[Any]:
+class LaunchingCLI(LightningCLI):
+    """A LightningCLI whose processes are those that were asked for, and end together."""
+
+    def _instantiate_trainer(
+        self, config: dict[str, Any], callbacks: list[pl.Callback]
+    ) -> pl.Trainer:
+        synced = bool(config.get("sync_batchnorm"))
+        config = {**config, "plugins": plugins(config.get("plugins"), synced)}
+        trainer = super()._instantiate_trainer(config, callbacks)
+        if synced and self.subcommand == "fit" and isinstance(trainer.accelerator, CPUAccelerator):
+            raise TokdError(
+                "--trainer.sync_batchnorm needs GPUs, torch has none of it for CPUs: leave it out"
+            )
+        check_processes(trainer)
+        return trainer
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except Terminated:  # as all the others
+            raise
+        except Exception:
+            end_others(self.trainer)
+            raise
+
+
+def plugins(asked: Any, synced: bool = False) -> list[Any]:
     """Return the trainer's plugins: those asked for, else the environment; atomic checkpoints.
 
     Args:
         asked: ``--trainer.plugins``, one or several or None.
+        synced: Whether BatchNorm's statistics are those of all processes.
     """
     given = asked if isinstance(asked, list) else [] if asked is None else [asked]
     environment = None if given else slurm_environment()
-    return [*given, *([] if environment is None else [environment]), AtomicCheckpointIO()]
+    ours = [AtomicCheckpointIO(), *([SyncedBatchNorm()] if synced else [])]
+    return [*given, *([] if environment is None else [environment]), *ours]
+
+
+def check_processes(trainer: pl.Trainer) -> None:
+    """Refuse another number of processes than torchrun or SLURM has started.
+
+    Where one device is asked for, each of them would train the same run alone.
+
+    Raises:
+        TokdError: It is another.
+    """
+    if TorchElasticEnvironment.detect():
+        who, started = "torchrun", int(os.environ["WORLD_SIZE"])
+    elif isinstance(slurm_environment(), SLURMEnvironment):
+        who, started = "SLURM", int(os.environ["SLURM_NTASKS"])
+    else:
+        return
+    if started != trainer.num_devices * trainer.num_nodes:
+        raise TokdError(
+            f"{who} has started {started} processes, which are not {trainer.num_devices} on each "
+            f"of {trainer.num_nodes}: set --trainer.devices and --trainer.num_nodes to what it "
+            "starts on a node, and to the number of nodes"
+        )
+
+
+def end_others(trainer: pl.Trainer) -> None:
+    """Kill the processes that this one has started: without it they would wait for ever."""
+    started = getattr(trainer.strategy.launcher, "procs", [])
+    others = list(started)
+    started.clear()  # Lightning, which watches them, would kill this one for theirs
+    for process in others:
+        process.kill()
+
+
+@contextmanager
+def said_once() -> Iterator[None]:
+    """Let the first process say what all end for, and the others end without a word.
+
+    Raises:
+        TokdError: On the first process, another one is lost.
+    """
+    try:
+        yield
+    except (AlikeError, Terminated):
+        if is_rank_zero():  # what started the others would kill this one for their code
+            raise
+    except RuntimeError as error:
+        if not _LOST.search(str(error)):
+            raise
+        if not is_rank_zero():
+            raise SystemExit(2) from None
+        raise TokdError("another process of this run has ended, see what it said") from error
 
 
 def slurm_environment() -> ClusterEnvironment | None:

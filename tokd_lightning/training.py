@@ -9,7 +9,7 @@ from typing import Any, cast
 import lightning.pytorch as pl
 import yaml
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -20,8 +20,7 @@ from tokd_lightning.console import Parser, mistakes_in_one_line, print_metrics, 
 # The data modules, as all of `modules` and `distillation`, so that a YAML may name their classes.
 from tokd_lightning.data import celebdf, ffpp, manifest_table
 from tokd_lightning.data.datamodule import FrameDataModule
-from tokd_lightning.errors import Terminated
-from tokd_lightning.launch import plugins
+from tokd_lightning.launch import LaunchingCLI, said_once
 from tokd_lightning.loggers import build_loggers, is_rank_zero, loggers_of_test, progress
 from tokd_lightning.modules import DetectionModule
 from tokd_lightning.modules.checkpoint import (
@@ -53,7 +52,7 @@ class Finished(Exception):
     """The run asked for is finished already and ``--reuse`` was given."""
 
 
-class TokdCLI(LightningCLI):
+class TokdCLI(LaunchingCLI):
     """Builds model, data and trainer from a configuration and keeps the run's folder.
 
     Args:
@@ -148,7 +147,6 @@ class TokdCLI(LightningCLI):
         shown, without = progress(config.trainer.enable_progress_bar is not False)
         callbacks, kwargs = [*callbacks, shown], kwargs | without
         asked = config.trainer.logger
-        kwargs["plugins"] = plugins(config.trainer.plugins)
         config = {**config.trainer, "logger": False if asked in (None, True) else asked, **kwargs}
         return self._instantiate_trainer(config, callbacks)
 
@@ -280,16 +278,13 @@ def run(args: list[str]) -> int:
     quieten()
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # where a method of the user's own may lie
-    with mistakes_in_one_line(), ended():
+    with mistakes_in_one_line(), ended(), said_once():
         try:
             TokdCLI(args)
         except Finished as finished:
             print(finished)
         except SIGTERMException:  # exit code 0 as Lightning raises it
             raise KeyboardInterrupt from None
-        except Terminated:
-            if is_rank_zero():  # what started the others would kill this one for their code
-                raise
     return 0
 
 

@@ -292,3 +292,12 @@ def test_drift_measures_distance_and_orthogonality():
     assert float(drift["distance_rgb"]) == pytest.approx(0.01, rel=1e-3)
     assert float(drift["orthogonality_rgb"]) == pytest.approx(0.0201, rel=1e-3)
     assert float(drift["orthogonality_frequency"]) == 0
+
+
+def test_drift_is_measured_in_float32_under_autocast():
+    rotation = Rotation((8, 3, 3), 64, init="random")
+    exact = rotation.drift()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = rotation.drift()
+    assert all(torch.equal(mixed[name], value) for name, value in exact.items())
+    assert float(mixed["orthogonality_rgb"]) < 1e-5

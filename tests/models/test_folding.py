@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import timm.models.resnetv2
 import torch
+from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
 
 from tokd_lightning.models.folding import _fold, _foldable, frozen
@@ -51,6 +52,17 @@ def test_a_frozen_teacher_computes_the_same(
         assert (a - b).norm() <= 1e-4 * b.norm()
     assert norms(copied) < norms(teacher)
     assert remaining is None or norms(copied) == remaining
+
+
+@torch.no_grad()
+def test_norms_that_processes_share_are_folded_with_their_activations(
+    settle: Settle, photographs: Tensor
+):
+    teacher = settle(DualBranchTeacher("test_efficientnet", pretrained=False))
+    expected = teacher(photographs).logits
+    copied = frozen(convert_sync_batchnorm(teacher))
+    assert norms(copied) == 0
+    assert (copied(photographs).logits - expected).norm() <= 1e-4 * expected.norm()
 
 
 def test_the_teacher_itself_is_left_as_it_is(photographs: Tensor):

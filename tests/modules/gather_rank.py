@@ -12,21 +12,31 @@ from rank import frames, trainer_of
 from small import Statistics, distill_module, sgd, snapshot
 
 from tokd_lightning.distillation import (
+    ADD,
     PKT,
     TOKD,
     VID,
     AttentionTransfer,
     FitNet,
+    Hinton,
     SimilarityPreserving,
 )
 
-RATES = {"pkt": 1e-4, "pkt apart": 1e-4, "tokd": 1e-4, "tokd pcgrad": 1e-4}
+RATES = {
+    "add without contrast": 1e-5,
+    "pkt": 1e-4,
+    "pkt apart": 1e-4,
+    "tokd": 1e-4,
+    "tokd pcgrad": 1e-4,
+}
 METHODS = {
     "pkt": partial(PKT, gather=True),
     "sp": partial(SimilarityPreserving, gather=True, taps=(16, 32)),
     "pkt apart": PKT,
     "sp apart": partial(SimilarityPreserving, taps=(16, 32)),
+    "hinton": Hinton,
     "at": AttentionTransfer,
+    "add without contrast": partial(ADD, contrastive_weight=0.0),
     "vid": VID,
     "fitnet": partial(FitNet, rotation="learned", dim=64),
     "fitnet pcgrad": partial(FitNet, conflict="pcgrad"),

@@ -11,7 +11,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from rank import BATCH, SAMPLES, frames, learners, rehearse, trainer_of, validated
+from rank import (
+    BATCH,
+    SAMPLES,
+    frames,
+    learners,
+    moving,
+    overflow,
+    rehearse,
+    trainer_of,
+    validated,
+)
 from small import NETWORK, furthest, same, snapshot
 
 HERE = Path(__file__).parent
@@ -70,6 +80,7 @@ def runs(uneven, teacher, tmp_path_factory):
     ]
     try:
         one = rehearse(uneven, teacher, 1)
+        one |= {"moving": moving(uneven, teacher, 1), "overflow": overflow(uneven, teacher, 1)}
     finally:
         said = finish(ranks, DEADLINE)
     # gloo can abort when processes part, after all work is done: only what they wrote counts.
@@ -84,7 +95,7 @@ KINDS = ["student", "teacher", "student in parts", "teacher in parts"]
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_processes_learn_what_one_with_the_whole_batch_learns(runs, kind):
     one, two = runs[0][kind], runs[1][kind]
-    assert one["steps"] == two["steps"] == 2 * SAMPLES // BATCH
+    assert one["steps"] == two["steps"] == 2 * (SAMPLES // BATCH)
     parts = {"student": ("student", "distiller.project", "distiller.rotation")}
     for part in parts.get(kind.split()[0], ("teacher", "projectors", "auxiliary")):
         ours, theirs = (
@@ -142,14 +153,51 @@ def test_both_processes_validate_the_network_that_the_first_saves(runs, uneven, 
     started = snapshot(module, f"{kind}.")
     means = [name for name in started if name.endswith("running_mean")]
     assert means
-    assert not any(torch.equal(first["state"][name], started[name]) for name in means)
-    module.load_state_dict(first["state"], strict=False)
+    network, other = ({name: rank["state"][name] for name in started} for rank in (first, second))
+    assert not any(torch.equal(network[name], started[name]) for name in means)
+    module.load_state_dict(network, strict=False)
     trainer.validate(module, datamodule=frames(uneven), verbose=False)
     alone = validated(trainer, module)
     for rank in (first, second):
         assert rank["val"] == pytest.approx(alone["val"], rel=1e-9)
         assert rank["metrics"] == pytest.approx(alone["metrics"], rel=1e-6)
+    assert same(network, other)
+
+
+@pytest.mark.parametrize("kind", ["student", "teacher"])
+def test_with_shared_statistics_two_processes_learn_what_one_does(runs, kind):
+    one, (first, second) = runs[0]["moving"][kind], (run["synced"][kind] for run in runs[1:])
+    ours, theirs = (
+        {k: v for k, v in run["state"].items() if v.is_floating_point() and v.norm() > 0}
+        for run in (first, one)
+    )
+    assert any("running_var" in name for name in ours)
+    assert furthest(ours, theirs) < 1e-9
+    assert first["val"] == pytest.approx(one["val"], rel=1e-9)
+    assert first["norms"] == one["norms"]
     assert same(first["state"], second["state"])
+    apart = runs[1]["moving"][kind]["state"]
+    assert furthest({k: apart[k] for k in ours}, theirs) > 1e-4
+
+
+def moved(weights, step):
+    return weights[step] - weights[step - 1]
+
+
+@pytest.mark.parametrize("kind", ["student in parts", "teacher in parts"])
+def test_an_overflow_on_one_process_skips_the_step_on_both_alike(runs, kind):
+    one, *ranks = (run["overflow"][kind] for run in runs)
+    for rank in ranks:
+        assert rank["scales"] == [2.0**6, 2.0**5, 2.0**5, 2.0**4, 2.0**4, 2.0**4]
+        for step in (2, 4):
+            assert torch.equal(rank["weights"][step], rank["weights"][step - 1])
+        for step in (1, 3, 5, 6):
+            expected = moved(one["weights"], step)
+            assert expected.norm() > 0
+            assert (moved(rank["weights"], step) - expected).norm() < 0.02 * expected.norm()
+        assert rank.get("turned") == ([4, 4] if kind.startswith("student") else None)
+    for ours, theirs in zip(*(rank["weights"] for rank in ranks), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 @pytest.mark.slow

@@ -149,7 +149,7 @@ def _normalised(depth: int, norm: Norm) -> tuple[int, ...]:
 
 def _calibrate(stack: nn.Sequential, maps: Tensor) -> None:
     for layer in stack:
-        if isinstance(layer, nn.BatchNorm2d):
+        if isinstance(layer, nn.BatchNorm2d | nn.SyncBatchNorm):
             mean = _mean_over_processes(maps)
             variance = _mean_over_processes((maps - mean[:, None, None]).square())
             for buffer, value in ((layer.running_mean, mean), (layer.running_var, variance)):

@@ -221,7 +221,8 @@ class Rotation(nn.Module):
             off, probes = r.clone(), self._probes.to(r)
             off.diagonal().sub_(1)
             scalars[f"distance_{branch}"] = off.norm() / self.dim**0.5
-            error = probes @ r @ r.T - probes
+            with torch.autocast(r.device.type, enabled=False):
+                error = probes @ r @ r.T - probes
             scalars[f"orthogonality_{branch}"] = error.norm() / (PROBES * self.dim) ** 0.5
         return scalars
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 from timm.layers.conv2d_same import Conv2dSame
-from timm.layers.norm_act import BatchNormAct2d
+from timm.layers.norm_act import BatchNormAct2d, SyncBatchNormAct
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
@@ -14,7 +14,8 @@ from tokd_lightning.models.teacher import DualBranchTeacher
 
 # Subclasses may compute something else from the same weights, so the types are matched exactly.
 _CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
-_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, BatchNormAct2d)
+_ACTIVE = (BatchNormAct2d, SyncBatchNormAct)  # with an activation of their own
+_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, *_ACTIVE)
 
 
 def frozen(teacher: DualBranchTeacher) -> DualBranchTeacher:
@@ -88,5 +89,7 @@ def _fold(owner: nn.Module, convolution: str, norm: str) -> None:
     conv.weight, conv.bias = fuse_conv_bn_weights(
         conv.weight, conv.bias, bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias
     )
-    rest = nn.Sequential(bn.drop, bn.act) if isinstance(bn, BatchNormAct2d) else nn.Identity()
+    rest: nn.Module = nn.Identity()
+    if isinstance(bn, _ACTIVE):
+        rest = nn.Sequential(bn.get_submodule("drop"), bn.get_submodule("act"))
     owner.set_submodule(norm, rest.eval())

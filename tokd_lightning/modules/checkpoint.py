@@ -135,8 +135,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             part.replace(path)
         except (OSError, RuntimeError) as error:
             part.unlink(missing_ok=True)
-            reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
-            raise TokdError(f"{path} cannot be written: {reason}") from error
+            raise TokdError(f"{path} cannot be written: {_reason(error)}") from error
 
 
 def best_and_last(folder: Path, monitor: str, every: int | None = None) -> list[Callback]:
@@ -172,6 +171,14 @@ def weights_hash(state: Mapping[str, Tensor]) -> str:
 def under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Select the entries of a state dict below ``prefix``, without it."""
     return {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
+
+
+def _reason(error: BaseException) -> str:
+    """Return what the system has said, which torch covers with a complaint of its own."""
+    link: BaseException | None = error
+    while link is not None and not isinstance(link, OSError):
+        link = link.__context__
+    return str(error).splitlines()[0] if link is None else link.strerror or str(link)
 
 
 def _channels(value: float | list[float]) -> list[float]:

@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, distributed, nn
 
-from tokd_lightning.errors import TokdError
+from tokd_lightning.errors import AlikeError
 
 FILE = "nonfinite.csv"
 _COLUMNS = ["path", "dataset", "method", "video", "frame", "label"]
@@ -61,7 +61,7 @@ def stop_if_broken(trainer: pl.Trainer, module: Any, folder: Path, weights: bool
         weights: Look at the weights too.
 
     Raises:
-        TokdError: It was not.
+        AlikeError: It was not.
     """
     broken, what = module.finite.broken, "loss"
     if weights and not broken and not finite_weights(module):
@@ -82,7 +82,7 @@ def stop_if_broken(trainer: pl.Trainer, module: Any, folder: Path, weights: bool
         part = path.with_name(f".{FILE}.{os.getpid()}.part")
         rows[[name for name in _COLUMNS if name in rows]].to_csv(part, index=False)
         part.replace(path)
-    raise TokdError(
+    raise AlikeError(
         f"the {what} of a batch in epoch {trainer.current_epoch + 1} is not finite; its frames are "
         f"in {path}, and last.ckpt, where there is one, is from before: look at those frames, or "
         "lower the learning rate"
