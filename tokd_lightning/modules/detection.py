@@ -21,6 +21,7 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.evaluation.metrics import frame_and_video_metrics
 from tokd_lightning.modules.checkpoint import HEADER
 from tokd_lightning.modules.finite import FiniteLoss
+from tokd_lightning.modules.stepping import clip_gradient
 
 OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
 LRSchedulerCallable = Callable[[Optimizer], LRScheduler]
@@ -115,9 +116,9 @@ class DetectionModule(pl.LightningModule):
             trainer.log_every_n_steps *= self.accumulate
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Clip the gradient; a loss scale has been taken out, processes have been averaged."""
+        """Clip the gradient; processes have been averaged."""
         if self.clip is not None:
-            self.clip_gradients(optimizer, self.clip, "norm")
+            clip_gradient(self, optimizer, self.clip)
 
     def on_train_epoch_start(self) -> None:
         """Count an epoch's training accuracy anew."""

@@ -26,7 +26,7 @@ from tokd_lightning.modules.detection import (
     OptimizerCallable,
     drawn_from,
 )
-from tokd_lightning.modules.stepping import each_alone, loss_scale, rotate
+from tokd_lightning.modules.stepping import each_alone, loss_scale, optimizer_of, rotate
 from tokd_lightning.modules.symptoms import warn_of_collapse, warn_of_idle_rotation
 
 FINEST = 4
@@ -204,7 +204,8 @@ class DistillModule(DetectionModule):
         """Student and projectors first; R_r and R_f second, where they are learned."""
         distiller = cast(Distiller, self.distiller)
         trained = [p for part in (self.student, distiller) for p in part.parameters()]
-        optimizers: list[Optimizer] = [self.make_optimizer([p for p in trained if p.requires_grad])]
+        trained = [p for p in trained if p.requires_grad]
+        optimizers: list[Optimizer] = [optimizer_of(self.make_optimizer, trained)]
         schedulers = [self.schedule(optimizers[0], self.make_scheduler)]
         if distiller.rotation is not None and distiller.rotation.learned:
             rotations = list(distiller.rotation.matrices().values())

@@ -15,6 +15,7 @@ from tokd_lightning.modules.detection import (
     OptimizerCallable,
     drawn_from,
 )
+from tokd_lightning.modules.stepping import optimizer_of
 
 
 class TeacherModule(DetectionModule):
@@ -94,7 +95,7 @@ class TeacherModule(DetectionModule):
 
     def configure_optimizers(self) -> Any:
         """One optimizer over the teacher, the projectors and their classifier."""
-        optimizer = self.make_optimizer(self.parameters())
+        optimizer = optimizer_of(self.make_optimizer, self.parameters())
         scheduler = {
             "scheduler": self.schedule(optimizer, self.make_scheduler),
             "interval": self.interval,
