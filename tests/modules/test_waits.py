@@ -75,7 +75,7 @@ def watched(module, **options):
     seen = Watched()
     images = Images(3)
     images.class_weights = options.pop("class_weights", None)
-    quiet(callbacks=[seen], **options).fit(module, datamodule=images)
+    quiet(callbacks=[seen], log_every_n_steps=1, **options).fit(module, datamodule=images)
     assert seen.steps == 1
     return seen.reads.places
 

@@ -70,6 +70,8 @@ def rotate(
 ) -> None:
     """Move R_r and R_f by Eq. 16, in step with the student on all processes, and log the conflict.
 
+    What is logged is computed for the batches that a row is written after.
+
     Args:
         module: Logs.
         distiller: Has watched the backward passes since the last step, all of them together.
@@ -79,8 +81,10 @@ def rotate(
     gradients = distiller.take_gradients()
     if gradients is None:
         return
-    conflict = distiller.gradient_diagnostics(gradients)
-    module.log_dict({f"gradient/{name}": value for name, value in conflict.items()})
+    shown = _are_logged(module.trainer)
+    if shown:
+        conflict = distiller.gradient_diagnostics(gradients)
+        module.log_dict({f"gradient/{name}": value for name, value in conflict.items()})
     rotation = distiller.rotation
     if rotation is None or len(optimizers) == 1:
         return
@@ -92,8 +96,14 @@ def rotate(
         g = _of_all_processes(g, module.trainer)
         pairs = [(_of_all_processes(v[branch], module.trainer), g) for branch in v]
         mover.step(rows=pairs)
-    module.log("rotation/skipped", mover.skipped)
-    module.log_dict({f"rotation/{name}": value for name, value in rotation.drift().items()})
+    if shown:
+        module.log("rotation/skipped", mover.skipped)
+        module.log_dict({f"rotation/{name}": value for name, value in rotation.drift().items()})
+
+
+def _are_logged(trainer: pl.Trainer) -> bool:
+    """Tell whether a row is written after this batch: most are not, and some numbers are dear."""
+    return trainer._logger_connector.should_update_logs
 
 
 def _of_all_processes(rows: Tensor, trainer: pl.Trainer) -> Tensor:
