@@ -19,6 +19,7 @@ from tokd_lightning.modules.checkpoint import (
     load_teacher,
     under,
 )
+from tokd_lightning.modules.compiling import compile_in_place
 from tokd_lightning.modules.detection import (
     DetectionModule,
     Interval,
@@ -66,6 +67,7 @@ class DistillModule(DetectionModule):
         clip: As in :class:`DetectionModule`; of student and projectors, rotations need none.
         accumulate: As in :class:`DetectionModule`.
         seed: Seed of student and distiller, drawn in an RNG fork of their own.
+        compile: As in :class:`DetectionModule`, the frozen teacher too; the distiller is left.
     """
 
     kind = "student"
@@ -85,8 +87,9 @@ class DistillModule(DetectionModule):
         clip: float | None = None,
         accumulate: int = 1,
         seed: int = 0,
+        compile: bool = False,
     ) -> None:
-        super().__init__(optimizer, lr_scheduler, interval, clip, accumulate, seed)
+        super().__init__(optimizer, lr_scheduler, interval, clip, accumulate, seed, compile)
         self.automatic_optimization = False
         self.make_distiller = distiller
         self.make_rotation_optimizer = rotation_optimizer
@@ -229,6 +232,8 @@ class DistillModule(DetectionModule):
         super().on_fit_start()
         if self._teacher is not None:
             self._teacher.teacher.to(next(self.student.parameters()))
+            if self.compiled:
+                compile_in_place(self._teacher.teacher)
 
     def on_train_start(self) -> None:
         """Play the schedules through: do they last, and does eta_R fall faster than eta_S?"""

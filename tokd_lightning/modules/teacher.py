@@ -42,6 +42,7 @@ class TeacherModule(DetectionModule):
         clip: As in :class:`DetectionModule`.
         accumulate: As in :class:`DetectionModule`.
         seed: As in :class:`DetectionModule`.
+        compile: As in :class:`DetectionModule`; projectors and auxiliary classifier are left.
     """
 
     kind = "teacher"
@@ -63,8 +64,9 @@ class TeacherModule(DetectionModule):
         clip: float | None = None,
         accumulate: int = 1,
         seed: int = 0,
+        compile: bool = False,
     ) -> None:
-        super().__init__(optimizer, lr_scheduler, interval, clip, accumulate, seed)
+        super().__init__(optimizer, lr_scheduler, interval, clip, accumulate, seed, compile)
         with drawn_from(seed):
             self.teacher = DualBranchTeacher(backbone, pretrained, cutoff, rfam, branches=branches)
             self.projectors: TeacherProjectors | None = None
