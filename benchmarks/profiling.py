@@ -18,6 +18,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from benchmarks.rotation import BRANCHES, ours
 from benchmarks.training import Batches, distill_module, methods, quiet_trainer, save_teacher
+from tokd_lightning.modules import distill
 
 WAITS = (
     "cudaStreamSynchronize",
@@ -69,7 +70,7 @@ class Profiled(Callback):
             ("student", pl_module.student, "forward"),
             ("distiller", pl_module.distiller, "forward"),
             ("backward", pl_module, "manual_backward"),
-            ("rotation", pl_module, "_rotate"),
+            ("rotation", distill, "rotate"),
             ("logging", pl_module, "log_training"),
         ):
             setattr(owner, method, labelled(name, getattr(owner, method)))

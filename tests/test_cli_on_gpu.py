@@ -3,8 +3,11 @@
 import json
 
 import pytest
+import torch
 import yaml
 from test_cli import TINY_TEACHER, TINY_TOKD, tokd
+
+from tokd_lightning.precision import default_precision
 
 pytestmark = pytest.mark.gpu
 
@@ -24,3 +27,10 @@ def test_teacher_and_student_are_trained_and_tested_on_a_gpu(tiny_ffpp, tmp_path
     assert 0 <= results["metrics"]["test/frame/auc"] <= 1
     trainer = yaml.safe_load((run / "fit.yaml").read_text())["trainer"]
     assert (trainer["accelerator"], trainer["precision"]) == ("gpu", "bf16-mixed")
+
+
+def test_a_precision_left_open_is_bfloat16_where_the_gpu_has_it():
+    found = default_precision("auto", 1)
+    able = torch.cuda.get_device_capability(0)[0] >= 8
+    assert found == ("bf16-mixed" if able else "32-true")
+    assert default_precision("cpu", 1) == "32-true"

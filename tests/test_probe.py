@@ -54,6 +54,7 @@ def test_a_probe_times_a_few_batches_and_keeps_nothing_but_its_run(tiny_ffpp, tm
     assert main(["probe", *options, "--out", str(out)]) == 0
     found = json.loads(out.read_text())
     assert found["epochs"] == 7
+    assert found["precision"] == "32-true"
     assert found["batches"]["train"] == 50
     assert found["seconds_per_step"] > 0
     steps = 7 * 50 * found["seconds_per_step"]

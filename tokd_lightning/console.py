@@ -138,3 +138,13 @@ def mistakes_in_one_line() -> Iterator[None]:
         raise
     except torch.cuda.OutOfMemoryError as error:
         raise TokdError("the GPU is out of memory: lower --data.batch_size") from error
+    except RuntimeError as error:
+        compiling = sys.modules.get("torch._dynamo.exc")  # slow to import, and there if it failed
+        if compiling is None or not isinstance(error, compiling.TorchDynamoException):
+            raise
+        cause = getattr(error, "inner_exception", error)
+        reason = next(iter(str(cause).splitlines()), type(cause).__name__)
+        raise TokdError(
+            f"torch.compile failed ({reason[:160]}): leave --model.compile at false, or see that a "
+            "C++ compiler (gcc, clang) is on the PATH"
+        ) from error

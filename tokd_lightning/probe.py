@@ -110,4 +110,5 @@ def _measured(cli: _Probe, whole: float) -> dict[str, Any]:
         "batches": batches,
         "memory": round(memory / 2**30, 2),
         "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "precision": str(cli.trainer.precision),
     }

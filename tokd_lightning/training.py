@@ -23,25 +23,15 @@ from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.launch import LaunchingCLI, said_once
 from tokd_lightning.loggers import build_loggers, is_rank_zero, loggers_of_test, progress
 from tokd_lightning.modules import DetectionModule
-from tokd_lightning.modules.checkpoint import (
-    HEADER,
-    best_and_last,
-    read_checkpoint,
-    state_hash,
-)
+from tokd_lightning.modules.checkpoint import HEADER, best_and_last, read_checkpoint, state_hash
 from tokd_lightning.modules.finite import FILE
 from tokd_lightning.modules.last import rows_of
 from tokd_lightning.naming import EVALUATION, Config, cell, run_name
 from tokd_lightning.pictures import write_pictures
+from tokd_lightning.precision import settle_precision
 from tokd_lightning.provenance import provenance, source_hash
 from tokd_lightning.recipe import recipe_hash
-from tokd_lightning.results import (
-    about_fit,
-    rounded,
-    selected,
-    skipped_frames,
-    write_scores,
-)
+from tokd_lightning.results import about_fit, rounded, selected, skipped_frames, write_scores
 from tokd_lightning.runs import Run
 from tokd_lightning.wandb_run import ended, publish
 
@@ -95,6 +85,7 @@ class TokdCLI(LaunchingCLI):
         parser, config = self._parser(self.subcommand), self.config[str(self.subcommand)]
         self.cell = cell(self.resolved)
         self.run = Run(self._folder(parser, config))
+        self._settle_precision(config)
         if self.subcommand == "fit":
             self._meet_earlier_run(config)
         else:
@@ -117,6 +108,13 @@ class TokdCLI(LaunchingCLI):
             trained = runs / run_name(self.resolved, experiment, EVALUATION)
             return trained if Run(trained).best.is_file() else folder
         return folder
+
+    def _settle_precision(self, config: Any) -> None:
+        """Fill in a precision left open, which is no part of the run's name then."""
+        anew = self.subcommand == "fit" and config.rerun
+        precision = settle_precision(self.resolved, None if anew else self.run.config())
+        if precision is not None:
+            config.trainer.precision = self.resolved["trainer"]["precision"] = precision
 
     def _meet_earlier_run(self, config: Any) -> None:
         if not is_rank_zero():

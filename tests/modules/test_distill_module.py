@@ -249,9 +249,9 @@ def test_only_a_learned_rotation_has_an_optimizer_and_moves(teacher, options, le
         assert module.get_parameter(name).grad is None
 
 
-def test_what_fig_4_and_a_collapse_are_seen_by_is_logged_every_step(teacher):
+def test_what_fig_4_and_a_collapse_are_seen_by_is_logged_with_every_row(teacher):
     seen = Seen(lambda module: set(module.trainer.callback_metrics))
-    fitted(teacher, trainer=quiet(callbacks=[seen]))
+    fitted(teacher, trainer=quiet(callbacks=[seen], log_every_n_steps=1))
     branches = ("rgb", "frequency")
     expected = {"train/loss", "train/ce", "rotation/skipped", "gradient/norm_ratio"}
     expected |= {f"train/{b}" for b in branches}
@@ -263,6 +263,14 @@ def test_what_fig_4_and_a_collapse_are_seen_by_is_logged_every_step(teacher):
         expected |= {f"gradient/cosine_rotated_{moment}", f"gradient/cosine_full_{moment}"}
     assert all(expected <= notes for notes in seen.notes), expected - seen.notes[0]
     assert len(seen.notes) == 2
+
+
+def test_what_no_row_shows_is_not_computed_and_no_step_depends_on_it(teacher):
+    shown = Seen(lambda module: "rotation/skipped" in module.trainer.callback_metrics)
+    module, _ = fitted(teacher, batches=3, trainer=quiet(callbacks=[shown], log_every_n_steps=2))
+    assert shown.notes == [False, True, True]  # where it stays until it is computed anew
+    every, _ = fitted(teacher, batches=3, trainer=quiet(log_every_n_steps=1))
+    assert same(snapshot(module), snapshot(every))
 
 
 def test_the_losses_add_up_and_class_weights_reach_the_cross_entropy(teacher):

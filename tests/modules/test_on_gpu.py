@@ -47,13 +47,15 @@ def _as_on_the_cpu():
     torch.cuda.set_sync_debug_mode("default")
 
 
-def stepped(teacher, distiller, batches=1, optimizer=slow, **trainer):
+def stepped(teacher, distiller, batches=1, optimizer=slow, compile=False, clip=None, **trainer):
     """Train on noise with BatchNorm's statistics at rest; return the module on the CPU."""
     module = distill_module(
         teacher,
         distiller,
         optimizer=optimizer,
         rotation_optimizer=partial(RotationOptimizer, lr=1e-3),
+        compile=compile,
+        clip=clip,
     )
     double = trainer.get("precision") == "64-true"
     images = Images(batches, torch.float64 if double else torch.float32)
@@ -140,8 +142,30 @@ class NothingWaits(Callback):
 @pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
 @pytest.mark.parametrize("name", LEARNERS)
 def test_the_host_never_waits_for_the_device(teacher, name, precision):
-    watch = {"callbacks": [NothingWaits()], "precision": precision}
+    watch = {"callbacks": [NothingWaits()], "precision": precision, "log_every_n_steps": 1}
     stepped(teacher, LEARNERS[name], batches=4, **watch, **GPU)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
+def test_a_fused_adam_steps_as_adam_without_waiting(teacher, precision):
+    start, _ = stepped(teacher, {}, limit_train_batches=0)
+    moments = []
+    for fused in (False, True):
+        optimizer = partial(torch.optim.Adam, lr=1e-3, fused=fused)
+        watch = {"callbacks": [NothingWaits()] if fused else [], "precision": precision}
+        module, trainer = stepped(teacher, {}, 4, optimizer, clip=0.05, **watch, **GPU)
+        assert float(moved(module, start)["student"].norm()) > 0
+        state = trainer.optimizers[0].state.values()
+        moments.append(torch.cat([s["exp_avg"].flatten().cpu() for s in state]))
+    assert float((moments[1] - moments[0]).norm() / moments[0].norm()) < 0.1
+
+
+def test_compiled_networks_make_the_step_of_eager_ones(teacher):
+    start, _ = stepped(teacher, {}, limit_train_batches=0, precision="64-true")
+    expected = moved(stepped(teacher, {}, precision="64-true", **GPU)[0], start)
+    found = moved(stepped(teacher, {}, precision="64-true", compile=True, **GPU)[0], start)
+    for part, step in expected.items():
+        assert float((found[part] - step).norm() / step.norm()) < 1e-7, part
 
 
 def test_a_teacher_learns_without_waiting():

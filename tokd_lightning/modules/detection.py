@@ -20,7 +20,9 @@ from tokd_lightning.distillation.gradients import KEPT_PASSES
 from tokd_lightning.errors import TokdError
 from tokd_lightning.evaluation.metrics import frame_and_video_metrics
 from tokd_lightning.modules.checkpoint import HEADER
+from tokd_lightning.modules.compiling import compile_in_place
 from tokd_lightning.modules.finite import FiniteLoss
+from tokd_lightning.modules.stepping import clip_gradient
 
 OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
 LRSchedulerCallable = Callable[[Optimizer], LRScheduler]
@@ -53,6 +55,8 @@ class DetectionModule(pl.LightningModule):
             but for BatchNorm, whose statistics are those of a part, and losses that compare the
             samples of a batch (SP, PKT, ``loss_weight``).
         seed: Seed of the initial weights, drawn in an RNG fork of their own.
+        compile: Whether ``torch.compile`` makes the networks faster; for training and the
+            validations in it, from the first batch on.
     """
 
     kind: str
@@ -66,6 +70,7 @@ class DetectionModule(pl.LightningModule):
         clip: float | None = None,
         accumulate: int = 1,
         seed: int = 0,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         if clip is not None and not clip > 0:
@@ -78,6 +83,7 @@ class DetectionModule(pl.LightningModule):
         self.clip = clip
         self.accumulate = accumulate
         self.seed = seed
+        self.compiled = compile
         self.register_buffer("class_weights", None, persistent=False)
         self.scores = pd.DataFrame()
         # Its checks of the values, and a value per step, would wait for the device every time.
@@ -115,9 +121,9 @@ class DetectionModule(pl.LightningModule):
             trainer.log_every_n_steps *= self.accumulate
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Clip the gradient; a loss scale has been taken out, processes have been averaged."""
+        """Clip the gradient; processes have been averaged."""
         if self.clip is not None:
-            self.clip_gradients(optimizer, self.clip, "norm")
+            clip_gradient(self, optimizer, self.clip)
 
     def on_train_epoch_start(self) -> None:
         """Count an epoch's training accuracy anew."""
@@ -262,12 +268,14 @@ class DetectionModule(pl.LightningModule):
         return start, end
 
     def on_fit_start(self) -> None:
-        """Refuse precisions that would round the weights themselves; fetch the classes' weights."""
+        """Refuse precisions that round the weights; compile; fetch the classes' weights."""
         if str(self.trainer.precision) in {"16-true", "bf16-true"}:
             raise TokdError(
                 f"--trainer.precision {self.trainer.precision} rounds the weights and the "
                 "rotations; use 16-mixed, bf16-mixed or 32-true"
             )
+        if self.compiled:
+            compile_in_place(self.network)
         weights = self.data.class_weights
         self.class_weights = None if weights is None else weights.to(self.device, torch.float32)
 

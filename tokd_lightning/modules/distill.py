@@ -19,6 +19,7 @@ from tokd_lightning.modules.checkpoint import (
     load_teacher,
     under,
 )
+from tokd_lightning.modules.compiling import compile_in_place
 from tokd_lightning.modules.detection import (
     DetectionModule,
     Interval,
@@ -26,7 +27,7 @@ from tokd_lightning.modules.detection import (
     OptimizerCallable,
     drawn_from,
 )
-from tokd_lightning.modules.stepping import each_alone, loss_scale, rotate
+from tokd_lightning.modules.stepping import each_alone, loss_scale, optimizer_of, rotate
 from tokd_lightning.modules.symptoms import warn_of_collapse, warn_of_idle_rotation
 
 FINEST = 4
@@ -66,6 +67,7 @@ class DistillModule(DetectionModule):
         clip: As in :class:`DetectionModule`; of student and projectors, rotations need none.
         accumulate: As in :class:`DetectionModule`.
         seed: Seed of student and distiller, drawn in an RNG fork of their own.
+        compile: As in :class:`DetectionModule`, the frozen teacher too; the distiller is left.
     """
 
     kind = "student"
@@ -85,8 +87,9 @@ class DistillModule(DetectionModule):
         clip: float | None = None,
         accumulate: int = 1,
         seed: int = 0,
+        compile: bool = False,
     ) -> None:
-        super().__init__(optimizer, lr_scheduler, interval, clip, accumulate, seed)
+        super().__init__(optimizer, lr_scheduler, interval, clip, accumulate, seed, compile)
         self.automatic_optimization = False
         self.make_distiller = distiller
         self.make_rotation_optimizer = rotation_optimizer
@@ -204,7 +207,8 @@ class DistillModule(DetectionModule):
         """Student and projectors first; R_r and R_f second, where they are learned."""
         distiller = cast(Distiller, self.distiller)
         trained = [p for part in (self.student, distiller) for p in part.parameters()]
-        optimizers: list[Optimizer] = [self.make_optimizer([p for p in trained if p.requires_grad])]
+        trained = [p for p in trained if p.requires_grad]
+        optimizers: list[Optimizer] = [optimizer_of(self.make_optimizer, trained)]
         schedulers = [self.schedule(optimizers[0], self.make_scheduler)]
         if distiller.rotation is not None and distiller.rotation.learned:
             rotations = list(distiller.rotation.matrices().values())
@@ -228,6 +232,8 @@ class DistillModule(DetectionModule):
         super().on_fit_start()
         if self._teacher is not None:
             self._teacher.teacher.to(next(self.student.parameters()))
+            if self.compiled:
+                compile_in_place(self._teacher.teacher)
 
     def on_train_start(self) -> None:
         """Play the schedules through: do they last, and does eta_R fall faster than eta_S?"""

@@ -1,13 +1,51 @@
-"""What stands behind the lines of a manual training step: processes, loss scale, rotations."""
+"""What stands behind the lines of a training step: optimizers, processes, loss scale, rotations."""
 
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, distributed
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
 
 from tokd_lightning.distillation import Distiller, RotationOptimizer
+from tokd_lightning.errors import TokdError
+
+
+def optimizer_of(
+    make: Callable[[Iterable[Any]], Optimizer], parameters: Iterable[Any]
+) -> Optimizer:
+    """Make an optimizer.
+
+    Raises:
+        TokdError: It refuses its arguments.
+    """
+    try:
+        return make(parameters)
+    except (ValueError, RuntimeError) as error:
+        raise TokdError(f"--model.optimizer: {str(error).splitlines()[0]}") from error
+
+
+def clip_gradient(module: pl.LightningModule, optimizer: Optimizer, norm: float) -> None:
+    """Bring a longer gradient down to a norm, before the step and free of any loss scale.
+
+    Fused optimizers take the loss scale out themselves, after this: Lightning refuses to clip for
+    them. The scaler does it here then, and tells the optimizer so.
+
+    Args:
+        module: In training.
+        optimizer: The one that is about to step.
+        norm: The largest norm.
+    """
+    if not getattr(optimizer, "_step_supports_amp_scaling", False):
+        module.clip_gradients(optimizer, norm, "norm")
+        return
+    scaler = getattr(module.trainer.precision_plugin, "scaler", None)
+    if scaler is not None:
+        scaler.unscale_(optimizer)
+    clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], norm)
 
 
 def each_alone(trainer: pl.Trainer, alone: bool) -> AbstractContextManager[Any]:
@@ -32,6 +70,8 @@ def rotate(
 ) -> None:
     """Move R_r and R_f by Eq. 16, in step with the student on all processes, and log the conflict.
 
+    What is logged is computed for the batches that a row is written after.
+
     Args:
         module: Logs.
         distiller: Has watched the backward passes since the last step, all of them together.
@@ -41,8 +81,10 @@ def rotate(
     gradients = distiller.take_gradients()
     if gradients is None:
         return
-    conflict = distiller.gradient_diagnostics(gradients)
-    module.log_dict({f"gradient/{name}": value for name, value in conflict.items()})
+    shown = _are_logged(module.trainer)
+    if shown:
+        conflict = distiller.gradient_diagnostics(gradients)
+        module.log_dict({f"gradient/{name}": value for name, value in conflict.items()})
     rotation = distiller.rotation
     if rotation is None or len(optimizers) == 1:
         return
@@ -54,8 +96,14 @@ def rotate(
         g = _of_all_processes(g, module.trainer)
         pairs = [(_of_all_processes(v[branch], module.trainer), g) for branch in v]
         mover.step(rows=pairs)
-    module.log("rotation/skipped", mover.skipped)
-    module.log_dict({f"rotation/{name}": value for name, value in rotation.drift().items()})
+    if shown:
+        module.log("rotation/skipped", mover.skipped)
+        module.log_dict({f"rotation/{name}": value for name, value in rotation.drift().items()})
+
+
+def _are_logged(trainer: pl.Trainer) -> bool:
+    """Tell whether a row is written after this batch: most are not, and some numbers are dear."""
+    return trainer._logger_connector.should_update_logs
 
 
 def _of_all_processes(rows: Tensor, trainer: pl.Trainer) -> Tensor:

@@ -15,6 +15,7 @@ from tokd_lightning.modules.detection import (
     OptimizerCallable,
     drawn_from,
 )
+from tokd_lightning.modules.stepping import optimizer_of
 
 
 class TeacherModule(DetectionModule):
@@ -41,6 +42,7 @@ class TeacherModule(DetectionModule):
         clip: As in :class:`DetectionModule`.
         accumulate: As in :class:`DetectionModule`.
         seed: As in :class:`DetectionModule`.
+        compile: As in :class:`DetectionModule`; projectors and auxiliary classifier are left.
     """
 
     kind = "teacher"
@@ -62,8 +64,9 @@ class TeacherModule(DetectionModule):
         clip: float | None = None,
         accumulate: int = 1,
         seed: int = 0,
+        compile: bool = False,
     ) -> None:
-        super().__init__(optimizer, lr_scheduler, interval, clip, accumulate, seed)
+        super().__init__(optimizer, lr_scheduler, interval, clip, accumulate, seed, compile)
         with drawn_from(seed):
             self.teacher = DualBranchTeacher(backbone, pretrained, cutoff, rfam, branches=branches)
             self.projectors: TeacherProjectors | None = None
@@ -94,7 +97,7 @@ class TeacherModule(DetectionModule):
 
     def configure_optimizers(self) -> Any:
         """One optimizer over the teacher, the projectors and their classifier."""
-        optimizer = self.make_optimizer(self.parameters())
+        optimizer = optimizer_of(self.make_optimizer, self.parameters())
         scheduler = {
             "scheduler": self.schedule(optimizer, self.make_scheduler),
             "interval": self.interval,
