@@ -47,6 +47,7 @@ class Batches(pl.LightningDataModule):
         self.batch = {
             "image": torch.randn(batch, 3, size, size, generator=generator).to(device),
             "label": (torch.arange(batch) % 2).to(device),
+            "index": torch.arange(batch).to(device),
         }
 
     def train_dataloader(self) -> DataLoader[Any]:
