@@ -46,10 +46,13 @@ lint: $(READY)  ## Style: ruff
 type: $(READY)  ## Types: mypy --strict
 	$(BIN)/mypy
 
-bench: $(READY)  ## Speed, as ratios to a stated peer or lower bound
+bench: $(READY)  ## Speed, as ratios to a stated peer or lower bound (about 10 minutes)
 	$(BIN)/python -m benchmarks
+
+bench-all: $(READY)  ## The whole matrix, and how cost grows; goes on where it was (about an hour)
+	$(BIN)/python -m benchmarks --all $(OPTIONS)
 
 clean:  ## Remove the virtual environment and caches; data/ and runs/ stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help install demo $(REPRODUCED) reproduce-table3-demo test test-all lint type bench clean
+.PHONY: help install demo $(REPRODUCED) reproduce-table3-demo test test-all lint type bench bench-all clean
