@@ -69,20 +69,19 @@ def _main(given: argparse.Namespace) -> int:
 
 def show(done: dict[str, Kept], out: Path) -> None:
     """Print what is measured, and draw what has curves."""
-    console = Console()
     rows = [Row.from_json(row) for part in done.values() for row in part["rows"]]
-    console.print(table_of(rows, "Process time of one thread, interleaved"))
+    Console().print(table_of(rows, "Process time of one thread, interleaved"))
     missed = [row.what for row in rows if row.met is False]
-    marks = sum(row.met is not None for row in rows)
-    console.print(f"targets met: {marks - len(missed)} of {marks}")
+    judged_rows = sum(row.met is not None for row in rows)
+    print(f"targets met: {judged_rows - len(missed)} of {judged_rows}")
     for what in missed:
-        console.print(f"{MISSED}: {what}")
+        print(f"{MISSED}: {what}")
     loads = [part["load"] for part in done.values() if part["load"] is not None]
     if loads:
-        console.print(f"processes that wanted a core after each part: {min(loads)} to {max(loads)}")
-    console.print(f"JSON: {out}")
+        print(f"processes that wanted a core, after each part: {min(loads)} to {max(loads)}")
+    print(f"JSON: {out}")
     if picture.draw(rows, out.with_suffix(".png")):
-        console.print(f"picture: {out.with_suffix('.png')}")
+        print(f"picture: {out.with_suffix('.png')}")
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def kept(file: Path, now: Kept, rerun: bool, console: Console) -> dict[str, Kept
     except OSError as error:
         raise TokdError(f"{file} cannot be set aside: {error.strerror or error}") from error
     why = "--rerun" if rerun else f"it has other {', '.join(differ)}"
-    console.print(f"set aside as {old}: {why}")
+    say(console, f"set aside as {old}: {why}")
     return {}
 
 
@@ -108,7 +108,7 @@ def measure(
                         rows.append(row)
                         progress.update(task, description=f"{name}: {row.what}")
                 except Exception as error:  # what one part cannot do must not cost the others
-                    console.print(f"{name} failed: {type(error).__name__}: {error}")
+                    say(console, f"{name} failed: {type(error).__name__}: {error}")
                     failed.append(name)
                 else:
                     done[name] = {
@@ -120,6 +120,11 @@ def measure(
                     write(file, now, done)
             progress.advance(task)
     return done, failed
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line as it is, however long."""
+    console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
 def load() -> float | None:
