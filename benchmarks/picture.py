@@ -32,7 +32,7 @@ def draw(rows: Iterable[Row], file: Path) -> bool:
     panels: dict[tuple[str, str], list[tuple[str, Row]]] = {}
     for row in rows:
         if row.curve is not None:
-            what = row.what.split(":")[0]
+            what = row.what.split(" of ", 1)[1].split(":")[0]
             panels.setdefault((row.curve.axis, row.curve.quantity), []).append((what, row))
     if not panels:
         return False
@@ -75,11 +75,13 @@ def _finish(panel: Axes, axis: str, quantity: str, found: list[tuple[str, Row]])
     ticks = [at for at, _ in curve.points]
     panel.set_xticks(ticks, [f"{at:g}" for at in ticks])
     panel.minorticks_off()
-    low, high = panel.get_ylim()
-    shown = [v for e in range(-3, 7) for v in (10.0**e, 2 * 10.0**e, 5 * 10.0**e)]
-    inside = [value for value in shown if low / 1.6 <= value <= high * 1.6]
+    values = [s.median for _, row in found if row.curve for _, s in row.curve.points]
+    low, high = min(values) / 1.25, max(values) * 1.25
+    steps = (1, 2, 5) if high / low > 10 else (1, 1.5, 2, 3, 4, 5, 6, 8)
+    shown = [step * 10.0**power for power in range(-4, 8) for step in steps]
+    inside = [value for value in shown if low <= value <= high]
     panel.set_yticks(inside, [f"{value:g}" for value in inside])
-    panel.set_ylim(min(low, inside[0]), max(high, inside[-1]))
+    panel.set_ylim(low, high)
     panel.set_xlabel(axis)
     panel.set_ylabel(f"{quantity}, {curve.unit}")
     panel.grid(alpha=0.3)

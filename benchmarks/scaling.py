@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def grows(what: str, axis: str, unit: str, points: list[tuple[float, Spread]]) -
     """Return the row of a curve; of rates, images a second, time is the reciprocal."""
     quantity = "memory" if unit == "MB" else "time"
     found = Curve(axis, quantity, unit, points)
-    return Row(f"{what}: {quantity} grows like {axis} ^", "", exponent(points), "", found)
+    return Row(f"{quantity} of {what}: exponent of {axis}", "", exponent(points), "", found)
 
 
 def _single(points: list[tuple[float, Spread]], what: str, unit: str) -> Iterator[Row]:
@@ -62,7 +63,8 @@ def _of_steps(
         megabytes = of_steps_in_child(method, sizes.student, sizes.backbone, *given)
         memories.append((float(value), spread(megabytes)))
     for unit, points in (("ms", times), ("MB", memories)):
-        yield from _single(points, f"a TOKD step, {axis} {{:g}}", unit)
+        quantity = "memory" if unit == "MB" else "time"
+        yield from _single(points, f"{quantity} of a TOKD step, {axis} {{:g}}", unit)
         yield grows("a TOKD step", axis, unit, points)
 
 
@@ -91,9 +93,9 @@ def with_dim(sizes: Sizes) -> Iterator[Row]:
         times.append((float(dim), milliseconds(t / rotation.DENSE_STEPS for t in seconds)))
         given = ("TOKD both", sizes.student, sizes.backbone, sizes.batch, sizes.size, dim)
         memories.append((float(dim), spread(of_steps_in_child(*given))))
-    yield from _single(times, "both rotation updates, d {:g}", "ms")
+    yield from _single(times, "time of both rotation updates, d {:g}", "ms")
     yield grows("both rotation updates", "d", "ms", times)
-    yield from _single(memories, "a TOKD step, d {:g}", "MB")
+    yield from _single(memories, "memory of a TOKD step, d {:g}", "MB")
     yield grows("a TOKD step", "d", "MB", memories)
 
 
@@ -107,8 +109,9 @@ def with_workers(sizes: Sizes) -> Iterator[Row]:
         ]
         times.append((float(workers), spread([1e3 * seconds for seconds, _ in found])))
         memories.append((float(workers), spread([megabytes for _, megabytes in found])))
+    names = {"ms": "time of an image from JPEG files, by the clock", "MB": "memory of loading"}
     for unit, points in (("ms", times), ("MB", memories)):
-        yield from _single(points, "an image from JPEG files, workers {:g}, by the clock", unit)
+        yield from _single(points, f"{names[unit]}, workers {{:g}}", unit)
         yield grows("loading", "workers", unit, points)
 
 
@@ -131,17 +134,17 @@ def load(workers: int, frames: int, size: int) -> tuple[float, float]:
         for number, _ in enumerate(data.train_dataloader()):
             if number == 1:
                 start = time.perf_counter()
+            if number == 4:
+                megabytes = _proportional() / 1e6
             if number == 7:
                 seconds = time.perf_counter() - start
-                megabytes = _proportional() / 1e6
     return seconds / (6 * batch), megabytes
 
 
 def _proportional() -> int:
     """Return the bytes of this process and its children, shared pages divided among them (PSS)."""
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     total = 0
-    for process in (str(os.getpid()), *children):
+    for process in (os.getpid(), *(child.pid for child in active_children())):
         text = Path(f"/proc/{process}/smaps_rollup").read_text()
         total += 1024 * int(text.split("\nPss:")[1].split()[0])
     return total
@@ -160,9 +163,9 @@ def with_videos(sizes: Sizes) -> Iterator[Row]:
             megabytes = [in_child(of_call, partial(index_of, root)) for _ in range(2)]
         found["memory"].append((float(videos), spread(megabytes)))
     for how in ("folders", "remembered"):
-        yield from _single(found[how], f"index of {{:g}} videos, {how}", "ms")
+        yield from _single(found[how], f"time of the index, {how}, {{:g}} videos", "ms")
         yield grows(f"the index, {how}", "videos", "ms", found[how])
-    yield from _single(found["memory"], "index of {:g} videos", "MB")
+    yield from _single(found["memory"], "memory of the index, {:g} videos", "MB")
     yield grows("the index", "videos", "MB", found["memory"])
 
 

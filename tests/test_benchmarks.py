@@ -1,6 +1,7 @@
 """The benchmarks of the CPU, tiny: table, JSON, picture, what is kept and what is marked."""
 
 import json
+import math
 import os
 from pathlib import Path
 
@@ -140,7 +141,7 @@ def test_a_file_that_is_no_json_is_not_overwritten(bench, counted, tmp_path, cap
 def test_the_exponent_of_a_power_law_is_found_and_drawn(bench, counted, tmp_path):
     bench.main(["--all", "--only", "growing", "--out", str(tmp_path / "b.json")])
     time, memory = json.loads((tmp_path / "b.json").read_text())["results"]
-    assert time["what"] == "a step: time grows like batch ^"
+    assert time["what"] == "time of a step: exponent of batch"
     assert memory["curve"]["quantity"] == "memory"
     for row in (time, memory):
         assert [row[key] for key in ("low", "median", "high")] == pytest.approx([2, 2, 2])
@@ -153,7 +154,8 @@ def test_neighbours_tell_where_a_constant_part_hides_the_growth(bench, figures):
 
     points = [(float(n), figures.exactly(100.0 + n)) for n in (1, 100, 10000)]
     fitted, least, largest = exponent(points)
-    assert least < 0.2 < 0.9 < largest < 1
+    assert least == pytest.approx(math.log(200 / 101, 100))
+    assert largest == pytest.approx(math.log(10100 / 200, 100))
     assert least < fitted < largest
 
 
@@ -191,6 +193,34 @@ def test_what_is_cheap_is_measured_tiny(bench, tmp_path, capsys):
     targets = {row["what"]: row["target"] for row in found["results"] if row["target"]}
     assert list(targets.values()) == [">= 12", ">= 6", ">= 3.5", "<= 40", ">= 1.8", ">= 10"]
     assert "targets met: " in capsys.readouterr().out
+
+
+def test_ratios_say_how_many_times_longer_the_first_takes(bench, monkeypatch):
+    from benchmarks import frequency, judged, rotation, teacher
+
+    taken = {"high_pass": 1, "copy": 0.5, "torch_dct": 6, "bound": 2, "eager": 4, "frozen": 3}
+    taken |= {"cayley": 8, "matrix_exp": 10, "ours": 100, "channels_last": 5, "adam": 20}
+
+    def fake(candidates, repeats, *options):
+        return {name: [float(taken[name])] * repeats for name in candidates}
+
+    for module in (frequency, rotation, judged, teacher):
+        monkeypatch.setattr(module, "compare", fake)
+    parts = (judged.filters, judged.rotations, judged.home_made, judged.teacher)
+    rows = [row for part in parts for row in part(judged.TINY)]
+    found = {row.what.split(",")[0]: row for row in rows}
+    for what, median in (
+        ("torch_dct / filter", 6),
+        ("filter / copy of the images", 2),
+        ("both rotation updates", 1000),  # ms: Adam's, 20 s for 20 steps
+        ("torch orthogonal (cayley) / both rotation updates", 8),
+        ("naive loop (cayley) / lower bound", 4),
+        ("naive loop (matrix_exp) / lower bound", 5),
+        ("frozen teacher / eager", 0.75),
+    ):
+        assert found[what].spread.median == median
+    assert found["torch_dct / filter"].target == ">= 3.5"
+    assert found["torch_dct / filter"].met
 
 
 @pytest.mark.slow
