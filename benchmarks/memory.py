@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_all_start_methods, get_context
+from multiprocessing import get_all_start_methods, get_context, set_start_method
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,7 +32,13 @@ def in_child(call: Callable[..., T], *arguments: Any) -> T:
     if forks:
         context.set_forkserver_preload(["benchmarks.scaling"])
     with ProcessPoolExecutor(1, mp_context=context) as child:
-        return child.submit(call, *arguments).result()
+        return child.submit(_usually, call, *arguments).result()
+
+
+def _usually(call: Callable[..., T], *arguments: Any) -> T:
+    """Call it where processes are started as this platform does by default, as in training."""
+    set_start_method(None, force=True)  # type: ignore[arg-type]  # the default
+    return call(*arguments)
 
 
 def high_water() -> int:

@@ -49,11 +49,15 @@ def counted(bench, figures, monkeypatch):
     return calls
 
 
-def test_a_missed_target_is_marked_and_the_exit_code_stays_0(bench, counted, tmp_path, capsys):
+def test_a_missed_target_is_marked_and_the_exit_code_stays_0(
+    bench, counted, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "120")
     assert bench.main(["--out", str(tmp_path / "b.json")]) == 0
     said = capsys.readouterr().out
     assert "targets met: 1 of 2" in said
     assert said.count("✗ missed: another") == 1
+    assert "│ <= 1.5 │ ✗ missed │" in " ".join(said.split())
     assert "✗ missed: a ratio" not in said
     results = json.loads((tmp_path / "b.json").read_text())["results"]
     assert [(row["what"], row["met"], row["part"]) for row in results] == [
