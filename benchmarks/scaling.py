@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from benchmarks import feed, manifest, rotation, step
-from benchmarks.figures import Curve, Row, milliseconds, milliseconds_of
+from benchmarks.figures import Curve, Row, exactly, milliseconds, milliseconds_of
 from benchmarks.judged import Part, Sizes
-from benchmarks.memory import in_child, of_call, of_steps_in_child
+from benchmarks.memory import in_child, of_call, of_steps
 from benchmarks.timing import Spread, compare, spread, threads
 from tokd_lightning.data.ffpp import FFPPDataModule
 
@@ -60,8 +60,8 @@ def _of_steps(
             sizes.student, *given, repeats, backbone=sizes.backbone, only=[method]
         )
         times.append((float(value), milliseconds_of(next(measured)[1].step)))
-        megabytes = of_steps_in_child(method, sizes.student, sizes.backbone, *given)
-        memories.append((float(value), spread(megabytes)))
+        megabytes = in_child(of_steps, method, sizes.student, sizes.backbone, *given)
+        memories.append((float(value), exactly(megabytes)))
     for unit, points in (("ms", times), ("MB", memories)):
         quantity = "memory" if unit == "MB" else "time"
         yield from _single(points, f"{quantity} of a TOKD step, {axis} {{:g}}", unit)
@@ -92,7 +92,7 @@ def with_dim(sizes: Sizes) -> Iterator[Row]:
             seconds = compare(call, max(2, sizes.repeats // 2))["ours"]
         times.append((float(dim), milliseconds(t / rotation.DENSE_STEPS for t in seconds)))
         given = ("TOKD both", sizes.student, sizes.backbone, sizes.batch, sizes.size, dim)
-        memories.append((float(dim), spread(of_steps_in_child(*given))))
+        memories.append((float(dim), exactly(in_child(of_steps, *given))))
     yield from _single(times, "time of both rotation updates, d {:g}", "ms")
     yield grows("both rotation updates", "d", "ms", times)
     yield from _single(memories, "memory of a TOKD step, d {:g}", "MB")
@@ -160,8 +160,8 @@ def with_videos(sizes: Sizes) -> Iterator[Row]:
         with tempfile.TemporaryDirectory() as place:
             root = Path(place) / "ffpp"
             manifest.make_tree(root, 2 * (videos // 10))
-            megabytes = [in_child(of_call, partial(index_of, root)) for _ in range(2)]
-        found["memory"].append((float(videos), spread(megabytes)))
+            megabytes = in_child(of_call, partial(index_of, root))
+        found["memory"].append((float(videos), exactly(megabytes)))
     for how in ("folders", "remembered"):
         yield from _single(found[how], f"time of the index, {how}, {{:g}} videos", "ms")
         yield grows(f"the index, {how}", "videos", "ms", found[how])
