@@ -8,20 +8,24 @@ differ much, a constant part (weights, the interpreter) hides the growth at smal
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from multiprocessing import active_children
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader
 
 from benchmarks import feed, manifest, rotation, step
 from benchmarks.figures import Curve, Row, exactly, milliseconds, milliseconds_of
 from benchmarks.judged import Part, Sizes
 from benchmarks.memory import in_child, of_call, of_steps
-from benchmarks.timing import Spread, compare, spread, threads
+from benchmarks.timing import CPU, Spread, compare, ratio, spread, threads
+from benchmarks.training import Batches, distill_module, methods, quiet_trainer, save_teacher
 from tokd_lightning.data.ffpp import FFPPDataModule
+from tokd_lightning.models import frozen
 
 
 def exponent(points: list[tuple[float, Spread]]) -> Spread:
@@ -48,20 +52,54 @@ def _single(points: list[tuple[float, Spread]], what: str, unit: str) -> Iterato
         yield Row(what.format(at), unit, value)
 
 
-def _of_steps(
-    sizes: Sizes, axis: str, values: tuple[int, ...], change: Callable[[int], tuple[int, int, int]]
-) -> Iterator[Row]:
-    """Time and memory of a TOKD step while one of batch, size and d changes."""
-    repeats, method = max(2, sizes.repeats // 2), "TOKD both"
+class Varied(Batches):
+    """Batches of several shapes in turns, so that a machine that slows down slows all alike.
+
+    Args:
+        shapes: Images per batch and their side in pixels; d must fit the maps of the first.
+        rounds: How often each comes.
+    """
+
+    def __init__(self, shapes: list[tuple[int, int]], rounds: int) -> None:
+        super().__init__(rounds * len(shapes), *shapes[0])
+        self.shapes, self.rounds = shapes, rounds
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return the batches of all rounds."""
+        batches: Any = [Batches(1, *shape).batch for shape in self.shapes] * self.rounds
+        return DataLoader(batches, batch_size=None)
+
+
+def steps_of(sizes: Sizes, shapes: list[tuple[int, int]], rounds: int) -> list[dict[str, Any]]:
+    """Time TOKD steps, and their lower bounds, on batches of several shapes during one fit.
+
+    Returns:
+        For each shape ``step`` and ``bound``, seconds by round.
+    """
+    with tempfile.TemporaryDirectory() as folder, threads(1):
+        teacher, path = save_teacher(Path(folder), sizes.backbone)
+        bound = step.LowerBound(frozen(teacher), sizes.student)
+        watch = step.Stopwatch(bound, CPU, warmup=len(shapes))
+        trainer = quiet_trainer(CPU, "32-true", callbacks=[watch])
+        module = distill_module(methods(sizes.dim)["TOKD both"], sizes.student, path)
+        trainer.fit(module, datamodule=Varied(shapes, 1 + rounds))
+    found = watch.seconds()
+    return [
+        {what: values[number :: len(shapes)] for what, values in found.items()}
+        for number in range(len(shapes))
+    ]
+
+
+def _of_steps(sizes: Sizes, axis: str, shapes: dict[int, tuple[int, int]]) -> Iterator[Row]:
+    """Time and memory of a TOKD step at several values of an axis, value -> batch and side."""
+    found = steps_of(sizes, list(shapes.values()), max(2, sizes.repeats // 2))
     times, memories = [], []
-    for value in values:
-        given = change(value)
-        measured = step.measure(
-            sizes.student, *given, repeats, backbone=sizes.backbone, only=[method]
-        )
-        times.append((float(value), milliseconds_of(next(measured)[1].step)))
-        megabytes = in_child(of_steps, method, sizes.student, sizes.backbone, *given)
-        memories.append((float(value), exactly(megabytes)))
+    for (value, shape), seconds in zip(shapes.items(), found, strict=True):
+        over = ratio(seconds["step"], seconds["bound"])
+        yield Row(f"a TOKD step / its lower bound, {axis} {value}", "x", over)
+        times.append((float(value), milliseconds(seconds["step"])))
+        given = ("TOKD both", sizes.student, sizes.backbone, *shape, sizes.dim)
+        memories.append((float(value), exactly(in_child(of_steps, *given))))
     for unit, points in (("ms", times), ("MB", memories)):
         quantity = "memory" if unit == "MB" else "time"
         yield from _single(points, f"{quantity} of a TOKD step, {axis} {{:g}}", unit)
@@ -70,27 +108,26 @@ def _of_steps(
 
 def with_batch(sizes: Sizes) -> Iterator[Row]:
     """Against the batch."""
-    yield from _of_steps(
-        sizes, "batch", sizes.batch_axis, lambda batch: (batch, sizes.size, sizes.dim)
-    )
+    yield from _of_steps(sizes, "batch", {batch: (batch, sizes.size) for batch in sizes.batch_axis})
 
 
 def with_size(sizes: Sizes) -> Iterator[Row]:
     """Against the side of the images."""
-    yield from _of_steps(
-        sizes, "pixels along a side", sizes.size_axis, lambda side: (sizes.batch, side, sizes.dim)
-    )
+    shapes = {side: (sizes.batch, side) for side in sizes.size_axis}
+    yield from _of_steps(sizes, "pixels along a side", shapes)
 
 
 def with_dim(sizes: Sizes) -> Iterator[Row]:
     """Against d: both rotation updates without polish, and the memory of a step."""
-    times, memories = [], []
+    calls = {}
     for dim in sizes.dim_axis:
         v = {b: torch.randn(sizes.samples, dim) for b in rotation.BRANCHES}
-        with threads(1):
-            call = {"ours": rotation.ours(v, dim, rotation.DENSE_STEPS)}
-            seconds = compare(call, max(2, sizes.repeats // 2))["ours"]
-        times.append((float(dim), milliseconds(t / rotation.DENSE_STEPS for t in seconds)))
+        calls[str(dim)] = rotation.ours(v, dim, 1)
+    with threads(1):
+        seconds = compare(calls, 2 * sizes.repeats)
+    times = [(float(dim), milliseconds(values)) for dim, values in seconds.items()]
+    memories = []
+    for dim in sizes.dim_axis:
         given = ("TOKD both", sizes.student, sizes.backbone, sizes.batch, sizes.size, dim)
         memories.append((float(dim), exactly(in_child(of_steps, *given))))
     yield from _single(times, "time of both rotation updates, d {:g}", "ms")
