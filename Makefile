@@ -46,8 +46,11 @@ lint: $(READY)  ## Style: ruff
 type: $(READY)  ## Types: mypy --strict
 	$(BIN)/mypy
 
-bench: $(READY)  ## Speed, as ratios to a stated peer or lower bound
+bench: $(READY)  ## Speed, as ratios to a stated peer or lower bound (about 10 minutes)
 	$(BIN)/python -m benchmarks
+
+bench-all: $(READY)  ## The whole matrix, and how cost grows; goes on where it was (about an hour)
+	$(BIN)/python -m benchmarks --all $(OPTIONS)
 
 docs: $(READY)  ## These pages and the package's own, from its docstrings, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
@@ -56,4 +59,4 @@ docs: $(READY)  ## These pages and the package's own, from its docstrings, in si
 clean:  ## Remove the virtual environment and caches; data/ and runs/ stay
 	rm -rf $(VENV) site build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help install demo $(REPRODUCED) reproduce-table3-demo test test-all lint type bench docs clean
+.PHONY: help install demo $(REPRODUCED) reproduce-table3-demo test test-all lint type bench bench-all docs clean

@@ -1,95 +1,88 @@
-"""`make bench`: the judged figures in one table, and in JSON."""
+"""`make bench`: the judged figures in one table and in JSON; with `--all` the whole matrix."""
 
 import argparse
-import json
-import logging
-import platform
-import warnings
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks import add, device, frequency, loader, manifest, rotation, step, teacher
-from benchmarks.timing import Spread
-from tokd_lightning.provenance import versions
-from tokd_lightning.runs import write_atomically
+from benchmarks import device, judged, matrix, picture, scaling
+from benchmarks.figures import MISSED, Row, table_of
+from benchmarks.keeping import Kept, measure
+from benchmarks.training import quiet
+from tokd_lightning.errors import TokdError
 
-Row = tuple[str, str, Spread, str]
+EVERY = (*judged.PARTS, *matrix.PARTS, *scaling.PARTS)
 
 
-def rows(repeats: int) -> Iterator[Row]:
-    """Measure one thing after the other: what, unit, spread, target.
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    found = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    found.add_argument("--all", action="store_true", help="the whole matrix; goes on where it was")
+    found.add_argument("--rerun", action="store_true", help="with --all: begin anew")
+    found.add_argument("--only", nargs="+", default=[], metavar="PART")
+    found.add_argument("--repeats", type=int, default=10, help="of each figure, fewer of slow ones")
+    found.add_argument("--tiny", action="store_true", help="see that everything runs")
+    found.add_argument("--out", type=Path, help="the JSON; default runs/benchmarks[_all].json")
+    found.add_argument("--device", type=torch.device, help="measure the GPU half, there")
+    return found
 
-    Args:
-        repeats: Timed calls of each candidate; the slow ones take fewer.
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the table and write JSON and picture.
+
+    Returns:
+        0, whatever the figures; 1 where a part failed, 2 where the user can mend it.
     """
-    targets = {0.1: ">= 8", 0.5: ">= 3"}
-    for row in frequency.measure(repeats=repeats):
-        what = f"torch_dct / filter, cutoff {row.cutoff}, 299 px"
-        yield what, "x", row.speedup, targets.get(row.cutoff, "")
-    faster = loader.measure(repeats=repeats).faster
-    for form, what, target in (("jpeg", "JPEG q75", ">= 1.8"), ("pack", "packs", ">= 10")):
-        yield f"frames from {what} / Pillow and ToTensor, 299 px", "x", faster[form], target
-    opening = manifest.measure()["remembered"]
-    yield "index of 5000 videos, 160,000 frames, remembered", "s", opening, "< 2"
-    times, ratios = rotation.measure(repeats=max(2, repeats // 5))
-    yield "both rotation updates, d 1024, N 64", "ms", times["ours"], "<= 60"
-    for how, factor in ratios.items():
-        yield f"torch orthogonal ({how}) / both rotation updates", "x", factor, ""
-    yield "frozen teacher / eager, 299 px", "x", teacher.measure(repeats=3)["frozen"], ""
-    for method, found in step.measure(repeats=repeats):
-        target = {"TOKD both": "<= 1.15", "VID both": ""}.get(method, "<= 1.25")
-        yield f"step / lower bound, {method}, 128 px, batch 8", "x", found.ratio, target
-    for method, factor in step.head_macs().items():
-        what = f"MACs of the heads / the student's, {method}, 128 px"
-        yield what, "x", Spread(factor, factor, factor), ""
-    share = add.measure(repeats=repeats)["share"]
-    yield "ADD's losses / its step, ResNet50, 128 px, batch 8", "%", share, "<= 10"
+    given = parser().parse_args(arguments)
+    quiet()
+    try:
+        return _main(given)
+    except TokdError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
 
 
-def main() -> None:
-    """Print the table row by row and write the JSON."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks.json"))
-    parser.add_argument("--device", type=torch.device, help="measure the GPU half, there")
-    parser.add_argument("--tiny", action="store_true", help="with --device: see that it runs")
-    parser.add_argument(
-        "--only", nargs="+", default=[], choices=[part.__name__ for part in device.PARTS]
-    )
-    given = parser.parse_args()
-    warnings.filterwarnings("ignore")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-
+def _main(given: argparse.Namespace) -> int:
+    out = given.out or Path(f"runs/benchmarks{'_all' * given.all}.json")
+    every = device.PARTS if given.device else EVERY if given.all or given.only else judged.PARTS
+    names = [part.__name__ for part in every]
+    if strange := [name for name in given.only if name not in names]:
+        raise TokdError(f"--only: {strange[0]!r} is none of {', '.join(names)}")
+    if given.repeats < 2:
+        raise TokdError(f"--repeats must be at least 2, for quartiles, not {given.repeats}")
     if given.device is not None:
         sizes = device.TINY if given.tiny else device.Sizes()
-        device.run(given.device, sizes, given.out, given.only)
-        return
+        device.run(given.device, sizes, out, given.only)
+        return 0
 
-    console = Console()
-    measured = []
-    with console.status("measuring, process time on one thread") as status:
-        for row in rows(given.repeats):
-            measured.append(row)
-            status.update(f"measured {row[0]}")
-    table = Table(title="Process time, one thread, interleaved", title_justify="left")
-    for column in ("", "median", "quartiles", "target"):
-        table.add_column(column, justify="right" if column else "left")
-    for what, unit, (median, low, high), target in measured:
-        table.add_row(what, f"{median:.2f} {unit}", f"{low:.2f} – {high:.2f}", target)
-    console.print(table)
-    about = {"machine": platform.machine(), "threads": 1, "versions": versions()}
-    results = [
-        {"what": what, "unit": unit, **spread._asdict(), "target": target}
-        for what, unit, spread, target in measured
-    ]
-    write_atomically(given.out, json.dumps({**about, "results": results}, indent=2) + "\n")
-    console.print(f"JSON: {given.out}")
+    chosen = judged.TINY if given.tiny else judged.Sizes(repeats=given.repeats)
+    parts = [part for part in EVERY if part in every]
+    parts = [part for part in parts if not given.only or part.__name__ in given.only]
+    rerun = given.rerun or not given.all
+    torch.manual_seed(0)
+    done, failed = measure(parts, chosen, out, rerun, Console(stderr=True))
+    show(done, out)
+    return 1 if failed else 0
+
+
+def show(done: dict[str, Kept], out: Path) -> None:
+    """Print what is measured, and draw what has curves."""
+    rows = [Row.from_json(row) for part in done.values() for row in part["rows"]]
+    Console().print(table_of(rows, "Process time of one thread, interleaved"))
+    missed = [row.what for row in rows if row.met is False]
+    judged_rows = sum(row.met is not None for row in rows)
+    print(f"targets met: {judged_rows - len(missed)} of {judged_rows}")
+    for what in missed:
+        print(f"{MISSED}: {what}")
+    loads = [part["load"] for part in done.values() if part["load"] is not None]
+    if loads:
+        print(f"processes that wanted a core, after each part: {min(loads)} to {max(loads)}")
+    print(f"JSON: {out}")
+    if picture.draw(rows, out.with_suffix(".png")):
+        print(f"picture: {out.with_suffix('.png')}")
 
 
 if __name__ == "__main__":
-    torch.manual_seed(0)
-    main()
+    sys.exit(main())

@@ -5,7 +5,7 @@ Also runs on the CPU, with `--tiny`, to see that it runs.
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -14,30 +14,17 @@ import torch
 from torch import Tensor
 
 from benchmarks import feed, frequency, rotation, step, teacher
+from benchmarks.figures import Row, exactly, milliseconds, milliseconds_of
 from benchmarks.naive import Naive
-from benchmarks.timing import Spread, clock_of, compare, ratio, spread
+from benchmarks.timing import clock_of, compare, ratio
 from benchmarks.training import Batches
+from tokd_lightning.distillation.rotation_optimizer import POLISH_EVERY
 from tokd_lightning.frequency import high_pass
 from tokd_lightning.models import DualBranchTeacher, frozen
 from tokd_lightning.provenance import versions
 from tokd_lightning.runs import write_atomically
 
 LEAD = 4.0
-
-
-class Row(NamedTuple):
-    """One figure: what, its unit, its spread, its target where there is one."""
-
-    what: str
-    unit: str
-    spread: Spread
-    target: str = ""
-
-    def __str__(self) -> str:
-        median, low, high = self.spread
-        quartiles = "" if low == high else f" [{low:.3f}, {high:.3f}]"
-        target = f" ({self.target})" if self.target else ""
-        return f"{self.what}: {median:.3f} {self.unit}{quartiles}{target}"
 
 
 class Sizes(NamedTuple):
@@ -57,16 +44,6 @@ class Sizes(NamedTuple):
 
 
 TINY = Sizes(4, 64, 64, "resnet18_thin", "test_resnet", "bf16-mixed", 2, 6, 4, 2, 1)
-
-
-def milliseconds(values: Iterable[float]) -> Spread:
-    """Return the spread of seconds in milliseconds."""
-    return spread([1e3 * value for value in values])
-
-
-def milliseconds_of(seconds: Spread) -> Spread:
-    """Return a spread of seconds in milliseconds."""
-    return Spread(*(1e3 * value for value in seconds))
 
 
 @torch.no_grad()
@@ -102,7 +79,7 @@ def rotations(device: torch.device, sizes: Sizes) -> Iterator[Row]:
     yield Row(f"{what}, host ahead", "ms", milliseconds(queued), "<= 0.5")
     block = {"ours": rotation.ours(v, sizes.dim)}
     seconds = compare(block, max(2, sizes.repeats // 5), 1, clock_of(device))["ours"]
-    each = [value / rotation.POLISH_EVERY for value in seconds]
+    each = [value / POLISH_EVERY for value in seconds]
     yield Row(f"{what}, alone, with polish", "ms", milliseconds(each))
     peers = {how: rotation.peer(v, sizes.dim, how) for how in ("cayley", "matrix_exp")}
     for how, values in compare(peers, sizes.repeats, 2, clock_of(device)).items():
@@ -136,7 +113,7 @@ def steps(device: torch.device, sizes: Sizes) -> Iterator[Row]:
             yield Row("lower bound", "ms", milliseconds_of(found.bound))
         for what, peak in found.peak.items():
             if peak and (what == "step" or method == "TOKD both"):
-                yield Row(f"peak memory, {what}, {method}", "GB", Spread(*[peak / 1e9] * 3))
+                yield Row(f"peak memory, {what}, {method}", "GB", exactly(peak / 1e9))
 
 
 def peers(device: torch.device, sizes: Sizes) -> Iterator[Row]:
@@ -175,7 +152,7 @@ def fed(device: torch.device, sizes: Sizes) -> Iterator[Row]:
         ("share of it waiting for data", 100 * found.waited, "%", "<= 5"),
         ("a JPEG file", found.kilobytes, "kB", ""),
     ):
-        yield Row(what, unit, Spread(value, value, value), target)
+        yield Row(what, unit, exactly(value), target)
 
 
 PARTS = (filters, rotations, teachers, fed, steps, peers)
@@ -209,7 +186,5 @@ def run(device: torch.device, sizes: Sizes, out: Path, only: list[str]) -> None:
             print(f"{part.__name__} failed: {type(error).__name__}: {error}", flush=True)
         if cuda:
             torch.cuda.empty_cache()
-        results = [row._asdict() | row.spread._asdict() for row in rows]
-        for result in results:
-            del result["spread"]
+        results = [row.as_json() for row in rows]
         write_atomically(out, json.dumps({**about, "results": results}, indent=2) + "\n")

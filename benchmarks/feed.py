@@ -43,8 +43,8 @@ class Feed(NamedTuple):
 
 
 @contextmanager
-def tree(count: int, size: int, drawn: int = 64) -> Iterator[Path]:
-    """Make a folder with ``manifest.csv``: ``count`` training frames, of ``drawn`` files."""
+def tree(count: int, size: int, drawn: int = 64, split: str = "train") -> Iterator[Path]:
+    """Make a folder with ``manifest.csv``: ``count`` frames of a split, of ``drawn`` files."""
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         made = write(root, min(drawn, count), size, None)["jpeg"]["path"].tolist()
@@ -55,7 +55,7 @@ def tree(count: int, size: int, drawn: int = 64) -> Iterator[Path]:
             path.parent.mkdir(exist_ok=True)
             path.hardlink_to(root / made[number % len(made)])
             method = "real" if number // PER_VIDEO % 2 else "Deepfakes"
-            rows.append((str(path.relative_to(root)), method, "train"))
+            rows.append((str(path.relative_to(root)), method, split))
         table = pd.DataFrame(rows, columns=["path", "method", "split"])
         table.to_csv(root / "manifest.csv", index=False)
         yield root
@@ -82,10 +82,14 @@ def synchronize(device: torch.device) -> float:
     return time.perf_counter()
 
 
+def stand_in() -> Any:
+    """Return all that the data module asks of a trainer."""
+    return SimpleNamespace(training=True, global_rank=0, world_size=1, accumulate_grad_batches=1)
+
+
 def loaded(data: ManifestDataModule, device: torch.device, skipped: int) -> float:
     """Return images per second of an epoch that is loaded and finished on the device."""
-    about = SimpleNamespace(training=True, global_rank=0, world_size=1, accumulate_grad_batches=1)
-    data.trainer = about  # type: ignore[assignment]  # all that the data module asks of a trainer
+    data.trainer = stand_in()
     start, count = 0.0, 0
     for number, batch in enumerate(data.train_dataloader()):
         batch = data.on_after_batch_transfer(move_data_to_device(batch, device), 0)

@@ -19,11 +19,13 @@ class Row(NamedTuple):
         cutoff: Legs of the zeroed triangle.
         speedup: Time of torch_dct divided by the filter's.
         milliseconds: Median time of the filter, for the whole batch.
+        floor: Time of the filter divided by that of copying the images once.
     """
 
     cutoff: float
     speedup: Spread
     milliseconds: float
+    floor: Spread
 
 
 def full_transform(x: Tensor, kept: Tensor) -> Tensor:
@@ -54,6 +56,7 @@ def measure(
         One row per cutoff.
     """
     x = torch.randn(batch, 3, size, size)
+    copied = torch.empty_like(x)
     frequencies = torch.arange(size, dtype=torch.float64) / size
     rows = []
     for cutoff in cutoffs:
@@ -63,12 +66,14 @@ def measure(
                 {
                     "torch_dct": partial(full_transform, x, kept),
                     "high_pass": partial(high_pass, x, cutoff),
+                    "copy": partial(copied.copy_, x),
                 },
                 repeats,
             )
         median = sorted(seconds["high_pass"])[repeats // 2]
         speedup = ratio(seconds["torch_dct"], seconds["high_pass"])
-        rows.append(Row(cutoff, speedup, 1000 * median))
+        floor = ratio(seconds["high_pass"], seconds["copy"])
+        rows.append(Row(cutoff, speedup, 1000 * median, floor))
     return rows
 
 
@@ -81,5 +86,6 @@ if __name__ == "__main__":
     for row in measure(arguments.threads, batch=arguments.batch, repeats=arguments.repeats):
         print(
             f"filter, cutoff {row.cutoff:4}: {row.speedup} times as fast as torch_dct, "
-            f"{row.milliseconds:.1f} ms for {arguments.batch} images"
+            f"{row.milliseconds:.1f} ms for {arguments.batch} images, "
+            f"{row.floor} times a copy of them"
         )

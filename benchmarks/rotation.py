@@ -13,17 +13,39 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import orthogonal
 
 from benchmarks.timing import Spread, compare, ratio, spread, threads
-from tokd_lightning.distillation.rotation import Rotation
-from tokd_lightning.distillation.rotation_optimizer import POLISH_EVERY, RotationOptimizer
+from tokd_lightning.distillation.rotation import Layout, Rotation
+from tokd_lightning.distillation.rotation_optimizer import (
+    DENSE_AGE,
+    POLISH_EVERY,
+    Direction,
+    RotationOptimizer,
+)
 
 BRANCHES = ("rgb", "frequency")
 SCALE = dict.fromkeys(BRANCHES, 10.0)
+DENSE_STEPS = POLISH_EVERY // DENSE_AGE  # a dense step ages R by so much
 
 
-def ours(v: dict[str, Tensor], dim: int, count: int = POLISH_EVERY) -> Callable[[], None]:
-    """Return a call that makes as many steps as lie between two polishes, or ``count``."""
-    rotation = Rotation((dim // 4, 2, 2), dim).to(v["rgb"].device)
-    optimizer = RotationOptimizer(rotation.matrices().values())
+def ours(
+    v: dict[str, Tensor],
+    dim: int,
+    count: int = POLISH_EVERY,
+    direction: Direction = "normalized",
+    layout: Layout = "flat_prefix",
+    shape: tuple[int, int, int] | None = None,
+) -> Callable[[], None]:
+    """Return a call that makes as many steps as lie between two polishes, or ``count``.
+
+    Args:
+        v: Branch -> gradients at the map, ``(N, C * H * W)``.
+        dim: d, a multiple of 4.
+        count: Steps of a call.
+        direction: Of the optimizer.
+        layout: What is rotated.
+        shape: Of the map; by default one of d entries.
+    """
+    rotation = Rotation(shape or (dim // 4, 2, 2), dim, layout).to(v["rgb"].device)
+    optimizer = RotationOptimizer(rotation.matrices().values(), direction=direction)
 
     def steps() -> None:
         for _ in range(count):

@@ -9,7 +9,7 @@ same precision. On a GPU both are timed on its stream.
 import argparse
 import math
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,7 +125,9 @@ class Measured(NamedTuple):
     peak: dict[str, int]
 
 
-def head_macs(student: str = "resnet18_thin", size: int = 128) -> dict[str, float]:
+def head_macs(
+    student: str = "resnet18_thin", size: int = 128, backbone: str = "xception"
+) -> dict[str, float]:
     """Count what the heads of VID and FitNet, both branches, do beside the student.
 
     Their steps stand above the lower bound by this work: forward and backward of 1x1 convolutions
@@ -134,12 +136,14 @@ def head_macs(student: str = "resnet18_thin", size: int = 128) -> dict[str, floa
     Args:
         student: Name of the student.
         size: Side of the images in pixels.
+        backbone: Of the teacher's branches.
 
     Returns:
         Method -> multiply-accumulates of its heads / those of the student.
     """
     network = Student(student)
-    ours, theirs = network.shapes(size), DualBranchTeacher(pretrained=False).shapes(size)
+    ours = network.shapes(size)
+    theirs = DualBranchTeacher(backbone, pretrained=False).shapes(size)
     whole, found = complexity(network, size).macs, {}
     for name, method in (("FitNet both", FitNet), ("VID both", VID)):
         macs = 0
@@ -163,6 +167,7 @@ def measure(
     precision: str = "32-true",
     backbone: str = "xception",
     only: Collection[str] = (),
+    makers: Mapping[str, Any] | None = None,
 ) -> Iterator[tuple[str, Measured]]:
     """Time a step of each method, one method after the other.
 
@@ -178,6 +183,7 @@ def measure(
         precision: Lightning's name of it.
         backbone: Of the teacher's branches.
         only: Methods to measure; by default all.
+        makers: Method -> its factory; by default those of :func:`methods`.
 
     Yields:
         Method and what was found.
@@ -185,7 +191,7 @@ def measure(
     with tempfile.TemporaryDirectory() as folder, threads(num_threads):
         teacher, path = save_teacher(Path(folder), backbone)
         folded = frozen(teacher).to(device)
-        for name, make in methods(dim).items():
+        for name, make in (methods(dim) if makers is None else makers).items():
             if only and name not in only:
                 continue
             watch = Stopwatch(LowerBound(folded, student, precision), device)

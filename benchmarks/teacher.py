@@ -16,25 +16,34 @@ from tokd_lightning.models import DualBranchTeacher, TeacherOutput, frozen
 
 @torch.no_grad()
 def measure(
-    batch: int = 8, size: int = 299, repeats: int = 5, num_threads: int = 1
+    batch: int = 8,
+    size: int = 299,
+    repeats: int = 5,
+    num_threads: int = 1,
+    backbone: str = "xception",
+    compiled: bool = False,
 ) -> dict[str, Spread]:
-    """Time the forward pass of three forms of the teacher.
+    """Time the forward pass of three or four forms of the teacher.
 
     Args:
         batch: Images per call.
         size: Side of the images in pixels.
         repeats: Calls per form, interleaved.
         num_threads: Threads of torch.
+        backbone: Of the branches.
+        compiled: Whether the frozen teacher is compiled too, which needs a C++ compiler.
 
     Returns:
         Form -> its time as a fraction of the eager teacher's.
     """
-    teacher = DualBranchTeacher(pretrained=False).eval()
-    forms = {
+    teacher = DualBranchTeacher(backbone, pretrained=False).eval()
+    forms: dict[str, Any] = {
         "eager": teacher,
         "channels_last": copy.deepcopy(teacher).to(memory_format=torch.channels_last),
         "frozen": frozen(teacher),
     }
+    if compiled:
+        forms["frozen, compiled"] = torch.compile(frozen(teacher))
     x = torch.randn(batch, 3, size, size)
     with threads(num_threads):
         seconds = compare({name: partial(form, x) for name, form in forms.items()}, repeats)

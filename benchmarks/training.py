@@ -1,6 +1,9 @@
 """What the benchmarks of training share: a batch, a teacher, the methods, a quiet trainer."""
 
+import logging
+import warnings
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +13,21 @@ from torch.utils.data import DataLoader
 
 from benchmarks.timing import CPU
 from tokd_lightning.distillation import (
+    ADD,
     PKT,
     TOKD,
     VID,
     AttentionTransfer,
-    Distiller,
+    Branches,
     FitNet,
     Hinton,
     RotationOptimizer,
     SimilarityPreserving,
+    TOKDWithADD,
 )
+from tokd_lightning.distillation.branched import Rotated
 from tokd_lightning.distillation.projectors import TeacherProjectors
-from tokd_lightning.models import DualBranchTeacher, Shapes
+from tokd_lightning.models import DualBranchTeacher
 from tokd_lightning.modules import DistillModule
 from tokd_lightning.modules.checkpoint import HEADER
 
@@ -47,12 +53,20 @@ class Batches(pl.LightningDataModule):
         self.batch = {
             "image": torch.randn(batch, 3, size, size, generator=generator).to(device),
             "label": (torch.arange(batch) % 2).to(device),
+            "index": torch.arange(batch).to(device),
         }
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return ``count`` batches."""
         batches: Any = [self.batch] * self.count
         return DataLoader(batches, batch_size=None)
+
+
+def quiet() -> None:
+    """Keep Lightning and warnings out of the table."""
+    warnings.filterwarnings("ignore")
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def mixed(precision: str, device: torch.device) -> AbstractContextManager[Any]:
@@ -72,13 +86,9 @@ def save_teacher(folder: Path, backbone: str = "xception") -> tuple[DualBranchTe
     return teacher, path
 
 
-def tokd(rotation: str, branches: str, dim: int) -> Any:
+def tokd(rotation: Rotated, branches: Branches, dim: int, **options: Any) -> Any:
     """Return a factory of TOKD with these options."""
-
-    def make(student: Shapes, teacher: Shapes) -> Distiller:
-        return TOKD(student, teacher, rotation=rotation, branches=branches, dim=dim)  # type: ignore[arg-type]  # names from the command line
-
-    return make
+    return partial(TOKD, rotation=rotation, branches=branches, dim=dim, **options)
 
 
 def methods(dim: int) -> dict[str, Any]:
@@ -96,8 +106,24 @@ def methods(dim: int) -> dict[str, Any]:
     }
 
 
+def variants(dim: int) -> dict[str, Any]:
+    """Return name -> factory of what the whole matrix measures beside :func:`methods`."""
+    return {
+        "TOKD both, layout blocks": tokd("learned", "both", dim, layout="blocks"),
+        "TOKD both, layout channels, d 256": tokd(
+            "learned", "both", min(dim, 256), layout="channels"
+        ),
+        "TOKD both, frozen random rotation": tokd("frozen_random", "both", dim),
+        "TOKD both, PCGrad": tokd("none", "both", dim, conflict="pcgrad"),
+        "FitNet both, rotation": partial(FitNet, rotation="learned", dim=dim),
+        "VID both, rotation": partial(VID, rotation="learned", dim=dim),
+        "ADD": ADD,
+        "TOKD both with ADD": partial(TOKDWithADD, dim=dim),
+    }
+
+
 def distill_module(
-    make: Any, student: str, teacher: Path, direction: str = "normalized"
+    make: Any, student: str, teacher: Path | None, direction: str = "normalized"
 ) -> DistillModule:
     """Make a module as the paper's experiments do."""
     return DistillModule(
@@ -107,18 +133,20 @@ def distill_module(
         rotation_optimizer=lambda p: RotationOptimizer(p, 5e-5, direction),  # type: ignore[arg-type]  # a name from the command line
         rotation_scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, 5, 0.05),
         student=student,
-        teacher=str(teacher),
+        teacher=None if teacher is None else str(teacher),
     )
 
 
-def quiet_trainer(device: torch.device, precision: str, **options: Any) -> pl.Trainer:
+def quiet_trainer(
+    device: torch.device, precision: str, limit_val_batches: float = 0, **options: Any
+) -> pl.Trainer:
     """Make a trainer for one epoch that leaves no trace and says nothing."""
     return pl.Trainer(
         accelerator=device.type,
         devices=1,
         precision=precision,  # type: ignore[arg-type]  # a name from the command line
         max_epochs=1,
-        limit_val_batches=0,
+        limit_val_batches=limit_val_batches,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -1,0 +1,146 @@
+"""Parts that are measured one after the other, kept as they finish, and not measured again."""
+
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+import benchmarks
+from benchmarks.figures import Row
+from benchmarks.judged import Part, Sizes
+from tokd_lightning.errors import TokdError
+from tokd_lightning.provenance import source_hash, versions
+from tokd_lightning.runs import write_atomically
+
+Kept = dict[str, Any]
+
+
+def about(sizes: Sizes) -> Kept:
+    """Return what a figure hangs on: machine, code, versions and sizes."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(benchmarks.__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "threads": 1,
+        "versions": versions(),
+        "sources": [source_hash(), digest.hexdigest()],
+        "sizes": json.loads(json.dumps(sizes._asdict())),
+    }
+
+
+def kept(file: Path, now: Kept, rerun: bool, console: Console) -> dict[str, Kept]:
+    """Return the parts that an earlier call finished, if they hang on the same things.
+
+    Args:
+        file: The JSON; one of other things, or that is not wanted, is set aside as ``….old``.
+        now: What :func:`about` says.
+        rerun: Whether to begin anew.
+        console: Told what was set aside, and why.
+
+    Raises:
+        TokdError: The file is none of ours, or cannot be set aside.
+    """
+    if not file.exists():
+        return {}
+    try:
+        found = json.loads(file.read_text())
+        parts: dict[str, Kept] = found.get("parts", {})
+        differ = [key for key, value in now.items() if found.get(key) != value]
+    except (OSError, ValueError, AttributeError) as error:
+        raise TokdError(f"{file} cannot be read ({error}): move it away, or give --out") from error
+    if not rerun and not differ:
+        return parts
+    old = file.with_suffix(file.suffix + ".old")
+    try:
+        file.replace(old)
+    except OSError as error:
+        raise TokdError(f"{file} cannot be set aside: {error.strerror or error}") from error
+    why = "--rerun" if rerun else f"it has other {', '.join(differ)}"
+    say(console, f"set aside as {old}: {why}")
+    return {}
+
+
+def measure(
+    parts: Sequence[Part], sizes: Sizes, file: Path, rerun: bool, console: Console
+) -> tuple[dict[str, Kept], list[str]]:
+    """Measure what is not measured yet; the JSON is written after every part.
+
+    Args:
+        parts: What to measure.
+        sizes: How large.
+        file: The JSON.
+        rerun: Whether to begin anew.
+        console: Told of progress, and of parts that fail: they do not cost the others.
+
+    Returns:
+        Part -> what is kept of it, of all parts in the file; and the names of those that failed.
+
+    Raises:
+        TokdError: The file cannot be read or written.
+    """
+    now = about(sizes)
+    done, failed = kept(file, now, rerun, console), []
+    write(file, now, done)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=len(parts))
+        for part in parts:
+            name = part.__name__
+            if name not in done:
+                progress.update(task, description=name)
+                start, spent = time.time(), time.perf_counter()
+                rows: list[Row] = []
+                try:
+                    for row in part(sizes):
+                        rows.append(row)
+                        progress.update(task, description=f"{name}: {row.what}")
+                except Exception as error:  # what one part cannot do must not cost the others
+                    say(console, f"{name} failed: {type(error).__name__}: {error}")
+                    failed.append(name)
+                else:
+                    done[name] = {
+                        "date": time.strftime("%Y-%m-%d", time.gmtime(start)),
+                        "seconds": round(time.perf_counter() - spent, 1),
+                        "load": load(),
+                        "rows": [row.as_json() for row in rows],
+                    }
+                    write(file, now, done)
+            progress.advance(task)
+    return done, failed
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line as it is, however long."""
+    console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
+def load() -> float | None:
+    """Return how many processes wanted a core in the last minute, where the system counts them."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (AttributeError, OSError):
+        return None
+
+
+def write(file: Path, now: Kept, parts: dict[str, Kept]) -> None:
+    """Write the JSON whole; ``results`` are the rows of all parts.
+
+    Raises:
+        TokdError: It cannot be written.
+    """
+    results = [row | {"part": name} for name, part in parts.items() for row in part["rows"]]
+    text = json.dumps({**now, "parts": parts, "results": results}, indent=2)
+    write_atomically(file, text + "\n")
