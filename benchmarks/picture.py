@@ -64,7 +64,7 @@ def _line(panel: Axes, what: str, curve: Curve, slope: float, colour: str) -> No
     bars = np.stack([median - low, high - median]).clip(0)
     panel.errorbar(x, median, bars, fmt="o", color=colour, markersize=4, capsize=2)
     fitted = np.exp(np.log(median).mean() + slope * (np.log(x) - np.log(x).mean()))
-    panel.plot(x, fitted, "--", color=colour, linewidth=1, label=f"{what} ∝ {slope:.2f}")
+    panel.plot(x, fitted, "--", color=colour, linewidth=1, label=f"{what}: {slope:.2f}")
 
 
 def _finish(panel: Axes, axis: str, quantity: str, found: list[tuple[str, Row]]) -> None:
@@ -76,7 +76,8 @@ def _finish(panel: Axes, axis: str, quantity: str, found: list[tuple[str, Row]])
     panel.set_xticks(ticks, [f"{at:g}" for at in ticks])
     panel.minorticks_off()
     values = [s.median for _, row in found if row.curve for _, s in row.curve.points]
-    low, high = min(values) / 1.25, max(values) * 1.25
+    room = max(1.25, (max(values) / min(values)) ** 0.4)  # for the legend
+    low, high = min(values) / 1.25, max(values) * room
     steps = (1, 2, 5) if high / low > 10 else (1, 1.5, 2, 3, 4, 5, 6, 8)
     shown = [step * 10.0**power for power in range(-4, 8) for step in steps]
     inside = [value for value in shown if low <= value <= high]
@@ -85,4 +86,4 @@ def _finish(panel: Axes, axis: str, quantity: str, found: list[tuple[str, Row]])
     panel.set_xlabel(axis)
     panel.set_ylabel(f"{quantity}, {curve.unit}")
     panel.grid(alpha=0.3)
-    panel.legend(fontsize=7, title="exponent of the fit", title_fontsize=7)
+    panel.legend(loc="upper left", fontsize=7, title="exponent of the fit", title_fontsize=7)
