@@ -1,9 +1,7 @@
 """`tokd evaluate --robustness` and `--details`: what an evaluation says beyond the paper."""
 
 import json
-import re
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +10,7 @@ from evaluated import SHORT, bright_celebdf, fit_and_test
 from PIL import Image
 from test_cli import TINY_STUDENT, folder
 
-from tokd_lightning.cli import _parser, main
+from tokd_lightning.cli import main
 from tokd_lightning.evaluate import robustness
 from tokd_lightning.evaluation import (
     codecs,
@@ -254,14 +252,6 @@ def test_details_are_shown_and_completed_from_the_scores_of_earlier_evaluations(
         assert words in out
     now = json.loads(file.read_text())["thresholds"]["frame"]["validation"][0]
     assert (now["reals"], now["threshold"]) == (8, None)
-
-
-def test_every_command_of_the_documentation_is_one():
-    page = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text()
-    commands = re.findall(r"^tokd (.*?)(?: +#.*)?$", page, re.MULTILINE)
-    assert len(commands) == 4
-    for command in commands:
-        assert _parser().parse_args(command.split()).run
 
 
 @pytest.mark.slow
