@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tokd_lightning.cli import main
-from tokd_lightning.deploy import videos
+from tokd_lightning.deploy import reading, videos
 from tokd_lightning.deploy.files import find_files
 from tokd_lightning.deploy.found import Wanted
 from tokd_lightning.deploy.reading import read
@@ -55,6 +55,24 @@ def test_a_folder_that_cannot_be_read_is_named(mixed, tmp_path, monkeypatch):
     assert find_files([tmp_path]).found == [tmp_path / "a.png", tmp_path / "shut"]
     found = read(tmp_path / "shut", Wanted(1, 64, "haar", 1.3, False))
     assert (found.status, found.note) == ("unreadable", "a folder that cannot be read")
+
+
+def test_a_file_that_may_not_be_read_is_no_broken_image(mixed, monkeypatch):
+    picture, wanted = mixed / "dark.png", Wanted(1, 64, "haar", 1.3, False)
+    with monkeypatch.context() as patch:  # to root nothing is shut
+
+        def refuse(self, *given):
+            raise PermissionError(13, "Permission denied", str(self))
+
+        patch.setattr(type(picture), "open", refuse)
+        found = read(picture, wanted)
+    assert (found.status, found.note) == ("unreadable", "Permission denied")
+
+    def burst(image):
+        raise MemoryError
+
+    monkeypatch.setattr(reading, "_rgb", burst)
+    assert read(picture, wanted).status == "too_large"
 
 
 def test_a_time_limit_may_be_endless(model, mixed, capsys):

@@ -165,7 +165,9 @@ def test_without_data_the_threshold_is_one_half_and_the_card_says_so(run, tmp_pa
     gone = ["    root: /nowhere" if "  root: " in line else line for line in config]
     (copy / "fit.yaml").write_text("\n".join(gone))
     assert export(copy, tmp_path / "out", "--format", "safetensors") == 0
-    assert "no real ones at hand" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "no real ones at hand" in said
+    assert "name the root of the FF++ tree with --data\n" in said  # its own option's name
     assert open_model(tmp_path / "out").thresholds == {"frame": 0.5, "video": 0.5}
     assert (
         "0.5, as nothing was there to choose it on" in (tmp_path / "out/MODEL_CARD.md").read_text()

@@ -80,9 +80,11 @@ def _picture(path: Path) -> Picture | None:
         raise Unfit(
             f"too many pixels, at most {LARGEST // 10**6} million", "image", "too_large"
         ) from error
-    except Unfit:
+    except (Unfit, MemoryError):
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's reason, not the decoder's
         said = " ".join(str(error).split())[:120] or type(error).__name__
         raise Unfit(f"a broken image ({said})", "image") from error
 

@@ -12,11 +12,13 @@ from torch import Tensor
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.deploy.source import Source
 from tokd_lightning.errors import TokdError
+from tokd_lightning.evaluate.evaluating import our_words
 from tokd_lightning.evaluate.further import stored_validation
 from tokd_lightning.naming import Config
 
 _REAL = 16
 _FEW = 2
+_OUR_WORDS = {r"--data\.root": "--data"}
 
 
 class Validation(NamedTuple):
@@ -43,8 +45,9 @@ def validation(source: Source, root: Path | None = None) -> Validation:
     stored = stored_validation(source.run, source.model.weights) if source.run else None
     said = "scores that tokd evaluate has stored"
     try:
-        data = _data(source.config, root)
-        table = data.table("val")
+        with our_words(_OUR_WORDS):
+            data = _data(source.config, root)
+            table = data.table("val")
         if table.empty:
             raise TokdError("the data have no validation split")
         scores, inputs = _score(source, data, len(table) if stored is None else _REAL)
