@@ -89,7 +89,7 @@ def _score(source: Source, data: FrameDataModule, rows: int) -> tuple[pd.DataFra
         batch = data.on_after_batch_transfer(batch, 0)
         p_fake = source.model(batch["image"]).double().softmax(1)[:, 1]
         found.append(pd.DataFrame({"index": batch["index"].numpy(), "p_fake": p_fake.numpy()}))
-        few = max(_FEW, _REAL * len(p_fake) // len(table))
+        few = max(_FEW, -(-_REAL * len(p_fake) // min(rows, len(table))))
         kept.append(batch["image"][:: max(1, len(p_fake) // few)])
         if sum(map(len, found)) >= rows:
             break
