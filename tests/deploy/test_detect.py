@@ -244,11 +244,11 @@ def test_of_a_long_video_key_frames_are_looked_at(mixed, tmp_path, monkeypatch):
     file = tmp_path / "long.mp4"
     light = np.linspace(20, 230, 520).astype(np.uint8)
     encode(np.broadcast_to(light[:, None, None, None], (520, 32, 32, 3)), file, "c23")
-    pictures, times, note = videos.film(file, 4, 10**6)
+    pictures, times, note, _ = videos.film(file, 4, 10**6)
     assert list(pictures) == [65, 195, 325, 455]
     assert times[65] == pytest.approx(65 / 25)
     monkeypatch.setattr(videos, "_LONG", 500)
-    pictures, times, note = videos.film(file, 2, 10**6)
+    pictures, times, note, _ = videos.film(file, 2, 10**6)
     assert not note
     length, keys = videos._packets(videos._Guarded(file), 10**6)
     assert length == 520
@@ -260,7 +260,7 @@ def test_of_a_long_video_key_frames_are_looked_at(mixed, tmp_path, monkeypatch):
 
 def test_frames_that_fill_the_memory_are_made_smaller(mixed, monkeypatch):
     monkeypatch.setattr(videos, "_BUDGET", 4 * 128 * 128 * 3)
-    pictures, _, _ = videos.film(mixed / "dark.mp4", 4, 10**6)
+    pictures, *_ = videos.film(mixed / "dark.mp4", 4, 10**6)
     assert {picture.shape for picture in pictures.values()} == {(128, 128, 3)}
     with pytest.raises(videos.Unfit, match="too large"):
         videos.film(mixed / "dark.mp4", 4, 256 * 256 - 1)

@@ -1,6 +1,7 @@
 """`tokd export`: what is in the files, whether they answer as the training module does."""
 
 import json
+import re
 import shutil
 import sys
 
@@ -152,7 +153,9 @@ def test_the_threshold_is_chosen_on_the_validation_split(model, run, data, tmp_p
     capsys.readouterr()
     frames = pd.read_csv(next(copy.glob("evaluations/*/frames.csv")))
     assert export(copy, tmp_path / "out", "--format", "safetensors") == 0
-    assert "scores that tokd evaluate has stored" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "scores that tokd evaluate has stored" in said
+    assert int(re.search(r"(\d+) real ones", said)[1]) == min(16, len(frames))
     again = record_of(tmp_path / "out")["threshold"]
     value = choose_threshold(frames["label"].to_numpy(), frames["p_fake"].to_numpy())
     for where in (again, chosen):
@@ -165,7 +168,9 @@ def test_without_data_the_threshold_is_one_half_and_the_card_says_so(run, tmp_pa
     gone = ["    root: /nowhere" if "  root: " in line else line for line in config]
     (copy / "fit.yaml").write_text("\n".join(gone))
     assert export(copy, tmp_path / "out", "--format", "safetensors") == 0
-    assert "no real ones at hand" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "no real ones at hand" in said
+    assert "name the root of the FF++ tree with --data\n" in said  # its own option's name
     assert open_model(tmp_path / "out").thresholds == {"frame": 0.5, "video": 0.5}
     assert (
         "0.5, as nothing was there to choose it on" in (tmp_path / "out/MODEL_CARD.md").read_text()

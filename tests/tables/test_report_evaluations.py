@@ -177,6 +177,33 @@ def test_runs_on_data_of_other_reports_are_left_out(tmp_path: Path):
     assert [one.run for one in its.runs] == ["own_run", GOOD]
 
 
+def test_a_report_that_leaves_all_evaluations_out_says_how_to_see_them(tmp_path: Path, capsys):
+    plant_evaluated(tmp_path, GOOD, 2.0)
+    said = "evaluations of runs on other data sets are left out: --dataset demo"
+    assert main(["report", "--runs", str(tmp_path)]) == 0
+    assert said in capsys.readouterr().out
+    assert main(["report", "--runs", str(tmp_path), "--dataset", "demo"]) == 0
+    assert said not in capsys.readouterr().out
+
+
+def test_one_panel_is_as_wide_as_the_names_below_it_and_without_auc_there_is_none(runs: Path):
+    file = runs / GOOD / "evaluations/synthetic-c23/robustness.json"
+    (runs / BAD / "evaluations/synthetic-c23/robustness.json").unlink()
+    told = json.loads(file.read_text())
+    told["perturbations"] = {"jpeg": told["perturbations"]["jpeg"]}
+    file.write_text(json.dumps(told))
+    [its] = made(runs).evaluated
+    long = its.runs[1].__class__({**its.runs[1].record, "run": "r" * 80}, told)
+    one = its.__class__(its.name, its.title, (long,))
+    assert draw_robustness(one).width >= 80 * 6 + 46 + 28
+    unknown = {**told["perturbations"]["jpeg"]}
+    unknown["frame"] = [point | {"auc": None} for point in unknown["frame"]]
+    bare = {**told, "perturbations": {"jpeg": unknown}}
+    metrics = {**its.runs[1].record["metrics"], "test/frame/auc": None}
+    nothing = its.runs[1].__class__({**its.runs[1].record, "metrics": metrics}, bare)
+    assert draw_robustness(its.__class__(its.name, its.title, (nothing,))) is None
+
+
 def test_without_evaluations_there_is_no_section(tmp_path: Path):
     report = made(tmp_path)
     assert report.evaluated == ()

@@ -118,7 +118,7 @@ def _print(
         said += f"; {files.passed_over} others in the folders are neither images nor videos by name"
     values = " and ".join(f"{value:.3f} ({level}s)" for level, value in thresholds.items())
     console.print(
-        f"{said}. Threshold {values}. {model.name}; a score is no proof about a person.",
+        f"{said}. Threshold {values}. {printable(model.name)}; a score is no proof about a person.",
         highlight=False, markup=False, soft_wrap=True,
     )  # fmt: skip
 

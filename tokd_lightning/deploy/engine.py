@@ -106,7 +106,17 @@ def onnx_session(content: bytes | Path, threads: int = 0) -> Any:
 def _onnx(model: Model) -> Callable[[Floats], tuple[Any, Any]]:
     session = onnx_session(model.file("onnx"))
     name = session.get_inputs()[0].name
-    return lambda images: tuple(session.run(None, {name: images}))
+
+    def answer(images: Floats) -> tuple[Any, Any]:
+        try:
+            logits, heat = session.run(None, {name: images})
+        except Exception as error:  # its exceptions have no common class
+            raise TokdError(
+                f"{model.folder}: the network does not take what it is given"
+            ) from error
+        return logits, heat
+
+    return answer
 
 
 def _torch(model: Model) -> Callable[[Floats], tuple[Any, Any]]:

@@ -28,7 +28,7 @@ def find_files(paths: Sequence[Path]) -> Files:
 
     A path that names no folder is taken whatever its name is, even one that is not there: what is
     wrong with it is said when it is its turn. In folders, those with a suffix of images or videos
-    are taken, hidden ones are not.
+    are taken, and folders that cannot be read; hidden ones are not.
 
     Args:
         paths: Files and folders.
@@ -41,21 +41,30 @@ def find_files(paths: Sequence[Path]) -> Files:
     found: dict[Path, None] = {}
     passed_over = 0
     for path in paths:
-        if not path.is_dir():
+        if not _is_folder(path):
             found[path] = None
             continue
-        for file in _inside(path):
+        unread: list[OSError] = []
+        for file in _inside(path, unread):
             if file.suffix.lower() in (*IMAGES, *VIDEOS):
                 found[file] = None
             else:
                 passed_over += 1
+        found |= {Path(error.filename): None for error in unread}
     if not found:
         raise TokdError(f"there are no images and no videos in {', '.join(map(str, paths))}")
     return Files(list(found), passed_over)
 
 
-def _inside(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # its name is too long, or it lies where nobody may look
+        return False
+
+
+def _inside(folder: Path, unread: list[OSError]) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder, onerror=unread.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if not name.startswith("."):

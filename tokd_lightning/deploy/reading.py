@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from tokd_lightning.data.prepare.detectors import Picture
 from tokd_lightning.data.prepare.finders import Finder, make_finder
 from tokd_lightning.data.prepare.frames import cut_out
 from tokd_lightning.deploy.found import Found, Look, Wanted
-from tokd_lightning.deploy.videos import Unfit, film
+from tokd_lightning.deploy.videos import Film, Unfit, film
 
 LARGEST = 50_000_000
 """Pixels of a picture, at most: more is no photograph, or one that should be made smaller first."""
@@ -48,6 +47,8 @@ def read(path: Path, wanted: Wanted) -> Found:
 
 def _read(path: Path, wanted: Wanted) -> Found:
     state = path.stat()
+    if stat.S_ISDIR(state.st_mode):
+        raise Unfit("a folder that cannot be read")
     if not stat.S_ISREG(state.st_mode):
         raise Unfit("not a regular file")
     if not state.st_size:
@@ -55,11 +56,11 @@ def _read(path: Path, wanted: Wanted) -> Found:
     finder = make_finder(wanted.detector)
     picture = _picture(path)
     if picture is not None:
-        return _faces("image", {0: picture}, {0: None}, "", finder, wanted)
-    pictures, times, note = film(path, wanted.frames, LARGEST)
-    if not pictures:
-        raise Unfit(note or "the video holds no frame", "video")
-    return _faces("video", pictures, times, note, finder, wanted)
+        return _faces("image", Film({0: picture}, {0: None}, "", 1.0), finder, wanted)
+    found = film(path, wanted.frames, LARGEST)
+    if not found.pictures:
+        raise Unfit(found.note or "the video holds no frame", "video")
+    return _faces("video", found, finder, wanted)
 
 
 def _picture(path: Path) -> Picture | None:
@@ -79,9 +80,11 @@ def _picture(path: Path) -> Picture | None:
         raise Unfit(
             f"too many pixels, at most {LARGEST // 10**6} million", "image", "too_large"
         ) from error
-    except Unfit:
+    except (Unfit, MemoryError):
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's reason, not the decoder's
         said = " ".join(str(error).split())[:120] or type(error).__name__
         raise Unfit(f"a broken image ({said})", "image") from error
 
@@ -101,15 +104,9 @@ def _rgb(image: Image.Image) -> Picture:
     return np.array(upright.convert("RGB"))
 
 
-def _faces(
-    kind: str,
-    pictures: Mapping[int, Picture],
-    times: Mapping[int, float | None],
-    note: str,
-    finder: Finder,
-    wanted: Wanted,
-) -> Found:
+def _faces(kind: str, given: Film, finder: Finder, wanted: Wanted) -> Found:
     """Find the face as ``tokd prepare`` does, and cut it out of every picture."""
+    pictures, note = given.pictures, given.note
     frames = list(pictures)
     places = np.linspace(0, len(frames) - 1, min(_LOOKS, len(frames))).round().astype(int)
     track = finder.track("", {frames[i]: pictures[frames[i]] for i in places})
@@ -117,7 +114,7 @@ def _faces(
         return Found(kind, "no_face", f"no face was found{f'; {note}' if note else ''}")
     margin = finder.margin(wanted.margin)
     looks = [
-        _look(frame, times[frame], picture, track, margin, wanted)
+        _look(frame, given.times[frame], picture, given.scale, track, margin, wanted)
         for frame, picture in pictures.items()
     ]
     return Found(kind, "scored", note, looks)
@@ -127,16 +124,18 @@ def _look(
     frame: int,
     time: float | None,
     picture: Picture,
+    shrunk: float,
     track: Track,
     margin: float,
     wanted: Wanted,
 ) -> Look:
     height, width = picture.shape[:2]
     square = track.square(frame, width, height, margin)
-    box = (square.x, square.y, square.side, square.side)
+    x, y, side = (int(value / shrunk) for value in square)
     scale = min(1.0, _SHOWN / max(width, height))
     shown: Picture | None = None
     if wanted.show:
         smaller = max(1, round(width * scale)), max(1, round(height * scale))
         shown = np.asarray(cv2.resize(picture, smaller, interpolation=cv2.INTER_AREA), np.uint8)
-    return Look(frame, time, box, cut_out(picture, square, wanted.size), shown, scale)
+    face = cut_out(picture, square, wanted.size)
+    return Look(frame, time, (x, y, side, side), face, shown, scale * shrunk)

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tokd_lightning.errors import TokdError
 
 RECORD = "model.json"
@@ -15,6 +17,10 @@ FILES = {"onnx": "model.onnx", "safetensors": "model.safetensors"}
 CLASSES = ("real", "fake")
 FORM = 1
 """Version of ``model.json``."""
+_BROKEN = (
+    *(OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError),
+    RecursionError,
+)
 
 
 class Face(NamedTuple):
@@ -105,7 +111,7 @@ def open_model(path: Path) -> Model:
         if record["tokd_model"] != FORM:
             raise TokdError(f"{file} is of another version of tokd_lightning: export anew")
         return _model(folder, record)
-    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+    except _BROKEN as error:
         raise TokdError(f"{file} is not what tokd export writes: export anew") from error
 
 
@@ -115,10 +121,16 @@ def _model(folder: Path, record: dict[str, Any]) -> Model:
     mean, std = (tuple(float(value) for value in fed[key]) for key in ("mean", "std"))
     if not (1 <= crop <= size <= 4096 and len(mean) == len(std) == 3 and min(std) > 0):
         raise ValueError("no input of a network")
+    margin = float(face["margin"])
+    thresholds = {level: float(record["threshold"][level]["value"]) for level in ("frame", "video")}
+    if not (np.isfinite([*mean, *std, margin]).all() and margin > 0):
+        raise ValueError("numbers that are none")
+    if not all(0 <= value <= 1 for value in thresholds.values()):
+        raise ValueError("no threshold of a probability")
     if tuple(record["classes"]) != CLASSES:
         raise ValueError("other classes")
     files = {kind: dict(record["files"][kind]) for kind in FILES if kind in record["files"]}
-    if not files:
+    if not files or not all(isinstance(file["sha256"], str) for file in files.values()):
         raise ValueError("no file")
     return Model(
         folder=folder,
@@ -128,10 +140,8 @@ def _model(folder: Path, record: dict[str, Any]) -> Model:
         crop=crop,
         mean=mean,
         std=std,
-        face=Face(str(face["detector"]), float(face["margin"]), str(face["source"])),
-        thresholds={
-            level: float(record["threshold"][level]["value"]) for level in ("frame", "video")
-        },
+        face=Face(str(face["detector"]), margin, str(face["source"])),
+        thresholds=thresholds,
         files=files,
-        record=record,
+        record=record | {"trained": {**record["trained"]}},
     )

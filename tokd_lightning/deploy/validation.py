@@ -12,11 +12,13 @@ from torch import Tensor
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.deploy.source import Source
 from tokd_lightning.errors import TokdError
+from tokd_lightning.evaluate.evaluating import our_words
 from tokd_lightning.evaluate.further import stored_validation
 from tokd_lightning.naming import Config
 
 _REAL = 16
 _FEW = 2
+_OUR_WORDS = {r"--data\.root": "--data"}
 
 
 class Validation(NamedTuple):
@@ -43,8 +45,9 @@ def validation(source: Source, root: Path | None = None) -> Validation:
     stored = stored_validation(source.run, source.model.weights) if source.run else None
     said = "scores that tokd evaluate has stored"
     try:
-        data = _data(source.config, root)
-        table = data.table("val")
+        with our_words(_OUR_WORDS):
+            data = _data(source.config, root)
+            table = data.table("val")
         if table.empty:
             raise TokdError("the data have no validation split")
         scores, inputs = _score(source, data, len(table) if stored is None else _REAL)
@@ -86,7 +89,7 @@ def _score(source: Source, data: FrameDataModule, rows: int) -> tuple[pd.DataFra
         batch = data.on_after_batch_transfer(batch, 0)
         p_fake = source.model(batch["image"]).double().softmax(1)[:, 1]
         found.append(pd.DataFrame({"index": batch["index"].numpy(), "p_fake": p_fake.numpy()}))
-        few = max(_FEW, _REAL * len(p_fake) // len(table))
+        few = max(_FEW, -(-_REAL * len(p_fake) // min(rows, len(table))))
         kept.append(batch["image"][:: max(1, len(p_fake) // few)])
         if sum(map(len, found)) >= rows:
             break

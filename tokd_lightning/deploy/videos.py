@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import cv2
@@ -23,7 +24,21 @@ _LONG = 3000
 _BUDGET = 400_000_000
 _MOST_PACKETS = 5_000_000
 
-Film = tuple[dict[int, Picture], dict[int, float | None], str]
+
+class Film(NamedTuple):
+    """Frames of a video.
+
+    Attributes:
+        pictures: Upright, RGB, by their numbers.
+        times: Their seconds.
+        note: What is wrong with the video.
+        scale: Side of a picture / side of the video's frame, at most 1.
+    """
+
+    pictures: dict[int, Picture]
+    times: dict[int, float | None]
+    note: str
+    scale: float
 
 
 class Unfit(Exception):
@@ -53,9 +68,6 @@ def film(path: Path, count: int, largest: int) -> Film:
         count: Frames wanted.
         largest: Pixels of a frame, at most.
 
-    Returns:
-        Upright RGB pictures by their numbers, their seconds, and what is wrong with the video.
-
     Raises:
         Unfit: It is no video, or its frames are too large.
     """
@@ -67,6 +79,7 @@ def film(path: Path, count: int, largest: int) -> Film:
         raise Unfit(said) from error
     if length > _LONG and len(keys) >= count:
         return _key_frames(source, len(keys), count)
+    count = min(count, length)
     times: dict[int, float | None] = {}
     size: list[tuple[int, int]] = []
 
@@ -76,14 +89,14 @@ def film(path: Path, count: int, largest: int) -> Film:
             return None
         size[:] = [shape]
         times[index] = frame.time
-        return index, _picture(source, frame, count)
+        return index, _picture(source, frame, _scale(*shape, count))
 
     reading = read_frames(source, set(evenly_spaced(length, count)), keep)
     kept = dict(pair for pair in reading.kept if pair is not None)
     notes = [reading.damage] if reading.damage else []
     if len(kept) < len(reading.kept):
         notes.append("its frames change their size: those of the first size are used")
-    return kept, times, "; ".join(notes)
+    return Film(kept, times, "; ".join(notes), _scale(*size[0], count) if size else 1.0)
 
 
 def _packets(source: Source, largest: int) -> tuple[int, list[int]]:
@@ -114,7 +127,7 @@ def _key_frames(source: Source, keys: int, count: int) -> Film:
     wanted = set(evenly_spaced(keys, count))
     pictures: dict[int, Picture] = {}
     times: dict[int, float | None] = {}
-    note = ""
+    note, scale = "", 1.0
     try:
         with source.open() as container:
             stream = container.streams.video[0]
@@ -125,23 +138,29 @@ def _key_frames(source: Source, keys: int, count: int) -> Film:
             for number, frame in enumerate(container.decode(stream)):
                 if number in wanted:
                     index = number if frame.time is None else round(frame.time * rate)
-                    pictures[index] = _picture(source, frame, count)
+                    own = _scale(frame.width, frame.height, count)
+                    scale = scale if pictures else own
+                    pictures[index] = _picture(source, frame, own)
                     times[index] = frame.time
     except (OSError, ValueError, av.FFmpegError) as error:
         note = f"it cannot be decoded to its end: {reason(error)}"
     first = next(iter(pictures.values()), np.empty(0)).shape
     same = {index: picture for index, picture in pictures.items() if picture.shape == first}
-    return same, times, note
+    return Film(same, times, note, scale)
 
 
-def _picture(source: Source, frame: av.VideoFrame, count: int) -> Picture:
-    """Convert a frame, smaller where as many as are wanted would fill the memory."""
+def _scale(width: int, height: int, count: int) -> float:
+    """Return by what pictures are made smaller where as many would fill the memory."""
+    return min(1.0, math.sqrt(_BUDGET / (count * width * height * 3)))
+
+
+def _picture(source: Source, frame: av.VideoFrame, scale: float) -> Picture:
+    """Convert a frame to a picture, made smaller."""
     picture = source.upright(frame)
-    share = count * picture.nbytes / _BUDGET
-    if share <= 1:
+    if scale == 1:
         return picture
     height, width = picture.shape[:2]
-    smaller = max(1, round(width / share**0.5)), max(1, round(height / share**0.5))
+    smaller = max(1, int(width * scale)), max(1, int(height * scale))
     shrunk: Picture = np.ascontiguousarray(
         cv2.resize(picture, smaller, interpolation=cv2.INTER_AREA), np.uint8
     )

@@ -138,7 +138,8 @@ class _Worker:
 
 
 def _patience(crew: Sequence[_Worker]) -> float:
-    return max(0.0, min(one.until for one in crew) - time.monotonic())
+    """Return how long to wait: an hour at most, as the system's clock takes no more than weeks."""
+    return min(3600.0, max(0.0, min(one.until for one in crew) - time.monotonic()))
 
 
 def _work(pipe: Connection, wanted: Wanted) -> None:

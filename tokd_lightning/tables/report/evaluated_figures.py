@@ -29,17 +29,19 @@ def best(runs: Sequence[Evaluated]) -> list[Evaluated]:
 
 
 def draw_robustness(its: EvaluatedOn) -> Svg | None:
-    """Draw frame AUC over strength, a panel per perturbation; None where none was measured."""
+    """Draw frame AUC over strength, a panel per perturbation; None where none is known."""
     runs = best([one for one in its.runs if one.robustness])
-    if not runs:
+    every = [100 * v for one in runs for v in _every(one)]
+    if not every:  # of data of one class there is no AUC
         return None
     panels, left, panel, tall, head = its.perturbations, 46, 252, 168, 34
     wide = min(_WIDE, len(panels))
     high = -(-len(panels) // wide)
     said = f"AUC over strength on {its.title}"
-    names = _columns([one.run for one in runs], left + wide * panel)
-    svg = Svg(left + wide * panel + 8, high * (tall + head + 26) + 24 + 18 * len(names), said)
-    every = [100 * v for one in runs for v in _every(one)]
+    widest = int(_LETTER * max(len(one.run) for one in runs)) + 36  # of the legend's entries
+    width = left + max(wide * panel, widest) + 8
+    names = _columns([one.run for one in runs], width - 8)
+    svg = Svg(width, high * (tall + head + 26) + 24 + 18 * len(names), said)
     low, high_end = min([50.0, *every]), max([60.0, *every])
     for number, (name, about) in enumerate(panels.items()):
         x0, y0 = left + number % wide * panel, number // wide * (tall + head + 26) + head

@@ -75,9 +75,14 @@ def read_evaluations(reader: Reader, shown: Set[str]) -> tuple[EvaluatedOn, ...]
     others = {data.name for data in DATASETS.values()} - shown
     found: dict[str, list[Evaluated]] = {}
     notes: dict[str, list[str]] = {}
+    left_out: set[str] = set()
     for file in sorted(reader.runs.glob("*/evaluations/*/evaluation.json")):
         name, record = file.parent.name, _read(reader, file, _record)
-        if record is None or str(record["trained_on"]).rpartition("-")[0] in others:
+        if record is None:
+            continue
+        trained_on = str(record["trained_on"]).rpartition("-")[0]
+        if trained_on in others:
+            left_out |= {key for key, data in DATASETS.items() if data.name == trained_on}
             continue
         measured = _read(reader, file.with_name("robustness.json"), _robustness)
         if measured is not None and not _of(measured, record):
@@ -85,6 +90,9 @@ def read_evaluations(reader: Reader, shown: Set[str]) -> tuple[EvaluatedOn, ...]
             notes.setdefault(name, []).append(said)
             measured = None
         found.setdefault(name, []).append(Evaluated(record, measured))
+    if left_out and not found:
+        asked = " ".join(sorted(left_out))
+        reader.warn(f"evaluations of runs on other data sets are left out: --dataset {asked}")
     return tuple(_together(name, its, notes.get(name, [])) for name, its in sorted(found.items()))
 
 
