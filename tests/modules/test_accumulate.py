@@ -74,6 +74,29 @@ def floats(module):
     return {k: v for k, v in snapshot(module).items() if v.is_floating_point()}
 
 
+def test_parts_that_the_end_of_an_epoch_cuts_off_leave_nothing_behind(tiny_ffpp, teacher):
+    ended = []
+    for batches in (2, 3):
+        module = learner("tokd", teacher, accumulate=2)
+        options = {"limit_train_batches": batches, "max_epochs": 2, "precision": "64-true"}
+        trainer = quiet(callbacks=[Statistics()], **options)
+        trainer.fit(module.double(), datamodule=frames(tiny_ffpp))
+        assert trainer.global_step == 2
+        ended.append(floats(module))
+    assert same(*ended)
+
+
+@pytest.mark.parametrize(("steps", "batches"), [(3, 4), (-1, 5)])
+def test_a_cycle_lasts_the_steps_of_a_run_in_parts(tiny_ffpp, teacher, steps, batches):
+    cycle = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=1e-3)
+    options = {"lr_scheduler": cycle, "interval": "step", "accumulate": 2}
+    how = {"max_steps": steps, "limit_train_batches": batches, "max_epochs": 2}
+    trainer = quiet(precision="64-true", **how)
+    trainer.fit(distill_module(teacher, **options).double(), datamodule=frames(tiny_ffpp))
+    (scheduler, *_) = (config.scheduler for config in trainer.lr_scheduler_configs)
+    assert scheduler.total_steps == trainer.global_step == (3 if steps > 0 else 4)
+
+
 class Norms(Callback):
     """Notes by how much a step of rate 1 moves the parameters."""
 
