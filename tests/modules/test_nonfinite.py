@@ -99,7 +99,12 @@ def test_the_first_bad_batch_is_remembered():
     watch.note(nan, torch.tensor([3, 4]))
     watch.note(torch.tensor(1.0), torch.tensor([5, 6]))
     watch.note(nan, torch.tensor([7, 8]))
+    watch.note(nan, torch.tensor([9]))  # a batch of another size
     assert (watch.broken, watch.rows) == (True, [3, 4])
+    watch = FiniteLoss()
+    for loss, rows in ((1.0, [1, 2]), (float("nan"), [3]), (1.0, [4, 5])):
+        watch.note(torch.tensor(loss), torch.tensor(rows))
+    assert (watch.broken, watch.rows) == (True, [3])
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])

@@ -29,11 +29,13 @@ class FiniteLoss:
             rows: Numbers of its frames in the split's table.
         """
         bad = ~loss.detach().isfinite()
-        if self._bad is None or self._rows is None or self._rows.shape != rows.shape:
-            self._bad, self._rows = bad if self._bad is None else bad | self._bad, rows
-        else:
+        if self._bad is None or self._rows is None:
+            self._bad, self._rows = bad, rows
+        elif self._rows.shape == rows.shape:
             self._rows = torch.where(self._bad, self._rows, rows)
-            self._bad = self._bad | bad
+        elif not self.broken:
+            self._rows = rows
+        self._bad = self._bad | bad
 
     @property
     def broken(self) -> bool:
