@@ -1,9 +1,15 @@
 """What a user can ask of a fit that cannot be: one line each, exit code 2, nothing left behind."""
 
+from functools import partial
+
 import pytest
+import torch
 from test_cli import ROOT, SMALL, TINY_STUDENT
 
 from tokd_lightning.cli import main
+from tokd_lightning.distillation import RotationOptimizer
+from tokd_lightning.errors import TokdError
+from tokd_lightning.modules.stepping import optimizer_of
 
 
 def fit(root, runs, *options):
@@ -45,3 +51,9 @@ def test_a_run_that_ends_before_a_validation_says_how_to_have_one(tiny_ffpp, tmp
     assert not list(tmp_path.rglob("metrics.json"))
     sooner = "--trainer.val_check_interval=1"
     assert fit(tiny_ffpp, tmp_path, *SMALL, "--trainer.max_steps=2", sooner) == 0
+
+
+def test_a_rotation_optimizer_that_cannot_be_made_is_named():
+    wrong = partial(RotationOptimizer, lr=-1)
+    with pytest.raises(TokdError, match=r"--model\.rotation_optimizer: lr -1"):
+        optimizer_of(wrong, [torch.nn.Parameter(torch.eye(2))], "rotation_optimizer")
