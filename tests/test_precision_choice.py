@@ -153,3 +153,11 @@ def test_no_shipped_experiment_of_the_paper_fixes_a_precision():
         assert "precision" not in yaml.safe_load(path.read_text())
     demo = yaml.safe_load((ROOT / "configs" / "trainer" / "demo.yaml").read_text())
     assert demo["precision"] == "32-true"
+
+
+@pytest.mark.parametrize("plugin", ["MixedPrecision", {"class_path": "a.b.MixedPrecision"}])
+def test_a_precision_given_as_a_plugin_is_not_given_twice(machine, plugin):
+    machine("bf16-mixed")
+    trainer = {"precision": None, "accelerator": "auto", "devices": "auto"}
+    assert precision.settle_precision({"trainer": {**trainer, "plugins": [plugin]}}, None) is None
+    assert precision.settle_precision({"trainer": trainer}, None) == "bf16-mixed"

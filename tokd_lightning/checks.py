@@ -1,5 +1,6 @@
 """What can be known to be wrong before any work begins."""
 
+import re
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,13 +13,15 @@ from tokd_lightning.runs import Run
 
 _SELECTING = ("acc", "balanced_acc", "acc_real", "acc_fake", "auc", "ap")  # more is better
 _PRECISIONS = (None, "32-true", "32", "16-mixed", "bf16-mixed")
+# Processes that start without the command, and parameters in pieces, which two optimizers lack.
+_STRATEGIES = re.compile("spawn|fork|notebook|fsdp|deepspeed|model_?parallel|xla", re.IGNORECASE)
 
 
 def check_arguments(config: Config) -> None:
     """Refuse what no fit can do, in the words of this program rather than Lightning's.
 
     Raises:
-        TokdError: A seed, precision, number of epochs, monitor, number of pictures or
+        TokdError: A seed, precision, strategy, number of epochs, monitor, number of pictures or
             checkpoint that cannot work, or Lightning's clipping or accumulation of gradients.
     """
     trainer, seed = config["trainer"], config["seed_everything"]
@@ -28,6 +31,11 @@ def check_arguments(config: Config) -> None:
         raise TokdError(
             f"--trainer.precision {trainer.get('precision')} rounds the weights or does not fit "
             "the images: use 32-true, 16-mixed or bf16-mixed"
+        )
+    if _STRATEGIES.search(str(trainer.get("strategy"))):
+        raise TokdError(
+            f"--trainer.strategy {trainer['strategy']} is not offered: use auto or ddp, whose "
+            "processes are commands of their own with the whole network each"
         )
     if 0 in (trainer.get("max_epochs"), trainer.get("limit_val_batches")):
         raise TokdError(

@@ -32,7 +32,10 @@ class LaunchingCLI(LightningCLI):
     ) -> pl.Trainer:
         synced = bool(config.get("sync_batchnorm"))
         config = {**config, "plugins": plugins(config.get("plugins"), synced)}
-        trainer = super()._instantiate_trainer(config, callbacks)
+        try:
+            trainer = super()._instantiate_trainer(config, callbacks)
+        except ValueError as error:  # of options that exclude each other
+            raise TokdError(str(error).splitlines()[0]) from error
         if synced and self.subcommand == "fit" and isinstance(trainer.accelerator, CPUAccelerator):
             raise TokdError(
                 "--trainer.sync_batchnorm needs GPUs, torch has none of it for CPUs: leave it out"

@@ -29,8 +29,9 @@ def default_precision(accelerator: Any, devices: Any) -> str:
 def settle_precision(config: Config, run: Config | None) -> str | None:
     """Return the precision to train or test in, and say where it comes from.
 
-    What is asked for counts. Else it is that of the run which a fit goes on with or a test is of:
-    no run is of two precisions because it met two machines. A new run takes that of the machine.
+    What is asked for counts, by a plugin too. Else it is that of the run which a fit goes on with
+    or a test is of: no run is of two precisions because it met two machines. A new run takes that
+    of the machine.
 
     Args:
         config: The resolved configuration.
@@ -38,7 +39,7 @@ def settle_precision(config: Config, run: Config | None) -> str | None:
     """
     trainer = config["trainer"]
     asked: str | None = trainer.get("precision")
-    if asked is not None:
+    if asked is not None or "Precision" in str(trainer.get("plugins")):
         return asked
     default = default_precision(trainer["accelerator"], trainer["devices"])
     if run is None:

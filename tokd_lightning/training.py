@@ -20,6 +20,7 @@ from tokd_lightning.console import Parser, mistakes_in_one_line, print_metrics, 
 # The data modules, as all of `modules` and `distillation`, so that a YAML may name their classes.
 from tokd_lightning.data import celebdf, ffpp, manifest_table
 from tokd_lightning.data.datamodule import FrameDataModule
+from tokd_lightning.errors import TokdError
 from tokd_lightning.launch import LaunchingCLI, said_once
 from tokd_lightning.loggers import build_loggers, is_rank_zero, loggers_of_test, progress
 from tokd_lightning.modules import DetectionModule
@@ -189,6 +190,12 @@ class TokdCLI(LaunchingCLI):
         if self.config["fit"].trainer.fast_dev_run:
             print("fast_dev_run: nothing was kept")
         elif self.trainer.is_global_zero:
+            if not self.run.best.is_file():
+                raise TokdError(
+                    "the run has ended before a validation, so that there is no best.ckpt: let "
+                    "--trainer.max_steps, max_time and limit_train_batches reach one, or set "
+                    "--trainer.val_check_interval or check_val_every_n_epoch to fewer"
+                )
             self._finish()
 
     def _finish(self) -> None:

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import pandas as pd
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -21,6 +22,7 @@ from small import (
 from test_every_method import CASES
 
 from tokd_lightning.distillation import RotationOptimizer
+from tokd_lightning.loggers import RunLogger
 
 LEARNERS = {
     "teacher": None,
@@ -72,6 +74,39 @@ def test_parts_of_a_batch_make_the_step_of_the_whole(tiny_ffpp, teacher, name, o
 
 def floats(module):
     return {k: v for k, v in snapshot(module).items() if v.is_floating_point()}
+
+
+def test_parts_that_the_end_of_an_epoch_cuts_off_leave_nothing_behind(tiny_ffpp, teacher):
+    ended = []
+    for batches in (2, 3):
+        module = learner("tokd", teacher, accumulate=2)
+        options = {"limit_train_batches": batches, "max_epochs": 2, "precision": "64-true"}
+        trainer = quiet(callbacks=[Statistics()], **options)
+        trainer.fit(module.double(), datamodule=frames(tiny_ffpp))
+        assert trainer.global_step == 2
+        ended.append(floats(module))
+    assert same(*ended)
+
+
+def test_every_row_of_a_run_in_parts_is_of_whole_batches(tiny_ffpp, teacher, tmp_path):
+    logger = RunLogger(tmp_path / "run")
+    trainer = quiet(precision="64-true", max_epochs=2, log_every_n_steps=2, logger=logger)
+    trainer.fit(learner("tokd", teacher, accumulate=2).double(), datamodule=frames(tiny_ffpp))
+    rows = pd.read_csv(tmp_path / "run" / "metrics.csv")
+    assert len(rows) == trainer.global_step / 2 == 3
+    shown = rows[["train/loss", "gradient/norm_ratio", "rotation/distance_rgb"]]
+    assert not shown.isna().any(axis=None)
+
+
+@pytest.mark.parametrize(("steps", "batches"), [(3, 4), (-1, 5)])
+def test_a_cycle_lasts_the_steps_of_a_run_in_parts(tiny_ffpp, teacher, steps, batches):
+    cycle = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=1e-3)
+    options = {"lr_scheduler": cycle, "interval": "step", "accumulate": 2}
+    how = {"max_steps": steps, "limit_train_batches": batches, "max_epochs": 2}
+    trainer = quiet(precision="64-true", **how)
+    trainer.fit(distill_module(teacher, **options).double(), datamodule=frames(tiny_ffpp))
+    (scheduler, *_) = (config.scheduler for config in trainer.lr_scheduler_configs)
+    assert scheduler.total_steps == trainer.global_step == (3 if steps > 0 else 4)
 
 
 class Norms(Callback):

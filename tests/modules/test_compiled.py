@@ -72,6 +72,14 @@ def test_student_and_frozen_teacher_are_compiled_and_make_the_same_step(
     assert copy.deepcopy(module.student)._compiled_call_impl is None
 
 
+def test_what_is_to_be_compiled_already_is_left():
+    layer = torch.nn.Linear(2, 2)
+    compiling.compile_in_place(layer)
+    first = layer._compiled_call_impl
+    compiling.compile_in_place(layer, torch.nn.Linear(2, 2))
+    assert layer._compiled_call_impl is first
+
+
 def test_a_test_compiles_nothing(compiled):
     module = student(None, Vanilla, compile=True)
     quiet().test(module, datamodule=Images(1), verbose=False)

@@ -1,14 +1,17 @@
 """A loss that is not finite ends the run with its frames named, and never gets into last.ckpt."""
 
 import csv
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from test_resume import fit, make
 
 from tokd_lightning.data.ffpp import FFPPDataModule
-from tokd_lightning.errors import TokdError
+from tokd_lightning.errors import AlikeError, TokdError
+from tokd_lightning.modules import finite
 from tokd_lightning.modules.finite import FiniteLoss, finite_weights
 
 KINDS = ["teacher", "student"]
@@ -99,7 +102,40 @@ def test_the_first_bad_batch_is_remembered():
     watch.note(nan, torch.tensor([3, 4]))
     watch.note(torch.tensor(1.0), torch.tensor([5, 6]))
     watch.note(nan, torch.tensor([7, 8]))
+    watch.note(nan, torch.tensor([9]))  # a batch of another size
     assert (watch.broken, watch.rows) == (True, [3, 4])
+    watch = FiniteLoss()
+    for loss, rows in ((1.0, [1, 2]), (float("nan"), [3]), (1.0, [4, 5])):
+        watch.note(torch.tensor(loss), torch.tensor(rows))
+    assert (watch.broken, watch.rows) == (True, [3])
+
+
+@pytest.mark.parametrize(
+    ("losses", "other", "frames"),
+    [
+        ([1, 1, float("nan"), 1], (1, [4, 5]), [4, 5]),  # here it broke a batch later
+        ([1, 1, float("nan"), 1], (2, [4, 5]), [2, 3, 4, 5]),
+        ([1, 1, float("nan"), 1], None, [2, 3]),
+        ([1, 1], (1, [4, 5]), [4, 5]),  # here the weights did
+    ],
+)
+def test_of_two_processes_the_first_bad_batch_is_named(
+    tmp_path, monkeypatch, losses, other, frames
+):
+    def gather(parts, mine):
+        parts[:] = mine, other
+
+    monkeypatch.setattr(finite.distributed, "all_gather_object", gather)
+    module, table = torch.nn.Linear(1, 1), pd.DataFrame({"path": range(6)})
+    module.weight.data.fill_(float("nan"))
+    module.finite, module.data = FiniteLoss(), SimpleNamespace(table=lambda split: table)
+    for loss, rows in zip(losses, ([0, 1], [1, 2], [2, 3], [0, 5]), strict=False):
+        module.finite.note(torch.tensor(float(loss)), torch.tensor(rows))
+    strategy = SimpleNamespace(reduce_boolean_decision=lambda broken, all: True)
+    trainer = SimpleNamespace(world_size=2, strategy=strategy, is_global_zero=True, current_epoch=0)
+    with pytest.raises(AlikeError, match="the loss of a batch"):
+        finite.stop_if_broken(trainer, module, tmp_path, weights=True)
+    assert pd.read_csv(tmp_path / "nonfinite.csv")["path"].tolist() == frames
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])

@@ -138,7 +138,7 @@ def test_one_cycle_without_a_length_lasts_the_run(alone, interval):
 
 def test_a_scheduler_that_fails_otherwise_still_says_so(alone):
     wrong = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=1e-3, pct_start=7)
-    with pytest.raises(ValueError, match="pct_start"):
+    with pytest.raises(TokdError, match=r"--model\.lr_scheduler: .*pct_start"):
         quiet().fit(
             teacher_module(lr_scheduler=partial(wrong, total_steps=9), projectors=False),
             datamodule=Images(),

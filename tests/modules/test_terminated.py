@@ -5,6 +5,7 @@ import signal
 from functools import partial
 
 import pytest
+import torch
 from lightning.pytorch.callbacks import Callback
 from test_mid_epoch import assert_equal, outcome
 from test_resume import fit, make
@@ -53,6 +54,15 @@ def test_a_run_told_to_end_goes_on_bit_for_bit(tiny_ffpp, teacher, tmp_path, kin
     trainer = fit(tiny_ffpp, module, folder, resume=True, callbacks=[first := First()])
     assert first.step == saved
     assert_equal(outcome(folder, module, trainer), expected)
+
+
+def test_a_run_whose_loaders_are_made_anew_each_epoch_hears_it_too(tiny_ffpp, tmp_path):
+    options = {"reload_dataloaders_every_n_epochs": 1, "log_every_n_steps": 0}
+    signals = [Signal(signal.SIGTERM, "train", 1, 0)]
+    with pytest.raises(Terminated):
+        fit(tiny_ffpp, make("teacher", None, "epoch"), tmp_path, callbacks=signals, **options)
+    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 4
 
 
 class First(Callback):

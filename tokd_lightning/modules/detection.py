@@ -22,7 +22,7 @@ from tokd_lightning.evaluation.metrics import frame_and_video_metrics
 from tokd_lightning.modules.checkpoint import HEADER
 from tokd_lightning.modules.compiling import compile_in_place
 from tokd_lightning.modules.finite import FiniteLoss
-from tokd_lightning.modules.stepping import clip_gradient
+from tokd_lightning.modules.stepping import clip_gradient, scheduler_of
 
 OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
 LRSchedulerCallable = Callable[[Optimizer], LRScheduler]
@@ -213,9 +213,10 @@ class DetectionModule(pl.LightningModule):
         """Make the scheduler of an optimizer; ``OneCycleLR`` without ``total_steps`` lasts the run.
 
         Raises:
-            TokdError: It wants a metric at every step, as ``ReduceLROnPlateau`` does.
+            TokdError: It refuses its arguments, or wants a metric at every step, as
+                ``ReduceLROnPlateau`` does.
         """
-        scheduler = self._made(make, optimizer)
+        scheduler = self._made(make, optimizer, name)
         try:
             inspect.signature(scheduler.step).bind()
         except TypeError as error:
@@ -224,21 +225,19 @@ class DetectionModule(pl.LightningModule):
             ) from error
         return scheduler
 
-    def _made(self, make: LRSchedulerCallable, optimizer: Optimizer) -> LRScheduler:
-        try:
-            return make(optimizer)
-        except ValueError as error:
-            if "total_steps" not in str(error):
-                raise
-        whole_run: LRScheduler = cast(Any, make)(optimizer, total_steps=int(self._length()))
-        return whole_run
+    def _made(self, make: LRSchedulerCallable, optimizer: Optimizer, name: str) -> LRScheduler:
+        return scheduler_of(make, optimizer, self._length, name)
 
     def _length(self) -> float:
         """Steps of the schedulers in this run: its batches, or its epochs; can be infinite."""
-        if self.interval == "step":
-            batches = self.trainer.estimated_stepping_batches
-            return batches if self.automatic_optimization else batches // self.accumulate
-        return self.trainer.max_epochs or 1
+        epochs, most = self.trainer.max_epochs or 1, self.trainer.max_steps
+        if self.interval == "epoch":
+            return epochs
+        steps = self.trainer.estimated_stepping_batches  # which makes the loader too
+        if self.automatic_optimization or epochs < 0:
+            return steps
+        steps = int(self.trainer.num_training_batches) // self.accumulate * epochs
+        return steps if most < 0 else min(steps, most)
 
     def on_train_start(self) -> None:
         """Play the schedule through: one that ends before the run does is known now."""
@@ -252,7 +251,7 @@ class DetectionModule(pl.LightningModule):
         if make is None:
             return rate, rate
         stand_in = torch.optim.SGD([torch.zeros(1)], lr=rate, momentum=0.9)
-        scheduler = self._made(make, stand_in)
+        scheduler = self._made(make, stand_in, name)
         start = end = stand_in.param_groups[0]["lr"]
         steps = self._length()
         for step in range(int(steps) if math.isfinite(steps) else 0):
@@ -265,6 +264,8 @@ class DetectionModule(pl.LightningModule):
                     f"{name} ends after {step} {self.interval}s but this run has {steps}: "
                     "set its total_steps"
                 ) from error
+            except ArithmeticError as error:
+                raise TokdError(f"--model.{name}: {error}") from error
         return start, end
 
     def on_fit_start(self) -> None:

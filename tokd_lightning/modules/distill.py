@@ -169,6 +169,7 @@ class DistillModule(DetectionModule):
 
         if part == 1:
             optimizers[0].zero_grad()
+            distiller.take_gradients()  # of parts that the end of an epoch has cut off
         with (
             torch.autocast(image.device.type, enabled=False),  # products of fp32 stay so
             each_alone(self.trainer, part < self.accumulate),
@@ -212,7 +213,8 @@ class DistillModule(DetectionModule):
         schedulers = [self.schedule(optimizers[0], self.make_scheduler)]
         if distiller.rotation is not None and distiller.rotation.learned:
             rotations = list(distiller.rotation.matrices().values())
-            optimizers.append(self.make_rotation_optimizer(rotations))
+            turn = optimizer_of(self.make_rotation_optimizer, rotations, "rotation_optimizer")
+            optimizers.append(turn)
             if self.make_rotation_scheduler is not None:
                 make = self.make_rotation_scheduler
                 schedulers.append(self.schedule(optimizers[1], make, "rotation_scheduler"))

@@ -20,6 +20,7 @@ class FiniteLoss:
     def __init__(self) -> None:
         self._bad: Tensor | None = None
         self._rows: Tensor | None = None
+        self._good = torch.zeros((), dtype=torch.int64)
 
     def note(self, loss: Tensor, rows: Tensor) -> None:
         """Look at the loss of a batch.
@@ -29,16 +30,24 @@ class FiniteLoss:
             rows: Numbers of its frames in the split's table.
         """
         bad = ~loss.detach().isfinite()
-        if self._bad is None or self._rows is None or self._rows.shape != rows.shape:
-            self._bad, self._rows = bad if self._bad is None else bad | self._bad, rows
-        else:
+        if self._bad is None or self._rows is None:
+            self._bad, self._rows, self._good = bad, rows, torch.zeros_like(bad, dtype=torch.int64)
+        elif self._rows.shape == rows.shape:
             self._rows = torch.where(self._bad, self._rows, rows)
-            self._bad = self._bad | bad
+        elif not self.broken:
+            self._rows = rows
+        self._bad = self._bad | bad
+        self._good = self._good + ~self._bad
 
     @property
     def broken(self) -> bool:
         """Whether a loss was not finite; waits for the device."""
         return self._bad is not None and bool(self._bad)
+
+    @property
+    def good(self) -> int:
+        """Number of batches before the first bad one."""
+        return int(self._good)
 
     @property
     def rows(self) -> list[int]:
@@ -63,19 +72,21 @@ def stop_if_broken(trainer: pl.Trainer, module: Any, folder: Path, weights: bool
     Raises:
         AlikeError: It was not.
     """
-    broken, what = module.finite.broken, "loss"
-    if weights and not broken and not finite_weights(module):
-        broken, what = True, "update"
-    if trainer.world_size > 1:
-        broken = trainer.strategy.reduce_boolean_decision(broken, all=False)
+    broken, what = _anywhere(trainer, module.finite.broken), "loss"
+    if weights and not broken:
+        broken, what = _anywhere(trainer, not finite_weights(module)), "update"
     if not broken:
         return
-    parts = [module.finite.rows if module.finite.broken or what == "update" else []]
+    parts: list[Any] = [(module.finite.good, module.finite.rows)]
+    if what == "loss" and not module.finite.broken:
+        parts = [None]
     if trainer.world_size > 1:
-        mine, parts = parts[0], [[] for _ in range(trainer.world_size)]
+        mine, parts = parts[0], [None] * trainer.world_size
         distributed.all_gather_object(parts, mine)
+    # A process whose own loss broke by the step of another's comes later.
+    first = min(good for good, _ in filter(None, parts))
     table = module.data.table("train")
-    rows = table.iloc[[row for part in parts for row in part]]
+    rows = table.iloc[[row for good, part in filter(None, parts) if good == first for row in part]]
     path = folder / FILE
     if trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
@@ -87,3 +98,9 @@ def stop_if_broken(trainer: pl.Trainer, module: Any, folder: Path, weights: bool
         f"in {path}, and last.ckpt, where there is one, is from before: look at those frames, or "
         "lower the learning rate"
     )
+
+
+def _anywhere(trainer: pl.Trainer, broken: bool) -> bool:
+    if trainer.world_size == 1:
+        return broken
+    return bool(trainer.strategy.reduce_boolean_decision(broken, all=False))

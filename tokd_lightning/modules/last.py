@@ -52,18 +52,22 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Wait for the moments between batches, and for signals."""
-        loader: Any = trainer.train_dataloader
-        if hasattr(loader, "between"):
-            loader.between = partial(self._between, trainer, pl_module)
+        self._wait_between(trainer, pl_module)
         for number in _SIGNALS:  # Lightning puts back what was before
             trainer._signal_connector._register_signal(number, self._note)
         self._batches, self._since = 0, time.monotonic()
+
+    def _wait_between(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        loader: Any = trainer.train_dataloader
+        if hasattr(loader, "between"):
+            loader.between = partial(self._between, trainer, module)
 
     def _note(self, *_: Any) -> None:
         self._told = True
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Time batches alone, not the validation before them."""
+        """Time batches alone, not the validation before them; the loader may be a new one."""
+        self._wait_between(trainer, pl_module)
         self._batches, self._since = 0, time.monotonic()
 
     def _between(self, trainer: Any, module: Any) -> None:
@@ -74,7 +78,7 @@ class LastCheckpoint(Checkpoint):
         told = self._any_told(trainer)
         if told or self._batches >= self._wait:
             self._save(trainer, module)
-        elif done % trainer.log_every_n_steps == 0:  # a row of numbers was fetched anyway
+        elif done % (trainer.log_every_n_steps or math.inf) == 0:  # a row was fetched anyway
             stop_if_broken(trainer, module, self.path.parent.parent)
         if told:
             raise Terminated(self._farewell())

@@ -9,13 +9,16 @@ import torch
 from torch import Tensor, distributed
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from tokd_lightning.distillation import Distiller, RotationOptimizer
 from tokd_lightning.errors import TokdError
 
 
 def optimizer_of(
-    make: Callable[[Iterable[Any]], Optimizer], parameters: Iterable[Any]
+    make: Callable[[Iterable[Any]], Optimizer],
+    parameters: Iterable[Any],
+    name: str = "optimizer",
 ) -> Optimizer:
     """Make an optimizer.
 
@@ -25,7 +28,30 @@ def optimizer_of(
     try:
         return make(parameters)
     except (ValueError, RuntimeError) as error:
-        raise TokdError(f"--model.optimizer: {str(error).splitlines()[0]}") from error
+        raise TokdError(f"--model.{name}: {str(error).splitlines()[0]}") from error
+
+
+def scheduler_of(
+    make: Callable[[Optimizer], LRScheduler],
+    optimizer: Optimizer,
+    length: Callable[[], float],
+    name: str,
+) -> LRScheduler:
+    """Make a scheduler; where it has to know how many steps there are, for the whole run.
+
+    Raises:
+        TokdError: It refuses its arguments, or the run has no end.
+    """
+    try:
+        try:
+            return make(optimizer)
+        except ValueError as error:
+            if "total_steps" not in str(error):
+                raise
+        whole_run: LRScheduler = cast(Any, make)(optimizer, total_steps=int(length()))
+        return whole_run
+    except (ValueError, ArithmeticError) as error:
+        raise TokdError(f"--model.{name}: {str(error).splitlines()[0]}") from error
 
 
 def clip_gradient(module: pl.LightningModule, optimizer: Optimizer, norm: float) -> None:
