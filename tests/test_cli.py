@@ -398,6 +398,21 @@ def test_the_console_script_ends_with_one_line_and_code_2():
     assert ended.stderr.count("\n") == 1
 
 
+def test_nobody_who_reads_on_is_no_mistake():
+    code = (
+        "import sys; from tokd_lightning import cli\n"
+        "def say(): print('x' * 100_000, flush=True); return cli.argparse.ArgumentParser()\n"
+        "cli._parser = say\n"
+        "sys.exit(cli.main(['methods']))"
+    )
+    command = [sys.executable, "-c", code]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as listing:
+        listing.stdout.close()  # as `| head` does
+        said = listing.stderr.read()
+    assert (listing.returncode, said) == (141, b"")
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_with_one_line(tiny_ffpp, tmp_path, capsys):
     options = [*TINY_STUDENT, "--model.lr_scheduler.max_lr=1e30"]
     for again in range(2):

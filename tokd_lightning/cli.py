@@ -1,6 +1,7 @@
 """The ``tokd`` command."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -8,6 +9,8 @@ from typing import NoReturn
 from tokd_lightning import __version__
 from tokd_lightning.commands import data, deploy, runs, tables
 from tokd_lightning.errors import TERMINATED, Terminated, TokdError
+
+BROKEN_PIPE = 141  # 128 + SIGPIPE, as shells have it
 
 LIGHTNING = {
     "fit": "train a teacher or distil a student: --config experiments/….yaml",
@@ -24,8 +27,8 @@ def main(args: Sequence[str] | None = None) -> int:
         args: Arguments without the program's name; None takes them from the command line.
 
     Returns:
-        The exit code: 0, 2 for what the user can mend (said in one line), 130 after Ctrl-C, 143
-        after SIGTERM.
+        The exit code: 0, 2 for what the user can mend (said in one line), 130 after Ctrl-C, 141
+        where nobody reads its output any more, 143 after SIGTERM.
     """
     given = list(sys.argv[1:] if args is None else args)
     try:
@@ -41,6 +44,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except TokdError as error:
         print(f"tokd: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # as `| head` ends a program
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     except OSError as error:
         print(f"tokd: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
         return 2

@@ -65,8 +65,13 @@ class Collapsing(Vanilla):
 
 @pytest.mark.parametrize(
     ("variances", "times"),
-    [([0.6, 0.1, 0.5, 0.1], 2), ([0.6, 0.13, 0.13, 0.2], 0), ([0.1, 0.6, 0.6, 0.1], 0)],
-    ids=["below a fifth of the start", "a fifth and more", "the start, not the peak"],
+    [
+        ([0.6, 0.1, 0.5, 0.1], 2),
+        ([0.6, 0.13, 0.13, 0.2], 0),
+        ([0.1, 0.6, 0.6, 0.1], 0),
+        ([0.0, -1.2e-7, 0.0, 0.0], 0),
+    ],
+    ids=["below a fifth of the start", "a fifth and more", "the start, not the peak", "rounding"],
 )
 def test_a_collapse_of_the_condensed_maps_is_told(variances, times):
     told = warned(None, partial(Collapsing, variances))

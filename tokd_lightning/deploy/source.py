@@ -54,9 +54,12 @@ class Source(NamedTuple):
     def about(self) -> dict[str, Any]:
         """Say where the network comes from, for ``model.json``."""
         results = self.results
-        kept = ("synthetic", "balance", "precision", "seed", "selected", "commit", "versions")
+        kept = ("balance", "precision", "seed", "selected", "commit", "versions")
+        data = self.model.header["data"]
         return {
-            "data": self.model.header["data"],
+            "data": data,
+            # The name that the demo's data have, since a checkpoint may be all there is.
+            "synthetic": results.get("synthetic", data.startswith("synthetic-")),
             "cell": cell(self.config)._asdict() if self.config else None,
             "weights": self.model.weights,
             **{key: results[key] for key in kept if key in results},

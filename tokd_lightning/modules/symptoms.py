@@ -7,6 +7,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from tokd_lightning.distillation import Rotation
 
 COLLAPSED = 0.2
+NONE = 1e-6  # a variance at which a map was collapsed from the start, but for rounding
 IDLE = 1e-2
 
 
@@ -18,7 +19,7 @@ def warn_of_collapse(now: Mapping[str, float], first: Mapping[str, float]) -> No
         first: The same at the start.
     """
     for name, value in now.items():
-        if value < COLLAPSED * first[name]:
+        if first[name] > NONE and value < COLLAPSED * first[name]:
             rank_zero_warn(
                 f"maps/{name} fell from {first[name]:.2g} to {value:.2g}: the condensed maps "
                 "collapse, the distillation loss says little from here on"
