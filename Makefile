@@ -22,7 +22,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(READY)  ## Synthetic data, teacher, students, test: one table, two figures (about 10 minutes)
+demo: $(READY)  ## Synthetic data, teacher, students, test: one table, two figures (about 6 minutes)
 	$(BIN)/tokd tour
 
 $(REPRODUCED): reproduce-%: $(READY)

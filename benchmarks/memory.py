@@ -117,6 +117,7 @@ def of_call(call: Callable[..., object], *arguments: Any) -> float:
 
     Call it by :func:`in_child`.
     """
+    forget_high_water()
     before = high_water()
     call(*arguments)
     return (high_water() - before) / 1e6

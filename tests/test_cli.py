@@ -136,6 +136,32 @@ def test_a_finished_run_is_neither_overwritten_nor_done_again(job, tiny_ffpp, ca
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
+def test_a_run_that_another_process_trains_is_left_to_it(job, tiny_ffpp, capsys):
+    run = folder(job, "vanilla")
+    code = (
+        "import sys; from pathlib import Path; from tokd_lightning.runs import Run\n"
+        "Run(Path(sys.argv[1])).hold(); print('held', flush=True); sys.stdin.read()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code, str(run)], **pipes) as other:
+        other.stdout.readline()
+        for option in ("--reuse", "--rerun"):
+            assert tokd("fit", "demo_vanilla", tiny_ffpp, job, *TINY_STUDENT, option) == 2
+            assert f"is being trained by another process ({other.pid})" in capsys.readouterr().err
+        other.communicate()
+    assert tokd("fit", "demo_vanilla", tiny_ffpp, job, *TINY_STUDENT, "--reuse") == 0
+    assert not (run / ".lock").exists()
+
+
+def test_a_teacher_that_is_not_finished_is_told_of(job, tiny_ffpp, tmp_path):
+    teacher = shutil.copytree(folder(job, "teacher"), tmp_path / "teacher")
+    options = [*TINY_TOKD, f"--model.teacher={teacher}/checkpoints/best.ckpt"]
+    assert tokd("fit", "demo_tokd", tiny_ffpp, tmp_path / "finished", *options) == 0
+    (teacher / "metrics.json").unlink()
+    with pytest.warns(UserWarning, match=r"run teacher is not finished, .* tokd fit --config"):
+        assert tokd("fit", "demo_tokd", tiny_ffpp, tmp_path / "going-on", *options) == 0
+
+
 def test_other_data_are_noticed(job, tmp_path, capsys):
     other = make_ffpp(tmp_path / "other", frames=3)
     assert tokd("fit", "demo_vanilla", other, job, *TINY_STUDENT, "--reuse") == 2
@@ -318,6 +344,8 @@ def test_bad_data_are_one_line_and_leave_nothing_behind(make, says, tiny_ffpp, t
         ("demo_vanilla", ["--log=fax"], "fax"),
         ("demo_vanilla", ["--monitor=val/frame/beauty"], "val/frame/beauty"),
         ("demo_vanilla", ["--trainer.precision=bf16-true"], "bf16-mixed"),
+        ("demo_vanilla", ["--trainer.max_epoch=1"], "--trainer.max_epoch=1: see tokd fit --help"),
+        ("demo_vanilla", ["demo_vanilla.yaml"], "a .yaml belongs behind --config"),
         ("demo_vanilla", ["--trainer.precision=64-true"], "32-true"),
         ("demo_teacher", ["--trainer.precision=16-true"], "16-mixed"),
         ("demo_vanilla", ["--trainer.sync_batchnorm=true"], "needs GPUs"),

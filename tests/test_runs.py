@@ -1,12 +1,16 @@
 import copy
 import json
 import math
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.naming import EVALUATION, cell, config_hash, differences, run_name
-from tokd_lightning.runs import Run, write_atomically
+from tokd_lightning.runs import Run, letting_go, write_atomically
 
 EXPERIMENT = {
     "seed_everything": 0,
@@ -163,3 +167,44 @@ def test_a_failed_write_leaves_the_old_file_and_no_part(tmp_path):
     with pytest.raises(TokdError, match="cannot be written"):
         write_atomically(tmp_path / "file" / "x.json", "new")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "x.json"]
+
+
+HOLDING = """
+import os, sys, time
+from pathlib import Path
+from tokd_lightning.runs import Run
+Run(Path(sys.argv[1])).hold()
+if os.fork() == 0:  # as the workers of a loader, which may outlive a killed fit for a moment
+    time.sleep(60)
+print(os.getpid(), flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_run_is_held_by_one_process_until_it_dies(tmp_path):
+    run = Run(tmp_path / "run")
+    run.hold()  # a folder that is not there is nobody's
+    assert not run.folder.exists()
+    run.folder.mkdir()
+    command = [sys.executable, "-c", HOLDING, str(run.folder)]
+    pipes = {"stdout": subprocess.PIPE, "text": True, "start_new_session": True}
+    with subprocess.Popen(command, **pipes) as other:
+        pid = int(other.stdout.readline())
+        with pytest.raises(TokdError, match=rf"another process \({pid}\): wait for it"):
+            run.hold()
+        os.kill(pid, signal.SIGKILL)
+        other.wait()
+        with letting_go():
+            run.hold()
+            run.hold()
+            assert (run.folder / ".lock").read_text() == str(os.getpid())
+        assert list(run.folder.iterdir()) == []
+        os.killpg(pid, signal.SIGKILL)  # the forked one
+
+
+def test_a_run_that_is_set_aside_is_held_no_more(tmp_path):
+    run = Run(tmp_path / "run")
+    run.folder.mkdir()
+    run.hold()
+    aside = run.set_aside()
+    assert list(aside.iterdir()) == []

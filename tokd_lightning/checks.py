@@ -4,10 +4,13 @@ import re
 from pathlib import Path
 from typing import Any, cast
 
+from lightning.pytorch.utilities import rank_zero_warn
+
 from tokd_lightning.console import some
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.errors import TokdError
 from tokd_lightning.modules import DetectionModule
+from tokd_lightning.modules.checkpoint import state_hash
 from tokd_lightning.naming import Config, differences
 from tokd_lightning.runs import Run
 
@@ -80,16 +83,25 @@ def check_earlier(run: Run, config: Config, reuse: bool) -> None:
         )
 
 
-def check_inputs(run: Run, inputs: dict[str, str]) -> None:
+def check_inputs(run: Run, model: Any, data: FrameDataModule) -> dict[str, str]:
     """Refuse to go on with a run, or to reuse it, on other data or with another teacher.
+
+    A teacher whose own run goes on, so that it may yet select other weights, is warned of.
 
     Args:
         run: The run.
-        inputs: Hashes of what it is to be made from.
+        model: Names its teacher, if it has one.
+        data: What it is to be trained on.
+
+    Returns:
+        Hashes of what it is made from.
 
     Raises:
         TokdError: The folder's were others.
     """
+    inputs = {"data": data.data_hash()}
+    if teacher := getattr(model, "teacher_path", None):
+        inputs["teacher"] = state_hash(teacher)
     earlier = run.inputs()
     changed = [key for key in inputs if earlier and earlier.get(key) != inputs[key]]
     if changed:
@@ -97,6 +109,18 @@ def check_inputs(run: Run, inputs: dict[str, str]) -> None:
         raise TokdError(
             f"{run.folder} was made from {what} than it would be now: --rerun sets it aside and "
             "starts anew"
+        )
+    if teacher:
+        _warn_of_unfinished(Path(teacher).absolute())
+    return inputs
+
+
+def _warn_of_unfinished(teacher: Path) -> None:
+    run = Run(teacher.parent.parent)
+    if teacher == run.best and run.config() and not run.results():
+        rank_zero_warn(
+            f"the teacher's run {run.folder.name} is not finished, so that its best.ckpt may "
+            f"still change: tokd fit --config {run.folder / 'fit.yaml'} goes on with it"
         )
 
 

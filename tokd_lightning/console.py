@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -24,6 +24,9 @@ HINT = {"distiller": ": tokd methods lists those there are"}
 
 class Parser(LightningArgumentParser):
     """Says what is wrong with an argument in one line, without the usage of three hundred flags."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)  # else half a name is taken for one
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise a TokdError with the part of jsonargparse's message that names the cause."""
@@ -107,6 +110,15 @@ def one_line(message: str) -> str:
         r'Parser key "([^"]+)": ?((?:Type|Expected)[^:]*?\. Got value: (?:\[.*?\]|\S+))', text
     ):
         return f"{expected[-1][0]}: {expected[-1][1]}"
+    if re.search(r"arguments are required: (\w+\.)?(data|model)\b", text):
+        return "name an experiment: tokd fit --config experiments/….yaml"
+    if absent := re.search(r'Parser key "config": .*?does not exist: (\S+)', text):
+        return (
+            f"--config: there is no file {absent[1]}: start where experiments/ is, or give its "
+            "whole path"
+        )
+    if text.startswith("unrecognized arguments"):
+        return f"{text[:200]}: see tokd fit --help; a .yaml belongs behind --config"
     if "No supported gpu backend" in text:
         return "no GPU was found: leave --trainer.accelerator at auto, or set it to cpu"
     if match := re.search(r"[Oo]ption '([^']+)'", text):

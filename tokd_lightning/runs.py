@@ -1,10 +1,11 @@
 """Run folders: what a run was made from, and its results."""
 
 import contextlib
+import fcntl
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._lock: int | None = None
 
     @property
     def best(self) -> Path:
@@ -102,14 +104,68 @@ class Run:
         path = self.folder / f"{stage}.yaml"
         return dict(yaml.safe_load(path.read_text())) if path.is_file() else None
 
+    def hold(self) -> None:
+        """Keep other fits out of the folder, if there is one, until :func:`letting_go` or death.
+
+        The lock is the process's own: those it starts, which may outlive it, do not hold it.
+
+        Raises:
+            TokdError: Another process holds it, or the folder cannot be written.
+        """
+        if self._lock is not None or not self.folder.is_dir():
+            return
+        path = self.folder / ".lock"
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise TokdError(f"{path} cannot be written: {error.strerror}") from error
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            process = os.read(lock, 20).decode() or "unknown"
+            os.close(lock)
+            raise TokdError(
+                f"{self.folder} is being trained by another process ({process}): wait for it, end "
+                "it, or train under another name with --name"
+            ) from None
+        except OSError:  # a file system without locks
+            os.close(lock)
+            return
+        os.truncate(lock, 0)
+        os.write(lock, str(os.getpid()).encode())
+        self._lock = lock
+        _HELD.append(self)
+
+    def let_go(self) -> None:
+        """Let others have the folder."""
+        if self._lock is not None:
+            (self.folder / ".lock").unlink(missing_ok=True)
+            os.close(self._lock)
+            self._lock = None
+            _HELD.remove(self)
+
     def set_aside(self) -> Path | None:
         """Move the folder out of the way, to ``<name>.old-<n>``: finished work is never lost."""
+        self.let_go()
         if not self.folder.exists():
             return None
         taken = (self.folder.with_name(f"{self.folder.name}.old-{n}") for n in range(1, 10_000))
         target = next(path for path in taken if not path.exists())
         self.folder.rename(target)
         return target
+
+
+_HELD: list[Run] = []
+
+
+@contextlib.contextmanager
+def letting_go() -> Iterator[None]:
+    """Let go of the runs that were held, however it ends."""
+    try:
+        yield
+    finally:
+        for run in tuple(_HELD):
+            run.let_go()
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -33,7 +33,7 @@ from tokd_lightning.precision import settle_precision
 from tokd_lightning.provenance import provenance, source_hash
 from tokd_lightning.recipe import recipe_hash
 from tokd_lightning.results import about_fit, rounded, selected, skipped_frames, write_scores
-from tokd_lightning.runs import Run
+from tokd_lightning.runs import Run, letting_go
 from tokd_lightning.wandb_run import ended, publish
 
 __all__ = ["TokdCLI", "celebdf", "ffpp", "manifest_table", "run"]
@@ -125,6 +125,7 @@ class TokdCLI(LaunchingCLI):
             if self.run.last.is_file() and not config.rerun:
                 config["ckpt_path"] = str(self.run.last)
             return
+        self.run.hold()
         if config.rerun:
             if aside := self.run.set_aside():
                 rank_zero_info(f"the earlier run now lies in {aside}")
@@ -158,15 +159,13 @@ class TokdCLI(LaunchingCLI):
         if not is_rank_zero() or config.trainer.fast_dev_run:
             return
         datamodule.setup("fit")
-        self.inputs = {"data": datamodule.data_hash()}
-        if teacher := getattr(self.model, "teacher_path", None):
-            self.inputs["teacher"] = state_hash(teacher)
-        check_inputs(self.run, self.inputs)
+        self.inputs = check_inputs(self.run, self.model, datamodule)
         if self.run.results() is not None:
             raise Finished(f"{self.run.folder}: finished, reused")
         views, rows = config.log.split(","), rows_of(config.ckpt_path) if config.ckpt_path else 0
         loggers = build_loggers(self.run.folder, views, self.cell, self.resolved, rows)
         self.run.begin(self.resolved, {**self.inputs, "recipe": self.recipe})
+        self.run.hold()
         self.trainer.loggers = [*loggers, *self.trainer.loggers]
         self.started = time.monotonic()
 
@@ -283,7 +282,7 @@ def run(args: list[str]) -> int:
     quieten()
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # where a method of the user's own may lie
-    with mistakes_in_one_line(), ended(), said_once():
+    with mistakes_in_one_line(), ended(), said_once(), letting_go():
         try:
             TokdCLI(args)
         except Finished as finished:

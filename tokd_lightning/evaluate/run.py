@@ -34,7 +34,7 @@ def open_run(path: Path) -> Trained:
         raise TokdError(f"{path} does not exist: name folders that tokd fit made, runs/NAME")
     file = run.folder / "fit.yaml"
     if not file.is_file():
-        raise TokdError(f"{path} is no run folder: it has no fit.yaml")
+        raise TokdError(f"{path} is no run folder: name one that tokd fit made, runs/NAME")
     if not run.best.is_file():
         raise TokdError(f"{path} has no checkpoints/best.ckpt yet: tokd fit --config {file}")
     model = TrainedModule(run.best)

@@ -68,7 +68,8 @@ def explain_command(
                 if isinstance(error, OSError)
                 else error
             )
-            print(f"tokd: {path}: {said}", file=sys.stderr, flush=True)
+            where = "" if str(path) in str(said) else f"{path}: "
+            print(f"tokd: {where}{said}", file=sys.stderr, flush=True)
             failed = True
             continue
         done[trained.run.folder.resolve()] = explained
