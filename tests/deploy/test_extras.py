@@ -54,6 +54,7 @@ def bare(*commands, cwd=ROOT):
     return codes, ran.stdout, ran.stderr
 
 
+@pytest.mark.slow
 def test_frames_are_verified_and_shown_and_a_student_exported(data, run, tmp_path):
     codes, _, said = bare(
         ["verify", data, "--quick"],

@@ -20,7 +20,7 @@ METHODS = {
     "tokd pcgrad": partial(TOKD, width=16, dim=64, conflict="pcgrad"),
     "tokd adam": partial(TOKD, width=16, dim=64, layout="blocks"),
 }
-SOONER = ("add", "vid rotated")
+SOONER = ("add",)
 ALWAYS = [pytest.param(n, marks=() if n in SOONER else pytest.mark.slow) for n in METHODS]
 
 

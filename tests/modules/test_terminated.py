@@ -28,18 +28,23 @@ class Signal(Callback):
         self.look("val", trainer, batch_idx)
 
 
-@pytest.mark.parametrize("kind", ["teacher", "student"])
-@pytest.mark.parametrize(
-    ("moment", "saved"),
-    [
-        (("train", 0, 0), 1),
-        (("train", 1, 1), 5),
-        (("train", 1, 2), 3),  # into the validation, which is left at once
-        (("val", 1, 0), 3),
-        (("train", 2, 2), 6),
-    ],
-    ids=str,
-)
+MOMENTS = [
+    (("train", 0, 0), 1),
+    (("train", 1, 1), 5),
+    (("train", 1, 2), 3),  # into the validation, which is left at once
+    (("val", 1, 0), 3),
+    (("train", 2, 2), 6),
+]
+RUNS = [
+    pytest.param(
+        kind, *moment, marks=pytest.mark.slow if kind == "teacher" and moment[1] != 5 else ()
+    )
+    for kind in ("teacher", "student")
+    for moment in MOMENTS
+]
+
+
+@pytest.mark.parametrize(("kind", "moment", "saved"), RUNS, ids=str)
 def test_a_run_told_to_end_goes_on_bit_for_bit(tiny_ffpp, teacher, tmp_path, kind, moment, saved):
     new = partial(make, kind, teacher, "epoch")
     module = new()
