@@ -48,10 +48,15 @@ def finished(process):
     assert process.returncode == 0, said[-4000:]
 
 
-def training_starts(process, runs):
-    """Wait until a run has begun; return whether it has not ended before."""
+def stamps(runs):
+    """What a fit writes anew whenever it begins, or goes on."""
+    return [path.stat().st_ino for path in runs.glob("*/inputs.json")]
+
+
+def training_starts(process, runs, before=()):
+    """Wait until a process is about to train; return whether it has not ended before."""
     while process.poll() is None:
-        if next(runs.glob("*/fit.yaml"), None):
+        if stamps(runs) != list(before):
             return True
         time.sleep(0.01)
     return False
@@ -117,11 +122,12 @@ def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_an_undisturbed_one(
 
     runs, dice = tmp_path / "runs", random.Random(kills)
     for number in range(kills):
+        before, started = stamps(runs), time.monotonic()
         process = start(kind, tiny_ffpp, runs, *options)
         if number % 5 == 0:  # before training begins, or about then
-            time.sleep(dice.uniform(0.5, 1.2) * start_up)
-        else:
-            time.sleep(start_up)
+            time.sleep(dice.uniform(0.5, 1.1) * start_up)
+        elif training_starts(process, runs, before):
+            start_up = time.monotonic() - started  # other work on the machine changes it
             time.sleep(dice.uniform(0, 1.8 * training / kills))
         if process.poll() is not None:
             break
