@@ -473,13 +473,16 @@ def test_a_fit_killed_before_its_first_checkpoint_starts_over(job, tiny_ffpp, tm
     ]  # fmt: skip
 
 
+def tell_to_end(*hook):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 @pytest.mark.parametrize("moment", ["on_train_batch_start", "on_validation_start"])
 def test_a_run_told_to_end_exits_with_143_and_goes_on(
     moment, job, tiny_ffpp, tmp_path, capsys, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        signalled = lambda *_: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
-        patch.setattr(EpochLines, moment, signalled, raising=False)
+        patch.setattr(EpochLines, moment, tell_to_end, raising=False)
         assert tokd("fit", "demo_vanilla", tiny_ffpp, tmp_path, *TINY_STUDENT) == 143
     error = capsys.readouterr().err
     assert error.startswith("tokd: told to end: the same command resumes")

@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +44,7 @@ def test_a_pack_may_be_empty(tmp_path):
 def test_equal_frames_give_equal_bytes_and_nothing_else_in_the_folder(pack, tmp_path):
     write_pack(tmp_path / "again.npy", FRAMES, IMAGES)
     assert (tmp_path / "again.npy").read_bytes() == pack.read_bytes()
-    assert os.listdir(pack.parent) == ["000_003.npy"]  # noqa: PTH208 - hidden files too
+    assert [path.name for path in pack.parent.iterdir()] == ["000_003.npy"]
 
 
 def test_a_path_names_a_pack_and_a_record_or_a_file():

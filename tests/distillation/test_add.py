@@ -77,6 +77,10 @@ def by_hand(add: ADD, stride: int, ours: np.ndarray, theirs: np.ndarray, matrix:
     return FREQUENCY[stage] * near, views
 
 
+def summed(stage, ours, theirs, matrix):
+    return sum(stage(ours, theirs, matrix, None))
+
+
 @pytest.mark.parametrize("case", STUDENTS)
 def test_losses_and_all_gradients_follow_the_definition(case: str):
     shapes = STUDENTS[case]
@@ -94,11 +98,11 @@ def test_losses_and_all_gradients_follow_the_definition(case: str):
         matrix = None if learned is None else learned.detach().numpy()[:, :, 0, 0]
         stage = partial(by_hand, add, stride)
         expected += stage(ours, theirs, matrix, None)
-        moved = slope(lambda x: sum(stage(x, theirs, matrix, None)), ours)  # noqa: B023  # called here
+        moved = slope(partial(summed, stage, theirs=theirs, matrix=matrix), ours)
         close = partial(np.testing.assert_allclose, rtol=1e-8, atol=2e-8)  # of gradients near 10
         close(student.maps[stride].grad, moved)
         if learned is not None:
-            moved = slope(lambda w: sum(stage(ours, theirs, w, None)), matrix)  # noqa: B023  # too
+            moved = slope(lambda w, its=(stage, ours, theirs): summed(*its, w), matrix)
             close(learned.grad[:, :, 0, 0], moved)
     np.testing.assert_allclose(losses["frequency_attention"].detach(), expected[0], rtol=1e-9)
     np.testing.assert_allclose(losses["multi_view"].detach(), expected[1], rtol=1e-9)

@@ -123,6 +123,6 @@ def test_memory_format_changes_nothing():
 def test_unknown_transforms_and_other_shapes_are_refused():
     student, teacher = maps()
     with pytest.raises(ValueError, match="transform 'dft'"):
-        frequency_attention(student, teacher, transform="dft")  # type: ignore[arg-type]  # wrong
+        frequency_attention(student, teacher, transform="dft")
     with pytest.raises(ValueError, match="different shapes"):
         frequency_attention(student, teacher[:, :2])

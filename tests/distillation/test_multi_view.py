@@ -89,7 +89,8 @@ def test_slabs_are_of_equal_width():
     directions = draw_directions(6, 3, 0)
     axes = [torch.linspace(-1, 1, n, dtype=torch.float64) for n in (10, 5, 4)]
     points = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
-    for view, slab in zip(directions @ points, assign(torch.Size((10, 5, 4)), directions).T):  # noqa: B905  # both have six
+    slabs = assign(torch.Size((10, 5, 4)), directions).T
+    for view, slab in zip(directions @ points, slabs, strict=True):
         width = (view.max() - view.min()) / 5
         for k in range(5):
             inside = view[slab == k] - view.min()

@@ -273,4 +273,4 @@ def test_rows_must_match_the_matrices():
     with pytest.raises(ValueError, match="rows"):
         optimizer.step(rows=[(torch.ones(2, 5), torch.ones(2, 5))])
     with pytest.raises(ValueError, match="direction"):
-        RotationOptimizer([r], direction="steepest")  # type: ignore[arg-type]  # the point
+        RotationOptimizer([r], direction="steepest")

@@ -16,6 +16,7 @@ from tokd_lightning.errors import TokdError
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 _SPAWN = multiprocessing.get_context("spawn")
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def in_processes(
@@ -37,7 +38,7 @@ def in_processes(
     if count <= 1:
         yield from map(function, jobs)
         return
-    with _one_thread_each(), ProcessPoolExecutor(count, _SPAWN, _end_with_parent) as pool:
+    with one_thread_each(), ProcessPoolExecutor(count, _SPAWN, end_with_parent) as pool:
         running = [pool.submit(function, job) for job in jobs]
         try:
             for done in as_completed(running):
@@ -50,7 +51,7 @@ def in_processes(
             raise
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Make a worker stop when the program is killed, so that it cannot disturb the next run."""
     parent = multiprocessing.parent_process()
 
@@ -63,14 +64,15 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
+def one_thread_each() -> Iterator[None]:
     """Let processes started meanwhile compute on one thread each."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ |= dict.fromkeys(_THREADS, "1")
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -10,13 +10,13 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from tokd_lightning.data.parallel import end_with_parent, one_thread_each
 from tokd_lightning.deploy.found import Found, Wanted
 from tokd_lightning.errors import TokdError
 
@@ -25,7 +25,6 @@ _STARTUP = 300.0
 _MEMORY = 4 << 30
 _READY, _FAILED = "ready", "failed"
 _FAILURES = 3
-_SINGLE = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def read_all(
@@ -48,7 +47,7 @@ def read_all(
     waiting = list(range(len(paths)))[::-1]
     crew: list[_Worker] = []
     try:
-        with _one_thread_each():
+        with one_thread_each():
             crew += [_Worker(wanted) for _ in range(min(workers, len(paths)))]
             busy, failures = len(crew), 0
             while busy:
@@ -145,7 +144,7 @@ def _patience(crew: Sequence[_Worker]) -> float:
 def _work(pipe: Connection, wanted: Wanted) -> None:
     """Read files until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _end_with_parent()
+    end_with_parent()
     try:
         from tokd_lightning.data.prepare.finders import make_finder
         from tokd_lightning.deploy.reading import read
@@ -180,28 +179,3 @@ def _limit() -> None:
     bounds = [value for value in (soft, hard, _MEMORY) if value != resource.RLIM_INFINITY]
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (min(bounds), hard))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-@contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in _SINGLE}
-    os.environ |= dict.fromkeys(_SINGLE, "1")
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -4,13 +4,13 @@ import os
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from tokd_lightning.data.datamodule import FrameDataModule
-from tokd_lightning.data.frames import FrameLoader, Unreadable
+from tokd_lightning.data.frames import Batch, FrameLoader, Unreadable
 from tokd_lightning.data.target import Target
 from tokd_lightning.errors import TokdError
 from tokd_lightning.evaluate import Trained
@@ -126,7 +126,8 @@ def frames_of(
         kind = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise TokdError(f"there is no {module}.{name}: name the data with --on") from error
-    return kind(**{**own, **chosen, "augmentation": [], "teacher_quality": None})  # type: ignore[no-any-return]
+    data: FrameDataModule = kind(**{**own, **chosen, "augmentation": [], "teacher_quality": None})
+    return data
 
 
 def loader_of(data: FrameDataModule, split: str) -> FrameLoader:
@@ -146,7 +147,7 @@ def read(data: FrameDataModule, split: str, rows: list[int]) -> tuple[list[int],
     batch = loader_of(data, split).dataset.__getitems__(rows)
     if isinstance(batch, Unreadable):
         raise TokdError(batch.message)
-    finished = data.on_after_batch_transfer({**batch, "step": 0}, 0)  # type: ignore[typeddict-item]
+    finished = data.on_after_batch_transfer(cast(Batch, batch), 0)
     return finished["index"].tolist(), finished["image"]
 
 
