@@ -32,3 +32,21 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def celebdf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Celeb-DF tree whose fakes are brighter. Do not write into it."""
+    from evaluated import bright_celebdf  # with all that tests of the command need
+
+    return bright_celebdf(tmp_path_factory.mktemp("celebdf"))
+
+
+@pytest.fixture(scope="session")
+def trained(tiny_ffpp: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two batches on ``tiny_ffpp``. Copy it to write into it."""
+    from evaluated import SHORT, TINY_STUDENT, fit_and_test, folder
+
+    runs = tmp_path_factory.mktemp("runs")
+    fit_and_test("demo_vanilla", tiny_ffpp, runs, *TINY_STUDENT, *SHORT)
+    return folder(runs, "vanilla")

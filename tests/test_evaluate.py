@@ -5,7 +5,7 @@ import shutil
 
 import pandas as pd
 import pytest
-from evaluated import bright_celebdf, bright_ffpp, brighten, make_runs
+from evaluated import bright_ffpp, brighten, make_runs
 
 from tokd_lightning.cli import main
 from tokd_lightning.data.target import parse_target
@@ -16,11 +16,6 @@ from tokd_lightning.runs import Run
 @pytest.fixture(scope="module")
 def ffpp(tmp_path_factory):
     return bright_ffpp(tmp_path_factory.mktemp("ffpp"))
-
-
-@pytest.fixture(scope="module")
-def celebdf(tmp_path_factory):
-    return bright_celebdf(tmp_path_factory.mktemp("celebdf"))
 
 
 @pytest.fixture(scope="module")

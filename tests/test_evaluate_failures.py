@@ -4,24 +4,10 @@ import shutil
 
 import pytest
 import torch
-from evaluated import SHORT, bright_celebdf, fit_and_test
-from test_cli import TINY_STUDENT, folder
 
 from tokd_lightning.cli import main
 from tokd_lightning.errors import TokdError
 from tokd_lightning.runs import Run
-
-
-@pytest.fixture(scope="module")
-def celebdf(tmp_path_factory):
-    return bright_celebdf(tmp_path_factory.mktemp("celebdf"))
-
-
-@pytest.fixture(scope="module")
-def trained(tiny_ffpp, tmp_path_factory):
-    runs = tmp_path_factory.mktemp("runs")
-    fit_and_test("demo_vanilla", tiny_ffpp, runs, *TINY_STUDENT, *SHORT)
-    return folder(runs, "vanilla")
 
 
 @pytest.fixture

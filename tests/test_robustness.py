@@ -6,9 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from evaluated import SHORT, bright_celebdf, fit_and_test
 from PIL import Image
-from test_cli import TINY_STUDENT, folder
 
 from tokd_lightning.cli import main
 from tokd_lightning.evaluate import robustness
@@ -24,18 +22,6 @@ from tokd_lightning.evaluation.perturbations import PERTURBATIONS, Perturbation
 from tokd_lightning.runs import Run
 
 NAME = "celebdf-original"
-
-
-@pytest.fixture(scope="module")
-def celebdf(tmp_path_factory):
-    return bright_celebdf(tmp_path_factory.mktemp("celebdf"))
-
-
-@pytest.fixture(scope="module")
-def trained(tiny_ffpp, tmp_path_factory):
-    runs = tmp_path_factory.mktemp("runs")
-    fit_and_test("demo_vanilla", tiny_ffpp, runs, *TINY_STUDENT, *SHORT)
-    return folder(runs, "vanilla")
 
 
 @pytest.fixture

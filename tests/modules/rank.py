@@ -14,8 +14,16 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.plugins import MixedPrecision
-from small import DoubleFrames, Statistics, distill_module, quiet, sgd, snapshot, teacher_module
+from small import (
+    DoubleFrames,
+    Statistics,
+    distill_module,
+    half,
+    quiet,
+    sgd,
+    snapshot,
+    teacher_module,
+)
 from torch import distributed, nn
 from torch.distributed.nn.functional import all_reduce
 
@@ -162,11 +170,10 @@ def overflow(root: Path, teacher: Path, processes: int) -> dict[str, Any]:
     """Return weights and loss scales of float16 in three parts, clipped: steps 2, 4 fail."""
     found = {}
     for name, module in in_parts(teacher).items():
-        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**6, growth_interval=1000)
-        half = {"precision": None, "plugins": MixedPrecision("16-mixed", "cpu", scaler)}
+        float16 = {"precision": None, **half(2.0**6)}
         seen = Overflow(loss=4, gradient=10)
         trainer = trainer_of(
-            processes, callbacks=[Statistics(), seen], limit_val_batches=0, max_epochs=2, **half
+            processes, callbacks=[Statistics(), seen], limit_val_batches=0, max_epochs=2, **float16
         )
         trainer.fit(module, datamodule=frames(root, FFPPDataModule))
         found[name] = {"weights": seen.weights, "scales": seen.scales}

@@ -7,6 +7,7 @@ import lightning.pytorch as pl
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins import MixedPrecision
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -172,3 +173,14 @@ def furthest(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
     """Return the largest relative difference |a - b| / |b| of tensors of equal names."""
     assert a.keys() == b.keys()
     return max(float((a[k] - b[k]).norm() / b[k].norm().clamp_min(1e-300)) for k in b)
+
+
+def floats(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return what of a state is measured: counters and what stayed 0 left out."""
+    return {k: v for k, v in state.items() if v.is_floating_point() and v.norm() > 0}
+
+
+def half(scale: float) -> dict[str, MixedPrecision]:
+    """Have a trainer on the CPU use float16 with a loss scale; of 16-mixed it makes bfloat16."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=1000)
+    return {"plugins": MixedPrecision("16-mixed", "cpu", scaler)}

@@ -6,13 +6,13 @@ import pandas as pd
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.plugins import MixedPrecision
 from small import (
     DoubleFrames,
     Images,
     Statistics,
     distill_module,
     furthest,
+    half,
     quiet,
     same,
     sgd,
@@ -140,11 +140,6 @@ def test_a_gradient_is_no_longer_than_asked(tiny_ffpp, teacher, name):
             assert seen.norms[0] > 0.1
         else:
             assert seen.norms == pytest.approx([clip], rel=1e-4)
-
-
-def half(scale):
-    scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=1000)
-    return {"plugins": MixedPrecision("16-mixed", "cpu", scaler)}
 
 
 def stepped(teacher, precision, **options):

@@ -4,8 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from lightning.pytorch.plugins import MixedPrecision
-from small import Images, distill_module, fitted, quiet, same, snapshot
+from small import Images, distill_module, fitted, half, quiet, same, snapshot
 
 from tokd_lightning.distillation import (
     PKT,
@@ -101,8 +100,7 @@ def test_a_resumed_run_ends_as_an_undisturbed_one_and_a_test_needs_the_student_a
 @pytest.mark.parametrize("name", [*SOONER, *PROJECTED])
 def test_a_method_learns_in_float16(teacher, name):
     method = PROJECTED.get(name) or CASES[name]
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**8)
-    trainer = quiet(plugins=MixedPrecision("16-mixed", "cpu", scaler))
+    trainer = quiet(**half(2.0**8))
     before = snapshot(start(teacher, method), "student.")
     module, _ = fitted(teacher, method, batches=1, trainer=trainer)
     after = snapshot(module, "student.")

@@ -4,8 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from lightning.pytorch.plugins import MixedPrecision
-from small import Images, Statistics, distill_module, quiet, same, teacher_module
+from small import Images, Statistics, distill_module, half, quiet, same, teacher_module
 from test_cli import ROOT, SMALL, TINY_STUDENT
 from test_resume import Interrupted, Interruption, ended, fit, make
 
@@ -13,12 +12,6 @@ from tokd_lightning.cli import main
 from tokd_lightning.distillation import RotationOptimizer
 
 FUSED, PLAIN = (partial(torch.optim.Adam, lr=1e-3, fused=fused) for fused in (True, False))
-
-
-def half(scale):
-    """Float16 with a loss scale, which on a CPU Lightning has to be given."""
-    scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=1000)
-    return {"plugins": MixedPrecision("16-mixed", "cpu", scaler)}
 
 
 def trained(kind, teacher, optimizer, precision, batches=1, **options):

@@ -1,13 +1,9 @@
-import os
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import pytest
-import torch
 from gather_rank import METHODS, rehearse
-from small import furthest, same
-from test_two_processes import DEADLINE, finish, free_port
+from processes import one_and_two
+from small import floats, furthest, same
 
 APART = ("pkt apart", "sp apart")
 
@@ -16,31 +12,8 @@ APART = ("pkt apart", "sp apart")
 def runs(tiny_ffpp, teacher, tmp_path_factory):
     """What one process ended with, and each of two."""
     out = tmp_path_factory.mktemp("ranks")
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "OMP_NUM_THREADS": "1"}
-    script = str(Path(__file__).with_name("gather_rank.py"))
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, script, str(tiny_ffpp), str(teacher), str(out), "2"],
-            env={**os.environ, **place, "LOCAL_RANK": str(rank), "NODE_RANK": "0"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        one = rehearse(tiny_ffpp, teacher, 1)
-    finally:
-        said = finish(ranks, DEADLINE)
-    # gloo can abort when processes part, after all work is done: only what they wrote counts.
-    files = [out / f"{rank}.pt" for rank in range(2)]
-    assert all(file.is_file() for file in files), said[-4000:]
-    return one, *(torch.load(file, weights_only=True) for file in files)
-
-
-def floats(state):
-    return {k: v for k, v in state.items() if v.is_floating_point() and v.norm() > 0}
+    alone = partial(rehearse, tiny_ffpp, teacher, 1)
+    return one_and_two(alone, out, "gather_rank.py", tiny_ffpp, teacher, out, 2)
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in APART])

@@ -2,11 +2,11 @@ from functools import partial
 
 import pytest
 import torch
-from lightning.pytorch.plugins import MixedPrecision
 from small import (
     Images,
     Statistics,
     distill_module,
+    half,
     quiet,
     same,
     sgd,
@@ -19,12 +19,6 @@ from tokd_lightning.errors import TokdError
 
 RATE = 1e-3
 PARTS = ("student", "distiller.project", "distiller.rotation")
-
-
-def half(scale):
-    """Lightning turns 16-mixed on a CPU into bfloat16; this is float16 with a loss scale."""
-    scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=1000)
-    return {"plugins": MixedPrecision("16-mixed", "cpu", scaler)}
 
 
 def fitted(teacher, batches, **precision):

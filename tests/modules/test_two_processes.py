@@ -1,16 +1,12 @@
-import contextlib
 import csv
 import json
-import os
 import shutil
-import signal
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from processes import finish, one_and_two, started
 from rank import (
     BATCH,
     SAMPLES,
@@ -22,11 +18,10 @@ from rank import (
     trainer_of,
     validated,
 )
-from small import NETWORK, furthest, same, snapshot
+from small import NETWORK, floats, furthest, same, snapshot
 
 HERE = Path(__file__).parent
 EXPERIMENTS = HERE.parents[1] / "experiments"
-DEADLINE = 240
 
 
 @pytest.fixture(scope="module")
@@ -40,53 +35,19 @@ def uneven(tiny_ffpp, tmp_path_factory):
     return root
 
 
-def finish(processes, seconds):
-    """Wait for processes, but never for ever; return what they said."""
-    said = []
-    try:
-        for process in processes:
-            said.append(process.communicate(timeout=seconds)[0])
-    except subprocess.TimeoutExpired:
-        for process in processes:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        said += [process.communicate()[0] for process in processes]
-        pytest.fail(f"not done after {seconds} s: a deadlock?\n" + "\n".join(said)[-4000:])
-    return "\n".join(said)
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return str(listener.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def runs(uneven, teacher, tmp_path_factory):
     """What one process ended with, and each of two."""
     out = tmp_path_factory.mktemp("ranks")
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(HERE / "rank.py"), str(uneven), str(teacher), str(out), "2"]
-    ranks = [
-        subprocess.Popen(
-            command,
-            env={**os.environ, **place, "LOCAL_RANK": str(rank), "NODE_RANK": "0"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        for rank in range(2)
-    ]
-    try:
+
+    def alone():
         one = rehearse(uneven, teacher, 1)
-        one |= {"moving": moving(uneven, teacher, 1), "overflow": overflow(uneven, teacher, 1)}
-    finally:
-        said = finish(ranks, DEADLINE)
-    # gloo can abort when processes part, after all work is done: only what they wrote counts.
-    files = [out / f"{rank}.pt" for rank in range(2)]
-    assert all(file.is_file() for file in files), said[-4000:]
-    return one, *(torch.load(file, weights_only=True) for file in files)
+        return one | {
+            "moving": moving(uneven, teacher, 1),
+            "overflow": overflow(uneven, teacher, 1),
+        }
+
+    return one_and_two(alone, out, "rank.py", uneven, teacher, out, 2)
 
 
 KINDS = ["student", "teacher", "student in parts", "teacher in parts"]
@@ -167,10 +128,7 @@ def test_both_processes_validate_the_network_that_the_first_saves(runs, uneven, 
 @pytest.mark.parametrize("kind", ["student", "teacher"])
 def test_with_shared_statistics_two_processes_learn_what_one_does(runs, kind):
     one, (first, second) = runs[0]["moving"][kind], (run["synced"][kind] for run in runs[1:])
-    ours, theirs = (
-        {k: v for k, v in run["state"].items() if v.is_floating_point() and v.norm() > 0}
-        for run in (first, one)
-    )
+    ours, theirs = floats(first["state"]), floats(one["state"])
     assert any("running_var" in name for name in ours)
     assert furthest(ours, theirs) < 1e-9
     assert first["val"] == pytest.approx(one["val"], rel=1e-9)
@@ -219,15 +177,7 @@ def test_tokd_fits_on_two_processes_and_writes_its_results_once(tiny_ffpp, teach
         *("--trainer.max_epochs", "2", "--trainer.log_every_n_steps", "1"),
         *("--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"),
     ]
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    said = finish([process], DEADLINE)
+    said = finish([started(command)])
     (file,) = tmp_path.rglob("metrics.json")
     results = json.loads(file.read_text())
     assert results["status"] == "finished", said[-4000:]
