@@ -11,7 +11,7 @@ from tokd_lightning.data.manifest_table import ManifestDataModule
 from tokd_lightning.errors import TokdError
 
 GRAMMAR = "[NAME=]KIND[-QUALITY]:PATH"
-# Kind -> the quality that is meant where none is said, as configs/data has it.
+# Kind -> the quality that is meant where none is said, as experiments/ has it.
 KINDS = {"ffpp": "c40", "celebdf": "original", "own": "unknown"}
 SYNTHETIC = "synthetic"
 _NAME = re.compile(r"\w[\w.-]*")
