@@ -94,7 +94,7 @@ def test_the_face_is_cut_out_as_tokd_prepare_does(model, faces, tmp_path, capsys
     scene[100:356, 300:556] = faces[1]
     Image.fromarray(scene).save(tmp_path / "scene.png")
     [one] = as_json(capsys, model, tmp_path / "scene.png")["files"]
-    square = make_finder("haar").track("", {0: scene}).square(0, 700, 400, 1.3)
+    square = make_finder("haar").find("", {0: scene})[0].square(0, 700, 400, 1.3)
     assert one["frames"][0]["box"] == [*square, square.side]
     # A photograph on its side is turned as its EXIF says.
     image = Image.fromarray(np.rot90(scene, 1))

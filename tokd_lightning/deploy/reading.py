@@ -107,9 +107,7 @@ def _rgb(image: Image.Image) -> Picture:
 def _faces(kind: str, given: Film, finder: Finder, wanted: Wanted) -> Found:
     """Find the face as ``tokd prepare`` does, and cut it out of every picture."""
     pictures, note = given.pictures, given.note
-    frames = list(pictures)
-    places = np.linspace(0, len(frames) - 1, min(_LOOKS, len(frames))).round().astype(int)
-    track = finder.track("", {frames[i]: pictures[frames[i]] for i in places})
+    track, *others = finder.find("", pictures)
     if not track.found:
         return Found(kind, "no_face", f"no face was found{f'; {note}' if note else ''}")
     margin = finder.margin(wanted.margin)

@@ -20,9 +20,6 @@ from tokd_lightning.data.prepare.plan import Clip, Version
 from tokd_lightning.data.prepare.reencoding import reencode
 from tokd_lightning.data.stream import frame_count
 
-LOOKS = 8
-"""Number of frames on which a face is looked for."""
-
 
 class Shot(NamedTuple):
     """A face cut out of one frame: the frame's index, the crop, RGB ``(size, size, 3)``."""
@@ -37,8 +34,8 @@ class Problem(NamedTuple):
 
     Attributes:
         version: The video.
-        kind: ``missing``, ``unreadable``, ``truncated``, ``no_face``, ``short`` or
-            ``lengths_differ``.
+        kind: ``missing``, ``unreadable``, ``truncated``, ``no_face``, ``face_lost``, ``short``,
+            ``lengths_differ`` or ``several_faces``.
         detail: More of it.
     """
 
@@ -54,11 +51,37 @@ class Taken(NamedTuple):
         track: Where its face is; None if no quality of it can be read.
         shots: Of every quality that could be read, the same frames and crops.
         problems: What went wrong.
+        others: Where faces are that are about as large; none of a video whose track was lent.
     """
 
     track: Track | None
     shots: dict[Version, list[Shot]]
     problems: list[Problem]
+    others: Sequence[Track] = ()
+
+
+class Upright(Mapping[int, Picture]):
+    """Frames by their numbers as pictures, each converted when it is asked for.
+
+    Args:
+        source: The video.
+        frames: Its frames.
+    """
+
+    def __init__(self, source: Source, frames: Mapping[int, av.VideoFrame]) -> None:
+        self.source, self.frames = source, frames
+
+    def __getitem__(self, frame: int) -> Picture:
+        """Convert a frame."""
+        return self.source.upright(self.frames[frame])
+
+    def __iter__(self) -> Iterator[int]:
+        """Iterate over the numbers."""
+        return iter(self.frames)
+
+    def __len__(self) -> int:
+        """Count the frames."""
+        return len(self.frames)
 
 
 class _View(NamedTuple):
@@ -97,11 +120,11 @@ class Cutter:
         """
         sources, counts, problems = self._open(root, clip)
         length = min(counts, default=0)
-        track: Track | None = None
+        faces: list[Track] = []
         views: dict[Version, _View] = {}
         while sources:
             wanted = evenly_spaced(length, self.options.frames)
-            track, views = self._look(sources, wanted, lent)
+            faces, views = self._look(sources, wanted, lent)
             for version, view in views.items():
                 if not view.length:
                     problems.append(Problem(version, "unreadable", view.damage))
@@ -111,8 +134,10 @@ class Cutter:
                 break
             length = shortest
         views = {version: views[version] for version in sources}
+        track = faces[0] if faces else None
         problems += self._remarks(views, track, lent)
-        return Taken(track, {v: view.shots for v, view in views.items()}, problems)
+        shots = {v: view.shots for v, view in views.items()}
+        return Taken(track, shots, problems, faces[1:])
 
     def _open(
         self, root: Path, clip: Clip
@@ -145,51 +170,46 @@ class Cutter:
 
     def _look(
         self, sources: Mapping[Version, Source], wanted: Sequence[int], lent: Track | None
-    ) -> tuple[Track | None, dict[Version, _View]]:
+    ) -> tuple[list[Track], dict[Version, _View]]:
         """Read every quality; the first that gives a frame decides where the face is."""
-        track: Track | None = None
+        faces: list[Track] = []
         views: dict[Version, _View] = {}
         for version, source in sources.items():
-            reading = read_frames(source, wanted, partial(self._keep, source, track, lent))
-            if track is None and reading.kept:
-                track = self._find(version.video.name, source, reading.kept, lent)
-            shots = [
-                kept if isinstance(kept, Shot) else self._cut(index, source.upright(kept), track)
-                for index, kept in reading.kept
-                if track is not None and track.found
-            ]
+            reading = read_frames(source, wanted, partial(self._keep, source, faces))
+            if not faces and reading.kept:
+                faces = self._find(version.video.name, source, reading.kept, lent)
+            shots: list[Shot] = []
+            for index, kept in reading.kept:
+                if isinstance(kept, Shot):
+                    shots.append(kept)
+                elif kept is not None and faces[0].shows(index):
+                    shots.append(self._cut(index, source.upright(kept), faces[0]))
             views[version] = _View(shots, reading.length, reading.damage)
-        return track, views
+        return faces, views
 
     def _keep(
-        self,
-        source: Source,
-        track: Track | None,
-        lent: Track | None,
-        index: int,
-        frame: av.VideoFrame,
-    ) -> tuple[int, av.VideoFrame | Shot]:
+        self, source: Source, faces: Sequence[Track], index: int, frame: av.VideoFrame
+    ) -> tuple[int, av.VideoFrame | Shot | None]:
         """Cut the face out at once where it is known, so that no large picture is held."""
-        if track is None and lent is not None and source.size(frame) == lent.size:
-            track = lent
-        if track is None or not track.found:
+        if not faces:
             return index, frame
-        return index, self._cut(index, source.upright(frame), track)
+        track = faces[0]
+        return index, self._cut(index, source.upright(frame), track) if track.shows(index) else None
 
     def _find(
         self,
         name: str,
         source: Source,
-        kept: Sequence[tuple[int, av.VideoFrame | Shot]],
+        kept: Sequence[tuple[int, av.VideoFrame | Shot | None]],
         lent: Track | None,
-    ) -> Track:
-        """Take the face of the real video, or look for one on a few of the frames."""
-        frames = {i: frame for i, frame in kept if not isinstance(frame, Shot)}
-        if lent is not None and all(source.size(f) == lent.size for f in frames.values()):
-            return lent
-        indices = list(frames)
-        chosen = [indices[i] for i in evenly_spaced(len(indices), LOOKS)]
-        return self.finder.track(name, {i: source.upright(frames[i]) for i in chosen})
+    ) -> list[Track]:
+        """Take the face of the real video, or look for one on the frames."""
+        frames = {i: frame for i, frame in kept if isinstance(frame, av.VideoFrame)}
+        pictures = Upright(source, frames)
+        if lent is None or any(source.size(f) != lent.size for f in frames.values()):
+            return self.finder.find(name, pictures)
+        track = self.finder.take_over(lent, pictures) if lent.found else lent
+        return [track]
 
     def _cut(self, index: int, picture: Picture, face: Track) -> Shot:
         height, width = picture.shape[:2]
@@ -210,6 +230,12 @@ class Cutter:
             if track is not None and not track.found:
                 whose = "its real video" if track is lent else "it"
                 yield Problem(version, "no_face", f"no face was found on {whose}")
-            elif shortest < self.options.frames:
+                continue
+            if track is not None and track.absent:
+                numbers = ", ".join(map(str, sorted(track.absent)))
+                count = f"{len(track.absent)} of {len(track.absent) + len(view.shots)}"
+                detail = f"no face on {count} frames, which are left out: {numbers}"
+                yield Problem(version, "face_lost", detail)
+            if shortest < self.options.frames:
                 detail = f"{shortest} of {self.options.frames} frames"
                 yield Problem(version, "short", detail)

@@ -34,7 +34,7 @@ from tokd_lightning.data.prepare.summary import Outcome, manifest_text, problems
 from tokd_lightning.errors import TokdError
 
 # Raised whenever the same options give other pictures than before.
-_RECIPE = 1
+_RECIPE = 2
 _RECORD = "prepare.json"
 _GROUPS = "groups.json"
 _PARTS = ".parts"

@@ -24,6 +24,9 @@ _KINDS = {
     "unreadable": "no frame of it can be decoded",
     "truncated": "it ends too early; the frames before that are used",
     "no_face": "no face was found, so it has no frames",
+    "face_lost": "the face is not on all of the frames; those without it are left out",
+    "several_faces": "several faces are about as large and which was changed is not known; the "
+    "largest is used",
     "short": "it has fewer frames than wanted; all are used",
     "lengths_differ": "another quality has fewer frames; those that all have are used",
 }
