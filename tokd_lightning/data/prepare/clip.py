@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,11 +13,12 @@ from tokd_lightning.data.layouts.video_folder import evenly_spaced
 from tokd_lightning.data.prepare.boxes import Square, Track
 from tokd_lightning.data.prepare.detectors import Picture
 from tokd_lightning.data.prepare.finders import Finder
-from tokd_lightning.data.prepare.frames import DAMAGE, Source, cut_out, read_frames, reason
+from tokd_lightning.data.prepare.frames import cut_out
 from tokd_lightning.data.prepare.options import Options
 from tokd_lightning.data.prepare.plan import Clip, Version
 from tokd_lightning.data.prepare.reencoding import reencode
-from tokd_lightning.data.stream import frame_count
+from tokd_lightning.data.stream import read_packets
+from tokd_lightning.data.video import DAMAGE, Source, read_frames, reason
 
 LOOKS = 8
 """Number of frames on which a face is looked for."""
@@ -135,9 +135,7 @@ class Cutter:
                 if not original.length:
                     continue
             try:
-                content = source.content
-                file = io.BytesIO(content) if isinstance(content, bytes) else content
-                counts.append(frame_count(file))
+                counts.append(read_packets(source).length)
                 sources[version] = source
             except DAMAGE as error:
                 problems.append(Problem(version, "unreadable", reason(error)))

@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 from av.video.frame import PictureType
 
-from tokd_lightning.data.prepare.frames import DAMAGE, Reading, Source, read_frames
+from tokd_lightning.data.video import DAMAGE, Reading, Source, read_frames, video_stream
 
 _FORMATS = ("yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p")
 _USUAL_RATE = Fraction(25)
@@ -60,8 +60,8 @@ def reencode(path: Path, crf: int) -> tuple[Source, Reading[int]]:
 def _rate(source: Source) -> Fraction:
     try:
         with source.open() as container:
-            rate = container.streams.video[0].average_rate
-    except (*DAMAGE, IndexError):
+            rate = video_stream(container).average_rate
+    except DAMAGE:
         return _USUAL_RATE
     return rate or _USUAL_RATE
 

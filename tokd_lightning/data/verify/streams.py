@@ -62,24 +62,19 @@ def examine(job: Job) -> Stream:
 
 def _declared(file: Path) -> int:
     """Return how many frames the container says there are, or else how many packets it holds."""
-    import av
+    from tokd_lightning.data.video import Source, video_stream
 
-    with av.open(str(file)) as container:
-        if not container.streams.video:
-            raise ValueError("it holds no video")
-        stream = container.streams.video[0]
+    with Source(file).open() as container:
+        stream = video_stream(container)
         return stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
 
 
 def _decoded(file: Path) -> int:
     """Decode all frames without forgiving anything, and count them."""
-    import av
+    from tokd_lightning.data.video import Source, video_stream
 
-    with av.open(str(file)) as container:
-        if not container.streams.video:
-            raise ValueError("it holds no video")
-        stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1
+    with Source(file).open() as container:
+        stream = video_stream(container)
         stream.codec_context.options = {"err_detect": "explode", "skip_loop_filter": "all"}
         count = sum(1 for _ in container.decode(stream))
         if count < stream.frames:
