@@ -10,9 +10,10 @@ import contextlib
 import io
 import math
 import struct
+import tempfile
 from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import BinaryIO, Generic, NamedTuple, TypeVar, cast
 
 import av
 import numpy as np
@@ -37,6 +38,7 @@ _GUARD = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
 _STILLS = {"mjpeg", "png", "apng", "bmp", "gif", "tiff", "webp", "jpegls", "jpeg2000"}
 _DEFAULT_BONUS = 5_000_000  # FFmpeg's own, in pixels
 _SCALE = (("scale", "flags=bicubic"), ("format", "pix_fmts=rgb24"))
+_BUDGET = 256 << 20  # 32 frames of 1080p fit, of 4K they do not
 _YCGCO, _BT2020_NCL = 8, 9
 _STRAIGHT = 1.0  # degrees
 
@@ -66,18 +68,24 @@ class Source(NamedTuple):
         """Return the display matrix of a frame."""
         return display_matrix(frame) if self.matrix is None else self.matrix
 
-    def upright(self, frame: av.VideoFrame) -> Picture:
+    def upright(self, frame: Frame) -> Picture:
         """Convert a frame to RGB ``(H, W, 3)``, turned and mirrored as it is to be shown.
 
-        Raises:
-            ValueError: FFmpeg cannot convert its colours (av.FFmpegError among them).
+        Args:
+            frame: A frame, or what :class:`Shelf` kept of it.
         """
+        if isinstance(frame, Stored):
+            frame.file.seek(frame.place)
+            data = frame.file.read(math.prod(frame.shape))
+            return np.frombuffer(bytearray(data), np.uint8).reshape(frame.shape)
         chain = (*_turns(self.display(frame)), *_SCALE)
         shown = through_filters(frame, chain).to_ndarray()
         return np.ascontiguousarray(shown, np.uint8)
 
-    def size(self, frame: av.VideoFrame) -> tuple[int, int]:
+    def size(self, frame: Frame) -> tuple[int, int]:
         """Return width and height of :meth:`upright` without converting."""
+        if isinstance(frame, Stored):
+            return frame.shape[1], frame.shape[0]
         sideways = any(name == "transpose" for name, _ in _turns(self.display(frame)))
         return (frame.height, frame.width) if sideways else (frame.width, frame.height)
 
@@ -174,6 +182,61 @@ def _rank(stream: av.VideoStream) -> int:
     return 1 + pixels + _DEFAULT_BONUS * bool(stream.disposition & said.default)
 
 
+class Stored(NamedTuple):
+    """A frame that :class:`Shelf` put on the disk, upright."""
+
+    file: BinaryIO
+    place: int
+    shape: tuple[int, ...]
+
+
+Frame = av.VideoFrame | Stored
+
+
+class Shelf:
+    """Frames that are kept for later: in memory, and on the disk what goes beyond a budget.
+
+    Args:
+        budget: Bytes of frames in memory, at most.
+    """
+
+    def __init__(self, budget: int = _BUDGET) -> None:
+        self.budget = budget
+        self.held = 0
+        self.file: BinaryIO | None = None
+
+    def keep(self, source: Source, frame: av.VideoFrame) -> Frame:
+        """Keep a frame.
+
+        Args:
+            source: Its video.
+            frame: The frame; :meth:`Source.upright` takes what is returned for it.
+
+        Raises:
+            OSError: The disk is full.
+        """
+        size = sum(plane.buffer_size for plane in frame.planes)
+        if self.held + size <= self.budget:
+            self.held += size
+            return frame
+        picture = source.upright(frame)
+        if self.file is None:
+            self.file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 (see clear)
+        place = self.file.seek(0, io.SEEK_END)
+        try:
+            self.file.write(picture.data)
+            self.file.flush()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from error
+        return Stored(self.file, place, picture.shape)
+
+    def clear(self) -> None:
+        """Drop all frames; whoever still has one must not use it."""
+        if self.file is not None:
+            self.file.close()
+        self.held, self.file = 0, None
+
+
 class Reading(NamedTuple, Generic[T]):
     """What was read from a video.
 
@@ -224,10 +287,11 @@ def count_frames(source: Source) -> Reading[None]:
 
 def _decode(source: Source, damage: list[str], options: dict[str, str]) -> Iterator[av.VideoFrame]:
     """Yield the frames up to the first damage, and add to a list what it is."""
-    length, missing = 0, 0
+    length, missing, opened = 0, 0, False
     try:
         with source.open() as container:
             stream = video_stream(container)
+            opened = True
             # Without it a broken frame is made up from its neighbours.
             stream.codec_context.options = {"err_detect": "explode"} | options
             missing = promised_packets(container, stream)
@@ -240,7 +304,8 @@ def _decode(source: Source, damage: list[str], options: dict[str, str]) -> Itera
                         yield frame
                         length += 1
     except DAMAGE as error:
-        damage.append(f"frame {length} cannot be decoded: {reason(error)}")
+        where = f"frame {length} cannot be decoded: " if opened else ""
+        damage.append(f"{where}{reason(error)}")
     else:
         if missing > 0:
             damage.append(f"it ends after {length} of {length + missing} frames")

@@ -17,8 +17,8 @@ from tokd_lightning.data.prepare.frames import cut_out
 from tokd_lightning.data.prepare.options import Options
 from tokd_lightning.data.prepare.plan import Clip, Version
 from tokd_lightning.data.prepare.reencoding import reencode
-from tokd_lightning.data.stream import read_packets
-from tokd_lightning.data.video import DAMAGE, Source, read_frames, reason
+from tokd_lightning.data.stream import CRF, Packets, read_packets, wrong_crf
+from tokd_lightning.data.video import DAMAGE, Frame, Shelf, Source, read_frames, reason
 
 LOOKS = 8
 """Number of frames on which a face is looked for."""
@@ -37,7 +37,7 @@ class Problem(NamedTuple):
 
     Attributes:
         version: The video.
-        kind: ``missing``, ``unreadable``, ``truncated``, ``no_face``, ``short`` or
+        kind: ``missing``, ``unreadable``, ``truncated``, ``wrong_crf``, ``no_face``, ``short`` or
             ``lengths_differ``.
         detail: More of it.
     """
@@ -54,11 +54,13 @@ class Taken(NamedTuple):
         track: Where its face is; None if no quality of it can be read.
         shots: Of every quality that could be read, the same frames and crops.
         problems: What went wrong.
+        crfs: The CRF that x264 was asked for, of every quality whose stream tells.
     """
 
     track: Track | None
     shots: dict[Version, list[Shot]]
     problems: list[Problem]
+    crfs: dict[Version, CRF]
 
 
 class _View(NamedTuple):
@@ -81,6 +83,7 @@ class Cutter:
         self.finder = finder
         self.options = options
         self.margin = finder.margin(options.margin)
+        self.shelf = Shelf()
 
     def take(self, root: Path, clip: Clip, lent: Track | None = None) -> Taken:
         """Cut the face out of evenly spaced frames of a video, at all its qualities.
@@ -95,8 +98,8 @@ class Cutter:
             lent: The face of the real video that this one was made from; it holds for a picture of
                 the same size.
         """
-        sources, counts, problems = self._open(root, clip)
-        length = min(counts, default=0)
+        sources, packets, problems = self._open(root, clip)
+        length = min((found.length for found in packets.values()), default=0)
         track: Track | None = None
         views: dict[Version, _View] = {}
         while sources:
@@ -112,14 +115,16 @@ class Cutter:
             length = shortest
         views = {version: views[version] for version in sources}
         problems += self._remarks(views, track, lent)
-        return Taken(track, {v: view.shots for v, view in views.items()}, problems)
+        self.shelf.clear()
+        crfs = {version: found.crf for version, found in packets.items()}
+        return Taken(track, {v: view.shots for v, view in views.items()}, problems, crfs)
 
     def _open(
         self, root: Path, clip: Clip
-    ) -> tuple[dict[Version, Source], list[int], list[Problem]]:
-        """Find what can be opened and how many packets it has; make twins."""
+    ) -> tuple[dict[Version, Source], dict[Version, Packets], list[Problem]]:
+        """Find what can be opened and read its packets; make twins."""
         sources: dict[Version, Source] = {}
-        counts: list[int] = []
+        packets: dict[Version, Packets] = {}
         problems: list[Problem] = []
         for version in clip:
             path = root / version.video.place
@@ -135,11 +140,14 @@ class Cutter:
                 if not original.length:
                     continue
             try:
-                counts.append(read_packets(source).length)
+                packets[version] = read_packets(source)
                 sources[version] = source
             except DAMAGE as error:
                 problems.append(Problem(version, "unreadable", reason(error)))
-        return sources, counts, problems
+                continue
+            if detail := wrong_crf(version.video.quality, packets[version].crf):
+                problems.append(Problem(version, "wrong_crf", detail))
+        return sources, packets, problems
 
     def _look(
         self, sources: Mapping[Version, Source], wanted: Sequence[int], lent: Track | None
@@ -147,6 +155,7 @@ class Cutter:
         """Read every quality; the first that gives a frame decides where the face is."""
         track: Track | None = None
         views: dict[Version, _View] = {}
+        self.shelf.clear()
         for version, source in sources.items():
             reading = read_frames(source, wanted, partial(self._keep, source, track, lent))
             if track is None and reading.kept:
@@ -166,19 +175,19 @@ class Cutter:
         lent: Track | None,
         index: int,
         frame: av.VideoFrame,
-    ) -> tuple[int, av.VideoFrame | Shot]:
+    ) -> tuple[int, Frame | Shot]:
         """Cut the face out at once where it is known, so that no large picture is held."""
         if track is None and lent is not None and source.size(frame) == lent.size:
             track = lent
         if track is None or not track.found:
-            return index, frame
+            return index, self.shelf.keep(source, frame)
         return index, self._cut(index, source.upright(frame), track)
 
     def _find(
         self,
         name: str,
         source: Source,
-        kept: Sequence[tuple[int, av.VideoFrame | Shot]],
+        kept: Sequence[tuple[int, Frame | Shot]],
         lent: Track | None,
     ) -> Track:
         """Take the face of the real video, or look for one on a few of the frames."""
