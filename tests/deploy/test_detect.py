@@ -250,7 +250,7 @@ def test_of_a_long_video_key_frames_are_looked_at(mixed, tmp_path, monkeypatch):
     monkeypatch.setattr(videos, "_LONG", 500)
     pictures, times, note, _ = videos.film(file, 2, 10**6)
     assert not note
-    length, keys = videos._packets(videos._Guarded(file), 10**6)
+    length, keys = videos._packets(videos.Source(file), 10**6)
     assert length == 520
     assert list(pictures) == [keys[n] for n in evenly_spaced(len(keys), 2)]
     for index, picture in pictures.items():

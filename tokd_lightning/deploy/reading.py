@@ -107,7 +107,7 @@ def _rgb(image: Image.Image) -> Picture:
 def _faces(kind: str, given: Film, finder: Finder, wanted: Wanted) -> Found:
     """Find the face as ``tokd prepare`` does, and cut it out of every picture."""
     pictures, note = given.pictures, given.note
-    track, *others = finder.find("", pictures)
+    track, *_others = finder.find("", pictures)
     if not track.found:
         return Found(kind, "no_face", f"no face was found{f'; {note}' if note else ''}")
     margin = finder.margin(wanted.margin)

@@ -12,17 +12,11 @@ import numpy as np
 
 from tokd_lightning.data.layouts.video_folder import evenly_spaced
 from tokd_lightning.data.prepare.detectors import Picture
-from tokd_lightning.data.prepare.frames import Source, read_frames, reason
+from tokd_lightning.data.stream import read_packets
+from tokd_lightning.data.video import DAMAGE, Source, read_frames, reason, video_stream
 
-# Containers and codec streams of videos. FFmpeg also opens playlists, which name other files and
-# addresses, and text: a file that a stranger sent must not choose them.
-_DEMUXERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,h264,hevc,m4v,mxf"
-)
-_GUARD = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
 _LONG = 3000
 _BUDGET = 400_000_000
-_MOST_PACKETS = 5_000_000
 
 
 class Film(NamedTuple):
@@ -49,14 +43,6 @@ class Unfit(Exception):
         self.reason, self.kind, self.status = reason, kind, status
 
 
-class _Guarded(Source):
-    """A video that cannot make FFmpeg read anything else."""
-
-    def open(self) -> av.container.InputContainer:
-        """Open it as one of the formats of videos; raises OSError or ValueError if it is none."""
-        return av.open(str(self.content), "r", options=_GUARD)
-
-
 def film(path: Path, count: int, largest: int) -> Film:
     """Read evenly spaced frames up to the first damage, as ``tokd prepare`` does.
 
@@ -71,10 +57,10 @@ def film(path: Path, count: int, largest: int) -> Film:
     Raises:
         Unfit: It is no video, or its frames are too large.
     """
-    source = _Guarded(path)
+    source = Source(path, guarded=True)
     try:
         length, keys = _packets(source, largest)
-    except (OSError, ValueError, av.FFmpegError) as error:
+    except DAMAGE as error:
         said = f"neither an image nor a video that can be read ({reason(error)})"
         raise Unfit(said) from error
     if length > _LONG and len(keys) >= count:
@@ -101,25 +87,11 @@ def film(path: Path, count: int, largest: int) -> Film:
 
 def _packets(source: Source, largest: int) -> tuple[int, list[int]]:
     """Count the frames by their packets and say which are key frames, without decoding."""
-    keys: list[int] = []
-    length = 0
-    with source.open() as container:
-        if not container.streams.video:
-            raise Unfit("it holds no video stream")
-        stream = container.streams.video[0]
-        if stream.codec_context.width * stream.codec_context.height > largest:
-            raise Unfit(
-                f"frames of {stream.codec_context.width} x {stream.codec_context.height} pixels "
-                "are too large", "video", "too_large",
-            )  # fmt: skip
-        for packet in container.demux(stream):
-            if packet.size > 0 and not packet.is_discard:
-                if packet.is_keyframe:
-                    keys.append(length)
-                length += 1
-                if length > _MOST_PACKETS:
-                    break
-    return length, keys
+    packets = read_packets(source)
+    width, height = packets.size
+    if width * height > largest:
+        raise Unfit(f"frames of {width} x {height} pixels are too large", "video", "too_large")
+    return packets.length, packets.keys
 
 
 def _key_frames(source: Source, keys: int, count: int) -> Film:
@@ -130,9 +102,8 @@ def _key_frames(source: Source, keys: int, count: int) -> Film:
     note, scale = "", 1.0
     try:
         with source.open() as container:
-            stream = container.streams.video[0]
+            stream = video_stream(container)
             context: Any = stream.codec_context
-            context.thread_count = 1
             context.skip_frame = "NONKEY"
             rate = float(stream.average_rate or 25)
             for number, frame in enumerate(container.decode(stream)):
@@ -142,7 +113,7 @@ def _key_frames(source: Source, keys: int, count: int) -> Film:
                     scale = scale if pictures else own
                     pictures[index] = _picture(source, frame, own)
                     times[index] = frame.time
-    except (OSError, ValueError, av.FFmpegError) as error:
+    except DAMAGE as error:
         note = f"it cannot be decoded to its end: {reason(error)}"
     first = next(iter(pictures.values()), np.empty(0)).shape
     same = {index: picture for index, picture in pictures.items() if picture.shape == first}

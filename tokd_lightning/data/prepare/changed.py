@@ -11,8 +11,8 @@ import numpy as np
 from tokd_lightning.data.layouts.video_folder import VIDEO_SUFFIXES, evenly_spaced
 from tokd_lightning.data.prepare.boxes import Track
 from tokd_lightning.data.prepare.detectors import Picture
-from tokd_lightning.data.prepare.frames import Source, read_frames
 from tokd_lightning.data.prepare.plan import Clip
+from tokd_lightning.data.video import Source, read_frames
 
 _FRAMES = 8
 _CLEARLY = 2.0  # times as much as of the next face

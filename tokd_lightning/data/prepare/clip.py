@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,11 +13,12 @@ from tokd_lightning.data.layouts.video_folder import evenly_spaced
 from tokd_lightning.data.prepare.boxes import Square, Track
 from tokd_lightning.data.prepare.detectors import Picture
 from tokd_lightning.data.prepare.finders import Finder
-from tokd_lightning.data.prepare.frames import DAMAGE, Source, cut_out, read_frames, reason
+from tokd_lightning.data.prepare.frames import cut_out
 from tokd_lightning.data.prepare.options import Options
 from tokd_lightning.data.prepare.plan import Clip, Version
 from tokd_lightning.data.prepare.reencoding import reencode
-from tokd_lightning.data.stream import frame_count
+from tokd_lightning.data.stream import CRF, Packets, read_packets, wrong_crf
+from tokd_lightning.data.video import DAMAGE, Frame, Shelf, Source, read_frames, reason
 
 
 class Shot(NamedTuple):
@@ -34,8 +34,8 @@ class Problem(NamedTuple):
 
     Attributes:
         version: The video.
-        kind: ``missing``, ``unreadable``, ``truncated``, ``no_face``, ``face_lost``, ``short``,
-            ``lengths_differ`` or ``several_faces``.
+        kind: ``missing``, ``unreadable``, ``truncated``, ``wrong_crf``, ``no_face``,
+            ``face_lost``, ``several_faces``, ``short`` or ``lengths_differ``.
         detail: More of it.
     """
 
@@ -51,12 +51,14 @@ class Taken(NamedTuple):
         track: Where its face is; None if no quality of it can be read.
         shots: Of every quality that could be read, the same frames and crops.
         problems: What went wrong.
+        crfs: The CRF that x264 was asked for, of every quality whose stream tells.
         others: Where faces are that are about as large; none of a video whose track was lent.
     """
 
     track: Track | None
     shots: dict[Version, list[Shot]]
     problems: list[Problem]
+    crfs: dict[Version, CRF]
     others: Sequence[Track] = ()
 
 
@@ -68,7 +70,7 @@ class Upright(Mapping[int, Picture]):
         frames: Its frames.
     """
 
-    def __init__(self, source: Source, frames: Mapping[int, av.VideoFrame]) -> None:
+    def __init__(self, source: Source, frames: Mapping[int, Frame]) -> None:
         self.source, self.frames = source, frames
 
     def __getitem__(self, frame: int) -> Picture:
@@ -104,6 +106,7 @@ class Cutter:
         self.finder = finder
         self.options = options
         self.margin = finder.margin(options.margin)
+        self.shelf = Shelf()
 
     def take(self, root: Path, clip: Clip, lent: Track | None = None) -> Taken:
         """Cut the face out of evenly spaced frames of a video, at all its qualities.
@@ -118,8 +121,8 @@ class Cutter:
             lent: The face of the real video that this one was made from; it holds for a picture of
                 the same size.
         """
-        sources, counts, problems = self._open(root, clip)
-        length = min(counts, default=0)
+        sources, packets, problems = self._open(root, clip)
+        length = min((found.length for found in packets.values()), default=0)
         faces: list[Track] = []
         views: dict[Version, _View] = {}
         while sources:
@@ -136,15 +139,17 @@ class Cutter:
         views = {version: views[version] for version in sources}
         track = faces[0] if faces else None
         problems += self._remarks(views, track, lent)
+        self.shelf.clear()
+        crfs = {version: found.crf for version, found in packets.items()}
         shots = {v: view.shots for v, view in views.items()}
-        return Taken(track, shots, problems, faces[1:])
+        return Taken(track, shots, problems, crfs, faces[1:])
 
     def _open(
         self, root: Path, clip: Clip
-    ) -> tuple[dict[Version, Source], list[int], list[Problem]]:
-        """Find what can be opened and how many packets it has; make twins."""
+    ) -> tuple[dict[Version, Source], dict[Version, Packets], list[Problem]]:
+        """Find what can be opened and read its packets; make twins."""
         sources: dict[Version, Source] = {}
-        counts: list[int] = []
+        packets: dict[Version, Packets] = {}
         problems: list[Problem] = []
         for version in clip:
             path = root / version.video.place
@@ -160,13 +165,14 @@ class Cutter:
                 if not original.length:
                     continue
             try:
-                content = source.content
-                file = io.BytesIO(content) if isinstance(content, bytes) else content
-                counts.append(frame_count(file))
+                packets[version] = read_packets(source)
                 sources[version] = source
             except DAMAGE as error:
                 problems.append(Problem(version, "unreadable", reason(error)))
-        return sources, counts, problems
+                continue
+            if detail := wrong_crf(version.video.quality, packets[version].crf):
+                problems.append(Problem(version, "wrong_crf", detail))
+        return sources, packets, problems
 
     def _look(
         self, sources: Mapping[Version, Source], wanted: Sequence[int], lent: Track | None
@@ -174,6 +180,7 @@ class Cutter:
         """Read every quality; the first that gives a frame decides where the face is."""
         faces: list[Track] = []
         views: dict[Version, _View] = {}
+        self.shelf.clear()
         for version, source in sources.items():
             reading = read_frames(source, wanted, partial(self._keep, source, faces))
             if not faces and reading.kept:
@@ -189,10 +196,10 @@ class Cutter:
 
     def _keep(
         self, source: Source, faces: Sequence[Track], index: int, frame: av.VideoFrame
-    ) -> tuple[int, av.VideoFrame | Shot | None]:
+    ) -> tuple[int, Frame | Shot | None]:
         """Cut the face out at once where it is known, so that no large picture is held."""
         if not faces:
-            return index, frame
+            return index, self.shelf.keep(source, frame)
         track = faces[0]
         return index, self._cut(index, source.upright(frame), track) if track.shows(index) else None
 
@@ -200,11 +207,11 @@ class Cutter:
         self,
         name: str,
         source: Source,
-        kept: Sequence[tuple[int, av.VideoFrame | Shot | None]],
+        kept: Sequence[tuple[int, Frame | Shot | None]],
         lent: Track | None,
     ) -> list[Track]:
         """Take the face of the real video, or look for one on the frames."""
-        frames = {i: frame for i, frame in kept if isinstance(frame, av.VideoFrame)}
+        frames = {i: f for i, f in kept if f is not None and not isinstance(f, Shot)}
         pictures = Upright(source, frames)
         if lent is None or any(source.size(f) != lent.size for f in frames.values()):
             return self.finder.find(name, pictures)

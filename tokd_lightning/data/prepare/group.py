@@ -19,6 +19,7 @@ from tokd_lightning.data.prepare.finders import make_finder
 from tokd_lightning.data.prepare.frames import encode_image
 from tokd_lightning.data.prepare.options import Options
 from tokd_lightning.data.prepare.plan import Clip, Group, stamps
+from tokd_lightning.data.stream import CRF
 from tokd_lightning.errors import TokdError
 
 
@@ -59,15 +60,18 @@ def prepare_group(job: Job) -> int:
     cutter = Cutter(make_finder(job.detector), job.options)
     rows: dict[str, list[list[Any]]] = {}
     problems: list[Problem] = []
+    crfs: dict[str, CRF] = {}
     files = stamps(job.group, job.root)
     try:
         for clip, taken in _take_all(cutter, job):
             problems += taken.problems
+            crfs |= {version.out: crf for version, crf in taken.crfs.items()}
             for version in clip:
                 shots = taken.shots.get(version, [])
                 rows[version.out] = _store(job.out / version.out, version.out, shots, job.options)
         entries = [[p.version.out, p.kind, p.detail] for p in problems]
-        content = json.dumps({"files": files, "rows": rows, "problems": entries})
+        part = {"files": files, "rows": rows, "problems": entries, "crf": crfs}
+        content = json.dumps(part)
         draft = job.part.with_suffix(".draft")
         draft.write_text(content, encoding="utf-8")
         draft.replace(job.part)

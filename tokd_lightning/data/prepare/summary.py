@@ -15,14 +15,17 @@ from rich.table import Table
 from tokd_lightning.data.manifest import COLUMNS
 from tokd_lightning.data.prepare.options import Options
 from tokd_lightning.data.prepare.plan import Plan, Version
+from tokd_lightning.data.stream import CRF
 
 PROBLEM_COLUMNS = ("dataset", "method", "video", "quality", "problem", "detail")
 UNLISTED = "unlisted"
-EXTRA_COLUMNS = ("encoding", "reencoded", "x", "y", "side")
+PASSED_OVER = "passed_over"
+EXTRA_COLUMNS = ("encoding", "reencoded", "crf", "x", "y", "side")
 _KINDS = {
     "missing": "the tree or its split files promise it, and it is not there",
     "unreadable": "no frame of it can be decoded",
     "truncated": "it ends too early; the frames before that are used",
+    "wrong_crf": "its encoder says another compression than its folder's name; it is used",
     "no_face": "no face was found, so it has no frames",
     "face_lost": "the face is not on all of the frames; those without it are left out",
     "several_faces": "several faces are about as large and which was changed is not known; the "
@@ -38,10 +41,12 @@ class Outcome(NamedTuple):
     Attributes:
         rows: By place in the output: path, frame, x, y, side of every frame.
         problems: By place in the output: kind and detail.
+        crfs: By place in the output: the CRF that x264 was asked for, where its stream tells.
     """
 
     rows: dict[str, list[list[Any]]]
     problems: dict[str, list[tuple[str, str]]]
+    crfs: dict[str, CRF]
 
 
 def manifest_text(plan: Plan, outcome: Outcome, options: Options) -> str:
@@ -52,11 +57,33 @@ def manifest_text(plan: Plan, outcome: Outcome, options: Options) -> str:
             continue
         v = version.video
         about = (v.dataset, v.method, v.name, v.target, v.source, v.quality)
-        made = (options.stored_as, "" if version.crf is None else version.crf)
+        twin = "" if version.crf is None else version.crf
+        made = (options.stored_as, twin, _as_text(outcome.crfs.get(version.out)))
         label = int(v.method != "real")
         for path, frame, *square in outcome.rows[version.out]:
             rows.append((path, *about, frame, label, v.split, *made, *square))
     return _csv(rows)
+
+
+def count_crfs(plan: Plan, outcome: Outcome) -> dict[str, dict[str, int]]:
+    """Count the videos of each quality by the CRF that their encoder says.
+
+    Args:
+        plan: What there was to do.
+        outcome: What came of it.
+
+    Returns:
+        By quality: videos by CRF, ``lossless`` or ``unknown``.
+    """
+    counts: dict[str, Counter[str]] = {}
+    for version in plan.versions:
+        said = _as_text(outcome.crfs.get(version.out)) or "unknown"
+        counts.setdefault(version.video.quality, Counter())[said] += 1
+    return {quality: dict(sorted(found.items())) for quality, found in counts.items()}
+
+
+def _as_text(crf: CRF) -> str:
+    return f"{crf:g}" if isinstance(crf, (int, float)) else crf or ""
 
 
 def problems_text(plan: Plan, outcome: Outcome) -> str:
@@ -69,6 +96,7 @@ def problems_text(plan: Plan, outcome: Outcome) -> str:
     for place in plan.unlisted:
         _, method, quality, _, file = PurePosixPath(place).parts
         rows.append(("", method, PurePosixPath(file).stem, quality, UNLISTED, place))
+    rows += [("", "", PurePosixPath(p).stem, "", PASSED_OVER, p) for p in plan.passed_over]
     return _csv(rows)
 
 
@@ -87,7 +115,14 @@ def summary_table(plan: Plan, outcome: Outcome, where: str) -> Table:
             f"{UNLISTED}: {len(plan.unlisted)} video files of the tree are named by no split, or "
             "are of a method or quality that is known by another name; they are left out"
         )
-    listed = kinds or plan.unlisted
+    if plan.passed_over:
+        found = Counter(PurePosixPath(place).suffix or "no suffix" for place in plan.passed_over)
+        several = ", ".join(f"{count} {suffix}" for suffix, count in found.most_common(4))
+        notes.append(
+            f"{PASSED_OVER}: {len(plan.passed_over)} files among the videos are not read as videos "
+            f"by their names ({several})"
+        )
+    listed = kinds or plan.unlisted or plan.passed_over
     notes += [f"every one is listed in {where}"] if listed else ["no problems"]
     if plan.across:
         fakes = {v.video[:3] for v in plan.versions if v.out in plan.across}
