@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import math
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +20,10 @@ from tokd_lightning.data.video import DAMAGE, Source, read_frames, reason, video
 
 _LONG = 3000
 _BUDGET = 400_000_000
+_SHORT_OF_TIME = (
+    "time was short: its key frames alone are scored, rather than frames as in training; "
+    "--time-limit gives it more"
+)
 
 
 class Film(NamedTuple):
@@ -43,46 +50,122 @@ class Unfit(Exception):
         self.reason, self.kind, self.status = reason, kind, status
 
 
-def film(path: Path, count: int, largest: int) -> Film:
+def film(path: Path, count: int, largest: int, seconds: float = math.inf) -> Film:
     """Read evenly spaced frames up to the first damage, as ``tokd prepare`` does.
 
-    Of a video of more than 3000 frames only the key frames are looked at where there are enough:
-    the others cannot be decoded without all before them.
+    In a video of more than 3000 frames the wanted ones are sought from the key frames before them,
+    so that not everything is decoded. Where even that takes more than half of the time, key frames
+    alone are taken, and the note says so.
 
     Args:
         path: The video.
         count: Frames wanted.
         largest: Pixels of a frame, at most.
+        seconds: Time for the file.
 
     Raises:
         Unfit: It is no video, or its frames are too large.
     """
     source = Source(path, guarded=True)
+    until = time.monotonic() + seconds / 2
     try:
         length, keys = _packets(source, largest)
     except DAMAGE as error:
         said = f"neither an image nor a video that can be read ({reason(error)})"
         raise Unfit(said) from error
-    if length > _LONG and len(keys) >= count:
-        return _key_frames(source, len(keys), count)
-    count = min(count, length)
-    times: dict[int, float | None] = {}
-    size: list[tuple[int, int]] = []
+    if len(keys) < min(count, length):
+        until = math.inf
+    shots = _Shots(source, min(count, length), until)
+    wanted = evenly_spaced(length, max(1, shots.count))
+    try:
+        if length > _LONG and _seek(shots, wanted):
+            return shots.film("")
+        shots = _Shots(source, shots.count, until)
+        reading = read_frames(source, set(wanted), shots.keep)
+    except _LateError:
+        return _key_frames(source, len(keys), shots.count)
+    return shots.film(reading.damage)
 
-    def keep(index: int, frame: av.VideoFrame) -> tuple[int, Picture] | None:
+
+class _LateError(Exception):
+    """Half of the time is over."""
+
+
+class _Shots:
+    """Frames that are kept as pictures of one size.
+
+    Args:
+        source: The video.
+        count: How many there will be.
+        until: When to give up.
+    """
+
+    def __init__(self, source: Source, count: int, until: float) -> None:
+        self.source, self.count, self.until = source, count, until
+        self.pictures: dict[int, Picture] = {}
+        self.times: dict[int, float | None] = {}
+        self.size: tuple[int, int] | None = None
+        self.left_out = 0
+
+    def keep(self, index: int, frame: av.VideoFrame) -> None:
+        """Keep a frame, unless it is of another size than the first."""
+        if time.monotonic() > self.until:
+            raise _LateError
         shape = (frame.width, frame.height)
-        if (size or [shape])[0] != shape:
-            return None
-        size[:] = [shape]
-        times[index] = frame.time
-        return index, _picture(source, frame, _scale(*shape, count))
+        self.size = self.size or shape
+        if self.size != shape:
+            self.left_out += 1
+            return
+        self.pictures[index] = _picture(self.source, frame, _scale(*shape, self.count))
+        self.times[index] = frame.time
 
-    reading = read_frames(source, set(evenly_spaced(length, count)), keep)
-    kept = dict(pair for pair in reading.kept if pair is not None)
-    notes = [reading.damage] if reading.damage else []
-    if len(kept) < len(reading.kept):
-        notes.append("its frames change their size: those of the first size are used")
-    return Film(kept, times, "; ".join(notes), _scale(*size[0], count) if size else 1.0)
+    def film(self, damage: str) -> Film:
+        """Return what was kept."""
+        notes = [damage] if damage else []
+        if self.left_out:
+            notes.append("its frames change their size: those of the first size are used")
+        scale = _scale(*self.size, self.count) if self.size else 1.0
+        return Film(self.pictures, self.times, "; ".join(notes), scale)
+
+
+def _seek(shots: _Shots, wanted: Sequence[int]) -> bool:
+    """Keep frames by seeking; return False where that does not find every one of them."""
+    try:
+        with shots.source.open() as container:
+            stream = video_stream(container)
+            shown = [
+                (packet.pts, packet.is_keyframe)
+                for packet in container.demux(stream)
+                if packet.size > 0 and not packet.is_discard
+            ]
+        if any(pts is None for pts, _ in shown):
+            return False
+        order = sorted(int(pts) for pts, _ in shown if pts is not None)
+        starts = sorted(int(pts) for pts, key in shown if key and pts is not None)
+        with shots.source.open() as container:
+            stream = video_stream(container)
+            at: int | None = None
+            frames: Iterator[av.VideoFrame] = iter(())
+            for index in wanted:
+                target = order[index]
+                start = bisect.bisect_right(starts, target) - 1
+                if start < 0:
+                    return False
+                if at is None or at < starts[start]:
+                    container.seek(target, stream=stream)
+                    frames = container.decode(stream)
+                for frame in frames:
+                    if time.monotonic() > shots.until:
+                        raise _LateError
+                    at = frame.pts
+                    if at is None or at >= target:
+                        break
+                if at != target:
+                    return False
+                shots.keep(index, frame)
+    except DAMAGE:
+        return False
+    return True
 
 
 def _packets(source: Source, largest: int) -> tuple[int, list[int]]:
@@ -99,7 +182,7 @@ def _key_frames(source: Source, keys: int, count: int) -> Film:
     wanted = set(evenly_spaced(keys, count))
     pictures: dict[int, Picture] = {}
     times: dict[int, float | None] = {}
-    note, scale = "", 1.0
+    note, scale = _SHORT_OF_TIME, 1.0
     try:
         with source.open() as container:
             stream = video_stream(container)
@@ -114,7 +197,7 @@ def _key_frames(source: Source, keys: int, count: int) -> Film:
                     pictures[index] = _picture(source, frame, own)
                     times[index] = frame.time
     except DAMAGE as error:
-        note = f"it cannot be decoded to its end: {reason(error)}"
+        note = f"{note}; it cannot be decoded to its end: {reason(error)}"
     first = next(iter(pictures.values()), np.empty(0)).shape
     same = {index: picture for index, picture in pictures.items() if picture.shape == first}
     return Film(same, times, note, scale)

@@ -31,6 +31,7 @@ class Track(NamedTuple):
         sides: The same for every frame, constant within a scene; None where it is constant.
         exact: Whether the face is on those frames alone, rather than also between and around them.
         absent: Frames on which it was looked for and not found.
+        count: Faces of any size that were seen on one frame, at most.
     """
 
     width: int
@@ -41,6 +42,7 @@ class Track(NamedTuple):
     sides: Floats | None = None
     exact: bool = False
     absent: Set[int] = frozenset()
+    count: int = 1
 
     @property
     def found(self) -> bool:

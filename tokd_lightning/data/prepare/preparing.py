@@ -31,6 +31,7 @@ from tokd_lightning.data.prepare.group import Job, prepare_group
 from tokd_lightning.data.prepare.options import Encoding, Options
 from tokd_lightning.data.prepare.plan import Layout, identify, make_plan, split_files, stamps
 from tokd_lightning.data.prepare.summary import (
+    TRACK,
     Outcome,
     count_crfs,
     manifest_text,
@@ -44,6 +45,8 @@ from tokd_lightning.errors import TokdError
 _RECIPE = 2
 _RECORD = "prepare.json"
 _GROUPS = "groups.json"
+DETECTOR = "detector.onnx"
+"""A copy of the YuNet file by which faces were found."""
 _PARTS = ".parts"
 
 
@@ -105,6 +108,7 @@ def prepare(
     record = {"recipe": _RECIPE, "layout": layout} | asdict(options)
     record |= {"encoding": options.stored_as, "detector": fingerprint(detector)}
     record |= {"quality": plan.qualities, "videos": len(plan.versions)}
+    record["track"] = TRACK
     record["tree"] = hashlib.sha256("".join(sorted(groups)).encode()).hexdigest()[:24]
     finished, makers = _finished_before(out, record)
     parts = out / _PARTS
@@ -134,7 +138,10 @@ def prepare(
         made = {"crf": count_crfs(plan, outcome), "versions": makers}
         for name, file in split_files(layout, root, splits).items():
             _put(out, name, file.read_bytes())
-        _put(out, "manifest.csv", manifest_text(plan, outcome, options).encode())
+        if Path(detector).suffix.lower() == ".onnx":  # for whoever uses what is trained on these
+            _put(out, DETECTOR, Path(detector).read_bytes())
+        manifest = manifest_text(plan, outcome, options, record["detector"])
+        _put(out, "manifest.csv", manifest.encode())
         _put(out, "problems.csv", problems_text(plan, outcome).encode())
         _put(out, _GROUPS, json.dumps(known, sort_keys=True).encode())
         _put(out, _RECORD, _as_json(record | made | {"finished": True}))
@@ -160,6 +167,9 @@ def _finished_before(out: Path, record: dict[str, Any]) -> tuple[bool, list[dict
     except (OSError, ValueError, AttributeError, KeyError, TypeError):
         message = f"{out} exists and was not made by `tokd prepare`: choose another --out"
         raise TokdError(message) from None
+    if earlier != record and earlier.get("recipe") != record["recipe"]:
+        message = f"{out} was prepared by another version, which follows faces otherwise"
+        raise TokdError(f"{message}: choose another --out, or delete it")
     if earlier != record:
         differing = [key for key in record if earlier.get(key) != record[key]]
         message = f"{out} was prepared with another {', '.join(differing)}"

@@ -20,7 +20,12 @@ from tokd_lightning.data.stream import CRF
 PROBLEM_COLUMNS = ("dataset", "method", "video", "quality", "problem", "detail")
 UNLISTED = "unlisted"
 PASSED_OVER = "passed_over"
-EXTRA_COLUMNS = ("encoding", "reencoded", "crf", "x", "y", "side")
+TRACK = "every kept frame, scene by scene"
+"""How faces are followed, for the record."""
+EXTRA_COLUMNS = (
+    *("encoding", "reencoded", "crf", "detector", "margin", "stored"),
+    *("x", "y", "side"),
+)
 _KINDS = {
     "missing": "the tree or its split files promise it, and it is not there",
     "unreadable": "no frame of it can be decoded",
@@ -49,8 +54,15 @@ class Outcome(NamedTuple):
     crfs: dict[str, CRF]
 
 
-def manifest_text(plan: Plan, outcome: Outcome, options: Options) -> str:
-    """Write the manifest: every frame, in the order of the plan; fakes across a border left out."""
+def manifest_text(plan: Plan, outcome: Outcome, options: Options, detector: str) -> str:
+    """Write the manifest: every frame, in the order of the plan; fakes across a border left out.
+
+    Args:
+        plan: What there was to do.
+        outcome: What came of it.
+        options: How faces were cut out and stored.
+        detector: What found them, see :func:`~.finders.fingerprint`.
+    """
     rows: list[Sequence[Any]] = [(*COLUMNS, *EXTRA_COLUMNS)]
     for version in plan.versions:
         if version.out in plan.across:
@@ -59,6 +71,7 @@ def manifest_text(plan: Plan, outcome: Outcome, options: Options) -> str:
         about = (v.dataset, v.method, v.name, v.target, v.source, v.quality)
         twin = "" if version.crf is None else version.crf
         made = (options.stored_as, twin, _as_text(outcome.crfs.get(version.out)))
+        made += (detector, options.margin, options.size)
         label = int(v.method != "real")
         for path, frame, *square in outcome.rows[version.out]:
             rows.append((path, *about, frame, label, v.split, *made, *square))
@@ -122,6 +135,8 @@ def summary_table(plan: Plan, outcome: Outcome, where: str) -> Table:
             f"{PASSED_OVER}: {len(plan.passed_over)} files among the videos are not read as videos "
             f"by their names ({several})"
         )
+    if missed := no_face_by_class(plan, outcome):
+        notes.append(missed)
     listed = kinds or plan.unlisted or plan.passed_over
     notes += [f"every one is listed in {where}"] if listed else ["no problems"]
     if plan.across:
@@ -147,6 +162,31 @@ def summary_table(plan: Plan, outcome: Outcome, where: str) -> Table:
             *map(escape, key), str(len(versions)), str(frames), *(str(found[k]) for k in kinds)
         )
     return table
+
+
+def no_face_by_class(plan: Plan, outcome: Outcome) -> str:
+    """Return in a sentence which share of the real and of the fake videos has no face.
+
+    Args:
+        plan: What there was to do.
+        outcome: What came of it.
+
+    Returns:
+        The sentence; empty where every video has a face.
+    """
+    count: Counter[str] = Counter()
+    missed: Counter[str] = Counter()
+    for version in plan.versions:
+        name = "real" if version.video.method == "real" else "fake"
+        count[name] += 1
+        missed[name] += "no_face" in _kinds(outcome, [version])
+    if not missed.total():
+        return ""
+    shares = [f"{missed[n]} of {count[n]} {n} ({missed[n] / count[n]:.1%})" for n in sorted(count)]
+    return (
+        f"no face on {' and '.join(shares)} videos: where the shares differ, what is left out "
+        "depends on the class; a YuNet .onnx as --detector misses fewer than haar"
+    )
 
 
 def _kinds(outcome: Outcome, versions: Iterable[Version]) -> list[str]:

@@ -80,7 +80,8 @@ def follow_faces(pictures: Mapping[int, Picture], detector: Detector) -> list[Tr
     others = [[(scene, chain)] for scene in scenes for chain in scene.chains[1:]]
     tracks = [_track(found, width, height) for found in (main, *others)]
     frames = {shot.frame for shot in shots}
-    return [track._replace(absent=frames.difference(track.frames)) for track in tracks]
+    count = max(len(boxes) for scene in scenes for boxes in scene.seen.values())
+    return [track._replace(absent=frames.difference(track.frames), count=count) for track in tracks]
 
 
 def follow_known(pictures: Mapping[int, Picture], detector: Detector, known: Track) -> Track:
