@@ -22,7 +22,7 @@ ALLOWED = {
     "console": set(),
     "launch": {"loggers", "modules"},
     "precision": {"naming"},
-    "provenance": {"naming"},
+    "provenance": {"data", "naming"},
     "checks": {"console", "data", "modules", "naming", "runs"},
     "pictures": {"data", "frequency", "models", "modules"},
     "results": {"data", "evaluation", "models", "modules", "runs"},

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
+from tokd_lightning.data.versions import media_versions
 from tokd_lightning.naming import Config, config_hash
 
 
@@ -37,9 +38,10 @@ def commit() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
+    """Versions of what a result depends on, those of what reads pictures and videos included."""
     packages = ("torch", "torchvision", "lightning", "timm", "kornia", "torchmetrics", "pandas")
-    return {name: metadata.version(name) for name in ("tokd-lightning", *packages)}
+    found = {name: metadata.version(name) for name in ("tokd-lightning", *packages)}
+    return found | media_versions()
 
 
 def provenance(config: Config, inputs: Mapping[str, str]) -> Config:

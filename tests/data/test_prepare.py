@@ -54,7 +54,9 @@ def test_training_finds_the_faces(made):
 
 def test_manifest_lists_what_is_there(made):
     manifest = pd.read_csv(made / "manifest.csv", dtype=str, keep_default_na=False)
-    assert tuple(manifest.columns) == (*COLUMNS, "encoding", "reencoded", "x", "y", "side")
+    how = ("encoding", "reencoded", "crf", "detector", "margin", "stored", "x", "y", "side")
+    assert tuple(manifest.columns) == (*COLUMNS, *how)
+    assert set(manifest["detector"] + manifest["margin"] + manifest["stored"]) == {"none1.332"}
     check(manifest.astype({"frame": int, "label": int}))
     on_disk = [p.relative_to(made).as_posix() for p in made.rglob("*.png")]
     assert sorted(manifest["path"]) == sorted(on_disk)

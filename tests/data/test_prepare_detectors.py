@@ -110,6 +110,27 @@ def test_yunet_gets_bgr_of_the_picture_s_size(monkeypatch, tmp_path):
     assert detect(NOTHING).shape == (0, 4)
 
 
+def test_yunet_sees_large_pictures_at_320_pixels(monkeypatch, tmp_path):
+    class Network:
+        @classmethod
+        def create(cls, *_):
+            return cls()
+
+        size = (320, 320)
+
+        def setInputSize(self, size):
+            self.size = size
+
+        def detect(self, picture):
+            assert self.size == picture.shape[1::-1]
+            return 1, np.array([[16, 32, 80, 80, *[0] * 11]], np.float32)
+
+    monkeypatch.setattr(detectors.cv2, "FaceDetectorYN", Network)
+    (tmp_path / "model.onnx").touch()
+    picture = np.ones((1280, 2560, 3), np.uint8)
+    assert yunet(tmp_path / "model.onnx")(picture).tolist() == [[64, 128, 320, 320]]
+
+
 def test_file_that_is_no_model_is_one_line(tmp_path):
     (tmp_path / "model.onnx").write_text("not a model")
     with pytest.raises(TokdError, match="is not a YuNet model"):
@@ -120,9 +141,9 @@ def test_file_that_is_no_model_is_one_line(tmp_path):
 
 def test_listed_boxes_are_interpolated_as_they_are(tmp_path):
     file = write_boxes(tmp_path / "b.csv", ("a", 10, 60, 20, 20, 20), ("a", 0, 0, 0, 20, 20))
-    track = Listed(file).track("a", {0: NOTHING})
+    [track] = Listed(file).find("a", {0: NOTHING})
     assert [track.square(f, 100, 60, 1.0)[:2] for f in (0, 5, 10)] == [(0, 0), (30, 10), (60, 20)]
-    assert not Listed(file).track("b", {0: NOTHING}).found
+    assert not Listed(file).find("b", {0: NOTHING})[0].found
 
 
 @pytest.mark.parametrize(
@@ -154,8 +175,8 @@ def test_wrong_tables_of_boxes_are_one_line(tmp_path):
 
 def test_whole_picture_needs_no_margin():
     assert Whole().margin(1.3) == 1
-    assert Whole().track("a", {0: NOTHING}).square(3, 100, 60, 1.0) == (20, 0, 60)
-    assert Whole().track("a", {0: NOTHING[:, :30]}).square(3, 30, 60, 1.0) == (0, 15, 30)
+    assert Whole().find("a", {0: NOTHING})[0].square(3, 100, 60, 1.0) == (20, 0, 60)
+    assert Whole().find("a", {0: NOTHING[:, :30]})[0].square(3, 30, 60, 1.0) == (0, 15, 30)
 
 
 def test_fingerprint_is_of_the_content(tmp_path):

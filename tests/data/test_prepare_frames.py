@@ -10,10 +10,11 @@ from tiny_videos import film, put_index_first
 
 from tokd_lightning.data.demo.video import encode
 from tokd_lightning.data.prepare.boxes import Square
-from tokd_lightning.data.prepare.frames import Source, cut_out, encode_image, read_frames
+from tokd_lightning.data.prepare.frames import cut_out, encode_image
 from tokd_lightning.data.prepare.options import Options
 from tokd_lightning.data.prepare.reencoding import reencode
-from tokd_lightning.data.stream import encoder_crf, frame_count
+from tokd_lightning.data.stream import encoder_crf, read_packets
+from tokd_lightning.data.video import Source, read_frames
 
 
 def read(file, wanted):
@@ -161,7 +162,7 @@ def test_twin_has_every_frame_the_same_pixels_and_the_wanted_crf(tmp_path, pixel
     assert (reading.length, reading.damage) == (12, "")
     (tmp_path / "b.mp4").write_bytes(twin.content)
     assert encoder_crf(tmp_path / "b.mp4") == 40
-    assert frame_count(tmp_path / "b.mp4") == 12
+    assert read_packets(Source(tmp_path / "b.mp4")).length == 12
     with twin.open() as container:
         stream = container.streams.video[0]
         assert (stream.pix_fmt, stream.average_rate) == (kept, 25)

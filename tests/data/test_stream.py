@@ -3,7 +3,8 @@ import pytest
 from tiny_videos import film
 
 from tokd_lightning.data.demo.video import encode
-from tokd_lightning.data.stream import encoder_crf, frame_count
+from tokd_lightning.data.stream import encoder_crf, read_packets
+from tokd_lightning.data.video import Source
 
 
 @pytest.mark.parametrize(
@@ -26,13 +27,14 @@ def test_another_encoder_says_nothing(tmp_path):
 
 def test_frames_are_counted(tmp_path):
     encode(film(0, 9), tmp_path / "a.mp4", "c23")
-    assert frame_count(tmp_path / "a.mp4") == 9
-    with (tmp_path / "a.mp4").open("rb") as file:
-        assert frame_count(file) == 9
+    packets = read_packets(Source(tmp_path / "a.mp4"))
+    assert (packets.length, packets.size, packets.crf) == (9, (96, 64), 23)
+    assert read_packets(Source((tmp_path / "a.mp4").read_bytes())) == packets
 
 
 def test_what_is_no_video_is_an_error(tmp_path):
     (tmp_path / "a.mp4").write_text("not a video")
-    for function in (encoder_crf, frame_count):
-        with pytest.raises((OSError, ValueError)):
-            function(tmp_path / "a.mp4")
+    with pytest.raises((OSError, ValueError)):
+        encoder_crf(tmp_path / "a.mp4")
+    with pytest.raises((OSError, ValueError)):
+        read_packets(Source(tmp_path / "a.mp4"))

@@ -40,6 +40,7 @@ def model(run, tmp_path_factory):
     """Both formats; do not write into it."""
     out = tmp_path_factory.mktemp("exported") / "model"
     given = ["export", str(run), "--format", "onnx,safetensors", "--out", str(out)]
+    given += ["--detector", "haar"]
     assert main(given) == 0
     return out
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,8 +27,8 @@ def detect(model, *given):
     return main(["detect", str(model), *map(str, given)])
 
 
-def as_json(capsys, model, *given):
-    assert detect(model, *given, "--json") == 0
+def as_json(capsys, model, *given, code=0):
+    assert detect(model, *given, "--json") == code
     return json.loads(capsys.readouterr().out)
 
 
@@ -50,9 +51,9 @@ def test_the_softmax_is_that_of_class_one():
 
 def test_images_folders_and_videos_in_any_mix(model, mixed, capsys):
     said = as_json(capsys, model, mixed / "dark.mp4", mixed, "--frames", 4)
-    assert set(said) == {"model", "counts", "files"}
+    assert set(said) == {"model", "counts", "no_face_by_class", "files"}
     assert set(said["model"]) == {
-        "name", "weights", "backend", "detector", "thresholds",
+        "name", "weights", "backend", "detector", "thresholds", "warnings",
     }  # fmt: skip
     assert said["counts"] == {"scored": 9}
     names = [Path(one["path"]).relative_to(mixed).as_posix() for one in said["files"]]
@@ -94,7 +95,7 @@ def test_the_face_is_cut_out_as_tokd_prepare_does(model, faces, tmp_path, capsys
     scene[100:356, 300:556] = faces[1]
     Image.fromarray(scene).save(tmp_path / "scene.png")
     [one] = as_json(capsys, model, tmp_path / "scene.png")["files"]
-    square = make_finder("haar").track("", {0: scene}).square(0, 700, 400, 1.3)
+    square = make_finder("haar").find("", {0: scene})[0].square(0, 700, 400, 1.3)
     assert one["frames"][0]["box"] == [*square, square.side]
     # A photograph on its side is turned as its EXIF says.
     image = Image.fromarray(np.rot90(scene, 1))
@@ -216,7 +217,9 @@ def test_a_model_may_be_named_by_its_file(name, model, mixed, capsys):
 
 
 def test_too_slow_a_file_is_given_up(model, mixed, capsys):
-    said = as_json(capsys, model, mixed / "dark.mp4", mixed / "bright.mp4", "--time-limit", 1e-4)
+    said = as_json(
+        capsys, model, mixed / "dark.mp4", mixed / "bright.mp4", "--time-limit", 1e-4, code=1
+    )
     assert said["counts"] == {"too_slow": 2}
 
 
@@ -240,17 +243,41 @@ def test_a_name_with_control_characters_does_not_reach_the_terminal(model, mixed
     assert as_json(capsys, model, name)["files"][0]["path"] == str(name)
 
 
-def test_of_a_long_video_key_frames_are_looked_at(mixed, tmp_path, monkeypatch):
+@pytest.mark.parametrize("container", ["mp4", "mkv", "ts"])
+def test_of_a_long_video_the_frames_are_those_of_training(container, tmp_path, monkeypatch):
+    file, plain = tmp_path / f"long.{container}", tmp_path / "plain.mp4"
+    light = np.linspace(20, 230, 520).astype(np.uint8)
+    encode(np.broadcast_to(light[:, None, None, None], (520, 32, 32, 3)), plain, "c40")
+    ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-i", str(plain)]
+    wanted = evenly_spaced(520, 4)
+    select = "+".join(f"eq(n\\,{n})" for n in wanted)
+    raw = ["-vf", f"select={select}", "-fps_mode", "passthrough", "-f", "rawvideo"]
+    subprocess.run([*ffmpeg, "-c", "copy", str(file)], check=True)
+    shown = subprocess.run(
+        [*ffmpeg, *raw, "-pix_fmt", "gray", "-"], check=True, capture_output=True
+    )
+    monkeypatch.setattr(videos, "_LONG", 500)
+    decoded = []
+    read = videos.read_frames
+    monkeypatch.setattr(videos, "read_frames", lambda *given: decoded.append(1) or read(*given))
+    pictures, times, note, _ = videos.film(file, 4, 10**6)
+    assert not note
+    assert list(pictures) == wanted
+    expected = np.frombuffer(shown.stdout, np.uint8).reshape(4, -1).mean(1)
+    for level, index in zip(expected, wanted, strict=True):
+        assert float(pictures[index].mean()) == pytest.approx(level, abs=2)
+        assert times[index] - times[wanted[0]] == pytest.approx((index - wanted[0]) / 25, abs=1e-3)
+    assert container == "ts" or not decoded  # the others were sought
+
+
+def test_where_time_is_short_key_frames_are_looked_at_and_it_is_said(tmp_path, monkeypatch):
     file = tmp_path / "long.mp4"
     light = np.linspace(20, 230, 520).astype(np.uint8)
     encode(np.broadcast_to(light[:, None, None, None], (520, 32, 32, 3)), file, "c23")
-    pictures, times, note, _ = videos.film(file, 4, 10**6)
-    assert list(pictures) == [65, 195, 325, 455]
-    assert times[65] == pytest.approx(65 / 25)
     monkeypatch.setattr(videos, "_LONG", 500)
-    pictures, times, note, _ = videos.film(file, 2, 10**6)
-    assert not note
-    length, keys = videos._packets(videos._Guarded(file), 10**6)
+    pictures, times, note, _ = videos.film(file, 2, 10**6, seconds=0)
+    assert "key frames alone are scored" in note
+    length, keys = videos._packets(videos.Source(file, guarded=True), 10**6)
     assert length == 520
     assert list(pictures) == [keys[n] for n in evenly_spaced(len(keys), 2)]
     for index, picture in pictures.items():

@@ -113,12 +113,13 @@ def test_how_a_picture_becomes_an_input_stands_beside_it(model):
 
 def test_the_margin_of_prepared_faces_is_taken_over(run, data, tmp_path):
     moved = shutil.copytree(data, tmp_path / "data")
-    (moved / "prepare.json").write_text('{"detector": "yunet-0123", "margin": 1.5}')
+    made = {"detector": "yunet-0123", "margin": 1.5, "size": 80}
+    (moved / "prepare.json").write_text(json.dumps(made))
     assert export(run, tmp_path / "out", "--format", "safetensors", "--data", str(moved)) == 0
     face = record_of(tmp_path / "out")["face"]
-    assert face["margin"] == 1.5
-    assert face["detector"] == "haar"
-    assert "yunet-0123" in face["source"]
+    assert (face["detector"], face["margin"], face["stored"]) == ("yunet-0123", 1.5, 80)
+    with pytest.raises(TokdError, match=r"found by YuNet \(yunet-0123\).* give it with --detector"):
+        open_model(tmp_path / "out").detector()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -172,9 +173,10 @@ def test_without_data_the_threshold_is_one_half_and_the_card_says_so(run, tmp_pa
     assert "no real ones at hand" in said
     assert "name the root of the FF++ tree with --data\n" in said  # its own option's name
     assert open_model(tmp_path / "out").thresholds == {"frame": 0.5, "video": 0.5}
-    assert (
-        "0.5, as nothing was there to choose it on" in (tmp_path / "out/MODEL_CARD.md").read_text()
-    )
+    card = (tmp_path / "out/MODEL_CARD.md").read_text()
+    assert card.count("as no validation scores of both classes were there to choose it on") == 1
+    record = (tmp_path / "out/model.json").read_text()
+    assert (card + record).count("its validation frames cannot be read") == 2  # once in each
 
 
 def test_a_bare_checkpoint_is_exported_and_says_what_it_does_not_know(run, tmp_path):

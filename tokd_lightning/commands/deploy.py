@@ -17,6 +17,10 @@ def add_to(commands: Any) -> None:
     )  # fmt: skip
     export.add_argument("--out", type=Path, required=True, metavar="DIR")
     export.add_argument("--data", type=Path, metavar="DIR", help="the run's data, if moved")
+    export.add_argument(
+        "--detector", metavar="D",
+        help="haar, mtcnn, none, a YuNet .onnx (default: what cut the training frames out)",
+    )  # fmt: skip
     export.set_defaults(run=_export)
 
     detect = commands.add_parser("detect", help="score images, folders and videos")

@@ -14,6 +14,7 @@ from tokd_lightning.deploy.found import Look, Picture
 from tokd_lightning.deploy.record import Model
 from tokd_lightning.deploy.report import FrameScore, Verdict
 from tokd_lightning.deploy.scoring import Heat
+from tokd_lightning.errors import TokdError
 
 _SIDE = 480
 _LINE = 22
@@ -106,12 +107,13 @@ def _with_box(look: Look, verdict: Verdict) -> Image.Image:
         (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
     )
     corners = [value * look.scale * factor for value in look.box]
-    x, y, side = corners[0], corners[1], corners[2]
+    x, y, across, along = corners
     draw, colour = ImageDraw.Draw(image), _COLOURS[str(verdict.verdict)]
-    draw.rectangle((x, y, x + side - 1, y + side - 1), outline=colour, width=3)
+    draw.rectangle((x, y, x + across - 1, y + along - 1), outline=colour, width=3)
     label = f"{verdict.p_fake:.2f}"
     _, _, right, bottom = draw.textbbox((0, 0), label, _font(18))
-    place = (min(max(0, x), image.width - right - 8), min(max(0, y), image.height - bottom - 8))
+    above = y - bottom - 8 if y >= bottom + 8 else y  # not over the eyes of a small face
+    place = (min(max(0, x), image.width - right - 8), min(max(0, above), image.height - bottom - 8))
     draw.rectangle((*place, place[0] + right + 8, place[1] + bottom + 6), fill=colour)
     draw.text((place[0] + 4, place[1] + 2), label, (255, 255, 255), _font(18))
     return image
@@ -148,8 +150,10 @@ def heated(face: Picture, heat: np.ndarray, model: Model) -> Image.Image:
 
 def plot(verdict: Verdict) -> bytes:
     """Draw the scores of a video over time, their mean and the threshold, as a PNG."""
-    from matplotlib.figure import Figure
-
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise TokdError("the plot of a video needs matplotlib: pip install matplotlib") from error
     timed = all(frame.time is not None for frame in verdict.frames)
     at = [float(frame.time or 0) if timed else frame.frame for frame in verdict.frames]
     scores = [frame.p_fake for frame in verdict.frames]

@@ -35,7 +35,8 @@ and wholly generated scenes are not what it was trained on. A low score does not
 - P(fake) is the softmax of a network trained on its own mix of real and fake; where forgeries are
   rare, most of what it calls fake is real.
 - Whether it errs more on some groups of people than on others has not been measured.
-- A face that the detector misses is not scored; of several faces the largest is.
+- A face that the detector misses is not scored, and which it misses may depend on the class; of
+  several faces the largest is scored.
 - Whoever has the weights can make forgeries that pass it.
 """
 
@@ -73,6 +74,7 @@ def _lines(record: Mapping[str, Any], source: Source) -> Iterator[str]:
             f"{fed['mean']}, std {fed['std']}"
         ),
         "face": f"{face['detector']}, crop {face['margin']:g} times the face: {face['source']}",
+        "resampling": fed["resampling"],
         "classes": "0 real, 1 fake",
         "heat map": record["heat_map"],
     }
@@ -80,8 +82,9 @@ def _lines(record: Mapping[str, Any], source: Source) -> Iterator[str]:
     yield from (f"| {what} | {said} |" for what, said in rows.items())
     yield "\n## Decision threshold\n"
     for level, chosen in record["threshold"].items():
-        yield f"- {level}s: fake above **{chosen['value']:.4f}**: {chosen['rule']}"
-    yield f"\nValidation: {record['validation']}.\n"
+        yield f"- {level}s: fake above **{chosen['value']:.4f}**"
+    rules = dict.fromkeys(chosen["rule"] for chosen in record["threshold"].values())
+    yield f"\nChosen by: {'; '.join(rules)}. Validation: {record['validation']}.\n"
     yield "## Metrics\n"
     yield _selection(trained) + "\n"
     if table := list(_table(record, source)):

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tokd_lightning.deploy.engine import Backend, Engine
-from tokd_lightning.deploy.files import Files, find_files
+from tokd_lightning.deploy.files import VIDEOS, Files, find_files
 from tokd_lightning.deploy.record import Model, open_model
-from tokd_lightning.deploy.report import Verdict, comma_separated, document, printable, table
+from tokd_lightning.deploy.report import (
+    Verdict,
+    comma_separated,
+    document,
+    no_face_by_class,
+    printable,
+    table,
+)
 from tokd_lightning.deploy.scoring import Options, score_files
 from tokd_lightning.errors import TokdError
 
@@ -53,7 +61,7 @@ def detect(
         time_limit: Seconds for one file.
 
     Returns:
-        The exit code: 0, whatever the verdicts.
+        The exit code: 0, whatever the verdicts; 1 if no file could be scored.
 
     Raises:
         TokdError: The model or an option is not as it should be, there is nothing to score, or the
@@ -64,46 +72,56 @@ def detect(
     files = find_files([Path(path) for path in paths])
     if annotate is not None:
         _refuse_unwritable(annotate)
+        _refuse_undrawable(files.found)
     thresholds = (
         opened.thresholds if threshold is None else dict.fromkeys(("frame", "video"), threshold)
     )
     options = Options(
-        detector=detector or opened.face.detector,
+        detector=detector or opened.detector(),
         thresholds=thresholds,
         frames=frames,
         batch_size=batch_size,
         workers=min(workers or os.cpu_count() or 1, len(files.found) or 1),
         time_limit=time_limit,
         show=annotate is not None,
+        # Whoever says "none" gives what training was given: crops, not scenes.
+        stored=opened.face.stored if detector != "none" or opened.face.detector == "none" else None,
     )
     engine = Engine(opened, backend)
     verdicts: dict[Path, Verdict] = {}
     drawn: list[Path] = []
     taken: set[str] = set()
+    undrawn: TokdError | None = None
     with _progress(len(files.found)) as advance:
         for verdict, heat in score_files(files.found, engine, options):
             verdicts[verdict.path] = verdict
-            if annotate is not None and heat is not None:
+            if annotate is not None and heat is not None and undrawn is None:
                 from tokd_lightning.deploy.annotate import annotate_file
 
-                drawn += annotate_file(annotate, verdict, heat, opened, taken)
+                try:
+                    drawn += annotate_file(annotate, verdict, heat, opened, taken)
+                except TokdError as error:  # the scores are worth more than the pictures
+                    undrawn = error
             advance()
     ordered = [verdicts[path] for path in files.found]
-    about = {"backend": backend, "detector": options.detector, "thresholds": thresholds}
+    name = detector or opened.face.detector
+    about = {"backend": backend, "detector": name, "thresholds": thresholds}
     if json:
         print(jsonlib.dumps(document(ordered, opened, about), indent=2))
     elif csv:
         print(comma_separated(ordered), end="")
     else:
-        _print(ordered, files, opened, thresholds)
+        _print(ordered, files, opened, about)
+    for warning in opened.warnings:
+        print(f"warning: {printable(opened.name)}: {warning}", file=sys.stderr)
     if drawn:
         print(f"{len(drawn)} pictures: {annotate}", file=sys.stderr)
-    return 0
+    if undrawn is not None:
+        raise undrawn
+    return 0 if any(one.p_fake is not None for one in ordered) else 1
 
 
-def _print(
-    verdicts: Sequence[Verdict], files: Files, model: Model, thresholds: dict[str, float]
-) -> None:
+def _print(verdicts: Sequence[Verdict], files: Files, model: Model, about: dict[str, Any]) -> None:
     console = Console()
     scored = [one for one in verdicts if one.p_fake is not None]
     if scored:
@@ -116,7 +134,12 @@ def _print(
     said = f"{len(scored)} of {len(verdicts)} files scored, {fake} called fake"
     if files.passed_over:
         said += f"; {files.passed_over} others in the folders are neither images nor videos by name"
-    values = " and ".join(f"{value:.3f} ({level}s)" for level, value in thresholds.items())
+    if about["detector"] == "none":
+        said += "; pictures are taken whole, no face is looked for"
+    if shares := no_face_by_class(verdicts):
+        classes = (f"{part['no_face']} of {part['files']} {name}" for name, part in shares.items())
+        said += f"; no face on {' and '.join(classes)} files, by their folders' names"
+    values = " and ".join(f"{v:.3f} ({level}s)" for level, v in about["thresholds"].items())
     console.print(
         f"{said}. Threshold {values}. {printable(model.name)}; a score is no proof about a person.",
         highlight=False, markup=False, soft_wrap=True,
@@ -145,6 +168,12 @@ def _check(
         raise TokdError(f"--threshold must lie between 0 and 1, not {threshold}")
     if not limit > 0:
         raise TokdError(f"--time-limit must be above 0, not {limit}")
+
+
+def _refuse_undrawable(files: Sequence[Path]) -> None:
+    """Refuse to begin where the plots of videos cannot be drawn at the end."""
+    if find_spec("matplotlib") is None and any(f.suffix.lower() in VIDEOS for f in files):
+        raise TokdError("--annotate plots videos with matplotlib: pip install matplotlib")
 
 
 def _refuse_unwritable(folder: Path) -> None:

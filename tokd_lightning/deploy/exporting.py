@@ -11,6 +11,7 @@ import torch
 
 from tokd_lightning.data.writing import write_bytes, write_text
 from tokd_lightning.deploy.card import model_card
+from tokd_lightning.deploy.cutting import cutting, resampling
 from tokd_lightning.deploy.networks import (
     INPUT,
     OPSET,
@@ -21,14 +22,24 @@ from tokd_lightning.deploy.networks import (
     to_safetensors,
 )
 from tokd_lightning.deploy.parity import Answer, onnx_answer, parity
-from tokd_lightning.deploy.record import CARD, CLASSES, FILES, FORM, RECORD, open_model
+from tokd_lightning.deploy.record import (
+    CARD,
+    CLASSES,
+    DETECTOR,
+    FILES,
+    FORM,
+    RECORD,
+    REFERENCE,
+    open_model,
+    warnings,
+)
+from tokd_lightning.deploy.reference import reference
 from tokd_lightning.deploy.source import Source, open_source
 from tokd_lightning.deploy.thresholds import thresholds
 from tokd_lightning.deploy.validation import Validation, validation
 from tokd_lightning.errors import TokdError
 from tokd_lightning.provenance import commit, source_hash, versions
 
-_MARGIN = 1.3
 _HEAT = (
     "class activation map: (weights of fake - weights of real) . last map of S_B + difference of "
     "the biases, per place; its mean is the fake logit minus the real one"
@@ -36,7 +47,11 @@ _HEAT = (
 
 
 def export(
-    source: Path, out: Path, formats: Sequence[str] = ("onnx",), data: Path | None = None
+    source: Path,
+    out: Path,
+    formats: Sequence[str] = ("onnx",),
+    data: Path | None = None,
+    detector: str | None = None,
 ) -> int:
     """Write a student to a folder: network, ``model.json``, ``MODEL_CARD.md``.
 
@@ -46,6 +61,7 @@ def export(
             another format stay.
         formats: ``onnx``, ``safetensors`` or both.
         data: Where the run's data lie, if not where its configuration says.
+        detector: What shall find faces; by default what cut the training frames out.
 
     Returns:
         The exit code, 0.
@@ -63,7 +79,16 @@ def export(
     contents = {kind: _content(opened, kind) for kind in dict.fromkeys(formats)}
     known = validation(opened, data)
     print(f"validation: {known.said}", flush=True)
-    record = _record(opened, known, data)
+    cut = cutting(opened, known, detector)
+    print(f"faces: {cut.face['detector']}, margin {cut.face['margin']:g}: {cut.face['source']}")
+    record = _record(opened, known, cut.face)
+    record["reference"], extra = reference(opened, cut.face)
+    if not extra:
+        print(f'no {REFERENCE[0]}: drawing it needs pip install "tokd-lightning[data]"')
+    if cut.file is not None:
+        extra[DETECTOR] = cut.file.read_bytes()
+    elif cut.face["detector"].startswith("yunet-"):
+        print(f"{out}: tokd detect will need the YuNet file; --detector FILE puts it there")
     for kind, content in contents.items():
         record["files"][kind] = {
             "name": FILES[kind],
@@ -76,15 +101,17 @@ def export(
         }
         print(_parity_line(kind, len(content), found), flush=True)
     _keep_others(out, record)
-    _write(out, record, contents, opened)
+    _write(out, record, contents, extra, opened)
     for level in ("frame", "video"):
         chosen = record["threshold"][level]
         print(f"threshold, {level}s: {chosen['value']:.4f}, {chosen['rule']}")
-    print(f"{out}: {', '.join([*(FILES[kind] for kind in record['files']), RECORD, CARD])}")
+    for warning in warnings(record):
+        print(f"warning: {warning}")
+    print(f"{out}: {', '.join([*(FILES[kind] for kind in record['files']), *extra, RECORD, CARD])}")
     return 0
 
 
-def _record(source: Source, known: Validation, data: Path | None) -> dict[str, Any]:
+def _record(source: Source, known: Validation, face: dict[str, Any]) -> dict[str, Any]:
     header = source.model.header
     return {
         "tokd_model": FORM,
@@ -98,9 +125,10 @@ def _record(source: Source, known: Validation, data: Path | None) -> dict[str, A
             "mean": _three(header["mean"]),
             "std": _three(header["std"]),
             "channels": "RGB, (N, 3, crop, crop), values / 255, then (x - mean) / std",
+            "resampling": f"{resampling(face)}; then the middle crop x crop",
         },
-        "face": _face(source, data),
-        "threshold": thresholds(known.scores, known.said),
+        "face": face,
+        "threshold": thresholds(known.scores),
         "validation": known.said,
         "heat_map": _HEAT,
         "files": {},
@@ -108,27 +136,6 @@ def _record(source: Source, known: Validation, data: Path | None) -> dict[str, A
         "metrics": source.results.get("metrics", {}),
         "exported_with": {"source": source_hash(), "commit": commit(), "versions": versions()},
     }
-
-
-def _face(source: Source, data: Path | None) -> dict[str, Any]:
-    """Say how faces were cut out for training, or what ``tokd prepare`` does by default."""
-    given = source.config["data"]["init_args"].get("root") if source.config else None
-    root = data or (Path(given) if given else None)
-    if root is not None and (root / "prepare.json").is_file():
-        try:
-            made = json.loads((root / "prepare.json").read_text(encoding="utf-8"))
-            detector, margin = str(made["detector"]), float(made["margin"])
-        except (OSError, ValueError, TypeError, LookupError) as error:
-            raise TokdError(
-                f"{root / 'prepare.json'} cannot be read: repair or remove it"
-            ) from error
-        known = detector if detector in ("haar", "mtcnn", "none") else "haar"
-        said = "as tokd prepare made the training frames"
-        if known != detector:
-            said += f", there with the detector {detector}"
-        return {"detector": known, "margin": margin, "source": said}
-    said = "the default of tokd prepare; the training frames do not say how they were cut out"
-    return {"detector": "haar", "margin": _MARGIN, "source": said}
 
 
 def _content(source: Source, kind: str) -> bytes:
@@ -157,9 +164,20 @@ def _answer(source: Source, kind: str, content: bytes, out: Path) -> Answer:
     return answer
 
 
-def _write(out: Path, record: dict[str, Any], contents: dict[str, bytes], source: Source) -> None:
+def _write(
+    out: Path,
+    record: dict[str, Any],
+    contents: dict[str, bytes],
+    extra: dict[str, bytes],
+    source: Source,
+) -> None:
     """Write the files, ``model.json`` last: without it the folder holds no model."""
     (out / RECORD).unlink(missing_ok=True)
+    for name in (DETECTOR, *REFERENCE):
+        if name not in extra:
+            (out / name).unlink(missing_ok=True)
+    for name, content in extra.items():
+        write_bytes(out / name, content)
     for kind, name in FILES.items():
         if kind not in record["files"]:
             (out / name).unlink(missing_ok=True)
@@ -183,7 +201,7 @@ def _keep_others(out: Path, record: dict[str, Any]) -> None:
 
 
 def _refuse_folder(out: Path) -> None:
-    ours = {RECORD, CARD, *FILES.values()}
+    ours = {RECORD, CARD, DETECTOR, *REFERENCE, *FILES.values()}
     if out.exists() and not out.is_dir():
         raise TokdError(f"--out {out} is a file: give a folder")
     if out.is_dir() and {path.name for path in out.iterdir()} - ours:

@@ -7,13 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tokd_lightning.data.media import IMAGES, VIDEOS
 from tokd_lightning.errors import TokdError
-
-IMAGES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
-VIDEOS = (
-    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
-    *(".flv", ".wmv", ".asf", ".ogv", ".3gp", ".mxf", ".h264", ".264", ".hevc", ".265"),
-)
 
 
 class Files(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -21,6 +22,9 @@ class Wanted(NamedTuple):
         detector: What :func:`~tokd_lightning.data.prepare.finders.make_finder` takes.
         margin: Side of a face's crop in units of the face's.
         show: Whether the pictures themselves are wanted too, to be drawn on.
+        stored: Side of the square that a crop is brought to first, see
+            :class:`~tokd_lightning.deploy.record.Face`.
+        time_limit: Seconds for one file.
     """
 
     frames: int
@@ -28,6 +32,8 @@ class Wanted(NamedTuple):
     detector: str
     margin: float
     show: bool
+    stored: int | None = None
+    time_limit: float = math.inf
 
 
 class Look(NamedTuple):
@@ -36,7 +42,7 @@ class Look(NamedTuple):
     Attributes:
         frame: Index in the video; 0 for an image.
         time: Seconds from the video's start; None for an image.
-        box: The crop: x, y, width and height in pixels of the picture.
+        box: The crop, margin included: x, y, width and height in pixels of the picture.
         face: RGB, ``(size, size, 3)``.
         shown: The picture, shrunk to 960 pixels, where it is wanted.
         scale: Side of ``shown`` / side of the picture.

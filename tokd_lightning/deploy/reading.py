@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from tokd_lightning.data.prepare.boxes import Track
+from tokd_lightning.data.prepare.boxes import Square
 from tokd_lightning.data.prepare.detectors import Picture
 from tokd_lightning.data.prepare.finders import Finder, make_finder
 from tokd_lightning.data.prepare.frames import cut_out
@@ -21,7 +22,6 @@ LARGEST = 50_000_000
 """Pixels of a picture, at most: more is no photograph, or one that should be made smaller first."""
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 _SHOWN = 960
-_LOOKS = 8
 
 
 def read(path: Path, wanted: Wanted) -> Found:
@@ -57,7 +57,7 @@ def _read(path: Path, wanted: Wanted) -> Found:
     picture = _picture(path)
     if picture is not None:
         return _faces("image", Film({0: picture}, {0: None}, "", 1.0), finder, wanted)
-    found = film(path, wanted.frames, LARGEST)
+    found = film(path, wanted.frames, LARGEST, wanted.time_limit)
     if not found.pictures:
         raise Unfit(found.note or "the video holds no frame", "video")
     return _faces("video", found, finder, wanted)
@@ -106,18 +106,44 @@ def _rgb(image: Image.Image) -> Picture:
 
 def _faces(kind: str, given: Film, finder: Finder, wanted: Wanted) -> Found:
     """Find the face as ``tokd prepare`` does, and cut it out of every picture."""
-    pictures, note = given.pictures, given.note
-    frames = list(pictures)
-    places = np.linspace(0, len(frames) - 1, min(_LOOKS, len(frames))).round().astype(int)
-    track = finder.track("", {frames[i]: pictures[frames[i]] for i in places})
-    if not track.found:
-        return Found(kind, "no_face", f"no face was found{f'; {note}' if note else ''}")
+    pictures = given.pictures
+    notes = [given.note] if given.note else []
+    whole = _whole(kind, pictures, wanted)
+    if whole and wanted.detector != "none":
+        notes.append(f"taken whole: its {wanted.stored} pixels are those of a prepared frame")
+    track, *others = [None] if whole else finder.find("", pictures)
+    if track is not None and not track.found:
+        return Found(kind, "no_face", "; ".join(["no face was found", *notes]))
+    if track is not None and track.absent:
+        count = f"{len(track.absent)} of {len(pictures)}"
+        notes.append(f"no face on {count} frames, which are not scored")
+    if track is not None and kind == "image" and track.count > 1:
+        notes.append(f"{track.count} faces, the largest scored")
+    elif others:
+        notes.append(f"{len(others) + 1} faces are about as large, one is scored")
     margin = finder.margin(wanted.margin)
-    looks = [
-        _look(frame, given.times[frame], picture, given.scale, track, margin, wanted)
-        for frame, picture in pictures.items()
-    ]
-    return Found(kind, "scored", note, looks)
+    looks = []
+    for frame, picture in pictures.items():
+        height, width = picture.shape[:2]
+        square = None
+        if track is not None:
+            if not track.shows(frame):
+                continue
+            square = track.square(frame, width, height, margin)
+        looks.append(_look(frame, given.times[frame], picture, given.scale, square, wanted))
+    return Found(kind, "scored", "; ".join(notes), looks)
+
+
+def _whole(kind: str, pictures: Mapping[int, Picture], wanted: Wanted) -> bool:
+    """Return whether pictures are what the network was trained on, rather than scenes with a face.
+
+    So they are where training frames were taken as they are, and where an image has just the size
+    of those that ``tokd prepare`` wrote for training.
+    """
+    if wanted.detector == "none":
+        return wanted.stored is None
+    shapes = {picture.shape[:2] for picture in pictures.values()}
+    return kind == "image" and wanted.stored is not None and shapes == {(wanted.stored,) * 2}
 
 
 def _look(
@@ -125,17 +151,37 @@ def _look(
     time: float | None,
     picture: Picture,
     shrunk: float,
-    track: Track,
-    margin: float,
+    square: Square | None,
     wanted: Wanted,
 ) -> Look:
+    """Cut the face out, or take the whole picture where there is no square."""
     height, width = picture.shape[:2]
-    square = track.square(frame, width, height, margin)
-    x, y, side = (int(value / shrunk) for value in square)
+    corners = (0, 0, width, height) if square is None else (*square, square.side)
+    x, y, across, along = (int(value / shrunk) for value in corners)
     scale = min(1.0, _SHOWN / max(width, height))
     shown: Picture | None = None
     if wanted.show:
         smaller = max(1, round(width * scale)), max(1, round(height * scale))
         shown = np.asarray(cv2.resize(picture, smaller, interpolation=cv2.INTER_AREA), np.uint8)
-    face = cut_out(picture, square, wanted.size)
-    return Look(frame, time, (x, y, side, side), face, shown, scale * shrunk)
+    face = fed_face(picture, square, wanted.size, wanted.stored)
+    return Look(frame, time, (x, y, across, along), face, shown, scale * shrunk)
+
+
+def fed_face(picture: Picture, square: Square | None, size: int, stored: int | None) -> Picture:
+    """Return what the network is fed of a picture, as in training.
+
+    Args:
+        picture: RGB, ``(H, W, 3)``.
+        square: The crop; None takes the picture as it is, as training takes a frame.
+        size: Side of the input.
+        stored: Side that ``tokd prepare`` gave the crops; None where that is the input's.
+
+    Returns:
+        RGB, ``(size, size, 3)``.
+    """
+    if square is not None:
+        picture = cut_out(picture, square, stored or size)
+    if picture.shape[:2] == (size, size):
+        return picture
+    image = Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image, np.uint8)

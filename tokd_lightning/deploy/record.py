@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,10 @@ from tokd_lightning.errors import TokdError
 RECORD = "model.json"
 CARD = "MODEL_CARD.md"
 FILES = {"onnx": "model.onnx", "safetensors": "model.safetensors"}
+DETECTOR = "face_detector.onnx"
+REFERENCE = ("reference.png", "reference.npy")
 CLASSES = ("real", "fake")
+_CHANCE = 0.6
 FORM = 1
 """Version of ``model.json``."""
 _BROKEN = (
@@ -24,11 +28,20 @@ _BROKEN = (
 
 
 class Face(NamedTuple):
-    """How faces are cut out: the detector, side of the crop / side of the face, who says so."""
+    """How faces are cut out.
+
+    Attributes:
+        detector: ``haar``, ``mtcnn``, ``none``, or ``yunet-`` and the hash of its file.
+        margin: Side of the crop / side of the face.
+        source: Who says so.
+        stored: Side in pixels of the square that a crop is brought to first; None where that is the
+            size of the input, and with the detector ``none`` where pictures are taken as they are.
+    """
 
     detector: str
     margin: float
     source: str
+    stored: int | None = None
 
 
 class Model(NamedTuple):
@@ -59,6 +72,32 @@ class Model(NamedTuple):
     thresholds: dict[str, float]
     files: dict[str, dict[str, Any]]
     record: dict[str, Any]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Reasons for which its verdicts mean little, each a sentence."""
+        return warnings(self.record)
+
+    def detector(self) -> str:
+        """Return the name or file of what finds faces.
+
+        Raises:
+            TokdError: It is a YuNet file that is not next to the model, or another one is.
+        """
+        name = self.face.detector
+        if not name.startswith("yunet-"):
+            return name
+        file = self.folder / DETECTOR
+        try:
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        except OSError:
+            digest = ""
+        if name != f"yunet-{digest[:16]}":
+            raise TokdError(
+                f"{self.folder} was trained on faces found by YuNet ({name}), whose file is not "
+                f"there as {DETECTOR}: give it with --detector"
+            )
+        return str(file)
 
     def file(self, kind: str) -> Path:
         """Return the file of a format, its content checked.
@@ -122,6 +161,10 @@ def _model(folder: Path, record: dict[str, Any]) -> Model:
     if not (1 <= crop <= size <= 4096 and len(mean) == len(std) == 3 and min(std) > 0):
         raise ValueError("no input of a network")
     margin = float(face["margin"])
+    given = face.get("stored")  # models of before do not have it
+    stored = None if given is None else int(given)
+    if stored is not None and not 1 <= stored <= 4096:
+        raise ValueError("no size of a picture")
     thresholds = {level: float(record["threshold"][level]["value"]) for level in ("frame", "video")}
     if not (np.isfinite([*mean, *std, margin]).all() and margin > 0):
         raise ValueError("numbers that are none")
@@ -140,8 +183,25 @@ def _model(folder: Path, record: dict[str, Any]) -> Model:
         crop=crop,
         mean=mean,
         std=std,
-        face=Face(str(face["detector"]), margin, str(face["source"])),
+        face=Face(str(face["detector"]), margin, str(face["source"]), stored),
         thresholds=thresholds,
         files=files,
         record=record | {"trained": {**record["trained"]}},
     )
+
+
+def warnings(record: Mapping[str, Any]) -> list[str]:
+    """Return the reasons for which a model's verdicts mean little.
+
+    Args:
+        record: ``model.json``.
+    """
+    found = []
+    if record["trained"].get("synthetic"):
+        found.append("trained on synthetic faces, drawn by tokd demo: of no use on real ones")
+    auc = record["threshold"]["frame"].get("at_half", {}).get("auc")
+    if auc is None:
+        auc = record.get("metrics", {}).get("val/frame/auc")
+    if isinstance(auc, int | float) and auc < _CHANCE:
+        found.append(f"its AUC on validation frames is {auc:.1%}, and 50% is chance")
+    return found

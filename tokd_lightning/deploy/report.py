@@ -15,6 +15,10 @@ from rich.text import Text
 from tokd_lightning.deploy.record import Model
 
 _BAR = 20
+_FOLDERS = {
+    "real": {"real", "original_sequences", "celeb-real", "youtube-real"},
+    "fake": {"fake", "manipulated_sequences", "celeb-synthesis"},
+}
 _COLOURS = {"fake": "red", "real": "green"}
 COLUMNS = ("path", "kind", "status", "p_fake", "verdict", "threshold", "frames", "note")
 
@@ -99,8 +103,14 @@ def document(verdicts: Sequence[Verdict], model: Model, about: dict[str, Any]) -
     """
     trained = model.record.get("trained", {})
     return {
-        "model": {"name": model.name, "weights": trained.get("weights"), **about},
+        "model": {
+            "name": model.name,
+            "weights": trained.get("weights"),
+            **about,
+            "warnings": model.warnings,
+        },
         "counts": dict(Counter(one.status for one in verdicts)),
+        "no_face_by_class": no_face_by_class(verdicts),
         "files": [
             {
                 **one._asdict(),
@@ -111,6 +121,32 @@ def document(verdicts: Sequence[Verdict], model: Model, about: dict[str, Any]) -
             for one in verdicts
         ],
     }
+
+
+def no_face_by_class(verdicts: Sequence[Verdict]) -> dict[str, dict[str, int]]:
+    """Count the files without a face among the real and the fake ones.
+
+    The class is taken from folders' names, as data sets have them (``real``, ``fake``,
+    ``original_sequences``, ``Celeb-synthesis`` …).
+
+    Args:
+        verdicts: Of all files.
+
+    Returns:
+        Class -> ``files`` and ``no_face``; empty unless both classes are there and a face is
+        missing somewhere.
+    """
+    found: dict[str, Counter[str]] = {"real": Counter(), "fake": Counter()}
+    for one in verdicts:
+        folders = {part.casefold() for part in one.path.parts[:-1]}
+        classes = [name for name, names in _FOLDERS.items() if folders & names]
+        if len(classes) == 1:
+            found[classes[0]].update(files=1, no_face=int(one.status == "no_face"))
+    if not all(counts["files"] for counts in found.values()):
+        return {}
+    if not any(counts["no_face"] for counts in found.values()):
+        return {}
+    return {name: dict(counts) for name, counts in found.items()}
 
 
 def comma_separated(verdicts: Sequence[Verdict]) -> str:

@@ -25,6 +25,7 @@ class Options(NamedTuple):
         workers: Processes that read.
         time_limit: Seconds for one file.
         show: Whether the pictures are wanted, to be drawn on.
+        stored: Side of the square that crops are brought to first.
     """
 
     detector: str
@@ -34,6 +35,7 @@ class Options(NamedTuple):
     workers: int
     time_limit: float
     show: bool
+    stored: int | None = None
 
 
 class Heat(NamedTuple):
@@ -60,7 +62,10 @@ def score_files(
         TokdError: The detector needs something that is not there.
     """
     model = engine.model
-    wanted = Wanted(options.frames, model.size, options.detector, model.face.margin, options.show)
+    wanted = Wanted(
+        options.frames, model.size, options.detector, model.face.margin, options.show,
+        options.stored, options.time_limit,
+    )  # fmt: skip
     pending: list[tuple[Path, Found]] = []
     faces = 0
     for job, found in read_all(files, wanted, options.workers, options.time_limit):

@@ -8,7 +8,7 @@ import pandas as pd
 from tokd_lightning.evaluation.metrics import FloatArray, LabelArray, binary_metrics, video_table
 
 RULE = "highest balanced accuracy on the validation split, of equal ones the nearest to 0.5"
-PLAIN = "0.5, as nothing was there to choose it on"
+PLAIN = "0.5, as no validation scores of both classes were there to choose it on"
 
 
 def choose_threshold(label: LabelArray, p_fake: FloatArray) -> float:
@@ -36,21 +36,19 @@ def choose_threshold(label: LabelArray, p_fake: FloatArray) -> float:
     return float(best[np.argmin(np.abs(best - 0.5))])
 
 
-def thresholds(scores: pd.DataFrame | None, why_not: str = "") -> dict[str, Any]:
+def thresholds(scores: pd.DataFrame | None) -> dict[str, Any]:
     """Choose the thresholds of frames and of videos.
 
     Args:
         scores: The validation split's, one row per frame, as for
             :func:`~tokd_lightning.evaluation.metrics.frame_and_video_metrics`.
-        why_not: Why there are none.
 
     Returns:
         Level -> ``value``, ``rule``, and where they were chosen ``count`` and the metrics
         ``at_value`` and ``at_half``.
     """
     if scores is None or scores["label"].nunique() < 2:
-        reason = why_not or "the validation split has one class alone"
-        plain = {"value": 0.5, "rule": f"{PLAIN} ({reason})"}
+        plain = {"value": 0.5, "rule": PLAIN}
         return {"frame": dict(plain), "video": dict(plain)}
     chosen = {}
     for level, rows in {"frame": scores, "video": video_table(scores)}.items():

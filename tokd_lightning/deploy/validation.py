@@ -28,11 +28,15 @@ class Validation(NamedTuple):
         scores: One row per frame; None where there are none.
         inputs: Some normalised images, ``(N, 3, S, S)``; None where there are none.
         said: Where the scores come from, or why there are none.
+        root: Where the frames are; None where that is not known.
+        frames: The rows of the split; None where they cannot be read.
     """
 
     scores: pd.DataFrame | None
     inputs: Tensor | None
     said: str
+    root: Path | None = None
+    frames: pd.DataFrame | None = None
 
 
 def validation(source: Source, root: Path | None = None) -> Validation:
@@ -52,17 +56,24 @@ def validation(source: Source, root: Path | None = None) -> Validation:
             raise TokdError("the data have no validation split")
         scores, inputs = _score(source, data, len(table) if stored is None else _REAL)
     except (TokdError, OSError) as error:
+        place = root or _root(source.config)
         if stored is not None:
-            return Validation(stored, None, said)
-        return Validation(None, None, f"its validation frames cannot be read: {error}")
+            return Validation(stored, None, said, place)
+        return Validation(None, None, f"its validation frames cannot be read: {error}", place)
+    place = Path(data.root)
     if stored is not None:
-        return Validation(stored, inputs, said)
+        return Validation(stored, inputs, said, place, table)
     said = f"{len(scores)} frames, scored at export"
     was = source.results.get("metrics", {}).get("val/frame/acc")
     now = float(((scores["p_fake"] > 0.5) == scores["label"]).mean())
     if was is not None and abs(was - now) > 0.01:
         said += f"; their accuracy is {now:.4f} now and was {was:.4f} in training: other frames?"
-    return Validation(scores, inputs, said)
+    return Validation(scores, inputs, said, place, table)
+
+
+def _root(config: Config | None) -> Path | None:
+    given = config["data"]["init_args"].get("root") if config else None
+    return Path(given) if given else None
 
 
 def _data(config: Config | None, root: Path | None) -> FrameDataModule:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import math
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,17 +15,15 @@ import numpy as np
 
 from tokd_lightning.data.layouts.video_folder import evenly_spaced
 from tokd_lightning.data.prepare.detectors import Picture
-from tokd_lightning.data.prepare.frames import Source, read_frames, reason
+from tokd_lightning.data.stream import read_packets
+from tokd_lightning.data.video import DAMAGE, Source, read_frames, reason, video_stream
 
-# Containers and codec streams of videos. FFmpeg also opens playlists, which name other files and
-# addresses, and text: a file that a stranger sent must not choose them.
-_DEMUXERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,h264,hevc,m4v,mxf"
-)
-_GUARD = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
 _LONG = 3000
 _BUDGET = 400_000_000
-_MOST_PACKETS = 5_000_000
+_SHORT_OF_TIME = (
+    "time was short: its key frames alone are scored, rather than frames as in training; "
+    "--time-limit gives it more"
+)
 
 
 class Film(NamedTuple):
@@ -49,77 +50,131 @@ class Unfit(Exception):
         self.reason, self.kind, self.status = reason, kind, status
 
 
-class _Guarded(Source):
-    """A video that cannot make FFmpeg read anything else."""
-
-    def open(self) -> av.container.InputContainer:
-        """Open it as one of the formats of videos; raises OSError or ValueError if it is none."""
-        return av.open(str(self.content), "r", options=_GUARD)
-
-
-def film(path: Path, count: int, largest: int) -> Film:
+def film(path: Path, count: int, largest: int, seconds: float = math.inf) -> Film:
     """Read evenly spaced frames up to the first damage, as ``tokd prepare`` does.
 
-    Of a video of more than 3000 frames only the key frames are looked at where there are enough:
-    the others cannot be decoded without all before them.
+    In a video of more than 3000 frames the wanted ones are sought from the key frames before them,
+    so that not everything is decoded. Where even that takes more than half of the time, key frames
+    alone are taken, and the note says so.
 
     Args:
         path: The video.
         count: Frames wanted.
         largest: Pixels of a frame, at most.
+        seconds: Time for the file.
 
     Raises:
         Unfit: It is no video, or its frames are too large.
     """
-    source = _Guarded(path)
+    source = Source(path, guarded=True)
+    until = time.monotonic() + seconds / 2
     try:
         length, keys = _packets(source, largest)
-    except (OSError, ValueError, av.FFmpegError) as error:
+    except DAMAGE as error:
         said = f"neither an image nor a video that can be read ({reason(error)})"
         raise Unfit(said) from error
-    if length > _LONG and len(keys) >= count:
-        return _key_frames(source, len(keys), count)
-    count = min(count, length)
-    times: dict[int, float | None] = {}
-    size: list[tuple[int, int]] = []
+    if len(keys) < min(count, length):
+        until = math.inf
+    shots = _Shots(source, min(count, length), until)
+    wanted = evenly_spaced(length, max(1, shots.count))
+    try:
+        if length > _LONG and _seek(shots, wanted):
+            return shots.film("")
+        shots = _Shots(source, shots.count, until)
+        reading = read_frames(source, set(wanted), shots.keep)
+    except _LateError:
+        return _key_frames(source, len(keys), shots.count)
+    return shots.film(reading.damage)
 
-    def keep(index: int, frame: av.VideoFrame) -> tuple[int, Picture] | None:
+
+class _LateError(Exception):
+    """Half of the time is over."""
+
+
+class _Shots:
+    """Frames that are kept as pictures of one size.
+
+    Args:
+        source: The video.
+        count: How many there will be.
+        until: When to give up.
+    """
+
+    def __init__(self, source: Source, count: int, until: float) -> None:
+        self.source, self.count, self.until = source, count, until
+        self.pictures: dict[int, Picture] = {}
+        self.times: dict[int, float | None] = {}
+        self.size: tuple[int, int] | None = None
+        self.left_out = 0
+
+    def keep(self, index: int, frame: av.VideoFrame) -> None:
+        """Keep a frame, unless it is of another size than the first."""
+        if time.monotonic() > self.until:
+            raise _LateError
         shape = (frame.width, frame.height)
-        if (size or [shape])[0] != shape:
-            return None
-        size[:] = [shape]
-        times[index] = frame.time
-        return index, _picture(source, frame, _scale(*shape, count))
+        self.size = self.size or shape
+        if self.size != shape:
+            self.left_out += 1
+            return
+        self.pictures[index] = _picture(self.source, frame, _scale(*shape, self.count))
+        self.times[index] = frame.time
 
-    reading = read_frames(source, set(evenly_spaced(length, count)), keep)
-    kept = dict(pair for pair in reading.kept if pair is not None)
-    notes = [reading.damage] if reading.damage else []
-    if len(kept) < len(reading.kept):
-        notes.append("its frames change their size: those of the first size are used")
-    return Film(kept, times, "; ".join(notes), _scale(*size[0], count) if size else 1.0)
+    def film(self, damage: str) -> Film:
+        """Return what was kept."""
+        notes = [damage] if damage else []
+        if self.left_out:
+            notes.append("its frames change their size: those of the first size are used")
+        scale = _scale(*self.size, self.count) if self.size else 1.0
+        return Film(self.pictures, self.times, "; ".join(notes), scale)
+
+
+def _seek(shots: _Shots, wanted: Sequence[int]) -> bool:
+    """Keep frames by seeking; return False where that does not find every one of them."""
+    try:
+        with shots.source.open() as container:
+            stream = video_stream(container)
+            shown = [
+                (packet.pts, packet.is_keyframe)
+                for packet in container.demux(stream)
+                if packet.size > 0 and not packet.is_discard
+            ]
+        if any(pts is None for pts, _ in shown):
+            return False
+        order = sorted(int(pts) for pts, _ in shown if pts is not None)
+        starts = sorted(int(pts) for pts, key in shown if key and pts is not None)
+        with shots.source.open() as container:
+            stream = video_stream(container)
+            at: int | None = None
+            frames: Iterator[av.VideoFrame] = iter(())
+            for index in wanted:
+                target = order[index]
+                start = bisect.bisect_right(starts, target) - 1
+                if start < 0:
+                    return False
+                if at is None or at < starts[start]:
+                    container.seek(target, stream=stream)
+                    frames = container.decode(stream)
+                for frame in frames:
+                    if time.monotonic() > shots.until:
+                        raise _LateError
+                    at = frame.pts
+                    if at is None or at >= target:
+                        break
+                if at != target:
+                    return False
+                shots.keep(index, frame)
+    except DAMAGE:
+        return False
+    return True
 
 
 def _packets(source: Source, largest: int) -> tuple[int, list[int]]:
     """Count the frames by their packets and say which are key frames, without decoding."""
-    keys: list[int] = []
-    length = 0
-    with source.open() as container:
-        if not container.streams.video:
-            raise Unfit("it holds no video stream")
-        stream = container.streams.video[0]
-        if stream.codec_context.width * stream.codec_context.height > largest:
-            raise Unfit(
-                f"frames of {stream.codec_context.width} x {stream.codec_context.height} pixels "
-                "are too large", "video", "too_large",
-            )  # fmt: skip
-        for packet in container.demux(stream):
-            if packet.size > 0 and not packet.is_discard:
-                if packet.is_keyframe:
-                    keys.append(length)
-                length += 1
-                if length > _MOST_PACKETS:
-                    break
-    return length, keys
+    packets = read_packets(source)
+    width, height = packets.size
+    if width * height > largest:
+        raise Unfit(f"frames of {width} x {height} pixels are too large", "video", "too_large")
+    return packets.length, packets.keys
 
 
 def _key_frames(source: Source, keys: int, count: int) -> Film:
@@ -127,12 +182,11 @@ def _key_frames(source: Source, keys: int, count: int) -> Film:
     wanted = set(evenly_spaced(keys, count))
     pictures: dict[int, Picture] = {}
     times: dict[int, float | None] = {}
-    note, scale = "", 1.0
+    note, scale = _SHORT_OF_TIME, 1.0
     try:
         with source.open() as container:
-            stream = container.streams.video[0]
+            stream = video_stream(container)
             context: Any = stream.codec_context
-            context.thread_count = 1
             context.skip_frame = "NONKEY"
             rate = float(stream.average_rate or 25)
             for number, frame in enumerate(container.decode(stream)):
@@ -142,8 +196,8 @@ def _key_frames(source: Source, keys: int, count: int) -> Film:
                     scale = scale if pictures else own
                     pictures[index] = _picture(source, frame, own)
                     times[index] = frame.time
-    except (OSError, ValueError, av.FFmpegError) as error:
-        note = f"it cannot be decoded to its end: {reason(error)}"
+    except DAMAGE as error:
+        note = f"{note}; it cannot be decoded to its end: {reason(error)}"
     first = next(iter(pictures.values()), np.empty(0)).shape
     same = {index: picture for index, picture in pictures.items() if picture.shape == first}
     return Film(same, times, note, scale)

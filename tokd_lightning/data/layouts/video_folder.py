@@ -11,11 +11,12 @@ import numpy as np
 from tokd_lightning.data.layouts.frame_cache import Choice, FrameCache
 from tokd_lightning.data.layouts.listed import is_there
 from tokd_lightning.data.manifest import Scan, build
+from tokd_lightning.data.media import VIDEOS
 from tokd_lightning.data.packed import PACK_SUFFIX, pack_frames
 from tokd_lightning.errors import TokdError
 
 FOLDERS = ("faces", "frames", "images")
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
+VIDEO_SUFFIXES = frozenset(VIDEOS)
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
 _NUMBER = re.compile(r"([0-9]+)")
 _LARGEST = 18  # digits that fit a 64-bit integer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,14 +13,12 @@ from tokd_lightning.data.layouts.video_folder import evenly_spaced
 from tokd_lightning.data.prepare.boxes import Square, Track
 from tokd_lightning.data.prepare.detectors import Picture
 from tokd_lightning.data.prepare.finders import Finder
-from tokd_lightning.data.prepare.frames import DAMAGE, Source, cut_out, read_frames, reason
+from tokd_lightning.data.prepare.frames import cut_out
 from tokd_lightning.data.prepare.options import Options
 from tokd_lightning.data.prepare.plan import Clip, Version
 from tokd_lightning.data.prepare.reencoding import reencode
-from tokd_lightning.data.stream import frame_count
-
-LOOKS = 8
-"""Number of frames on which a face is looked for."""
+from tokd_lightning.data.stream import CRF, Packets, read_packets, wrong_crf
+from tokd_lightning.data.video import DAMAGE, Frame, Shelf, Source, read_frames, reason
 
 
 class Shot(NamedTuple):
@@ -37,8 +34,8 @@ class Problem(NamedTuple):
 
     Attributes:
         version: The video.
-        kind: ``missing``, ``unreadable``, ``truncated``, ``no_face``, ``short`` or
-            ``lengths_differ``.
+        kind: ``missing``, ``unreadable``, ``truncated``, ``wrong_crf``, ``no_face``,
+            ``face_lost``, ``several_faces``, ``short`` or ``lengths_differ``.
         detail: More of it.
     """
 
@@ -54,11 +51,39 @@ class Taken(NamedTuple):
         track: Where its face is; None if no quality of it can be read.
         shots: Of every quality that could be read, the same frames and crops.
         problems: What went wrong.
+        crfs: The CRF that x264 was asked for, of every quality whose stream tells.
+        others: Where faces are that are about as large; none of a video whose track was lent.
     """
 
     track: Track | None
     shots: dict[Version, list[Shot]]
     problems: list[Problem]
+    crfs: dict[Version, CRF]
+    others: Sequence[Track] = ()
+
+
+class Upright(Mapping[int, Picture]):
+    """Frames by their numbers as pictures, each converted when it is asked for.
+
+    Args:
+        source: The video.
+        frames: Its frames.
+    """
+
+    def __init__(self, source: Source, frames: Mapping[int, Frame]) -> None:
+        self.source, self.frames = source, frames
+
+    def __getitem__(self, frame: int) -> Picture:
+        """Convert a frame."""
+        return self.source.upright(self.frames[frame])
+
+    def __iter__(self) -> Iterator[int]:
+        """Iterate over the numbers."""
+        return iter(self.frames)
+
+    def __len__(self) -> int:
+        """Count the frames."""
+        return len(self.frames)
 
 
 class _View(NamedTuple):
@@ -81,6 +106,7 @@ class Cutter:
         self.finder = finder
         self.options = options
         self.margin = finder.margin(options.margin)
+        self.shelf = Shelf()
 
     def take(self, root: Path, clip: Clip, lent: Track | None = None) -> Taken:
         """Cut the face out of evenly spaced frames of a video, at all its qualities.
@@ -95,13 +121,13 @@ class Cutter:
             lent: The face of the real video that this one was made from; it holds for a picture of
                 the same size.
         """
-        sources, counts, problems = self._open(root, clip)
-        length = min(counts, default=0)
-        track: Track | None = None
+        sources, packets, problems = self._open(root, clip)
+        length = min((found.length for found in packets.values()), default=0)
+        faces: list[Track] = []
         views: dict[Version, _View] = {}
         while sources:
             wanted = evenly_spaced(length, self.options.frames)
-            track, views = self._look(sources, wanted, lent)
+            faces, views = self._look(sources, wanted, lent)
             for version, view in views.items():
                 if not view.length:
                     problems.append(Problem(version, "unreadable", view.damage))
@@ -111,15 +137,19 @@ class Cutter:
                 break
             length = shortest
         views = {version: views[version] for version in sources}
+        track = faces[0] if faces else None
         problems += self._remarks(views, track, lent)
-        return Taken(track, {v: view.shots for v, view in views.items()}, problems)
+        self.shelf.clear()
+        crfs = {version: found.crf for version, found in packets.items()}
+        shots = {v: view.shots for v, view in views.items()}
+        return Taken(track, shots, problems, crfs, faces[1:])
 
     def _open(
         self, root: Path, clip: Clip
-    ) -> tuple[dict[Version, Source], list[int], list[Problem]]:
-        """Find what can be opened and how many packets it has; make twins."""
+    ) -> tuple[dict[Version, Source], dict[Version, Packets], list[Problem]]:
+        """Find what can be opened and read its packets; make twins."""
         sources: dict[Version, Source] = {}
-        counts: list[int] = []
+        packets: dict[Version, Packets] = {}
         problems: list[Problem] = []
         for version in clip:
             path = root / version.video.place
@@ -135,61 +165,58 @@ class Cutter:
                 if not original.length:
                     continue
             try:
-                content = source.content
-                file = io.BytesIO(content) if isinstance(content, bytes) else content
-                counts.append(frame_count(file))
+                packets[version] = read_packets(source)
                 sources[version] = source
             except DAMAGE as error:
                 problems.append(Problem(version, "unreadable", reason(error)))
-        return sources, counts, problems
+                continue
+            if detail := wrong_crf(version.video.quality, packets[version].crf):
+                problems.append(Problem(version, "wrong_crf", detail))
+        return sources, packets, problems
 
     def _look(
         self, sources: Mapping[Version, Source], wanted: Sequence[int], lent: Track | None
-    ) -> tuple[Track | None, dict[Version, _View]]:
+    ) -> tuple[list[Track], dict[Version, _View]]:
         """Read every quality; the first that gives a frame decides where the face is."""
-        track: Track | None = None
+        faces: list[Track] = []
         views: dict[Version, _View] = {}
+        self.shelf.clear()
         for version, source in sources.items():
-            reading = read_frames(source, wanted, partial(self._keep, source, track, lent))
-            if track is None and reading.kept:
-                track = self._find(version.video.name, source, reading.kept, lent)
-            shots = [
-                kept if isinstance(kept, Shot) else self._cut(index, source.upright(kept), track)
-                for index, kept in reading.kept
-                if track is not None and track.found
-            ]
+            reading = read_frames(source, wanted, partial(self._keep, source, faces))
+            if not faces and reading.kept:
+                faces = self._find(version.video.name, source, reading.kept, lent)
+            shots: list[Shot] = []
+            for index, kept in reading.kept:
+                if isinstance(kept, Shot):
+                    shots.append(kept)
+                elif kept is not None and faces[0].shows(index):
+                    shots.append(self._cut(index, source.upright(kept), faces[0]))
             views[version] = _View(shots, reading.length, reading.damage)
-        return track, views
+        return faces, views
 
     def _keep(
-        self,
-        source: Source,
-        track: Track | None,
-        lent: Track | None,
-        index: int,
-        frame: av.VideoFrame,
-    ) -> tuple[int, av.VideoFrame | Shot]:
+        self, source: Source, faces: Sequence[Track], index: int, frame: av.VideoFrame
+    ) -> tuple[int, Frame | Shot | None]:
         """Cut the face out at once where it is known, so that no large picture is held."""
-        if track is None and lent is not None and source.size(frame) == lent.size:
-            track = lent
-        if track is None or not track.found:
-            return index, frame
-        return index, self._cut(index, source.upright(frame), track)
+        if not faces:
+            return index, self.shelf.keep(source, frame)
+        track = faces[0]
+        return index, self._cut(index, source.upright(frame), track) if track.shows(index) else None
 
     def _find(
         self,
         name: str,
         source: Source,
-        kept: Sequence[tuple[int, av.VideoFrame | Shot]],
+        kept: Sequence[tuple[int, Frame | Shot | None]],
         lent: Track | None,
-    ) -> Track:
-        """Take the face of the real video, or look for one on a few of the frames."""
-        frames = {i: frame for i, frame in kept if not isinstance(frame, Shot)}
-        if lent is not None and all(source.size(f) == lent.size for f in frames.values()):
-            return lent
-        indices = list(frames)
-        chosen = [indices[i] for i in evenly_spaced(len(indices), LOOKS)]
-        return self.finder.track(name, {i: source.upright(frames[i]) for i in chosen})
+    ) -> list[Track]:
+        """Take the face of the real video, or look for one on the frames."""
+        frames = {i: f for i, f in kept if f is not None and not isinstance(f, Shot)}
+        pictures = Upright(source, frames)
+        if lent is None or any(source.size(f) != lent.size for f in frames.values()):
+            return self.finder.find(name, pictures)
+        track = self.finder.take_over(lent, pictures) if lent.found else lent
+        return [track]
 
     def _cut(self, index: int, picture: Picture, face: Track) -> Shot:
         height, width = picture.shape[:2]
@@ -210,6 +237,12 @@ class Cutter:
             if track is not None and not track.found:
                 whose = "its real video" if track is lent else "it"
                 yield Problem(version, "no_face", f"no face was found on {whose}")
-            elif shortest < self.options.frames:
+                continue
+            if track is not None and track.absent:
+                numbers = ", ".join(map(str, sorted(track.absent)))
+                count = f"{len(track.absent)} of {len(track.absent) + len(view.shots)}"
+                detail = f"no face on {count} frames, which are left out: {numbers}"
+                yield Problem(version, "face_lost", detail)
+            if shortest < self.options.frames:
                 detail = f"{shortest} of {self.options.frames} frames"
                 yield Problem(version, "short", detail)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,7 +17,63 @@ Picture = npt.NDArray[np.uint8]
 """RGB, ``(H, W, 3)``."""
 Boxes = npt.NDArray[np.float64]
 """``(N, 4)``: x, y, width and height in pixels."""
-Detector = Callable[[Picture], Boxes]
+
+
+class Detector(NamedTuple):
+    """Finds faces in a picture.
+
+    Attributes:
+        anywhere: Finds faces of any size in a whole picture.
+        near_side: Finds faces whose side is about a number of pixels, 0.7 to 1.45 times that.
+        side: Pixels along a face to which pictures are scaled before ``near_side``.
+    """
+
+    anywhere: Callable[[Picture], Boxes]
+    near_side: Callable[[Picture, float], Boxes]
+    side: float
+
+    def __call__(self, picture: Picture) -> Boxes:
+        """Find faces of any size in a whole picture."""
+        return self.anywhere(picture)
+
+    def of_side(self, picture: Picture, side: float) -> Boxes:
+        """Find faces of about a given side in a whole picture, on a smaller copy of it.
+
+        Args:
+            picture: RGB, ``(H, W, 3)``.
+            side: Pixels along the face.
+        """
+        height, width = picture.shape[:2]
+        scale = self.side / side
+        smaller = max(1, round(width * scale)), max(1, round(height * scale))
+        if max(smaller) > _LARGEST:
+            return _boxes([])
+        way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        resized = np.asarray(cv2.resize(picture, smaller, interpolation=way), np.uint8)
+        found = self.near_side(resized, self.side) / [*smaller, *smaller]
+        sides = np.sqrt(found[:, 2] * width * found[:, 3] * height) / side
+        kept = (sides >= _SMALLER) & (sides <= _LARGER)
+        boxes: Boxes = found[kept] * [width, height, width, height]
+        return boxes
+
+    def near(self, picture: Picture, box: npt.NDArray[np.float64]) -> Boxes:
+        """Find faces of a box's size around it.
+
+        Args:
+            picture: RGB, ``(H, W, 3)``.
+            box: x, y, width and height in pixels.
+        """
+        height, width = picture.shape[:2]
+        side = float(np.sqrt(box[2] * box[3]))
+        centre = box[:2] + box[2:] / 2
+        low = np.clip(np.floor(centre - _REACH * side), 0, [width, height]).astype(int)
+        high = np.clip(np.ceil(centre + _REACH * side), 0, [width, height]).astype(int)
+        if (high - low).min() < 2:
+            return _boxes([])
+        found = self.of_side(picture[low[1] : high[1], low[0] : high[0]], side)
+        found[:, :2] += low
+        return found
+
 
 # Chosen on 204 frontal photographs: exactly one face on 203 of them, in 36 ms each.
 _HAAR = "haarcascade_frontalface_alt2.xml"
@@ -24,7 +81,13 @@ _HAAR_SIDE = 480
 _HAAR_STEP = 1.1
 _HAAR_NEIGHBOURS = 5
 _HAAR_SMALLEST = 12
+_HAAR_FACE = 48.0
+_NETWORK_FACE = 64.0
+_SHORTER_SIDE = 320
 _CONFIDENT = 0.9
+_REACH = 1.1  # faces, from the middle of the last one
+_SMALLER, _LARGER = 0.7, 1.45
+_LARGEST = 4096
 
 
 def haar() -> Detector:
@@ -61,7 +124,16 @@ def haar() -> Detector:
         boxes: Boxes = _boxes(found) / scale
         return boxes
 
-    return detect
+    def near_side(picture: Picture, side: float) -> Boxes:
+        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        low, high = (max(1, round(side * bound)) for bound in (_SMALLER, _LARGER))
+        return _boxes(
+            cascade.detectMultiScale(
+                grey, _HAAR_STEP, _HAAR_NEIGHBOURS, minSize=(low, low), maxSize=(high, high)
+            )
+        )
+
+    return Detector(detect, near_side, _HAAR_FACE)
 
 
 def mtcnn() -> Detector:
@@ -92,11 +164,14 @@ def mtcnn() -> Detector:
         sure = np.asarray(corners, np.float64)[np.asarray(confidence, np.float64) >= _CONFIDENT]
         return _boxes(np.concatenate([sure[:, :2], sure[:, 2:] - sure[:, :2]], axis=1))
 
-    return detect
+    return Detector(detect, lambda picture, _: detect(picture), _NETWORK_FACE)
 
 
 def yunet(model: Path) -> Detector:
     """Make a YuNet detector of an ONNX file, as OpenCV's model zoo has it.
+
+    Pictures are shrunk to 320 pixels along their shorter side: the network was trained on faces of
+    10 to 300 pixels.
 
     Args:
         model: The file.
@@ -117,11 +192,19 @@ def yunet(model: Path) -> Detector:
         raise TokdError(f"{model} is not a YuNet model that OpenCV can run") from error
 
     def detect(picture: Picture) -> Boxes:
-        network.setInputSize((picture.shape[1], picture.shape[0]))
+        height, width = picture.shape[:2]
+        scale = min(1.0, _SHORTER_SIDE / min(height, width))
+        smaller = max(1, round(width * scale)), max(1, round(height * scale))
+        if scale < 1:
+            resized = cv2.resize(picture, smaller, interpolation=cv2.INTER_AREA)
+            picture = np.asarray(resized, np.uint8)
+        network.setInputSize(smaller)
         _, found = network.detect(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        return _boxes([] if found is None else found[:, :4])
+        boxes: Boxes = _boxes([] if found is None else found[:, :4])
+        boxes = boxes * ([width / smaller[0], height / smaller[1]] * 2)
+        return boxes
 
-    return detect
+    return Detector(detect, lambda picture, _: detect(picture), _NETWORK_FACE)
 
 
 def _boxes(found: npt.ArrayLike) -> Boxes:

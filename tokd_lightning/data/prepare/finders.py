@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tokd_lightning.data.prepare.boxes import Track, no_face, track_of
+from tokd_lightning.data.prepare.boxes import Track, no_face
 from tokd_lightning.data.prepare.detectors import Boxes, Detector, Picture, haar, mtcnn, yunet
+from tokd_lightning.data.prepare.tracking import follow_faces, follow_known
 from tokd_lightning.errors import TokdError
 
 _FURTHEST = 1e6  # pixels
@@ -21,16 +22,26 @@ _COLUMNS = ("video", "frame", "x", "y", "w", "h")
 
 
 class Finder(ABC):
-    """Finds the face of a video."""
+    """Finds the faces of a video."""
 
     @abstractmethod
-    def track(self, video: str, pictures: Mapping[int, Picture]) -> Track:
-        """Say where the face is.
+    def find(self, video: str, pictures: Mapping[int, Picture]) -> list[Track]:
+        """Return where the face is, then where others are that are about as large.
 
         Args:
             video: The video's name.
-            pictures: A few frames of one size by their numbers, increasing; at least one.
+            pictures: The frames to cut out, of one size, by their numbers, increasing; at least
+                one.
         """
+
+    def take_over(self, known: Track, pictures: Mapping[int, Picture]) -> Track:
+        """Return a track of other frames of the same picture for these.
+
+        Args:
+            known: Where the face is on the other frames.
+            pictures: Frames of the track's size.
+        """
+        return known
 
     def margin(self, wanted: float) -> float:
         """Return the margin that the crop shall have, in units of the track's side."""
@@ -38,7 +49,7 @@ class Finder(ABC):
 
 
 class Detecting(Finder):
-    """Asks a detector for every picture.
+    """Asks a detector.
 
     Args:
         detector: Finds boxes in one picture.
@@ -47,11 +58,13 @@ class Detecting(Finder):
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
 
-    def track(self, video: str, pictures: Mapping[int, Picture]) -> Track:
-        """Follow the largest face that is seen throughout."""
-        height, width = next(iter(pictures.values())).shape[:2]
-        boxes = {frame: self.detector(picture) for frame, picture in pictures.items()}
-        return track_of(boxes, width, height)
+    def find(self, video: str, pictures: Mapping[int, Picture]) -> list[Track]:
+        """Follow the faces from frame to frame."""
+        return follow_faces(pictures, self.detector)
+
+    def take_over(self, known: Track, pictures: Mapping[int, Picture]) -> Track:
+        """Look around the known places where they are too far away."""
+        return follow_known(pictures, self.detector, known)
 
 
 class Listed(Finder):
@@ -103,26 +116,26 @@ class Listed(Finder):
             raise TokdError(f"{where}: a second box for frame {frame} of {row['video']}")
         known[frame] = box
 
-    def track(self, video: str, pictures: Mapping[int, Picture]) -> Track:
+    def find(self, video: str, pictures: Mapping[int, Picture]) -> list[Track]:
         """Take the boxes as they are, all of them; the side is their median."""
         height, width = next(iter(pictures.values())).shape[:2]
         known = dict(sorted(self.boxes.get(video, {}).items()))
         if not known:
-            return no_face(width, height)
+            return [no_face(width, height)]
         boxes = np.stack(list(known.values()))
         centres = (boxes[:, :2] + boxes[:, 2:] / 2) / [width, height]
         side = float(np.median(np.sqrt(boxes[:, 2] * boxes[:, 3]))) / width
-        return Track(width, height, np.array(list(known), float), centres, side)
+        return [Track(width, height, np.array(list(known), float), centres, side)]
 
 
 class Whole(Finder):
     """Takes the middle of the picture, as large as it can be, for videos that are faces already."""
 
-    def track(self, video: str, pictures: Mapping[int, Picture]) -> Track:
-        """Say that the face fills the picture."""
+    def find(self, video: str, pictures: Mapping[int, Picture]) -> list[Track]:
+        """Return the middle of the picture, from side to side."""
         height, width = next(iter(pictures.values())).shape[:2]
         side = min(width, height) / width
-        return Track(width, height, np.zeros(1), np.full((1, 2), 0.5), side)
+        return [Track(width, height, np.zeros(1), np.full((1, 2), 0.5), side)]
 
     def margin(self, wanted: float) -> float:
         """Return 1: there is nothing around the picture."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,12 +13,13 @@ import cv2
 import numpy as np
 
 from tokd_lightning.data.packed import PACK_SUFFIX, write_pack
-from tokd_lightning.data.prepare.boxes import Track
-from tokd_lightning.data.prepare.clip import Cutter, Problem, Shot
+from tokd_lightning.data.prepare.changed import changed_face
+from tokd_lightning.data.prepare.clip import Cutter, Problem, Shot, Taken
 from tokd_lightning.data.prepare.finders import make_finder
 from tokd_lightning.data.prepare.frames import encode_image
 from tokd_lightning.data.prepare.options import Options
-from tokd_lightning.data.prepare.plan import Group, stamps
+from tokd_lightning.data.prepare.plan import Clip, Group, stamps
+from tokd_lightning.data.stream import CRF
 from tokd_lightning.errors import TokdError
 
 
@@ -55,21 +58,20 @@ def prepare_group(job: Job) -> int:
     # Groups run side by side already; with one thread OpenCV also finds faces in one order.
     cv2.setNumThreads(1)
     cutter = Cutter(make_finder(job.detector), job.options)
-    lent: Track | None = None
     rows: dict[str, list[list[Any]]] = {}
     problems: list[Problem] = []
+    crfs: dict[str, CRF] = {}
     files = stamps(job.group, job.root)
     try:
-        for clip in job.group:
-            taken = cutter.take(job.root, clip, lent)
-            if clip is job.group[0]:
-                lent = taken.track
+        for clip, taken in _take_all(cutter, job):
             problems += taken.problems
+            crfs |= {version.out: crf for version, crf in taken.crfs.items()}
             for version in clip:
                 shots = taken.shots.get(version, [])
                 rows[version.out] = _store(job.out / version.out, version.out, shots, job.options)
         entries = [[p.version.out, p.kind, p.detail] for p in problems]
-        content = json.dumps({"files": files, "rows": rows, "problems": entries})
+        part = {"files": files, "rows": rows, "problems": entries, "crf": crfs}
+        content = json.dumps(part)
         draft = job.part.with_suffix(".draft")
         draft.write_text(content, encoding="utf-8")
         draft.replace(job.part)
@@ -77,6 +79,49 @@ def prepare_group(job: Job) -> int:
         reason = error.strerror or error
         raise TokdError(f"{error.filename or job.out} cannot be written: {reason}") from error
     return sum(map(len, job.group))
+
+
+def _take_all(cutter: Cutter, job: Job) -> Iterator[tuple[Clip, Taken]]:
+    """Cut the faces out of the videos of a group; of several faces the one that was changed."""
+    first, *fakes = job.group
+    taken = cutter.take(job.root, first)
+    lent = dict.fromkeys(fakes, taken.track)
+    if first[0].video.method != "real":
+        taken = _settle(cutter, job.root, first, taken)
+    elif taken.others and taken.track is not None:
+        faces = [taken.track, *taken.others]
+        chosen = {clip: changed_face(job.root, clip, first, faces) for clip in fakes}
+        known = Counter(place for place in chosen.values() if place is not None)
+        usual = known.most_common(1)[0][0] if known else 0
+        if usual:
+            taken = cutter.take(job.root, first, faces[usual])
+        lent = {clip: faces[usual if k is None else k] for clip, k in chosen.items()}
+        used = "used is the one that other fakes of it change" if known else "the largest is used"
+        unsure = [clip for clip, k in chosen.items() if k is None] + ([] if known else [first])
+        for clip in unsure:
+            taken.problems.extend(_several(clip, len(faces), used))
+    yield first, taken
+    for clip in fakes:
+        yield clip, _settle(cutter, job.root, clip, cutter.take(job.root, clip, lent[clip]))
+
+
+def _settle(cutter: Cutter, root: Path, clip: Clip, taken: Taken) -> Taken:
+    """Choose among the faces of a fake that was searched by itself."""
+    if not taken.others or taken.track is None:
+        return taken
+    faces = [taken.track, *taken.others]
+    if place := changed_face(root, clip, (), faces):
+        return cutter.take(root, clip, faces[place])
+    if place is None:
+        taken.problems.extend(_several(clip, len(faces), "the largest is used"))
+    return taken
+
+
+def _several(clip: Clip, count: int, used: str) -> list[Problem]:
+    return [
+        Problem(version, "several_faces", f"{count} faces are about as large; {used}")
+        for version in clip
+    ]
 
 
 def _store(place: Path, name: str, shots: list[Shot], options: Options) -> list[list[Any]]:

@@ -10,8 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 from tokd_lightning.data.layouts.celebdf import crossing
-from tokd_lightning.data.layouts.celebdf_tree import PARTS, TEST_LIST
-from tokd_lightning.data.layouts.video_folder import VIDEO_SUFFIXES, Video
+from tokd_lightning.data.layouts.celebdf_tree import PARTS, TEST_LIST, VIDEOS
+from tokd_lightning.data.layouts.video_folder import SUFFIXES, VIDEO_SUFFIXES, Video
+from tokd_lightning.data.packed import PACK_SUFFIX
 from tokd_lightning.data.reader import list_any
 from tokd_lightning.errors import TokdError
 
@@ -20,6 +21,7 @@ LAYOUTS: tuple[Layout, ...] = ("ffpp", "celebdf", "folder")
 _NAMES = {"ffpp": "FF++", "celebdf": "Celeb-DF", "folder": "flat"}
 _SEQUENCES = ("original_sequences", "manipulated_sequences")
 _LOSSLESS = ("original", "raw", "c0")
+_MEDIA = VIDEO_SUFFIXES | SUFFIXES | {PACK_SUFFIX}
 NOTICE = "SYNTHETIC.txt"
 """What says that a tree was made by ``tokd demo``; it stays with what is made of it."""
 
@@ -55,12 +57,14 @@ class Plan(NamedTuple):
         groups: The same, by what shares a face track.
         across: Places in the output of fakes that no split may hold.
         unlisted: Video files of the tree that no split names, relative to it; they are left out.
+        passed_over: Other files among the videos that are not read as such, relative to the tree.
     """
 
     versions: list[Version]
     groups: list[Group]
     across: set[str]
     unlisted: list[str]
+    passed_over: list[str]
 
     @property
     def qualities(self) -> list[str]:
@@ -113,7 +117,7 @@ def make_plan(
     across = set(crossing(v.video for v in versions)) if layout == "celebdf" else set()
     outs = {version.out for version in versions if version.video in across}
     left = [] if layout != "ffpp" else _unlisted(root, versions, quality, methods)
-    return Plan(versions, _grouped(_clips(versions)), outs, left)
+    return Plan(versions, _grouped(_clips(versions)), outs, left, _passed_over(root, versions))
 
 
 def _refuse_places(versions: Sequence[Version]) -> None:
@@ -159,6 +163,29 @@ def _unlisted(
             if place.as_posix() not in planned:
                 found.append(place.as_posix())
     return found
+
+
+def _passed_over(root: Path, versions: Sequence[Version]) -> list[str]:
+    """Find the files among the videos that are none by their names."""
+    folders = {PurePosixPath(version.video.place).parent for version in versions}
+    beside = {folder.parent / place.name for folder in folders for place in _folders(root, folder)}
+    return [
+        (folder / file.name).as_posix()
+        for folder in sorted(folders | beside)
+        for file in _files(root / folder)
+        if file.suffix.lower() not in _MEDIA and not file.name.startswith(".")
+    ]
+
+
+def _folders(root: Path, folder: PurePosixPath) -> list[Path]:
+    """List the folders beside one; in one of them all files may be of another kind."""
+    if folder.name == VIDEOS:
+        return []
+    return [place for place in (root / folder.parent).iterdir() if place.is_dir()]
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.is_file()) if folder.is_dir() else []
 
 
 def _clips(versions: Iterable[Version]) -> dict[_Key, Clip]:

@@ -30,13 +30,23 @@ from tokd_lightning.data.prepare.finders import fingerprint, make_finder
 from tokd_lightning.data.prepare.group import Job, prepare_group
 from tokd_lightning.data.prepare.options import Encoding, Options
 from tokd_lightning.data.prepare.plan import Layout, identify, make_plan, split_files, stamps
-from tokd_lightning.data.prepare.summary import Outcome, manifest_text, problems_text, summary_table
+from tokd_lightning.data.prepare.summary import (
+    TRACK,
+    Outcome,
+    count_crfs,
+    manifest_text,
+    problems_text,
+    summary_table,
+)
+from tokd_lightning.data.versions import media_versions
 from tokd_lightning.errors import TokdError
 
 # Raised whenever the same options give other pictures than before.
-_RECIPE = 1
+_RECIPE = 2
 _RECORD = "prepare.json"
 _GROUPS = "groups.json"
+DETECTOR = "detector.onnx"
+"""A copy of the YuNet file by which faces were found."""
 _PARTS = ".parts"
 
 
@@ -98,8 +108,9 @@ def prepare(
     record = {"recipe": _RECIPE, "layout": layout} | asdict(options)
     record |= {"encoding": options.stored_as, "detector": fingerprint(detector)}
     record |= {"quality": plan.qualities, "videos": len(plan.versions)}
+    record["track"] = TRACK
     record["tree"] = hashlib.sha256("".join(sorted(groups)).encode()).hexdigest()[:24]
-    finished = _finished_before(out, record)
+    finished, makers = _finished_before(out, record)
     parts = out / _PARTS
     jobs = [
         Job(group, root, out, parts / f"{name}.json", detector, options)
@@ -107,25 +118,33 @@ def prepare(
     ]
     known = _known(out, jobs)
     waiting = [job for job in jobs if job.part.stem not in known]
+    others = [each for each in makers if each != media_versions()]
     if finished and not waiting:
         shutil.rmtree(parts, ignore_errors=True)
-        print(f"{out}: prepared earlier with the same options, reused")
+        print(f"{out}: prepared earlier with the same options, reused{_made_by(others)}")
         return _exit_code(out)
+    if others:
+        print(f"{out}: what is there already stays{_made_by(others)}")
+    makers = [*others, media_versions()]
     if finished:
         print(f"{out}: videos of {len(waiting)} groups have changed or come since: done anew")
     make_finder(detector)
     try:
         parts.mkdir(parents=True, exist_ok=True)
-        _put(out, _RECORD, _as_json(record | {"finished": False}))
+        _put(out, _RECORD, _as_json(record | {"versions": makers, "finished": False}))
         _work(waiting, len(plan.versions), workers)
         known |= {job.part.stem: _read(job.part) for job in waiting}
         outcome = _gather(known.values())
+        made = {"crf": count_crfs(plan, outcome), "versions": makers}
         for name, file in split_files(layout, root, splits).items():
             _put(out, name, file.read_bytes())
-        _put(out, "manifest.csv", manifest_text(plan, outcome, options).encode())
+        if Path(detector).suffix.lower() == ".onnx":  # for whoever uses what is trained on these
+            _put(out, DETECTOR, Path(detector).read_bytes())
+        manifest = manifest_text(plan, outcome, options, record["detector"])
+        _put(out, "manifest.csv", manifest.encode())
         _put(out, "problems.csv", problems_text(plan, outcome).encode())
         _put(out, _GROUPS, json.dumps(known, sort_keys=True).encode())
-        _put(out, _RECORD, _as_json(record | {"finished": True}))
+        _put(out, _RECORD, _as_json(record | made | {"finished": True}))
         shutil.rmtree(parts, ignore_errors=True)
     except OSError as error:
         raise TokdError(f"{out} cannot be written: {error.strerror or error}") from error
@@ -133,21 +152,43 @@ def prepare(
     return _exit_code(out)
 
 
-def _finished_before(out: Path, record: dict[str, Any]) -> bool:
-    """Tell whether this very output is complete; refuse a folder that holds anything else."""
+def _finished_before(out: Path, record: dict[str, Any]) -> tuple[bool, list[dict[str, str]]]:
+    """Return whether this very output is complete, and the versions of what made it so far.
+
+    A folder that holds anything else is refused; one of before versions were recorded has none.
+    """
     if not out.exists() or (out.is_dir() and not any(p.name != _PARTS for p in out.iterdir())):
-        return False
+        return False, []
     try:
         earlier = json.loads((out / _RECORD).read_text(encoding="utf-8"))
         finished = earlier.pop("finished")
+        makers = list(earlier.pop("versions", []))
+        earlier.pop("crf", None)
     except (OSError, ValueError, AttributeError, KeyError, TypeError):
         message = f"{out} exists and was not made by `tokd prepare`: choose another --out"
         raise TokdError(message) from None
+    if earlier != record and earlier.get("recipe") != record["recipe"]:
+        message = f"{out} was prepared by another version, which follows faces otherwise"
+        raise TokdError(f"{message}: choose another --out, or delete it")
     if earlier != record:
         differing = [key for key in record if earlier.get(key) != record[key]]
         message = f"{out} was prepared with another {', '.join(differing)}"
         raise TokdError(f"{message}: choose another --out, or delete it")
-    return bool(finished)
+    return bool(finished), makers
+
+
+def _made_by(others: Sequence[dict[str, str]]) -> str:
+    """Return what was made by other versions than these, and by which; pixels may differ."""
+    if not others:
+        return ""
+    now = media_versions()
+    differing = {
+        name: ", ".join(dict.fromkeys(str(each.get(name, "none")) for each in others))
+        for name in dict.fromkeys(key for each in (*others, now) for key in each)
+        if any(each.get(name) != now.get(name) for each in others)
+    }
+    said = ", ".join(f"{k} {before} (now {now.get(k, 'none')})" for k, before in differing.items())
+    return f"; it was made by {said}: prepare it again into a new --out if pixels must be alike"
 
 
 def _exit_code(out: Path) -> int:
@@ -200,9 +241,10 @@ def _read(part: Path) -> dict[str, Any]:
 
 def _gather(parts: Iterable[dict[str, Any]]) -> Outcome:
     """Put what the groups wrote down together."""
-    outcome = Outcome({}, {})
+    outcome = Outcome({}, {}, {})
     for part in parts:
         outcome.rows.update(part["rows"])
+        outcome.crfs.update(part.get("crf", {}))
         for place, kind, detail in part["problems"]:
             outcome.problems.setdefault(place, []).append((kind, detail))
     return outcome

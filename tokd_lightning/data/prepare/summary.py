@@ -15,15 +15,26 @@ from rich.table import Table
 from tokd_lightning.data.manifest import COLUMNS
 from tokd_lightning.data.prepare.options import Options
 from tokd_lightning.data.prepare.plan import Plan, Version
+from tokd_lightning.data.stream import CRF
 
 PROBLEM_COLUMNS = ("dataset", "method", "video", "quality", "problem", "detail")
 UNLISTED = "unlisted"
-EXTRA_COLUMNS = ("encoding", "reencoded", "x", "y", "side")
+PASSED_OVER = "passed_over"
+TRACK = "every kept frame, scene by scene"
+"""How faces are followed, for the record."""
+EXTRA_COLUMNS = (
+    *("encoding", "reencoded", "crf", "detector", "margin", "stored"),
+    *("x", "y", "side"),
+)
 _KINDS = {
     "missing": "the tree or its split files promise it, and it is not there",
     "unreadable": "no frame of it can be decoded",
     "truncated": "it ends too early; the frames before that are used",
+    "wrong_crf": "its encoder says another compression than its folder's name; it is used",
     "no_face": "no face was found, so it has no frames",
+    "face_lost": "the face is not on all of the frames; those without it are left out",
+    "several_faces": "several faces are about as large and which was changed is not known; the "
+    "largest is used",
     "short": "it has fewer frames than wanted; all are used",
     "lengths_differ": "another quality has fewer frames; those that all have are used",
 }
@@ -35,25 +46,57 @@ class Outcome(NamedTuple):
     Attributes:
         rows: By place in the output: path, frame, x, y, side of every frame.
         problems: By place in the output: kind and detail.
+        crfs: By place in the output: the CRF that x264 was asked for, where its stream tells.
     """
 
     rows: dict[str, list[list[Any]]]
     problems: dict[str, list[tuple[str, str]]]
+    crfs: dict[str, CRF]
 
 
-def manifest_text(plan: Plan, outcome: Outcome, options: Options) -> str:
-    """Write the manifest: every frame, in the order of the plan; fakes across a border left out."""
+def manifest_text(plan: Plan, outcome: Outcome, options: Options, detector: str) -> str:
+    """Write the manifest: every frame, in the order of the plan; fakes across a border left out.
+
+    Args:
+        plan: What there was to do.
+        outcome: What came of it.
+        options: How faces were cut out and stored.
+        detector: What found them, see :func:`~.finders.fingerprint`.
+    """
     rows: list[Sequence[Any]] = [(*COLUMNS, *EXTRA_COLUMNS)]
     for version in plan.versions:
         if version.out in plan.across:
             continue
         v = version.video
         about = (v.dataset, v.method, v.name, v.target, v.source, v.quality)
-        made = (options.stored_as, "" if version.crf is None else version.crf)
+        twin = "" if version.crf is None else version.crf
+        made = (options.stored_as, twin, _as_text(outcome.crfs.get(version.out)))
+        made += (detector, options.margin, options.size)
         label = int(v.method != "real")
         for path, frame, *square in outcome.rows[version.out]:
             rows.append((path, *about, frame, label, v.split, *made, *square))
     return _csv(rows)
+
+
+def count_crfs(plan: Plan, outcome: Outcome) -> dict[str, dict[str, int]]:
+    """Count the videos of each quality by the CRF that their encoder says.
+
+    Args:
+        plan: What there was to do.
+        outcome: What came of it.
+
+    Returns:
+        By quality: videos by CRF, ``lossless`` or ``unknown``.
+    """
+    counts: dict[str, Counter[str]] = {}
+    for version in plan.versions:
+        said = _as_text(outcome.crfs.get(version.out)) or "unknown"
+        counts.setdefault(version.video.quality, Counter())[said] += 1
+    return {quality: dict(sorted(found.items())) for quality, found in counts.items()}
+
+
+def _as_text(crf: CRF) -> str:
+    return f"{crf:g}" if isinstance(crf, (int, float)) else crf or ""
 
 
 def problems_text(plan: Plan, outcome: Outcome) -> str:
@@ -66,6 +109,7 @@ def problems_text(plan: Plan, outcome: Outcome) -> str:
     for place in plan.unlisted:
         _, method, quality, _, file = PurePosixPath(place).parts
         rows.append(("", method, PurePosixPath(file).stem, quality, UNLISTED, place))
+    rows += [("", "", PurePosixPath(p).stem, "", PASSED_OVER, p) for p in plan.passed_over]
     return _csv(rows)
 
 
@@ -84,7 +128,16 @@ def summary_table(plan: Plan, outcome: Outcome, where: str) -> Table:
             f"{UNLISTED}: {len(plan.unlisted)} video files of the tree are named by no split, or "
             "are of a method or quality that is known by another name; they are left out"
         )
-    listed = kinds or plan.unlisted
+    if plan.passed_over:
+        found = Counter(PurePosixPath(place).suffix or "no suffix" for place in plan.passed_over)
+        several = ", ".join(f"{count} {suffix}" for suffix, count in found.most_common(4))
+        notes.append(
+            f"{PASSED_OVER}: {len(plan.passed_over)} files among the videos are not read as videos "
+            f"by their names ({several})"
+        )
+    if missed := no_face_by_class(plan, outcome):
+        notes.append(missed)
+    listed = kinds or plan.unlisted or plan.passed_over
     notes += [f"every one is listed in {where}"] if listed else ["no problems"]
     if plan.across:
         fakes = {v.video[:3] for v in plan.versions if v.out in plan.across}
@@ -109,6 +162,31 @@ def summary_table(plan: Plan, outcome: Outcome, where: str) -> Table:
             *map(escape, key), str(len(versions)), str(frames), *(str(found[k]) for k in kinds)
         )
     return table
+
+
+def no_face_by_class(plan: Plan, outcome: Outcome) -> str:
+    """Return in a sentence which share of the real and of the fake videos has no face.
+
+    Args:
+        plan: What there was to do.
+        outcome: What came of it.
+
+    Returns:
+        The sentence; empty where every video has a face.
+    """
+    count: Counter[str] = Counter()
+    missed: Counter[str] = Counter()
+    for version in plan.versions:
+        name = "real" if version.video.method == "real" else "fake"
+        count[name] += 1
+        missed[name] += "no_face" in _kinds(outcome, [version])
+    if not missed.total():
+        return ""
+    shares = [f"{missed[n]} of {count[n]} {n} ({missed[n] / count[n]:.1%})" for n in sorted(count)]
+    return (
+        f"no face on {' and '.join(shares)} videos: where the shares differ, what is left out "
+        "depends on the class; a YuNet .onnx as --detector misses fewer than haar"
+    )
 
 
 def _kinds(outcome: Outcome, versions: Iterable[Version]) -> list[str]:

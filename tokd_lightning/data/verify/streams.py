@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tokd_lightning.data.verify.findings import Report
 from tokd_lightning.data.verify.inventory import Clip
 
-_CLAIM = re.compile(r"c([0-9]{1,2})")
-_LOSSLESS = ("raw", "c0")
+if TYPE_CHECKING:
+    from tokd_lightning.data.video import Source
+
 _BLOCK = 1 << 20
 
 
@@ -43,48 +43,37 @@ class Job(NamedTuple):
 
 def examine(job: Job) -> Stream:
     """Decode a video to its end; made to run in another process."""
-    import av
-
     from tokd_lightning.data.stream import encoder_crf
+    from tokd_lightning.data.video import DAMAGE, Source, reason
 
+    source = Source(job.file)
     try:
         if not job.file.stat().st_size:
             return Stream(problem="empty-file")
-        frames = _declared(job.file) if job.quick else _decoded(job.file)
+        frames = _declared(source) if job.quick else _decoded(source)
         crf = encoder_crf(job.file)
         return Stream(frames, crf, b"" if job.quick else _digest(job.file))
     except FileNotFoundError:
         return Stream(problem="missing-file")
-    except (OSError, ValueError, av.FFmpegError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        return Stream(problem="broken-video", detail=reason)
+    except DAMAGE as error:
+        return Stream(problem="broken-video", detail=reason(error))
 
 
-def _declared(file: Path) -> int:
+def _declared(source: Source) -> int:
     """Return how many frames the container says there are, or else how many packets it holds."""
-    import av
+    from tokd_lightning.data.stream import declared_frames, read_packets
 
-    with av.open(str(file)) as container:
-        if not container.streams.video:
-            raise ValueError("it holds no video")
-        stream = container.streams.video[0]
-        return stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
+    return declared_frames(source) or read_packets(source).length
 
 
-def _decoded(file: Path) -> int:
+def _decoded(source: Source) -> int:
     """Decode all frames without forgiving anything, and count them."""
-    import av
+    from tokd_lightning.data.video import count_frames
 
-    with av.open(str(file)) as container:
-        if not container.streams.video:
-            raise ValueError("it holds no video")
-        stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1
-        stream.codec_context.options = {"err_detect": "explode", "skip_loop_filter": "all"}
-        count = sum(1 for _ in container.decode(stream))
-        if count < stream.frames:
-            raise ValueError(f"it ends after {count} of {stream.frames} frames")
-    return count
+    reading = count_frames(source)
+    if reading.damage:
+        raise ValueError(reading.damage)
+    return reading.length
 
 
 def _digest(file: Path) -> bytes:
@@ -103,21 +92,16 @@ def report_streams(clips: Sequence[Clip], found: Sequence[Stream], report: Repor
 
 
 def find_wrong_crf(clips: Sequence[Clip], found: Sequence[Stream], report: Report) -> None:
-    """Hold the encoder's own setting against the quality that the folder is named after.
+    """Hold the encoder's own setting against the quality that the folder is named after."""
+    if not clips:
+        return
+    from tokd_lightning.data.stream import claimed_crf, wrong_crf
 
-    ``c23`` claims CRF 23, ``c0`` and ``raw`` lossless coding; other names claim nothing.
-    """
     for clip, stream in zip(clips, found, strict=True):
         quality = clip.video.quality
-        match = _CLAIM.fullmatch(quality)
-        claim: float | str | None = float(match[1]) if match else None
-        if quality in _LOSSLESS:
-            claim = "lossless"
-        if claim is None or stream.problem:
+        if claimed_crf(quality) is None or stream.problem:
             continue
-        crf = "lossless" if stream.crf == 0 else stream.crf
-        if crf is None:
+        if stream.crf is None:
             report.add("unknown-crf", clip.video.place)
-        elif crf != claim:
-            said = crf if isinstance(crf, str) else f"CRF {crf:g}"
-            report.add("wrong-crf", clip.video.place, f"encoded at {said}")
+        elif detail := wrong_crf(quality, stream.crf):
+            report.add("wrong-crf", clip.video.place, detail)

@@ -1,0 +1,342 @@
+"""The one reader of videos: which stream, which frames, upright and in RGB.
+
+Everything is as FFmpeg's own program shows it: the colour conversion and the display matrix go
+through its filters, which obey the matrix and the range that a frame is tagged with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import struct
+import tempfile
+from collections.abc import Callable, Container, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Generic, NamedTuple, TypeVar, cast
+
+import av
+import numpy as np
+from av.filter import Graph
+from av.sidedata.sidedata import Type as SideData
+from numpy.typing import NDArray
+
+T = TypeVar("T")
+Picture = NDArray[np.uint8]
+"""RGB, ``(H, W, 3)``."""
+Matrix = tuple[int, ...]
+"""A display matrix: nine numbers, row by row."""
+DAMAGE = (OSError, ValueError, av.FFmpegError)
+"""What reading a broken video raises."""
+UPRIGHT: Matrix = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+# Containers and codec streams of videos. FFmpeg also opens playlists, which name other files and
+# addresses, and text: a file that a stranger sent must not choose them.
+_DEMUXERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,h264,hevc,m4v,mxf"
+)
+_GUARD = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
+_STILLS = {"mjpeg", "png", "apng", "bmp", "gif", "tiff", "webp", "jpegls", "jpeg2000"}
+_DEFAULT_BONUS = 5_000_000  # FFmpeg's own, in pixels
+_SCALE = (("scale", "flags=bicubic"), ("format", "pix_fmts=rgb24"))
+_BUDGET = 256 << 20  # 32 frames of 1080p fit, of 4K they do not
+_YCGCO, _BT2020_NCL = 8, 9
+_STRAIGHT = 1.0  # degrees
+
+
+class Source(NamedTuple):
+    """A video to read.
+
+    Attributes:
+        content: Its file, or the bytes of one.
+        matrix: How its frames are turned and mirrored to be shown; None where the frames say so
+            themselves.
+        guarded: Whether it comes from a stranger and must not make FFmpeg read other files.
+    """
+
+    content: Path | bytes
+    matrix: Matrix | None = None
+    guarded: bool = False
+
+    def open(self) -> av.container.InputContainer:
+        """Open it; raises OSError or ValueError (av.FFmpegError) if it is not a video."""
+        content = self.content
+        options = _GUARD if self.guarded else {}
+        file = io.BytesIO(content) if isinstance(content, bytes) else str(content)
+        return av.open(file, "r", options=options)
+
+    def display(self, frame: av.VideoFrame) -> Matrix:
+        """Return the display matrix of a frame."""
+        return display_matrix(frame) if self.matrix is None else self.matrix
+
+    def upright(self, frame: Frame) -> Picture:
+        """Convert a frame to RGB ``(H, W, 3)``, turned and mirrored as it is to be shown.
+
+        Args:
+            frame: A frame, or what :class:`Shelf` kept of it.
+        """
+        if isinstance(frame, Stored):
+            frame.file.seek(frame.place)
+            data = frame.file.read(math.prod(frame.shape))
+            return np.frombuffer(bytearray(data), np.uint8).reshape(frame.shape)
+        chain = (*_turns(self.display(frame)), *_SCALE)
+        shown = through_filters(frame, chain).to_ndarray()
+        return np.ascontiguousarray(shown, np.uint8)
+
+    def size(self, frame: Frame) -> tuple[int, int]:
+        """Return width and height of :meth:`upright` without converting."""
+        if isinstance(frame, Stored):
+            return frame.shape[1], frame.shape[0]
+        sideways = any(name == "transpose" for name, _ in _turns(self.display(frame)))
+        return (frame.height, frame.width) if sideways else (frame.width, frame.height)
+
+
+def display_matrix(frame: av.VideoFrame) -> Matrix:
+    """Return how a frame says that it is to be shown."""
+    said = frame.side_data.get(SideData.DISPLAYMATRIX)
+    return UPRIGHT if said is None else struct.unpack("=9i", bytes(said))
+
+
+def _turns(matrix: Matrix) -> list[tuple[str, str]]:
+    """List the filters that show a frame upright, as FFmpeg's own program inserts them."""
+    if matrix == UPRIGHT:
+        return []
+    across, along = math.hypot(matrix[0], matrix[3]), math.hypot(matrix[1], matrix[4])
+    if not across or not along:
+        return []
+    theta = math.degrees(math.atan2(matrix[1] / along, matrix[0] / across)) % 360
+    if abs(theta - 90) < _STRAIGHT:
+        return [("transpose", "cclock_flip" if matrix[3] > 0 else "clock")]
+    if abs(theta - 180) < _STRAIGHT:
+        mirrors = (("hflip", matrix[0] < 0), ("vflip", matrix[4] < 0))
+        return [(name, "") for name, wanted in mirrors if wanted]
+    if abs(theta - 270) < _STRAIGHT:
+        return [("transpose", "clock_flip" if matrix[3] < 0 else "cclock")]
+    if _STRAIGHT <= theta <= 360 - _STRAIGHT:
+        return [("rotate", f"{round(theta)}*PI/180")]
+    return [("vflip", "")] if matrix[4] < 0 else []
+
+
+def through_filters(frame: av.VideoFrame, chain: Iterable[tuple[str, str]]) -> av.VideoFrame:
+    """Send one frame through FFmpeg's filters; making the graph costs a tenth of using it.
+
+    Args:
+        frame: It speaks for its colours, whatever is said of the stream.
+        chain: Names of filters and their options.
+
+    Raises:
+        OSError: FFmpeg has no way to do it (av.FFmpegError among them).
+    """
+    graph = Graph()
+    graph.threads = 1
+    base = frame.time_base or "1/25"
+    last = graph.add(
+        "buffer",
+        f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base={base}"
+        f":colorspace={int(frame.colorspace)}:range={int(frame.color_range)}",
+    )
+    for name, options in (*chain, ("buffersink", "")):
+        step = graph.add(name, options or None)
+        last.link_to(step)
+        last = step
+    graph.configure()
+    graph.push(frame)
+    return graph.pull()
+
+
+def video_stream(container: av.container.InputContainer) -> av.VideoStream:
+    """Choose the video stream that is shown, as FFmpeg's own program does.
+
+    The one with most pixels, where the default stream has a bonus; a cover is taken only where
+    there is nothing else. An image among streams of more frames is a cover too, whatever it says.
+
+    Args:
+        container: An open file, which is at its start.
+
+    Returns:
+        The stream, to be decoded by one thread.
+
+    Raises:
+        ValueError: It holds no video stream.
+    """
+    streams = sorted(container.streams.video, key=_rank, reverse=True)
+    if not streams:
+        raise ValueError("it holds no video stream")
+    chosen = streams[0]
+    if len(streams) > 1 and chosen.codec_context.name in _STILLS and not chosen.frames > 1:
+        found = dict.fromkeys((stream.index for stream in streams), 0)
+        with contextlib.suppress(*DAMAGE):
+            for packet in container.demux(streams):
+                found[packet.stream_index] += packet.size > 0
+        container.seek(0)
+        several = [stream for stream in streams if found[stream.index] > 1]
+        chosen = next(iter(several), chosen)
+    chosen.codec_context.thread_count = 1
+    return chosen
+
+
+def _rank(stream: av.VideoStream) -> int:
+    said = type(stream.disposition)
+    if stream.disposition & said.attached_pic:
+        return 0
+    pixels = stream.codec_context.width * stream.codec_context.height
+    return 1 + pixels + _DEFAULT_BONUS * bool(stream.disposition & said.default)
+
+
+class Stored(NamedTuple):
+    """A frame that :class:`Shelf` put on the disk, upright."""
+
+    file: BinaryIO
+    place: int
+    shape: tuple[int, ...]
+
+
+Frame = av.VideoFrame | Stored
+
+
+class Shelf:
+    """Frames that are kept for later: in memory, and on the disk what goes beyond a budget.
+
+    Args:
+        budget: Bytes of frames in memory, at most.
+    """
+
+    def __init__(self, budget: int = _BUDGET) -> None:
+        self.budget = budget
+        self.held = 0
+        self.file: BinaryIO | None = None
+
+    def keep(self, source: Source, frame: av.VideoFrame) -> Frame:
+        """Keep a frame.
+
+        Args:
+            source: Its video.
+            frame: The frame; :meth:`Source.upright` takes what is returned for it.
+
+        Raises:
+            OSError: The disk is full.
+        """
+        size = sum(plane.buffer_size for plane in frame.planes)
+        if self.held + size <= self.budget:
+            self.held += size
+            return frame
+        picture = source.upright(frame)
+        if self.file is None:
+            self.file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 (see clear)
+        place = self.file.seek(0, io.SEEK_END)
+        try:
+            self.file.write(picture.data)
+            self.file.flush()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from error
+        return Stored(self.file, place, picture.shape)
+
+    def clear(self) -> None:
+        """Drop all frames; whoever still has one must not use it."""
+        if self.file is not None:
+            self.file.close()
+        self.held, self.file = 0, None
+
+
+class Reading(NamedTuple, Generic[T]):
+    """What was read from a video.
+
+    Attributes:
+        kept: What was made of each wanted frame that is there.
+        length: Number of frames that can be decoded, from the first up to any damage.
+        damage: Why it ends early or cannot be read; empty if nothing is wrong.
+    """
+
+    kept: list[T]
+    length: int
+    damage: str = ""
+
+
+def read_frames(
+    source: Source, wanted: Container[int], keep: Callable[[int, av.VideoFrame], T]
+) -> Reading[T]:
+    """Decode a video from end to end and make something of a few frames.
+
+    A video is read up to the first damage, so that an index means the same frame at every quality.
+
+    Args:
+        source: The video.
+        wanted: Indices.
+        keep: Called with the index and the frame.
+    """
+    kept: list[T] = []
+    damage: list[str] = []
+    length = 0
+    for frame in _decode(source, damage, {}):
+        if length in wanted:
+            kept.append(keep(length, frame))
+        length += 1
+    return Reading(kept, length, "".join(damage))
+
+
+def count_frames(source: Source) -> Reading[None]:
+    """Decode a video from end to end without making pictures.
+
+    Args:
+        source: The video.
+    """
+    damage: list[str] = []
+    # Errors of the stream show without it, and it takes a third of the time.
+    length = sum(1 for _ in _decode(source, damage, {"skip_loop_filter": "all"}))
+    return Reading([], length, "".join(damage))
+
+
+def _decode(source: Source, damage: list[str], options: dict[str, str]) -> Iterator[av.VideoFrame]:
+    """Yield the frames up to the first damage, and add to a list what it is."""
+    length, missing, opened = 0, 0, False
+    try:
+        with source.open() as container:
+            stream = video_stream(container)
+            opened = True
+            # Without it a broken frame is made up from its neighbours.
+            stream.codec_context.options = {"err_detect": "explode"} | options
+            missing = promised_packets(container, stream)
+            for packet in container.demux(stream):
+                ends = not packet.size and packet.dts is None
+                missing -= not ends
+                if packet.size or ends:
+                    for frame in packet.decode():
+                        _refuse_colours(frame)
+                        yield frame
+                        length += 1
+    except DAMAGE as error:
+        where = f"frame {length} cannot be decoded: " if opened else ""
+        damage.append(f"{where}{reason(error)}")
+    else:
+        if missing > 0:
+            damage.append(f"it ends after {length} of {length + missing} frames")
+        elif not length:
+            damage.append("it holds no frame")
+
+
+def promised_packets(container: av.container.InputContainer, stream: av.VideoStream) -> int:
+    """Return how many packets a file says it has; 0 where it does not say.
+
+    The header counts frames that an edit list leaves out or shows twice, and AVI's empty chunks,
+    which only stand for time. The index does not, and is there before anything is read.
+
+    Args:
+        container: An open file.
+        stream: The one that is read.
+    """
+    frames: int = stream.frames
+    indexed = container.format.name.startswith("mov")
+    if container.format.name == "avi":  # one that is cut off has lost its index
+        indexed = stream.duration == frames
+    return len(stream.index_entries) if frames and indexed else frames
+
+
+def _refuse_colours(frame: av.VideoFrame) -> None:
+    """Raise ValueError where FFmpeg cannot convert the colours of a frame."""
+    matrix = int(frame.colorspace)
+    if matrix == _YCGCO or matrix > _BT2020_NCL:
+        raise ValueError(f"FFmpeg cannot convert its colours (matrix {matrix} of ITU-T H.273)")
+
+
+def reason(error: Exception) -> str:
+    """Return in a few words why a video cannot be read."""
+    return getattr(error, "strerror", None) or str(error)

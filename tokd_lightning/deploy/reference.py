@@ -1,0 +1,72 @@
+"""A picture with its input and logits, by which others check their own preprocessing."""
+
+import hashlib
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from tokd_lightning.deploy.cutting import network_input
+from tokd_lightning.deploy.record import REFERENCE
+from tokd_lightning.deploy.source import Source
+from tokd_lightning.errors import TokdError
+
+_SIZE = (400, 300)
+_BOX = (97, 41, 203)
+
+
+@torch.inference_mode()
+def reference(
+    source: Source, face: Mapping[str, Any]
+) -> tuple[dict[str, Any] | None, dict[str, bytes]]:
+    """Make a reference picture and what the network is fed and answers of it.
+
+    Args:
+        source: The student.
+        face: How faces are cut out, as in ``model.json``.
+
+    Returns:
+        What ``model.json`` says of it, and the files by name; nothing where the packages that cut
+        faces out are not installed.
+    """
+    try:
+        from tokd_lightning.data.prepare.boxes import Square
+        from tokd_lightning.deploy.reading import fed_face
+    except TokdError:
+        return None, {}
+    picture = _picture()
+    whole = face["detector"] == "none" and face["stored"] is None
+    x, y, side = _BOX
+    square = None if whole else Square(x, y, side)
+    tensor = network_input(fed_face(picture, square, source.size, face["stored"])[None], source)
+    logits = source.model(tensor)[0].double()
+    image, array = io.BytesIO(), io.BytesIO()
+    Image.fromarray(picture).save(image, "PNG")
+    np.save(array, tensor[0].numpy())
+    files = dict(zip(REFERENCE, (image.getvalue(), array.getvalue()), strict=True))
+    said = {
+        "picture": REFERENCE[0],
+        "box": [0, 0, *_SIZE] if whole else [x, y, side, side],
+        "tensor": REFERENCE[1],
+        "logits": [round(float(value), 6) for value in logits],
+        "p_fake": round(float(logits.softmax(0)[1]), 6),
+        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+    }
+    return said, files
+
+
+def _picture() -> np.ndarray:
+    """Draw gradients, stripes and noise: whatever is done otherwise shows."""
+    width, height = _SIZE
+    y, x = np.mgrid[:height, :width]
+    noise = np.random.default_rng(0).normal(0, 12, (height, width, 3))
+    colours = [
+        128 + 90 * np.sin(x / 9) * np.cos(y / 31),
+        40 + 170 * x / width,
+        215 - 170 * y / height + 25 * np.sign(np.sin((x + y) / 3)),
+    ]
+    drawn: np.ndarray = (np.stack(colours, axis=-1) + noise).clip(0, 255).astype(np.uint8)
+    return drawn
