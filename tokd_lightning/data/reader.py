@@ -1,5 +1,6 @@
 """Any data set that there is a layout for, told by what lies in its folder."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from tokd_lightning.data.layouts.ffpp import ALL_METHODS, list_ffpp
 from tokd_lightning.data.layouts.flat import is_flat, list_flat, scan_flat
 from tokd_lightning.data.layouts.listed import UNKNOWN
 from tokd_lightning.data.layouts.table import scan_table
-from tokd_lightning.data.layouts.video_folder import FOLDERS, Video, gather
-from tokd_lightning.data.manifest import SPLITS, Scan
+from tokd_lightning.data.layouts.video_folder import FOLDERS, NOT_VIDEOS, Video, gather
+from tokd_lightning.data.manifest import Scan
 from tokd_lightning.data.pairs import same_quality
 from tokd_lightning.errors import TokdError
 
@@ -177,7 +178,9 @@ def _qualities(parts: Iterable[Path], kinds: Sequence[str]) -> list[str]:
         for part in parts
         if part.is_dir()
         for place in part.iterdir()
-        if not place.name.startswith(".") and any((place / kind).is_dir() for kind in kinds)
+        if not place.name.startswith(".")
+        and place.name not in NOT_VIDEOS
+        and any((place / kind).is_dir() for kind in kinds)
     }
     rank = {name: i for i, name in enumerate(_BEST_FIRST)}
     return sorted(names, key=lambda name: (rank.get(name, len(rank)), name))
@@ -194,7 +197,10 @@ def _scan_present(root: Path, videos: list[Video], frames_per_video: int) -> Sca
 def _together(scans: list[Scan]) -> Scan:
     """Put the qualities of a tree into one manifest."""
     manifest = pd.concat([scan.manifest for scan in scans], ignore_index=True)
-    apart = tuple(split for split in SPLITS if all(split in scan.apart for scan in scans))
     empty = [place for scan in scans for place in scan.empty]
     dropped = tuple(place for scan in scans for place in scan.dropped)
-    return Scan(manifest, empty, dropped, apart)
+    notes = tuple(dict.fromkeys(note for scan in scans for note in scan.notes))
+    listed: Counter[str] = Counter()
+    for scan in scans:
+        listed.update(scan.listed)
+    return Scan(manifest, empty, dropped, notes=notes, listed=dict(listed))

@@ -192,7 +192,7 @@ def scan_celebdf(
         raise TokdError(
             f"{root} has {len(videos)} video folders for quality {quality}, but none holds an image"
         )
-    return scan._replace(dropped=tuple(v.place for v in dropped), apart=("train", "val"))
+    return scan._replace(dropped=tuple(v.place for v in dropped))
 
 
 def _describe(video: Video, root: Path) -> Video:

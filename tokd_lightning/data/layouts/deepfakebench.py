@@ -7,7 +7,8 @@ from typing import Any
 
 from tokd_lightning.data.layouts.deepfakebench_json import Entry, read_entries
 from tokd_lightning.data.layouts.listed import UNKNOWN, is_there, shown
-from tokd_lightning.data.layouts.video_folder import evenly_spaced, frame_numbers
+from tokd_lightning.data.layouts.numbering import frame_numbers
+from tokd_lightning.data.layouts.video_folder import evenly_spaced
 from tokd_lightning.data.manifest import SPLITS, Scan, build
 from tokd_lightning.errors import TokdError
 
@@ -91,11 +92,6 @@ def quality_of(e: Entry, quality: str | None) -> str:
     return quality or e.quality or _OWN_QUALITY.get(e.dataset, UNKNOWN)
 
 
-def splits_apart(entries: Iterable[Entry]) -> tuple[str, ...]:
-    """Say which splits may not share a person: in Celeb-DF all but the test."""
-    return ("train", "val") if any(e.dataset == "celebdf" for e in entries) else SPLITS
-
-
 def _in_one_split(entries: Sequence[Entry], merge: bool) -> list[Entry]:
     """Refuse videos that are in two splits, or leave them in one."""
     splits: dict[tuple[str, ...], set[str]] = {}
@@ -160,7 +156,7 @@ def _scan(
         )
     if not rows:
         raise TokdError(f"{file} lists {len(empty)} videos, but none with a frame")
-    return Scan(build(rows), empty, apart=splits_apart(entries))
+    return Scan(build(rows), empty)
 
 
 def _choose(e: Entry, count: int) -> list[tuple[int, str]]:

@@ -8,7 +8,8 @@ from posixpath import normpath
 from typing import Any, NamedTuple
 
 from tokd_lightning.data.layouts.listed import SPLIT_NAMES, shown, stray_character, with_slashes
-from tokd_lightning.data.layouts.video_folder import SUFFIXES, numeric_order
+from tokd_lightning.data.layouts.numbering import numeric_order
+from tokd_lightning.data.layouts.video_folder import SUFFIXES
 from tokd_lightning.errors import TokdError
 
 # What DeepfakeBench calls its real and fake videos, and data set and method here.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tokd_lightning.data.layouts.listed import shown
-from tokd_lightning.data.layouts.video_folder import FOLDERS, Video, gather, videos_in
+from tokd_lightning.data.layouts.video_folder import FOLDERS, NOT_VIDEOS, Video, gather, videos_in
 from tokd_lightning.data.manifest import SPLITS, Scan
 from tokd_lightning.errors import TokdError
 
@@ -208,7 +208,7 @@ class _Tree:
         for name in (quality, _OTHER_NAME.get(quality, quality)):
             if (part / name).is_dir():
                 return part / name
-        there = sorted(p.name for p in part.iterdir() if p.is_dir())
+        there = sorted(p.name for p in part.iterdir() if p.is_dir() and p.name not in NOT_VIDEOS)
         raise TokdError(
             f"no quality {quality!r} in {part}: "
             + (f"there is {', '.join(there)} (--data.quality)" if there else "it is empty")

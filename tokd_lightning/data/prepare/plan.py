@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from tokd_lightning.data.layouts.celebdf import crossing
 from tokd_lightning.data.layouts.celebdf_tree import PARTS, TEST_LIST
-from tokd_lightning.data.layouts.video_folder import VIDEO_SUFFIXES, Video
+from tokd_lightning.data.layouts.video_folder import NOT_VIDEOS, VIDEO_SUFFIXES, Video
 from tokd_lightning.data.reader import list_any
 from tokd_lightning.errors import TokdError
 
@@ -151,6 +151,8 @@ def _unlisted(
         for file in sorted((root / sequence).glob("*/*/videos/*")):
             place = file.relative_to(root)
             if file.suffix.lower() not in VIDEO_SUFFIXES or file.name.startswith("."):
+                continue
+            if place.parts[2] in NOT_VIDEOS:
                 continue
             if quality is not None and place.parts[2] not in levels:
                 continue

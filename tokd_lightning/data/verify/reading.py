@@ -1,4 +1,4 @@
-"""Any path becomes an inventory: which layout it is, and what its lists say."""
+"""Any path becomes an clips: which layout it is, and what its lists say."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tokd_lightning.data.reader import MANIFEST, root_of
 from tokd_lightning.data.verify.benchmark import read_json
 from tokd_lightning.data.verify.ffpp import FAKE, REAL, read_ffpp
 from tokd_lightning.data.verify.findings import Report
-from tokd_lightning.data.verify.inventory import Inventory
+from tokd_lightning.data.verify.inventory import Clip
 from tokd_lightning.data.verify.lists import read_table
 from tokd_lightning.data.verify.structure import find_leaks
 from tokd_lightning.data.verify.tree import Tree
@@ -25,7 +25,7 @@ from tokd_lightning.errors import TokdError
 
 def read(
     path: Path, root: Path | None, quality: str | None, splits: Path | None, report: Report
-) -> tuple[Path, Inventory]:
+) -> tuple[Path, list[Clip]]:
     """List the videos that a path stands for.
 
     Args:
@@ -43,30 +43,30 @@ def read(
     """
     place = root_of(path, root)
     if path.is_dir():
-        place, inventory = path, _read_tree(path, quality, splits, report)
+        place, clips = path, _read_tree(path, quality, splits, report)
     elif not path.exists():
         raise TokdError(f"{path} does not exist: name a data set's folder or manifest")
     elif path.suffix.lower() == ".csv":
-        inventory = read_table(path, place, quality, report)
+        clips = read_table(path, place, quality, report)
     elif path.suffix.lower() == ".json":
-        inventory = read_json(path, place, quality, report)
+        clips = read_json(path, place, quality, report)
     else:
         raise TokdError(f"{path} is neither a folder nor a manifest (.csv or .json)")
-    if not inventory.clips:
+    if not clips:
         of = f" of quality {quality}" if quality else ""
         raise TokdError(f"{path} holds no videos{of}, neither as files nor as frames")
-    return place, inventory
+    return place, clips
 
 
-def _read_tree(path: Path, quality: str | None, splits: Path | None, report: Report) -> Inventory:
+def _read_tree(path: Path, quality: str | None, splits: Path | None, report: Report) -> list[Clip]:
     tree = Tree(path, report)
     tops = {name.lower() for name in tree.folders("")}
     if tops & {REAL, FAKE}:
-        inventory = read_ffpp(tree, quality, splits, report)
+        clips = read_ffpp(tree, quality, splits, report)
     elif tops & {part.lower() for part in PARTS}:
-        inventory = read_celebdf(tree, quality, splits, report)
+        clips = read_celebdf(tree, quality, splits, report)
     elif tops & set(SPLIT_NAMES):
-        inventory = read_flat(tree, quality, report)
+        clips = read_flat(tree, quality, report)
     elif MANIFEST in tree.files(""):
         return read_table(path / MANIFEST, path, quality, report)
     else:
@@ -75,11 +75,11 @@ def _read_tree(path: Path, quality: str | None, splits: Path | None, report: Rep
             f"{', '.join(PARTS)}, a flat tree has train, val and test; others need {MANIFEST}"
         )
     if quality is None:
-        used = {clip.video.place for clip in inventory.clips}
+        used = {clip.video.place for clip in clips}
         tree.report_strays(used | report.items("same-name"))
     if MANIFEST in tree.files(""):
         _check_manifest(path / MANIFEST, report)
-    return inventory
+    return clips
 
 
 def _check_manifest(manifest: Path, report: Report) -> None:
@@ -90,7 +90,7 @@ def _check_manifest(manifest: Path, report: Report) -> None:
         if {"path", "split"} <= set(columns) and {"label", "method"} & set(columns):
             rows = Report()
             own = read_table(manifest, manifest.parent, None, rows)
-            find_leaks(own.clips, own.apart, report)
+            find_leaks(own, report)
             for code in ("video-in-two-splits", "wrong-label", "split-file"):
                 report.extend(code, rows.items(code))
     except TokdError as error:

@@ -15,13 +15,11 @@ from tokd_lightning.data.layouts.celebdf_tree import (
 )
 from tokd_lightning.data.layouts.listed import SPLIT_NAMES, UNKNOWN
 from tokd_lightning.data.layouts.video_folder import FOLDERS, SUFFIXES, Video
-from tokd_lightning.data.manifest import SPLITS
 from tokd_lightning.data.verify.findings import Report
 from tokd_lightning.data.verify.inventory import (
     FILES,
     KINDS_OF_FILES,
     Clip,
-    Inventory,
     clip_at,
     places_in,
 )
@@ -32,7 +30,9 @@ _QUALITY = re.compile(rf"{ORIGINAL}|raw|c[0-9]+")
 _BESIDE = {*KINDS_OF_FILES, "landmarks", "masks"}
 
 
-def read_celebdf(tree: Tree, quality: str | None, splits: Path | None, report: Report) -> Inventory:
+def read_celebdf(
+    tree: Tree, quality: str | None, splits: Path | None, report: Report
+) -> list[Clip]:
     """List a Celeb-DF tree by its published list: what is not for testing is called ``train``.
 
     The published list shares people between the two, so none are kept apart. A validation that a
@@ -65,7 +65,7 @@ def read_celebdf(tree: Tree, quality: str | None, splits: Path | None, report: R
             for name, place in there.items():
                 split = ("test" if (part, name) in testing else "train") if testing else ""
                 clips.append(clip_at(tree, _celebdf_video(part, name, mine, split, place), kind))
-    return Inventory(clips, ())
+    return clips
 
 
 def _celebdf_folders(tree: Tree, top: str) -> Iterator[tuple[str, str, str]]:
@@ -90,7 +90,7 @@ def _celebdf_video(part: str, name: str, quality: str, split: str, place: str) -
     return Video("celebdf", method, name, people[0], source, quality, split, place, background)
 
 
-def read_flat(tree: Tree, quality: str | None, report: Report) -> Inventory:
+def read_flat(tree: Tree, quality: str | None, report: Report) -> list[Clip]:
     """List a tree ``{train,val,test}/{real,fake/<method>}/<video>``; nobody's identity is known."""
     clips: list[Clip] = []
     for top in tree.folders(""):
@@ -110,7 +110,7 @@ def read_flat(tree: Tree, quality: str | None, report: Report) -> Inventory:
                         if place not in parts:
                             about = (video, "", "", quality or UNKNOWN, split or "", place)
                             clips.append(clip_at(tree, Video("flat", method, *about), kind))
-    return Inventory(clips, SPLITS)
+    return clips
 
 
 def _is_method(tree: Tree, folder: str, name: str) -> bool:

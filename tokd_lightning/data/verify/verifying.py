@@ -73,10 +73,9 @@ def verify(
     if expect == "ffpp" and frames is None:
         frames = FRAMES
     report = Report()
-    place, inventory = read(path, root, quality, splits, report)
-    clips = inventory.clips
+    place, clips = read(path, root, quality, splits, report)
     lengths = _look_inside(place, clips, workers, frames, size, quick, report)
-    structure.find_leaks(clips, inventory.apart, report)
+    structure.find_leaks(clips, report)
     structure.find_missing_reals(clips, report)
     structure.find_repeated_numbers(clips, report)
     if expect is not None:
