@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tokd_lightning.data.layouts.celebdf_tree import SYNTHESIS, people_of
 from tokd_lightning.data.layouts.deepfakebench_json import Entry, read_entries
 from tokd_lightning.data.layouts.listed import UNKNOWN, is_there, shown
 from tokd_lightning.data.layouts.numbering import frame_numbers
@@ -123,6 +124,8 @@ def people(e: Entry) -> tuple[str, str]:
     form = _PEOPLE.get(e.dataset)
     if form is None:
         return "", ""
+    if e.dataset == "celebdf" and e.method not in ("real", SYNTHESIS):
+        return people_of(e.name)
     match = form.fullmatch(e.name)
     return (match[1], match[2] or "") if match else (e.name, "")
 

@@ -30,7 +30,13 @@ from tokd_lightning.data.prepare.finders import fingerprint, make_finder
 from tokd_lightning.data.prepare.group import Job, prepare_group
 from tokd_lightning.data.prepare.options import Encoding, Options
 from tokd_lightning.data.prepare.plan import Layout, identify, make_plan, split_files, stamps
-from tokd_lightning.data.prepare.summary import Outcome, manifest_text, problems_text, summary_table
+from tokd_lightning.data.prepare.summary import (
+    Outcome,
+    manifest_text,
+    problems_text,
+    subset_lines,
+    summary_table,
+)
 from tokd_lightning.errors import TokdError
 
 # Raised whenever the same options give other pictures than before.
@@ -57,6 +63,7 @@ def prepare(
     pack: bool = False,
     workers: int | None = None,
     reencode: int | None = None,
+    subset: bool = False,
 ) -> int:
     """Cut faces out of the videos of a data set (paper, Sec. 5.1: 32 frames, 299 pixels).
 
@@ -82,6 +89,7 @@ def prepare(
         pack: One file of raw pixels per video in place of a folder of images.
         workers: Processes; default one per core.
         reencode: CRF of a re-encoded twin of every video, made from its best quality.
+        subset: Whether to take the videos that are there and to trim the split files to them.
 
     Returns:
         The command's exit code: 0, or 1 if no video gave a frame.
@@ -93,11 +101,13 @@ def prepare(
     options = Options(frames, size, margin, encoding, jpeg_quality, pack, reencode)
     if workers is not None and workers < 1:
         raise TokdError(f"--workers {workers} must be at least 1")
-    plan = make_plan(layout, root, quality, methods, splits, reencode)
+    plan = make_plan(layout, root, quality, methods, splits, reencode, subset)
     groups = {identify(group): group for group in plan.groups}
     record = {"recipe": _RECIPE, "layout": layout} | asdict(options)
     record |= {"encoding": options.stored_as, "detector": fingerprint(detector)}
     record |= {"quality": plan.qualities, "videos": len(plan.versions)}
+    if plan.subset is not None:
+        record["subset"] = plan.subset.lines
     record["tree"] = hashlib.sha256("".join(sorted(groups)).encode()).hexdigest()[:24]
     finished = _finished_before(out, record)
     parts = out / _PARTS
@@ -122,6 +132,8 @@ def prepare(
         outcome = _gather(known.values())
         for name, file in split_files(layout, root, splits).items():
             _put(out, name, file.read_bytes())
+        for name, text in (plan.subset.files if plan.subset else {}).items():
+            _put(out, name, text.encode())
         _put(out, "manifest.csv", manifest_text(plan, outcome, options).encode())
         _put(out, "problems.csv", problems_text(plan, outcome).encode())
         _put(out, _GROUPS, json.dumps(known, sort_keys=True).encode())
@@ -130,6 +142,8 @@ def prepare(
     except OSError as error:
         raise TokdError(f"{out} cannot be written: {error.strerror or error}") from error
     Console().print(summary_table(plan, outcome, str(out / "problems.csv")))
+    for line in subset_lines(plan, outcome):
+        print(line)
     return _exit_code(out)
 
 
@@ -144,7 +158,8 @@ def _finished_before(out: Path, record: dict[str, Any]) -> bool:
         message = f"{out} exists and was not made by `tokd prepare`: choose another --out"
         raise TokdError(message) from None
     if earlier != record:
-        differing = [key for key in record if earlier.get(key) != record[key]]
+        keys = dict.fromkeys((*record, *earlier))
+        differing = [key for key in keys if earlier.get(key) != record.get(key)]
         message = f"{out} was prepared with another {', '.join(differing)}"
         raise TokdError(f"{message}: choose another --out, or delete it")
     return bool(finished)

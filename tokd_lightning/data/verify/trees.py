@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from tokd_lightning.data.layouts.celebdf_tree import (
@@ -11,6 +11,9 @@ from tokd_lightning.data.layouts.celebdf_tree import (
     PARTS,
     SYNTHESIS,
     TEST_LIST,
+    method_of,
+    name_groups,
+    people_of,
     read_test_list,
 )
 from tokd_lightning.data.layouts.listed import SPLIT_NAMES, UNKNOWN
@@ -49,23 +52,42 @@ def read_celebdf(
         if top is None:
             report.add("missing-method", part)
             continue
-        for mine, kind, folder in _celebdf_folders(tree, top):
-            if quality not in (None, mine):
-                continue
-            there = {
-                name: place
-                for name, place in places_in(tree, folder, kind, report)
-                if folder != top or not (name in _BESIDE or _QUALITY.fullmatch(name))
-            }
-            if not there:
-                continue
-            ending = ".mp4" if kind == FILES else ""
-            absent = sorted(n for p, n in testing if p == part and n not in there)
-            report.extend("missing-video", (f"{folder}/{n}{ending}" for n in absent))
-            for name, place in there.items():
-                split = ("test" if (part, name) in testing else "train") if testing else ""
-                clips.append(clip_at(tree, _celebdf_video(part, name, mine, split, place), kind))
+        groups = {}
+        if part == SYNTHESIS:
+            groups = name_groups(
+                tree.folders(top), lambda name, top=top: tree.folders(f"{top}/{name}")
+            )
+        tops = {f"{top}/{place}": name for place, name in groups.items()} or {top: part}
+        for place, name in tops.items():
+            clips += _celebdf_part(tree, place, name, quality, testing, report)
     return clips
+
+
+def _celebdf_part(
+    tree: Tree,
+    top: str,
+    part: str,
+    quality: str | None,
+    testing: Collection[tuple[str, str]],
+    report: Report,
+) -> Iterator[Clip]:
+    """List one part, or one method of Celeb-DF++."""
+    for mine, kind, folder in _celebdf_folders(tree, top):
+        if quality not in (None, mine):
+            continue
+        there = {
+            name: place
+            for name, place in places_in(tree, folder, kind, report)
+            if folder != top or not (name in _BESIDE or _QUALITY.fullmatch(name))
+        }
+        if not there:
+            continue
+        ending = ".mp4" if kind == FILES else ""
+        absent = sorted(n for p, n in testing if p == part and n not in there)
+        report.extend("missing-video", (f"{folder}/{n}{ending}" for n in absent))
+        for name, place in there.items():
+            split = ("test" if (part, name) in testing else "train") if testing else ""
+            yield clip_at(tree, _celebdf_video(part, name, mine, split, place), kind)
 
 
 def _celebdf_folders(tree: Tree, top: str) -> Iterator[tuple[str, str, str]]:
@@ -82,12 +104,13 @@ def _celebdf_folders(tree: Tree, top: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _celebdf_video(part: str, name: str, quality: str, split: str, place: str) -> Video:
-    people = name.split("_")
-    fake = part == SYNTHESIS and len(people) == 3
-    method = SYNTHESIS if part == SYNTHESIS else "real"
-    background = f"{people[0]}_{people[2]}" if fake else ""
-    source = people[1] if fake else ""
-    return Video("celebdf", method, name, people[0], source, quality, split, place, background)
+    method, background = method_of(part), ""
+    target, source = people_of(name)
+    if method == "real":
+        source = ""
+    elif len(rest := name.split("_")[2 if source else 1 :]):
+        background = f"{target}_{rest[0]}"
+    return Video("celebdf", method, name, target, source, quality, split, place, background)
 
 
 def read_flat(tree: Tree, quality: str | None, report: Report) -> list[Clip]:
