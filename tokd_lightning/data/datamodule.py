@@ -26,6 +26,7 @@ from tokd_lightning.data.manifest import (
     counts_table,
     data_hash,
 )
+from tokd_lightning.data.numberings import align
 from tokd_lightning.data.pairs import limit, pair, same_quality, summary
 from tokd_lightning.data.sampling import Balance, EvaluationBatches, EveryNth, TrainingBatches
 from tokd_lightning.data.suspicions import partial_notes, suspicions
@@ -178,10 +179,15 @@ class FrameDataModule(LightningDataModule, ABC):
         """Add the training frames' partners at the teacher's quality, chosen among all frames."""
         unlimited = copy.copy(self)
         unlimited.frames_per_video = sys.maxsize
-        paired, lonely = pair(manifest, unlimited._sound_scan(quality).manifest)
+        every, theirs = (
+            frames[frames["split"] == "train"]
+            for frames in (unlimited._sound_scan(q).manifest for q in (self.quality, quality))
+        )
+        theirs, said = align(every, theirs, self.root, self.quality, quality)
+        paired, lonely = pair(manifest, theirs)
         limit(paired, lonely, quality, self.max_unpaired)
         self.unpaired = len(lonely)
-        self._pairs = [summary(paired, lonely, self.quality, quality)]
+        self._pairs = [*said, summary(paired, lonely, self.quality, quality)]
         return paired
 
     def setup(self, stage: str) -> None:

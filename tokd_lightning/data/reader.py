@@ -9,6 +9,7 @@ import pandas as pd
 from tokd_lightning.data.layouts.celebdf import list_celebdf, scan_celebdf
 from tokd_lightning.data.layouts.celebdf_tree import ORIGINAL, PARTS, VIDEOS
 from tokd_lightning.data.layouts.deepfakebench import scan_deepfakebench
+from tokd_lightning.data.layouts.dfdc import find_metadata, is_metadata, list_dfdc, scan_dfdc
 from tokd_lightning.data.layouts.ffpp import ALL_METHODS, list_ffpp
 from tokd_lightning.data.layouts.flat import is_flat, list_flat, scan_flat
 from tokd_lightning.data.layouts.listed import UNKNOWN
@@ -44,8 +45,9 @@ def read_any(
 ) -> Scan:
     """Index the frames of a data set of any known layout.
 
-    Known are, tried in this order: a table ``.csv``, a ``.json`` of DeepfakeBench, the trees of
-    FF++ and Celeb-DF, the flat tree, and a folder with a ``manifest.csv``. Of FF++ all methods that
+    Known are, tried in this order: a table ``.csv``, DFDC's ``metadata.json``, a ``.json`` of
+    DeepfakeBench, the trees of FF++ and Celeb-DF, the flat tree, a folder with a ``manifest.csv``,
+    and one with DFDC's list or parts. Of FF++ all methods that
     are on the disk are taken; videos that its split files name and that are not there are listed
     as empty.
 
@@ -66,6 +68,9 @@ def read_any(
     if kind == "csv":
         file = path / MANIFEST if path.is_dir() else path
         return scan_table(file, root, quality, frames_per_video)
+    if kind == "dfdc":
+        place = root_of(path, root)
+        return scan_dfdc(place, find_metadata(path), quality or UNKNOWN, frames_per_video)
     if kind == "json":
         return scan_deepfakebench(path, root, quality, frames_per_video)
     if kind == "flat":
@@ -99,8 +104,10 @@ def list_any(
         TokdError: It is no such tree, or has no video files.
     """
     kind = _kind(path)
-    if kind in ("csv", "json"):
+    if kind in ("csv", "json") or path.is_file():
         raise TokdError(f"{path} lists frames, not video files: name the tree of the videos")
+    if kind == "dfdc":
+        return list_dfdc(path, find_metadata(path), quality or UNKNOWN)
     if kind == "flat":
         return list_flat(path, quality or UNKNOWN, files=True)
     if kind == "celebdf":
@@ -113,6 +120,8 @@ def list_any(
 
 def _kind(path: Path) -> str:
     """Tell the layout of a path."""
+    if path.is_file() and path.suffix.lower() == ".json" and is_metadata(path):
+        return "dfdc"
     if path.is_file() and path.suffix.lower() in (".csv", ".json"):
         return path.suffix.lower()[1:]
     if not path.exists():
@@ -127,6 +136,8 @@ def _kind(path: Path) -> str:
             return "flat"
         if (path / MANIFEST).is_file():
             return "csv"
+        if find_metadata(path):
+            return "dfdc"
     raise TokdError(
         f"{path} is no data set of a known layout: neither a .csv nor a .json file, nor a folder "
         f"with {_FFPP[0]}/ (FF++), Celeb-real/ (Celeb-DF), train/real/ (flat) or {MANIFEST}"

@@ -6,12 +6,11 @@ from pathlib import Path
 
 from tokd_lightning.data.layouts.celebdf_tree import PARTS
 from tokd_lightning.data.layouts.cells import Cells
-from tokd_lightning.data.layouts.deepfakebench import scan_deepfakebench
+from tokd_lightning.data.layouts.dfdc import find_metadata, is_metadata
 from tokd_lightning.data.layouts.listed import SPLIT_NAMES, with_slashes
-from tokd_lightning.data.layouts.table import scan_table
 from tokd_lightning.data.manifest import COLUMNS, check
 from tokd_lightning.data.packed import split_path
-from tokd_lightning.data.reader import MANIFEST, root_of
+from tokd_lightning.data.reader import MANIFEST, read_any, root_of
 from tokd_lightning.data.verify.benchmark import read_json
 from tokd_lightning.data.verify.ffpp import FAKE, REAL, read_ffpp
 from tokd_lightning.data.verify.findings import Report
@@ -19,7 +18,7 @@ from tokd_lightning.data.verify.inventory import Clip
 from tokd_lightning.data.verify.lists import read_table
 from tokd_lightning.data.verify.structure import find_leaks
 from tokd_lightning.data.verify.tree import Tree
-from tokd_lightning.data.verify.trees import read_celebdf, read_flat
+from tokd_lightning.data.verify.trees import read_celebdf, read_dfdc, read_flat
 from tokd_lightning.errors import TokdError
 
 
@@ -48,6 +47,8 @@ def read(
         raise TokdError(f"{path} does not exist: name a data set's folder or manifest")
     elif path.suffix.lower() == ".csv":
         clips = read_table(path, place, quality, report)
+    elif path.suffix.lower() == ".json" and is_metadata(path):
+        clips = read_dfdc(Tree(place, report), [path], quality, report)
     elif path.suffix.lower() == ".json":
         clips = read_json(path, place, quality, report)
     else:
@@ -69,6 +70,8 @@ def _read_tree(path: Path, quality: str | None, splits: Path | None, report: Rep
         clips = read_flat(tree, quality, report)
     elif MANIFEST in tree.files(""):
         return read_table(path / MANIFEST, path, quality, report)
+    elif lists := find_metadata(path):
+        clips = read_dfdc(tree, lists, quality, report)
     else:
         raise TokdError(
             f"{path} is no tree that is known: FF++ has {REAL} and {FAKE}, Celeb-DF has "
@@ -104,12 +107,13 @@ def _check_manifest(manifest: Path, report: Report) -> None:
             report.add("missing-file", file)
 
 
-def report_refusal(path: Path, root: Path | None, quality: str | None, report: Report) -> None:
-    """See that training would take a manifest in which nothing wrong was found."""
-    if report.ok and path.is_file():
+def report_refusal(
+    path: Path, root: Path | None, quality: str | None, splits: Path | None, report: Report
+) -> None:
+    """See that training would take the frames in which nothing wrong was found."""
+    if report.ok:
         try:
-            table = path.suffix.lower() == ".csv"
-            scan = (scan_table if table else scan_deepfakebench)(path, root, quality)
+            scan = read_any(path, quality, splits=splits, root=root)
             check(scan.manifest, scan.apart)
         except TokdError as error:
             report.add("not-listed", path.name, str(error))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from tokd_lightning.data.layouts.celebdf_tree import (
@@ -16,6 +16,7 @@ from tokd_lightning.data.layouts.celebdf_tree import (
     people_of,
     read_test_list,
 )
+from tokd_lightning.data.layouts.dfdc import frames_place, list_dfdc
 from tokd_lightning.data.layouts.listed import SPLIT_NAMES, UNKNOWN
 from tokd_lightning.data.layouts.video_folder import FOLDERS, SUFFIXES, Video
 from tokd_lightning.data.verify.findings import Report
@@ -111,6 +112,22 @@ def _celebdf_video(part: str, name: str, quality: str, split: str, place: str) -
     elif len(rest := name.split("_")[2 if source else 1 :]):
         background = f"{target}_{rest[0]}"
     return Video("celebdf", method, name, target, source, quality, split, place, background)
+
+
+def read_dfdc(tree: Tree, lists: Sequence[Path], quality: str | None, report: Report) -> list[Clip]:
+    """List what DFDC's metadata names: video files, their frames beside them, or neither."""
+    clips: list[Clip] = []
+    for video in list_dfdc(tree.root, lists, quality or UNKNOWN):
+        file = (tree.root / video.place).is_file()
+        frames = frames_place(tree.root, video.place)
+        if file:
+            clips.append(Clip(video, FILES, (video.place,)))
+        if frames:
+            kind = next((part for part in frames.split("/") if part in FOLDERS), FOLDERS[0])
+            clips.append(clip_at(tree, video._replace(place=frames), kind))
+        if not (file or frames):
+            report.add("missing-video", video.place)
+    return clips
 
 
 def read_flat(tree: Tree, quality: str | None, report: Report) -> list[Clip]:
