@@ -188,4 +188,4 @@ def test_the_function_does_what_the_command_does(student, celebdf):
     assert record == Run(student).evaluations()["celebdf-original"]
     assert record["counts"]["frames"] == 8
     assert record["options"]["frames_per_video"] == 1
-    assert len(said) == 1
+    assert len([line for line in said if not line.startswith("  ")]) == 1

@@ -26,6 +26,7 @@ def about_fit(trainer: pl.Trainer, model: DetectionModule, data: FrameDataModule
         "balance": data.balance,
         "skipped": skipped_frames(data),
         "unpaired": data.unpaired,
+        "partial": data.partial,
         "device": device_of(trainer),
         "precision": str(trainer.precision),
     }

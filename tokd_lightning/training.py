@@ -21,6 +21,7 @@ from tokd_lightning.console import Parser, mistakes_in_one_line, print_metrics, 
 from tokd_lightning.data import celebdf, ffpp, manifest_table
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.errors import TokdError
+from tokd_lightning.evaluation.metrics import inverted
 from tokd_lightning.launch import LaunchingCLI, said_once
 from tokd_lightning.loggers import build_loggers, is_rank_zero, loggers_of_test, progress
 from tokd_lightning.modules import DetectionModule
@@ -252,6 +253,7 @@ class TokdCLI(LaunchingCLI):
         if self.own and results is not None:
             results["metrics"] |= metrics
             results["skipped"] |= skipped_frames(self.datamodule)
+            results["partial"] = self.datamodule.partial
             results["hashes"]["tested_with"] = source_hash()
             self.run.save_config("test", self.resolved)
             self.run.write_results(results)
@@ -261,6 +263,8 @@ class TokdCLI(LaunchingCLI):
             why = "the fit is not finished" if self.own else "other frames, or another checkpoint"
             print(f"metrics.json is left as it is: {why}")
         print_metrics(metrics, "test", self.run.folder)
+        if line := inverted(model.scores):
+            print(line)
 
     def after_validate(self) -> None:
         """Print the validation metrics."""

@@ -53,14 +53,16 @@ def test_index_counts_the_rows_of_the_table(tiny_ffpp):
     assert set(module.table("val")["video"].str[:3]) == {"006", "007"}
 
 
-def test_counts_are_printed_once_when_training_begins(tiny_ffpp, capsys):
+def test_counts_are_printed_once_when_training_or_a_test_begins(tiny_ffpp, capsys):
     module = data(tiny_ffpp)
-    module.setup("test")
+    module.setup("validate")
+    module.setup("predict")
     assert capsys.readouterr().out == ""
-    module = data(tiny_ffpp)
-    module.setup("fit")
-    module.setup("fit")
-    assert capsys.readouterr().out.count("Frames (videos) of ffpp c23") == 1
+    for stage in ("fit", "test"):
+        module = data(tiny_ffpp)
+        module.setup(stage)
+        module.setup(stage)
+        assert capsys.readouterr().out.count("Frames (videos) of ffpp c23") == 1
     other = data(tiny_ffpp)
     other.trainer = process(rank=1)
     other.setup("fit")

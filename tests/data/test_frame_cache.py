@@ -12,7 +12,7 @@ from tokd_lightning.data.cache import cache_file, read_cache, write_cache
 from tokd_lightning.data.layouts import frame_cache, video_folder
 from tokd_lightning.data.layouts.ffpp import scan_ffpp
 from tokd_lightning.data.layouts.frame_cache import FrameCache
-from tokd_lightning.data.layouts.video_folder import choose_frames
+from tokd_lightning.data.layouts.video_folder import choose_counted, choose_frames
 from tokd_lightning.data.packed import write_pack
 from tokd_lightning.errors import TokdError
 
@@ -57,7 +57,7 @@ def listings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def choose(place: Path, count: int = 3):
     cache = FrameCache(count)
-    chosen = cache.choose(place, choose_frames)
+    chosen, _ = cache.choose(place, choose_counted)
     cache.save()
     return chosen
 

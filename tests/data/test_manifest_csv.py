@@ -129,7 +129,8 @@ def test_frames_of_a_video_are_spread_evenly_and_put_in_order(tmp_path):
 
 
 def test_names_without_numbers_are_numbered_by_their_order(tmp_path):
-    rows = read(tmp_path, LEAST + "b.png,0,train\na/v/y.png,1,test\na/v/x.png,1,test\n")
+    text = "path,label,split,video\nb.png,0,train,\na/v/y.png,1,test,v\na/v/x.png,1,test,v\n"
+    rows = read(tmp_path, text)
     assert rows["path"].tolist() == ["b.png", "a/v/x.png", "a/v/y.png"]
     assert rows["frame"].tolist() == [0, 0, 1]
 
@@ -209,8 +210,8 @@ def test_celebdf_may_share_people_between_training_and_test(tmp_path):
             "line 3: the same frame as in line 2; a column video or frame would tell them apart",
         ),
         (
-            LEAST + "x/real/1.png,0,train\ny/real/2.png,0,test\n",
-            "line 3: video 'real' is in test here and in train before; a column video would",
+            LEAST + "train/v/1.png,0,train\ntest/v/2.png,0,test\n",
+            "line 3: video 'v' is in test here and in train before; a column video would",
         ),
         (
             "path,label,split,quality,video\na.png,0,train,c23,v\nb.png,0,test,c40,v\n",

@@ -257,7 +257,7 @@ def test_links_hidden_and_stray_files_are_told(tree):
         "link-loop": [f"{place}/a.png", f"{place}/b.png", "what"],
         "hidden-file": [f"{place}/.0001.png"],
         "windows-name": ["original_sequences\\x.png"],
-        "stray-file": [f"{FAKE}/Deepfakes/masks", f"{place}/notes.txt", f"{REAL}/c23\\faces"],
+        "stray-file": [f"{place}/notes.txt", f"{REAL}/c23\\faces"],
     }
 
 

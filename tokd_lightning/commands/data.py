@@ -25,6 +25,9 @@ def add_to(commands: Any) -> None:
     prepare.add_argument("--quality", nargs="+", metavar="Q", help="default: all there are")
     prepare.add_argument("--methods", nargs="+", metavar="M", help="default: all there are (FF++)")
     prepare.add_argument("--splits", type=Path, metavar="DIR", help="split files, if elsewhere")
+    prepare.add_argument(
+        "--subset", action="store_true", help="only the videos that are there; trims the splits"
+    )
     prepare.add_argument("--frames", type=int, default=32, metavar="N", help="per video (32)")
     prepare.add_argument(
         "--size", type=int, default=299, metavar="PX", help="side of a frame (299)"

@@ -3,6 +3,7 @@
 import copy
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,19 @@ from torch import Tensor, nn
 from tokd_lightning.data.augment import Augmentation, Normalise, centre_crop, random_crop, seeded
 from tokd_lightning.data.frames import Batch, FrameDataset, FrameLoader, OnError, loader
 from tokd_lightning.data.layouts.video_folder import refuse_broken_packs
-from tokd_lightning.data.manifest import SPLITS, Scan, check, counts, counts_table, data_hash
+from tokd_lightning.data.manifest import (
+    SPLITS,
+    VIDEO,
+    Scan,
+    check,
+    counts,
+    counts_table,
+    data_hash,
+)
+from tokd_lightning.data.numberings import align
 from tokd_lightning.data.pairs import limit, pair, same_quality, summary
 from tokd_lightning.data.sampling import Balance, EvaluationBatches, EveryNth, TrainingBatches
+from tokd_lightning.data.suspicions import partial_notes, suspicions
 from tokd_lightning.errors import TokdError
 
 
@@ -56,6 +67,8 @@ class FrameDataModule(LightningDataModule, ABC):
         skipped: Rows of each split found unreadable so far, by this process.
         accumulate: Parts of a training batch, one after another; who trains may set it.
         unpaired: Training frames left out for want of a partner at ``teacher_quality``.
+        announced: Whether what :meth:`setup` prints has been printed, or shall not be.
+        say: Takes the lines below that table.
 
     Raises:
         TokdError: ``crop`` above ``size``, or a number out of its range.
@@ -124,7 +137,9 @@ class FrameDataModule(LightningDataModule, ABC):
         self.accumulate = 1
         self._scan: Scan | None = None
         self.unpaired = 0
-        self._pairs = ""
+        self.announced = False
+        self.say: Callable[[str], None] = print
+        self._pairs: list[str] = []
         self._tables: dict[str, pd.DataFrame] = {}
 
     @abstractmethod
@@ -164,21 +179,59 @@ class FrameDataModule(LightningDataModule, ABC):
         """Add the training frames' partners at the teacher's quality, chosen among all frames."""
         unlimited = copy.copy(self)
         unlimited.frames_per_video = sys.maxsize
-        paired, lonely = pair(manifest, unlimited._sound_scan(quality).manifest)
+        every, theirs = (
+            frames[frames["split"] == "train"]
+            for frames in (unlimited._sound_scan(q).manifest for q in (self.quality, quality))
+        )
+        theirs, said = align(every, theirs, self.root, self.quality, quality)
+        paired, lonely = pair(manifest, theirs)
         limit(paired, lonely, quality, self.max_unpaired)
         self.unpaired = len(lonely)
-        self._pairs = summary(paired, lonely, self.quality, quality)
+        self._pairs = [*said, summary(paired, lonely, self.quality, quality)]
         return paired
 
     def setup(self, stage: str) -> None:
-        """Index the data, and say once what there is when training begins."""
-        first = self._scan is None
+        """Index the data, and say once what there is when training or a test begins."""
         scan = self._index()
-        if first and stage == "fit" and (self.trainer is None or self.trainer.is_global_zero):
+        if self.announced or stage not in ("fit", "test"):
+            return
+        self.announced = True
+        if self.trainer is None or self.trainer.is_global_zero:
             left_out = len(scan.empty), len(scan.dropped)
             rich.print(counts_table(scan.manifest, self.frames_per_video, *left_out))
-            if self._pairs:
-                print(self._pairs)
+            for line in (*self.notes(), *self._pairs):
+                self.say(line)
+
+    def notes(self, split: str | None = None) -> list[str]:
+        """Say what is listed and not used, and what of the frames would spoil a result.
+
+        Args:
+            split: The only one that counts; None for all.
+        """
+        scan = self._index()
+        rows = scan.manifest if split is None else self._tables[split]
+        partial = {k: v for k, v in self.partial.items() if split in (None, k)}
+        return [
+            *partial_notes(partial),
+            *scan.notes,
+            *suspicions(rows, self.root, self.size),
+        ]
+
+    @property
+    def partial(self) -> dict[str, tuple[int, int]]:
+        """Splits that lack videos: how many have frames here, and how many belong to the split."""
+        scan = self._index()
+        there = scan.manifest.drop_duplicates(VIDEO)["split"].value_counts()
+        found = {split: (int(there.get(split, 0)), scan.listed.get(split, 0)) for split in SPLITS}
+        return {split: pair for split, pair in found.items() if pair[0] < pair[1]}
+
+    def teardown(self, stage: str) -> None:
+        """Say how many frames could not be read and were passed over."""
+        if self.trainer is None or not self.trainer.is_global_zero:
+            return
+        for split, rows in self.skipped.items():
+            if rows:
+                self.say(f"{len(rows)} {split} frames could not be read and were left out")
 
     def table(self, split: str) -> pd.DataFrame:
         """Return the rows of ``train``, ``val`` or ``test``; a batch's ``index`` counts them."""

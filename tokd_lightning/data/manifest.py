@@ -1,9 +1,11 @@
 """The one index of a data set: a row per frame, its checks, its counts and its hash."""
 
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -29,6 +31,8 @@ COLUMNS = (
 )
 SPLITS = ("train", "val", "test")
 VIDEO = ["dataset", "method", "video", "quality"]
+# Celeb-DF by its name, the first of the text, or by its folders.
+_CELEBDF = re.compile(r"^celeb[-_ ]?df|/celeb-(?:real|synthesis)/")
 
 
 class Scan(NamedTuple):
@@ -38,14 +42,19 @@ class Scan(NamedTuple):
         manifest: One row per frame, :data:`COLUMNS`.
         empty: Videos without a single frame, relative to the root.
         dropped: Videos left out on purpose, such as fakes whose donor is across a border.
-        apart: Splits that may not share an identity. Celeb-DF's published test list shares its
-            people with the training videos, so there it is ``("train", "val")``.
+        apart: Splits that may not share an identity; None goes by the rule of each data set, see
+            :func:`shares_test`.
+        notes: Sentences on what is listed and not used, or was decided by a rule.
+        listed: Number of videos that belong to each split, those without frames and those that a
+            subset lacks among them; a split that is not in it is whole.
     """
 
     manifest: pd.DataFrame
     empty: list[str]
     dropped: tuple[str, ...] = ()
-    apart: tuple[str, ...] = SPLITS
+    apart: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+    listed: Mapping[str, int] = MappingProxyType({})
 
 
 def build(rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
@@ -60,7 +69,21 @@ def _first(values: Iterable[object]) -> str:
     return ", ".join(every[:3]) + (f" and {len(every) - 3} more" if len(every) > 3 else "")
 
 
-def check(manifest: pd.DataFrame, apart: tuple[str, ...] = SPLITS) -> None:
+def shares_test(dataset: str, path: str) -> bool:
+    """Return whether a frame is of a data set whose published test shares people with the rest.
+
+    That is Celeb-DF, known by its name or its folders; there only training and validation are
+    held apart.
+
+    Args:
+        dataset: What the row is said to be of.
+        path: Of a frame or a video, relative to the root, with forward slashes.
+    """
+    text = f"{dataset}/{path}".lower()
+    return "celeb" in text and _CELEBDF.search(text) is not None
+
+
+def check(manifest: pd.DataFrame, apart: tuple[str, ...] | None = None) -> None:
     """Refuse a manifest whose results could not be believed.
 
     Args:
@@ -90,17 +113,25 @@ def check(manifest: pd.DataFrame, apart: tuple[str, ...] = SPLITS) -> None:
     if (spread > 1).any():
         videos = ("/".join(map(str, key)) for key in spread.index[spread > 1])
         raise TokdError(f"videos in more than one split: {_first(videos)}")
+    rows = manifest[_held_apart(manifest) if apart is None else manifest["split"].isin(apart)]
     people = pd.concat(
-        manifest[["dataset", role, "split"]].set_axis(["dataset", "id", "split"], axis=1)
+        rows[["dataset", role, "split"]].set_axis(["dataset", "id", "split"], axis=1)
         for role in ("target", "source")
     )
-    people = people[(people["id"] != "") & people["split"].isin(apart)]
+    people = people[people["id"] != ""]
     spread = people.groupby(["dataset", "id"], sort=True)["split"].nunique()
     if (spread > 1).any():
         ids = (identity for _, identity in spread.index[spread > 1])
         raise TokdError(
             f"identities in more than one split (as target or source of a video): {_first(ids)}"
         )
+
+
+def _held_apart(manifest: pd.DataFrame) -> "pd.Series[bool]":
+    """Mark the rows whose people may be in no other split, by the rules of their data sets."""
+    rows = zip(manifest["split"], manifest["dataset"], manifest["path"], strict=True)
+    marks = [split != "test" or not shares_test(name, path) for split, name, path in rows]
+    return pd.Series(marks, index=manifest.index, dtype=bool)
 
 
 def counts(manifest: pd.DataFrame, frames_per_video: int) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from typing import Any
 
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.layouts.deepfakebench import scan_deepfakebench
+from tokd_lightning.data.layouts.dfdc import find_metadata, is_metadata, scan_dfdc
 from tokd_lightning.data.layouts.flat import is_flat, scan_flat
 from tokd_lightning.data.layouts.holdout import hold_out_validation
 from tokd_lightning.data.layouts.table import scan_table
@@ -26,7 +27,9 @@ class ManifestDataModule(FrameDataModule):
     ``source`` let the identities be checked. ``tokd prepare`` writes such a file beside the frames.
     A JSON of DeepfakeBench (Yan et al., NeurIPS 2023; https://github.com/SCLBD/DeepfakeBench) is
     read as it is, see :func:`~tokd_lightning.data.layouts.deepfakebench.scan_deepfakebench`. A flat
-    tree is ``{train,val,test}/{real,fake/<method>}/<video>/<frame>``.
+    tree is ``{train,val,test}/{real,fake/<method>}/<video>/<frame>``. DFDC's ``metadata.json`` is
+    read too, with the frames beside it, see :func:`~tokd_lightning.data.layouts.dfdc.scan_dfdc`;
+    it has one split, so that training needs ``val_fraction``.
 
     Args:
         root: What the paths of the frames are relative to.
@@ -86,6 +89,8 @@ class ManifestDataModule(FrameDataModule):
     def _read(self, quality: str) -> Scan:
         file = self.file or self.root / "manifest.csv"
         count = self.frames_per_video
+        if file.suffix.lower() == ".json" and is_metadata(file):
+            return scan_dfdc(self.root, [file], quality, count)
         if file.suffix.lower() == ".json":
             merge = self.val_fraction is not None
             return scan_deepfakebench(file, self.root, quality, count, merge)
@@ -93,6 +98,8 @@ class ManifestDataModule(FrameDataModule):
             return scan_table(file, self.root, quality, count, self.name)
         if self.root.is_dir() and is_flat(self.root):
             return scan_flat(self.root, quality, count, self.name)
+        if self.root.is_dir() and (lists := find_metadata(self.root)):
+            return scan_dfdc(self.root, lists, quality, count)
         raise TokdError(
             f"{self.root} has neither a manifest.csv nor train/real or train/fake in it: name the "
             "list of its frames with --data.manifest"

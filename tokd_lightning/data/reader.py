@@ -1,5 +1,6 @@
 """Any data set that there is a layout for, told by what lies in its folder."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -8,12 +9,13 @@ import pandas as pd
 from tokd_lightning.data.layouts.celebdf import list_celebdf, scan_celebdf
 from tokd_lightning.data.layouts.celebdf_tree import ORIGINAL, PARTS, VIDEOS
 from tokd_lightning.data.layouts.deepfakebench import scan_deepfakebench
+from tokd_lightning.data.layouts.dfdc import find_metadata, is_metadata, list_dfdc, scan_dfdc
 from tokd_lightning.data.layouts.ffpp import ALL_METHODS, list_ffpp
 from tokd_lightning.data.layouts.flat import is_flat, list_flat, scan_flat
 from tokd_lightning.data.layouts.listed import UNKNOWN
 from tokd_lightning.data.layouts.table import scan_table
-from tokd_lightning.data.layouts.video_folder import FOLDERS, Video, gather
-from tokd_lightning.data.manifest import SPLITS, Scan
+from tokd_lightning.data.layouts.video_folder import FOLDERS, NOT_VIDEOS, Video, gather
+from tokd_lightning.data.manifest import Scan
 from tokd_lightning.data.pairs import same_quality
 from tokd_lightning.errors import TokdError
 
@@ -43,8 +45,9 @@ def read_any(
 ) -> Scan:
     """Index the frames of a data set of any known layout.
 
-    Known are, tried in this order: a table ``.csv``, a ``.json`` of DeepfakeBench, the trees of
-    FF++ and Celeb-DF, the flat tree, and a folder with a ``manifest.csv``. Of FF++ all methods that
+    Known are, tried in this order: a table ``.csv``, DFDC's ``metadata.json``, a ``.json`` of
+    DeepfakeBench, the trees of FF++ and Celeb-DF, the flat tree, a folder with a ``manifest.csv``,
+    and one with DFDC's list or parts. Of FF++ all methods that
     are on the disk are taken; videos that its split files name and that are not there are listed
     as empty.
 
@@ -65,6 +68,9 @@ def read_any(
     if kind == "csv":
         file = path / MANIFEST if path.is_dir() else path
         return scan_table(file, root, quality, frames_per_video)
+    if kind == "dfdc":
+        place = root_of(path, root)
+        return scan_dfdc(place, find_metadata(path), quality or UNKNOWN, frames_per_video)
     if kind == "json":
         return scan_deepfakebench(path, root, quality, frames_per_video)
     if kind == "flat":
@@ -98,8 +104,10 @@ def list_any(
         TokdError: It is no such tree, or has no video files.
     """
     kind = _kind(path)
-    if kind in ("csv", "json"):
+    if kind in ("csv", "json") or path.is_file():
         raise TokdError(f"{path} lists frames, not video files: name the tree of the videos")
+    if kind == "dfdc":
+        return list_dfdc(path, find_metadata(path), quality or UNKNOWN)
     if kind == "flat":
         return list_flat(path, quality or UNKNOWN, files=True)
     if kind == "celebdf":
@@ -112,6 +120,8 @@ def list_any(
 
 def _kind(path: Path) -> str:
     """Tell the layout of a path."""
+    if path.is_file() and path.suffix.lower() == ".json" and is_metadata(path):
+        return "dfdc"
     if path.is_file() and path.suffix.lower() in (".csv", ".json"):
         return path.suffix.lower()[1:]
     if not path.exists():
@@ -126,6 +136,8 @@ def _kind(path: Path) -> str:
             return "flat"
         if (path / MANIFEST).is_file():
             return "csv"
+        if find_metadata(path):
+            return "dfdc"
     raise TokdError(
         f"{path} is no data set of a known layout: neither a .csv nor a .json file, nor a folder "
         f"with {_FFPP[0]}/ (FF++), Celeb-real/ (Celeb-DF), train/real/ (flat) or {MANIFEST}"
@@ -177,7 +189,9 @@ def _qualities(parts: Iterable[Path], kinds: Sequence[str]) -> list[str]:
         for part in parts
         if part.is_dir()
         for place in part.iterdir()
-        if not place.name.startswith(".") and any((place / kind).is_dir() for kind in kinds)
+        if not place.name.startswith(".")
+        and place.name not in NOT_VIDEOS
+        and any((place / kind).is_dir() for kind in kinds)
     }
     rank = {name: i for i, name in enumerate(_BEST_FIRST)}
     return sorted(names, key=lambda name: (rank.get(name, len(rank)), name))
@@ -194,7 +208,10 @@ def _scan_present(root: Path, videos: list[Video], frames_per_video: int) -> Sca
 def _together(scans: list[Scan]) -> Scan:
     """Put the qualities of a tree into one manifest."""
     manifest = pd.concat([scan.manifest for scan in scans], ignore_index=True)
-    apart = tuple(split for split in SPLITS if all(split in scan.apart for scan in scans))
     empty = [place for scan in scans for place in scan.empty]
     dropped = tuple(place for scan in scans for place in scan.dropped)
-    return Scan(manifest, empty, dropped, apart)
+    notes = tuple(dict.fromkeys(note for scan in scans for note in scan.notes))
+    listed: Counter[str] = Counter()
+    for scan in scans:
+        listed.update(scan.listed)
+    return Scan(manifest, empty, dropped, notes=notes, listed=dict(listed))

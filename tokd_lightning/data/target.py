@@ -63,6 +63,7 @@ class Target(NamedTuple):
             return FFPPDataModule(place, **given)
         if self.kind == "celebdf":
             return CelebDFDataModule(place, **given)
+        given["apart"] = ()  # the run has seen nobody of it: its splits may share their people
         if self.listed and self.path.suffix.lower() == ".json" and split == "test":
             # DeepfakeBench lists Celeb-DF's test for validation too: here it is the test alone.
             given["val_fraction"] = 0.1

@@ -20,7 +20,7 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.evaluate.further import complete, further
 from tokd_lightning.evaluate.record import SEEN, before, changes, counts
 from tokd_lightning.evaluate.run import Trained
-from tokd_lightning.evaluation.metrics import metrics_by_method, video_table
+from tokd_lightning.evaluation.metrics import inverted, metrics_by_method, video_table
 from tokd_lightning.loggers import ProgressBar
 from tokd_lightning.naming import Config
 from tokd_lightning.results import device_of, rounded
@@ -32,6 +32,7 @@ OUR_WORDS = {
     r"--data\.root": "--root",
     r"--data\.quality": "--on KIND-QUALITY:PATH",
     r"--data\.on_error": "--on-error",
+    r"--data\.frames_per_video": "--frames",
     r"--data\.batch_size": "--batch-size",
     r"--data\.manifest": "--on own:FILE",
 }
@@ -115,11 +116,16 @@ def evaluate(
                 return complete(run, name, earlier)
         refuse_unwritable(run.folder / "evaluations" / name)
         say(f"{record['run']} on {name}: {len(table)} frames")
+        data.announced, data.say = True, say
+        for note in data.notes(options.split):
+            say(f"  {in_our_words(note)}")
         started = time.monotonic()
         trainer = score(trained.model, data, options, precision, bar)
         record["seconds"] = round(time.monotonic() - started, 1)
         record["device"] = device_of(trainer)
         record["metrics"] = rounded(trainer.callback_metrics)
+        if line := inverted(trained.model.scores):
+            say(f"  {line}")
         record["counts"] = counts(trained.model.scores, data, options.split)
         scores = trained.model.scores.drop(columns="loss")
         record |= further(run, record, scores)
@@ -226,10 +232,14 @@ def our_words(words: Mapping[str, str] = OUR_WORDS) -> Iterator[None]:
     try:
         yield
     except TokdError as error:
-        message = str(error)
-        for theirs, ours in words.items():
-            message = re.sub(theirs, ours, message)
-        raise TokdError(message) from error
+        raise TokdError(in_our_words(str(error), words)) from error
+
+
+def in_our_words(message: str, words: Mapping[str, str] = OUR_WORDS) -> str:
+    """Let a message that names an option of ``tokd fit`` name the one of this command."""
+    for theirs, ours in words.items():
+        message = re.sub(theirs, ours, message)
+    return message
 
 
 def refuse_unwritable(folder: Path) -> None:

@@ -78,6 +78,8 @@ def counts(scores: pd.DataFrame, data: FrameDataModule, split: str) -> dict[str,
     for level, rows in {"frames": scores, "videos": videos}.items():
         fake = int(rows["label"].sum())
         found |= {level: len(rows), f"real_{level}": len(rows) - fake, f"fake_{level}": fake}
+    if split in data.partial:
+        found["videos_listed"] = data.partial[split][1]
     return found | {
         "skipped": skipped_frames(data).get(split, 0),
         "short_videos": int(short.loc[short["split"] == split, "short"].sum()),

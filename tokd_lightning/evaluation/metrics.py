@@ -5,6 +5,7 @@ A table has one row per frame: ``dataset``, ``method``, ``video``, ``label`` (0 
 make ties that the network did not.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ LabelArray = NDArray[np.int64]
 
 VIDEO = ["dataset", "method", "video"]
 _COLUMNS = [*VIDEO, "label", "p_fake"]
+_FAR_BELOW = 0.35  # an AUC that asks for an explanation
+_DEVIATIONS = 4  # of the AUC of guesses, by which it must be below one half
 
 
 def frame_and_video_metrics(table: pd.DataFrame) -> dict[str, float]:
@@ -88,6 +91,28 @@ def metrics_by_method(table: pd.DataFrame) -> pd.DataFrame:
             key = {"dataset": dataset, "method": method, "n_real": len(real), "n_fake": len(fake)}
             rows.append(key | frame_and_video_metrics(pd.concat([real, fake])))
     return pd.DataFrame(rows)
+
+
+def inverted(table: pd.DataFrame) -> str:
+    """Say that scores and labels disagree far more than by chance; nothing where they do not.
+
+    Args:
+        table: One row per frame, as for ``frame_and_video_metrics``.
+    """
+    videos = video_table(table)
+    label, p_fake = _columns(videos)
+    fakes = int(label.sum())
+    reals = len(label) - fakes
+    if not fakes or not reals:
+        return ""
+    auc = binary_metrics(label, p_fake)["auc"]
+    spread = math.sqrt((reals + fakes + 1) / (12 * reals * fakes))  # of guesses, Mann and Whitney
+    if auc > min(_FAR_BELOW, 0.5 - _DEVIATIONS * spread):
+        return ""
+    return (
+        f"the AUC over videos, {100 * auc:.1f} %, is far below the 50 % of guessing: the labels "
+        "may be the wrong way round (1 is fake, 0 is real)"
+    )
 
 
 def binary_metrics(label: LabelArray, p_fake: FloatArray) -> dict[str, float]:

@@ -41,7 +41,7 @@ def evaluation_table(records: Sequence[dict[str, Any]]) -> RenderableType:
 def _columns(wide: int, **options: Any) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, **options)
     table.add_column("  in percent", width=max(wide + 2, 12), no_wrap=True)
-    table.add_column("of", justify="right", width=14)
+    table.add_column("of", justify="right", width=16)
     for column in _COLUMNS:
         table.add_column(column, justify="right", width=max(6, len(column)))
     return table
@@ -52,9 +52,15 @@ def _add(table: Table, record: dict[str, Any], level: str) -> None:
     values = [record["metrics"].get(key) for key in keys]
     table.add_row(
         escape(f"  {data_of(record)}") if level == "frame" else "",
-        f"{record['counts'][f'{level}s']} {level}s",
+        _number(record["counts"], level),
         *("–" if value is None else f"{100 * value:.2f}" for value in values),
     )
+
+
+def _number(counts: dict[str, Any], level: str) -> str:
+    """Write how many were scored and, of a part of the videos, of how many."""
+    listed = counts.get("videos_listed") if level == "video" else None
+    return f"{counts[f'{level}s']}{f' of {listed}' if listed else ''} {level}s"
 
 
 def data_of(record: dict[str, Any]) -> str:

@@ -14,9 +14,12 @@ from tokd_lightning.data.layouts.celebdf_tree import (
     YOUTUBE,
     find_folders,
     find_videos,
+    method_of,
+    people_of,
     read_test_list,
 )
 from tokd_lightning.data.layouts.video_folder import Video, gather
+from tokd_lightning.data.layouts.whole import whole_celebdf
 from tokd_lightning.data.manifest import SPLITS, Scan
 from tokd_lightning.errors import TokdError
 
@@ -26,6 +29,7 @@ _FORMS = {
     YOUTUBE: (re.compile(r"(.+)()"), "<number>"),
     SYNTHESIS: (re.compile(r"([^_]+)_([^_]+)_[^_]+"), "<target>_<donor>_<number>"),
 }
+_ANY = re.compile(r"[^_]+_.+")  # talking faces: <target>_<number>_test_<reference>
 
 
 def list_celebdf(
@@ -38,12 +42,13 @@ def list_celebdf(
     dataset: str = "celebdf",
     strict: bool = True,
 ) -> list[Video]:
-    """List the videos of a Celeb-DF tree, version 1 or 2.
+    """List the videos of a Celeb-DF tree, version 1, 2 or Celeb-DF++.
 
     The tree is ``<root>/{Celeb-real,YouTube-real,Celeb-synthesis}/<quality>/<folder>/<video>``,
     where a video is a folder of frames, a pack ``<video>.npy`` or, in ``videos``, a file. At the
     quality ``original``, as published, the folders ``<quality>`` and then ``<folder>`` may be left
-    out. ``Youtube-real`` is read as well.
+    out. ``Youtube-real`` is read as well. In Celeb-DF++ fakes lie a scenario and a method deeper,
+    ``Celeb-synthesis/<scenario>/<method>/…``; methods that are not on the disk are left out.
 
     The test list is the authors'. They publish no validation split: of the other videos, a fraction
     of the identities in Celeb-real is held out, at least two, drawn by ``val_seed`` such that some
@@ -75,12 +80,14 @@ def list_celebdf(
     files = folder == VIDEOS
     found = {part: find_videos(place, files) for part, place in folders.items()}
     places = {part: place.relative_to(root).as_posix() for part, place in folders.items()}
-    missing = sorted((part, name) for part, name in testing if name not in found[part])
+    _refuse_other_version(root, {part for part, _ in testing}, set(found))
+    missing = sorted((p, name) for p, name in testing if p in found and name not in found[p])
     if missing and strict:
         first = ", ".join(f"{places[part]}/{name}" for part, name in missing[:3])
         raise TokdError(
             f"the test list names {len(missing)} videos that are not in {root}: {first}"
-            f"{', …' if len(missing) > 3 else ''}; get them or take their lines out of the list"
+            f"{', …' if len(missing) > 3 else ''}; get them or take their lines out of the list "
+            "(tokd prepare celebdf --subset does)"
         )
     for part, name in missing:
         found[part][name] = f"{name}.mp4" if files else name
@@ -114,7 +121,7 @@ def hold_out(training: list[Video], fraction: float, seed: int) -> set[str]:
     """
     if not fraction:
         return set()
-    reals = [v for v in training if not v.source]
+    reals = [v for v in training if v.method == "real"]
     people = {v.target for v in reals if v.target != v.name}
     youtube = {v.target for v in reals} - people
     swaps = {(v.target, v.source) for v in training if v.source}
@@ -157,7 +164,7 @@ def scan_celebdf(
     frames_per_video: int = 32,
     dataset: str = "celebdf",
 ) -> Scan:
-    """Index the frames of a Celeb-DF tree, version 1 or 2.
+    """Index the frames of a Celeb-DF tree, version 1, 2 or Celeb-DF++.
 
     Args:
         root: The tree's root.
@@ -180,8 +187,8 @@ def scan_celebdf(
     dropped = crossing(videos)
     across = {v.place for v in dropped}
     kept = [v for v in videos if v.place not in across]
-    left = {v.split for v in kept if v.source}
-    fakes = any(v.source and v.split != "test" for v in videos)
+    left = {v.split for v in kept if v.method != "real"}
+    fakes = any(v.method != "real" and v.split != "test" for v in videos)
     if val_fraction and fakes and (lost := {"train", "val"} - left):
         raise TokdError(
             f"no fake is left for {' and '.join(sorted(lost))}: none shows one of its identities "
@@ -192,20 +199,35 @@ def scan_celebdf(
         raise TokdError(
             f"{root} has {len(videos)} video folders for quality {quality}, but none holds an image"
         )
-    return scan._replace(dropped=tuple(v.place for v in dropped), apart=("train", "val"))
+    listed = dict(scan.listed) | whole_celebdf(root, splits)
+    return scan._replace(dropped=tuple(v.place for v in dropped), listed=listed)
 
 
 def _describe(video: Video, root: Path) -> Video:
     """Read the people from a video's name, its method being given as a part of the tree."""
-    form, example = _FORMS[video.method]
+    form, example = _FORMS.get(video.method, (_ANY, "<target>_<donor>_<number>"))
     match = form.fullmatch(video.name)
     if match is None:
         raise TokdError(f"{root / video.place} is not named {example}: rename or remove it")
-    target, source = match.groups()
-    if not source:
-        return video._replace(method="real", target=target)
-    background = f"{target}_{video.name.rpartition('_')[2]}"
-    return video._replace(target=target, source=source, background=background)
+    method = method_of(video.method)
+    target, source = people_of(video.name) if form is _ANY else match.groups()
+    if method == "real":
+        return video._replace(method=method, target=target)
+    number = video.name.split("_")[2 if source else 1]
+    about = {"target": target, "source": source, "background": f"{target}_{number}"}
+    return video._replace(method=method, **about)
+
+
+def _refuse_other_version(root: Path, listed: set[str], there: set[str]) -> None:
+    """Refuse a test list of a version that sorts its fakes otherwise than the tree."""
+    fakes = {part for part in listed if part.startswith(SYNTHESIS)}
+    if fakes and (SYNTHESIS in fakes) != (SYNTHESIS in there):
+        kinds = "by scenario and method", "in one folder"
+        tree, its = kinds if SYNTHESIS in fakes else kinds[::-1]
+        raise TokdError(
+            f"{root} has its fakes {tree}, as Celeb-DF{'++' if tree is kinds[0] else ''} does, and "
+            f"the test list names them {its}: use the list that came with the data"
+        )
 
 
 def _spread(videos: Iterable[Video]) -> list[Video]:

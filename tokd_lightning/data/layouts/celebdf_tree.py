@@ -1,16 +1,19 @@
-"""Where the videos of Celeb-DF lie on disk, and the authors' list of those for testing."""
+"""Where the videos of Celeb-DF are on disk, and the authors' list of those for testing."""
 
+import os
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from tokd_lightning.data.layouts.video_folder import FOLDERS, VIDEO_SUFFIXES, videos_in
 from tokd_lightning.errors import TokdError
 
+_LEVELS = 2  # scenario and method, by which Celeb-DF++ sorts its fakes
 CELEB, YOUTUBE, SYNTHESIS = PARTS = ("Celeb-real", "YouTube-real", "Celeb-synthesis")
 TEST_LIST = "List_of_testing_videos.txt"
 ORIGINAL = "original"
 VIDEOS = "videos"
-_LINE = re.compile(r"(\S+)\s+(?:.*/)?([^/]+)/([^/]+)")
+_LINE = re.compile(r"(\S+)\s+(\S.*)")
 _NOT_A_VIDEO = re.compile(rf"{'|'.join(FOLDERS)}|{VIDEOS}|landmarks|masks|{ORIGINAL}|raw|c\d+")
 
 
@@ -22,7 +25,8 @@ def read_test_list(root: Path, splits: Path | None = None) -> set[tuple[str, str
         splits: The list, or another folder that holds it.
 
     Returns:
-        Pairs of one of :data:`PARTS` and a video's name without its suffix.
+        Pairs of a part and a video's name without its suffix. A part is one of :data:`PARTS` or,
+        in Celeb-DF++, ``Celeb-synthesis/<scenario>/<method>``.
 
     Raises:
         TokdError: The list is missing or empty, a line is of another form, or a line calls a video
@@ -50,18 +54,75 @@ def read_test_list(root: Path, splits: Path | None = None) -> set[tuple[str, str
 
 def _read_line(line: str, where: str) -> tuple[str, str]:
     match = _LINE.fullmatch(line.replace("\\", "/"))
-    part = match and next((p for p in PARTS if p.lower() == match[2].lower()), None)
-    if not match or not part or match[1] not in {"0", "1"} or not match[3].isprintable():
+    *folders, file = (match[2] if match else "").split("/")
+    known = {p.lower(): p for p in PARTS}
+    at = next((i for i, name in enumerate(folders) if name.lower() in known), None)
+    inner = [] if at is None else [f for f in folders[at + 1 :] if not _NOT_A_VIDEO.fullmatch(f)]
+    if (
+        match is None
+        or at is None
+        or match[1] not in {"0", "1"}
+        or not (file and match[2].isprintable())
+        or len(inner) not in (0, _LEVELS)
+    ):
         raise TokdError(f"{where} is {line!r}: it should be like '1 {CELEB}/id1_0005.mp4'")
+    part = known[folders[at].lower()]
     label = "0" if part == SYNTHESIS else "1"
     if match[1] != label:
         kind = "fake" if part == SYNTHESIS else "real"
         raise TokdError(
-            f"{where} gives {part}/{match[3]} the label {match[1]}, but {part} is {kind} and in "
+            f"{where} gives {part}/{file} the label {match[1]}, but {part} is {kind} and in "
             f"this list 1 is real, 0 is fake: write {label}, or fetch the list again"
         )
-    name = PurePosixPath(match[3])
-    return part, name.stem if name.suffix.lower() in VIDEO_SUFFIXES else name.name
+    name = PurePosixPath(file)
+    stem = name.stem if name.suffix.lower() in VIDEO_SUFFIXES else name.name
+    return "/".join((part, *inner)), stem
+
+
+def part_of(place: str) -> str:
+    """Return the part that a video's place is in, in the words of :func:`read_test_list`."""
+    top, *inner = place.split("/")[:-1]
+    part = next(p for p in PARTS if p.lower() == top.lower())
+    inner = [folder for folder in inner if not _NOT_A_VIDEO.fullmatch(folder)]
+    return "/".join((part, *(inner if part == SYNTHESIS else ())))
+
+
+def method_of(part: str) -> str:
+    """Name the method of a part: ``real``, ``Celeb-synthesis``, or that of a folder in it."""
+    top, _, inner = part.partition("/")
+    return (inner.rpartition("/")[2] or SYNTHESIS) if top == SYNTHESIS else "real"
+
+
+def people_of(name: str) -> tuple[str, str]:
+    """Read target and donor from the name of a video.
+
+    Swaps and reenactments are named ``<target>_<donor>_<number>``; talking faces, which are driven
+    by a voice, ``<target>_<number>_…``; celebrities ``<target>_<number>``; others by a number.
+    """
+    target, *rest = name.split("_")
+    return target, rest[0] if len(rest) > 1 and not rest[0].isdigit() else ""
+
+
+def name_groups(names: Sequence[str], inside: Callable[[str], Sequence[str]]) -> dict[str, str]:
+    """Find the methods of Celeb-DF++ in ``Celeb-synthesis``.
+
+    Args:
+        names: Folders in it.
+        inside: Names the folders in one of those.
+
+    Returns:
+        Part by place in the folder, both ``<scenario>/<method>`` with the place's own names; empty
+        where the fakes are of one method, as in versions 1 and 2.
+    """
+    found = {}
+    for group in names:
+        if _NOT_A_VIDEO.fullmatch(group):
+            continue
+        methods = [name for name in inside(group) if not _NOT_A_VIDEO.fullmatch(name)]
+        if not methods:
+            return {}  # a video's own folder
+        found |= {f"{group}/{name}": f"{SYNTHESIS}/{group}/{name}" for name in methods}
+    return found
 
 
 def find_folders(root: Path, quality: str, folder: str | None) -> dict[str, Path]:
@@ -73,7 +134,7 @@ def find_folders(root: Path, quality: str, folder: str | None) -> dict[str, Path
         folder: A kind of frames, or ``videos`` for files; by default the first that exists.
 
     Returns:
-        By :data:`PARTS`; any of these may be the part itself.
+        By part, see :func:`read_test_list`; any of these may be the part itself.
 
     Raises:
         TokdError: There is no such tree, or a part lacks that quality or that kind.
@@ -125,7 +186,17 @@ def _find_parts(root: Path) -> dict[str, Path]:
         raise TokdError(f"{root} is not a Celeb-DF tree: it has none of {', '.join(PARTS)}")
     if missing := [part for part in PARTS if part not in parts]:
         raise TokdError(f"no folder {root / missing[0]}: this part of Celeb-DF belongs there")
+    fakes = parts[SYNTHESIS]
+    if groups := name_groups(folders_in(fakes), lambda name: folders_in(fakes / name)):
+        del parts[SYNTHESIS]
+        parts |= {part: fakes / place for place, part in groups.items()}
     return parts
+
+
+def folders_in(place: Path) -> list[str]:
+    """Name the folders in a folder, hidden ones left out."""
+    with os.scandir(place) as entries:
+        return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
 
 
 def _find_folder(part: Path, quality: str, kind: str) -> Path | None:

@@ -1,13 +1,17 @@
 """The data sets that DeepfakeBench lists in JSON files, as rows of the manifest."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from tokd_lightning.data.layouts.celebdf_tree import SYNTHESIS, people_of
 from tokd_lightning.data.layouts.deepfakebench_json import Entry, read_entries
 from tokd_lightning.data.layouts.listed import UNKNOWN, is_there, shown
-from tokd_lightning.data.layouts.video_folder import evenly_spaced, frame_numbers
+from tokd_lightning.data.layouts.numbering import frame_numbers
+from tokd_lightning.data.layouts.video_folder import beyond, evenly_spaced
 from tokd_lightning.data.manifest import SPLITS, Scan, build
 from tokd_lightning.errors import TokdError
 
@@ -65,21 +69,27 @@ def scan_deepfakebench(
     chosen = of_quality(file, entries, quality)
     chosen.sort(key=lambda e: (SPLITS.index(e.split), people(e), e.name, e.method != "real"))
     place = file.absolute().parent if root is None else root
-    return _scan(file, place, chosen, quality, frames_per_video)
+    scan = _scan(file, place, chosen, quality, frames_per_video)
+    left = Counter(e.quality for e in entries) - Counter(e.quality for e in chosen)
+    notes = (f"{number} videos of quality {name} are not used" for name, number in left.items())
+    return scan._replace(notes=(*notes, *scan.notes))
 
 
 def of_quality(file: Path, entries: Sequence[Entry], quality: str | None) -> list[Entry]:
-    """Take the videos of one quality, or all of them.
+    """Take the videos of one quality, or all of them; ``unknown`` takes the only one there is.
 
     Raises:
         TokdError: There are none.
     """
     if not entries:
         raise TokdError(f"{file} lists no videos")
+    qualities = {e.quality for e in entries}
+    if quality == UNKNOWN and len(qualities) == 1:
+        return list(entries)
     names = (quality, _OTHER_NAME.get(quality or "", quality), "")
     chosen = [e for e in entries if quality is None or e.quality in names]
     if not chosen:
-        there = ", ".join(sorted({e.quality for e in entries}))
+        there = ", ".join(sorted(qualities))
         raise TokdError(
             f"{file} has no videos of quality {quality!r}: there is {there} (--data.quality)"
         )
@@ -88,12 +98,9 @@ def of_quality(file: Path, entries: Sequence[Entry], quality: str | None) -> lis
 
 def quality_of(e: Entry, quality: str | None) -> str:
     """Say what the quality of a video is called, given the one that was asked for."""
+    if quality == UNKNOWN and e.quality:
+        return e.quality
     return quality or e.quality or _OWN_QUALITY.get(e.dataset, UNKNOWN)
-
-
-def splits_apart(entries: Iterable[Entry]) -> tuple[str, ...]:
-    """Say which splits may not share a person: in Celeb-DF all but the test."""
-    return ("train", "val") if any(e.dataset == "celebdf" for e in entries) else SPLITS
 
 
 def _in_one_split(entries: Sequence[Entry], merge: bool) -> list[Entry]:
@@ -127,6 +134,8 @@ def people(e: Entry) -> tuple[str, str]:
     form = _PEOPLE.get(e.dataset)
     if form is None:
         return "", ""
+    if e.dataset == "celebdf" and e.method not in ("real", SYNTHESIS):
+        return people_of(e.name)
     match = form.fullmatch(e.name)
     return (match[1], match[2] or "") if match else (e.name, "")
 
@@ -135,7 +144,9 @@ def _scan(
     file: Path, root: Path, entries: Sequence[Entry], quality: str | None, count: int
 ) -> Scan:
     """Choose frames and leave off the folders that the root does not know."""
-    chosen = [_choose(e, count) for e in entries]
+    counted = [_choose(e, count) for e in entries]
+    chosen = [frames for frames, _ in counted]
+    whole = sum(number for _, number in counted)
     extra = leading_folders(root, [frames[0][1] for frames in chosen if frames])
     rows: list[tuple[Any, ...]] = []
     empty: list[str] = []
@@ -160,15 +171,18 @@ def _scan(
         )
     if not rows:
         raise TokdError(f"{file} lists {len(empty)} videos, but none with a frame")
-    return Scan(build(rows), empty, apart=splits_apart(entries))
+    listed = Counter(e.split for e in entries)
+    notes = beyond(whole - len(rows), len(rows), count)
+    return Scan(build(rows), empty, notes=notes, listed=dict(listed))
 
 
-def _choose(e: Entry, count: int) -> list[tuple[int, str]]:
-    """Number a video's frames and choose evenly spaced ones."""
+def _choose(e: Entry, count: int) -> tuple[list[tuple[int, str]], int]:
+    """Number a video's frames and choose evenly spaced ones; return how many there are too."""
     e.check_label()
     paths = e.frames()
     numbers = frame_numbers([path.rpartition("/")[2] for path in paths])
-    return [(numbers[i], paths[i]) for i in evenly_spaced(len(paths), count)]
+    frames = sorted(zip(numbers, paths, strict=True), key=itemgetter(0))
+    return [frames[i] for i in evenly_spaced(len(paths), count)], len(paths)
 
 
 def leading_folders(root: Path, paths: Sequence[str]) -> int:

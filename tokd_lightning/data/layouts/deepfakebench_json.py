@@ -8,7 +8,8 @@ from posixpath import normpath
 from typing import Any, NamedTuple
 
 from tokd_lightning.data.layouts.listed import SPLIT_NAMES, shown, stray_character, with_slashes
-from tokd_lightning.data.layouts.video_folder import SUFFIXES, numeric_order
+from tokd_lightning.data.layouts.numbering import numeric_order
+from tokd_lightning.data.layouts.video_folder import SUFFIXES
 from tokd_lightning.errors import TokdError
 
 # What DeepfakeBench calls its real and fake videos, and data set and method here.
@@ -24,9 +25,12 @@ _LABELS = {
     "DFD_fake": ("dfd", "DeepFakeDetection"),
     "CelebDFv1_real": ("celebdf", "real"),
     "CelebDFv2_real": ("celebdf", "real"),
+    "CelebDFv3_real": ("celebdf", "real"),
     "CelebDFv1_fake": ("celebdf", "Celeb-synthesis"),
     "CelebDFv2_fake": ("celebdf", "Celeb-synthesis"),
+    "CelebDFv3_fake": ("celebdf", "Celeb-synthesis"),
 }
+_SORTED_BY_METHOD = "CelebDFv3_fake"
 # Any other label must have one of the words in it: DFDCP_FakeA, UADFV_Real, simswap_fake.
 _KIND = re.compile("(?:.*[^a-z])?(real|fake)(?:[a-z]?|[^a-z].*)", re.IGNORECASE)
 
@@ -134,9 +138,12 @@ def read_entries(file: Path) -> Iterator[Entry]:
                     raise TokdError(
                         f"{file}: {_written(where)} stands where a split (train, val, test) should"
                     )
-                for quality, video, content, place in _videos(file, videos, where):
-                    split = SPLIT_NAMES[name]
-                    yield Entry(file, place, *about, video, quality, split, content)
+                for level, video, content, place in _videos(file, videos, where):
+                    # Celeb-DF++ (version 3) has the method where FF++ has the compression.
+                    method = level if level and label == _SORTED_BY_METHOD else about[1]
+                    quality = "" if label == _SORTED_BY_METHOD else level
+                    names = (about[0], method, video, quality, SPLIT_NAMES[name])
+                    yield Entry(file, place, *names, content)
 
 
 def _read(file: Path) -> Any:

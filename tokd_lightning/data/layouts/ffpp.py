@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tokd_lightning.data.layouts.listed import shown
-from tokd_lightning.data.layouts.video_folder import FOLDERS, Video, gather, videos_in
+from tokd_lightning.data.layouts.video_folder import FOLDERS, NOT_VIDEOS, Video, gather, videos_in
+from tokd_lightning.data.layouts.whole import whole_ffpp
 from tokd_lightning.data.manifest import SPLITS, Scan
 from tokd_lightning.errors import TokdError
 
@@ -157,6 +158,11 @@ def scan_ffpp(
         raise TokdError(
             f"{root} has {len(videos)} video folders for quality {quality}, but none holds an image"
         )
+    if official := [method for method in methods if method != _ACTORS]:
+        whole = whole_ffpp(root, splits, len(official))
+        if "test" in whole:
+            whole["test"] += sum(v.dataset == "dfd" for v in videos)
+        scan = scan._replace(listed=dict(scan.listed) | whole)
     return scan
 
 
@@ -208,7 +214,7 @@ class _Tree:
         for name in (quality, _OTHER_NAME.get(quality, quality)):
             if (part / name).is_dir():
                 return part / name
-        there = sorted(p.name for p in part.iterdir() if p.is_dir())
+        there = sorted(p.name for p in part.iterdir() if p.is_dir() and p.name not in NOT_VIDEOS)
         raise TokdError(
             f"no quality {quality!r} in {part}: "
             + (f"there is {', '.join(there)} (--data.quality)" if there else "it is empty")
@@ -256,7 +262,7 @@ def _insist(root: Path, videos: Sequence[Video]) -> None:
         raise TokdError(
             f"the splits name {len(missing)} videos that are not in {root}: "
             f"{', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}; extract them or take "
-            "their pairs out of the split files"
+            "their pairs out of the split files (tokd prepare ffpp --subset does)"
         )
 
 

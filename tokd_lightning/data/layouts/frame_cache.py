@@ -9,7 +9,7 @@ from typing import Any
 from tokd_lightning.data.cache import cache_file, read_cache, write_cache
 
 Choice = list[tuple[int, str]]
-_FORM = 1  # raise it when the same folder would give another choice
+_FORM = 2  # raise it when the same folder would give another choice
 _COARSEST = 2_000_000_000  # ns between two times of the coarsest file system (FAT)
 
 
@@ -29,12 +29,17 @@ class FrameCache:
         self._known: dict[Path, dict[str, Any]] = {}
         self._found: dict[Path, dict[str, Any]] = {}
 
-    def choose(self, place: Path, choose: Callable[[Path, int], Choice]) -> Choice:
+    def choose(
+        self, place: Path, choose: Callable[[Path, int], tuple[Choice, int]]
+    ) -> tuple[Choice, int]:
         """Recall the frames of a video, or choose them now.
 
         Args:
             place: A folder of frames or a pack.
             choose: What chooses, given the place and the count.
+
+        Returns:
+            The frames, and how many there are to choose from.
 
         Raises:
             OSError: There is no such place, or it cannot be read.
@@ -48,12 +53,12 @@ class FrameCache:
         stamp = [stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_size]
         old = self._known[parent].get(place.name)
         if old is not None and old[0] == stamp:
-            return list(zip(old[1], old[2], strict=True))
-        choice = choose(place, self._count)
+            return list(zip(old[1], old[2], strict=True)), old[3]
+        choice, there = choose(place, self._count)
         if max(stamp[:2]) < now - _COARSEST:
             numbers, names = [n for n, _ in choice], [name for _, name in choice]
-            self._found[parent][place.name] = [stamp, numbers, names]
-        return choice
+            self._found[parent][place.name] = [stamp, numbers, names, there]
+        return choice, there
 
     def save(self) -> None:
         """Keep what was chosen anew."""

@@ -12,6 +12,7 @@ SPLIT_NAMES = {
     "validation": "val",
     "test": "test",
 }
+SUBSET = "subset.json"  # says of how many published videos a tree holds a part
 UNKNOWN = "unknown"  # the quality of what does not say it
 # Control characters and the like: they would break a message, a table or a file system.
 _STRAY = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from tokd_lightning.data.layouts.listed import (
     shown,
     spellings,
 )
-from tokd_lightning.data.layouts.video_folder import evenly_spaced, frame_numbers, numeric_order
-from tokd_lightning.data.manifest import COLUMNS, SPLITS, VIDEO, Scan
+from tokd_lightning.data.layouts.numbering import frame_numbers, numeric_order
+from tokd_lightning.data.layouts.stills import Image, name_videos
+from tokd_lightning.data.layouts.video_folder import beyond, evenly_spaced
+from tokd_lightning.data.manifest import COLUMNS, VIDEO, Scan
 from tokd_lightning.data.packed import split_path
 from tokd_lightning.errors import TokdError
 
@@ -28,8 +30,6 @@ _FRAME = re.compile("[0-9]{1,18}")
 _LABELS = {"0": 0, "1": 1, "real": 0, "fake": 1}
 # Methods by which people mean real; without a label they would count as manipulations.
 _MEANS_REAL = frozenset({"original", "pristine", "genuine", "authentic", "youtube", "actors"})
-# Celeb-DF's published test list shares its people with the training videos.
-_CELEBDF = re.compile("(?:^|/)Celeb-(?:real|synthesis)/")
 _LOOKED_FOR = 64
 
 
@@ -51,10 +51,12 @@ def scan_table(
     method   ``real`` or ``fake``, by the label
     label    0 for the method ``real``, 1 for any other
     dataset  the argument ``dataset``
-    video    name of the parent folder (without one, the file's own name)
+    video    name of the parent folder, or of the picture itself, see
+             :func:`~tokd_lightning.data.layouts.stills.name_videos`
     target   unknown, as is ``source``: the row takes no part in identity checks
-    quality  ``unknown``; without the column, the argument ``quality``
-    frame    last number in the file's name, or its place among the video's files
+    quality  ``unknown``; without the column, the argument ``quality``; a list of one quality
+             is taken whole where ``unknown`` is asked for
+    frame    the number that varies in the names, or the place among the video's files
     ======== ====================================================================
 
     ``split`` is train, val (valid, validation) or test; ``label`` 0 or real, 1 or fake. All other
@@ -86,30 +88,26 @@ def scan_table(
     if not cells.lines:
         raise TokdError(f"{file} has a header but no rows")
     place = file.absolute().parent if root is None else root
-    manifest = _manifest(cells, place, quality or UNKNOWN, dataset)
+    manifest, notes = _manifest(cells, place, quality or UNKNOWN, dataset)
     _refuse_contradictions(cells, manifest)
     if quality is not None:
-        manifest = _of_quality(manifest, quality, file)
+        manifest, others = _of_quality(manifest, quality, file)
+        notes += others
+    whole = len(manifest)
     manifest = _thin(manifest, frames_per_video)
+    notes += beyond(whole - len(manifest), len(manifest), frames_per_video)
     _look(place, manifest["path"].tolist(), file)
-    return Scan(manifest, [], apart=splits_apart(manifest["path"]))
-
-
-def splits_apart(paths: Iterable[str]) -> tuple[str, ...]:
-    """Say which splits of a table may not share a person: in Celeb-DF all but the test.
-
-    Args:
-        paths: Of its frames, relative to the root, with forward slashes.
-    """
-    return ("train", "val") if any(map(_CELEBDF.search, paths)) else SPLITS
+    return Scan(manifest, [], notes=notes)
 
 
 def _has(cells: Cells) -> str:
     return f"it has {shown(', '.join(cells.columns))}"
 
 
-def _manifest(cells: Cells, root: Path, quality: str, dataset: str) -> pd.DataFrame:
-    """Convert the columns and fill in what is not said."""
+def _manifest(
+    cells: Cells, root: Path, quality: str, dataset: str
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Convert the columns and fill in what is not said; return the rows and what was decided."""
     roots = spellings(root)
     columns = cells.columns
     nothing = [""] * len(cells.lines)
@@ -121,12 +119,32 @@ def _manifest(cells: Cells, root: Path, quality: str, dataset: str) -> pd.DataFr
     data["dataset"] = [name or dataset for name in data["dataset"]]
     other = UNKNOWN if "quality" in columns else quality
     data["quality"] = [text or other for text in data["quality"]]
-    data["video"] = [n or _video(*f) for n, f in zip(data["video"], files, strict=True)]
-    keys = list(zip(*(data[column] for column in VIDEO), strict=True))
     frames = [None] * len(files) if "frame" not in columns else cells.each("frame", _frame)
+    data["video"], stills = _videos(data, files, frames)
+    keys = list(zip(*(data[column] for column in VIDEO), strict=True))
     data["frame"] = _numbered(frames, files, keys)
     data |= {n: c for n, c in columns.items() if n not in (*COLUMNS, *_ADDED)}
-    return pd.DataFrame(data).astype({"frame": "int64", "label": "int64"})
+    notes = (
+        f"{stills} pictures whose list has no column video are taken for single pictures, each a "
+        "video of its own",
+    )
+    manifest = pd.DataFrame(data).astype({"frame": "int64", "label": "int64"})
+    return manifest, notes if stills else ()
+
+
+def _videos(
+    data: dict[str, Any], files: list[tuple[str, int | None]], frames: Sequence[int | None]
+) -> tuple[list[str], int]:
+    """Name the video of every row, and count the pictures that are videos of their own."""
+    if all(data["video"]):
+        return data["video"], 0
+    about = (data[name] for name in ("dataset", "method", "quality", "split", "video"))
+    return name_videos(
+        [
+            Image(file, record is not None, *texts, frame is not None)
+            for (file, record), frame, *texts in zip(files, frames, *about, strict=True)
+        ]
+    )
 
 
 def _split(text: str) -> str:
@@ -184,13 +202,6 @@ def _agreed(method: str, label: int | None) -> tuple[str, int]:
     return ("real" if label == 0 else method or "fake"), label
 
 
-def _video(file: str, record: int | None) -> str:
-    folder, _, name = file.rpartition("/")
-    if record is not None or not folder:
-        return name.rpartition(".")[0] or name
-    return folder.rpartition("/")[2]
-
-
 def _numbered(
     frames: Sequence[int | None],
     files: list[tuple[str, int | None]],
@@ -239,14 +250,25 @@ def _hint(cells: Cells, names: tuple[str, ...]) -> str:
     return f"; a column {' or '.join(absent)} would tell them apart" if absent else ""
 
 
-def _of_quality(manifest: pd.DataFrame, quality: str, file: Path) -> pd.DataFrame:
-    chosen = manifest[manifest["quality"] == quality]
-    if chosen.empty:
-        there = ", ".join(sorted(manifest["quality"].unique())[:5])
+def _of_quality(
+    manifest: pd.DataFrame, quality: str, file: Path
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Take the rows of a quality; where none is asked for and there is one alone, take that."""
+    there = manifest["quality"].value_counts().to_dict()
+    if quality == UNKNOWN and len(there) == 1:
+        return manifest, ()
+    if quality not in there:
+        names = ", ".join(sorted(there)[:5])
         raise TokdError(
-            f"{file} has no rows of quality {quality!r}: there is {there} (--data.quality)"
+            f"{file} has no rows of quality {quality!r}: there is {names} (--data.quality)"
         )
-    return chosen.reset_index(drop=True)
+    others = [
+        f"{number} frames {'without a quality' if name == UNKNOWN else f'of quality {name}'} are "
+        "not used"
+        for name, number in sorted(there.items())
+        if name != quality
+    ]
+    return manifest[manifest["quality"] == quality].reset_index(drop=True), tuple(others)
 
 
 def _thin(manifest: pd.DataFrame, count: int) -> pd.DataFrame:

@@ -1,8 +1,8 @@
 """What all layouts share: videos as files or as folders of frames, of which a few are chosen."""
 
 import os
-import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from tokd_lightning.data.layouts.frame_cache import Choice, FrameCache
 from tokd_lightning.data.layouts.listed import is_there
+from tokd_lightning.data.layouts.numbering import frame_numbers, numeric_order
 from tokd_lightning.data.manifest import Scan, build
 from tokd_lightning.data.media import VIDEOS
 from tokd_lightning.data.packed import PACK_SUFFIX, pack_frames
@@ -17,9 +18,9 @@ from tokd_lightning.errors import TokdError
 
 FOLDERS = ("faces", "frames", "images")
 VIDEO_SUFFIXES = frozenset(VIDEOS)
+# Folders beside the qualities and kinds of frames that hold no videos to learn from.
+NOT_VIDEOS = frozenset({"masks", "models", "landmarks"})
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
-_NUMBER = re.compile(r"([0-9]+)")
-_LARGEST = 18  # digits that fit a 64-bit integer
 
 
 class Video(NamedTuple):
@@ -101,23 +102,6 @@ def _entries(folder: Path) -> Iterator[tuple[str, bool]]:
         raise TokdError(f"cannot list {folder}: {error.strerror}") from error
 
 
-def _stem(name: str) -> str:
-    return name.rpartition(".")[0]
-
-
-def numeric_order(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Sort key under which ``frame_2`` comes before ``frame_10``.
-
-    Args:
-        name: A file's name.
-    """
-    parts = _NUMBER.split(Path(name).stem)
-    # Numbers stand at odd places; the longer one is the larger, so none need be converted.
-    digits = [part.lstrip("0") for part in parts[1::2]]
-    parts[1::2] = digits
-    return [(len(p) + 1 if i % 2 else 0, p) for i, p in enumerate(parts) if p or i % 2], name
-
-
 def list_frames(folder: Path) -> list[str]:
     """Name the images of a video's folder in the order in which they were filmed.
 
@@ -131,22 +115,6 @@ def list_frames(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
         names = [e.name for e in entries if os.path.splitext(e.name)[1].lower() in SUFFIXES]  # noqa: PTH122 - called for every one of 2.5 million names
     return sorted((name for name in names if not name.startswith(".")), key=numeric_order)
-
-
-def frame_numbers(names: list[str]) -> list[int]:
-    """Read each frame's index in its video from its name.
-
-    Args:
-        names: The sorted file names of one video.
-
-    Returns:
-        The last number in each name, or the positions 0, 1, … if a name has none or one that no
-        video is long enough for.
-    """
-    found = [_NUMBER.findall(_stem(name)) for name in names]
-    if all(f and len(f[-1]) <= _LARGEST for f in found):
-        return [int(f[-1]) for f in found]
-    return list(range(len(names)))
 
 
 def evenly_spaced(length: int, count: int) -> list[int]:
@@ -188,12 +156,22 @@ def choose_frames(place: Path, count: int) -> Choice:
         OSError: There is no such place, or it cannot be read.
         TokdError: It is a file but not a pack.
     """
+    return choose_counted(place, count)[0]
+
+
+def choose_counted(place: Path, count: int) -> tuple[Choice, int]:
+    """Choose as :func:`choose_frames` does; return the choice, and how many frames there are."""
     if place.is_file():
         numbers = pack_frames(place)
-        return [(numbers[i], f"#{i}") for i in evenly_spaced(len(numbers), count)]
+        chosen = evenly_spaced(len(numbers), count)
+        return [(numbers[i], f"#{i}") for i in chosen], len(numbers)
     names = list_frames(place)
     numbers = frame_numbers(names)
-    return [(numbers[i], f"/{names[i]}") for i in evenly_spaced(len(names), count)]
+    order: Sequence[int] = range(len(names))
+    if numbers != sorted(numbers):  # where it is not the first number of a name that counts
+        order = sorted(order, key=numbers.__getitem__)
+    chosen = [order[i] for i in evenly_spaced(len(names), count)]
+    return [(numbers[i], f"/{names[i]}") for i in chosen], len(names)
 
 
 def gather(root: Path, videos: Iterable[Video], frames_per_video: int) -> Scan:
@@ -216,16 +194,20 @@ def gather(root: Path, videos: Iterable[Video], frames_per_video: int) -> Scan:
     """
     rows: list[tuple[Any, ...]] = []
     empty: list[str] = []
+    listed: Counter[str] = Counter()
+    unused = 0
     cache = FrameCache(frames_per_video)
     for v in videos:
         try:
-            frames = cache.choose(root / v.place, choose_frames)
+            frames, there = cache.choose(root / v.place, choose_counted)
+            unused += there - len(frames)
         except OSError as error:
             raise TokdError(f"cannot read {root / v.place}: {error.strerror}") from error
         except TokdError:
             if not v.place.endswith(PACK_SUFFIX):
                 raise
             frames = []
+        listed[v.split] += 1
         if not frames:
             empty.append(v.place)
         try:
@@ -237,7 +219,18 @@ def gather(root: Path, videos: Iterable[Video], frames_per_video: int) -> Scan:
         label = int(v.method != "real")
         rows += [(v.place + end, *about, number, label, v.split) for number, end in frames]
     cache.save()
-    return Scan(build(rows), empty)
+    notes = beyond(unused, len(rows), frames_per_video)
+    return Scan(build(rows), empty, notes=notes, listed=dict(listed))
+
+
+def beyond(unused: int, used: int, frames_per_video: int) -> tuple[str, ...]:
+    """Say how many frames are left out because each video gives so many and no more."""
+    if not unused:
+        return ()
+    return (
+        f"{unused} of {unused + used} frames are not used: at most {frames_per_video} of a video "
+        "are (--data.frames_per_video)",
+    )
 
 
 def refuse_broken_packs(root: Path, empty: Iterable[str]) -> None:

@@ -10,8 +10,14 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 from tokd_lightning.data.layouts.celebdf import crossing
-from tokd_lightning.data.layouts.celebdf_tree import PARTS, TEST_LIST, VIDEOS
-from tokd_lightning.data.layouts.video_folder import SUFFIXES, VIDEO_SUFFIXES, Video
+from tokd_lightning.data.layouts.celebdf_tree import PARTS, SYNTHESIS, TEST_LIST, VIDEOS
+from tokd_lightning.data.layouts.subset import Subset, trim_celebdf, trim_ffpp
+from tokd_lightning.data.layouts.video_folder import (
+    NOT_VIDEOS,
+    SUFFIXES,
+    VIDEO_SUFFIXES,
+    Video,
+)
 from tokd_lightning.data.packed import PACK_SUFFIX
 from tokd_lightning.data.reader import list_any
 from tokd_lightning.errors import TokdError
@@ -58,6 +64,7 @@ class Plan(NamedTuple):
         across: Places in the output of fakes that no split may hold.
         unlisted: Video files of the tree that no split names, relative to it; they are left out.
         passed_over: Other files among the videos that are not read as such, relative to the tree.
+        subset: What is made of the split files where only videos that are there are wanted.
     """
 
     versions: list[Version]
@@ -65,6 +72,7 @@ class Plan(NamedTuple):
     across: set[str]
     unlisted: list[str]
     passed_over: list[str]
+    subset: Subset | None = None
 
     @property
     def qualities(self) -> list[str]:
@@ -79,6 +87,7 @@ def make_plan(
     methods: Sequence[str] | None = None,
     splits: Path | None = None,
     reencode: int | None = None,
+    subset: bool = False,
 ) -> Plan:
     """List the videos of a tree and sort them into groups.
 
@@ -89,6 +98,7 @@ def make_plan(
         methods: Manipulations to take beside the real videos; None takes all.
         splits: FF++'s split files or Celeb-DF's test list, if they lie elsewhere.
         reencode: CRF of a twin of every video, made from its best quality.
+        subset: Whether to take the videos that are there and to trim the split files to them.
 
     Raises:
         TokdError: The tree is of another layout or has no such quality or method.
@@ -110,6 +120,8 @@ def make_plan(
         # Actors belong to DeepFakeDetection, the other real videos to the other methods.
         kept = {v.dataset for v in videos if v.method != "real"}
         videos = [v for v in videos if not kept or v.dataset in kept]
+    part = _subset(layout, root, videos, splits) if subset else None
+    videos = videos if part is None else part.videos
     versions = [Version(v, _place(layout, v)) for v in videos]
     if reencode is not None:
         versions += _twins(layout, root, _clips(versions).values(), reencode)
@@ -117,7 +129,15 @@ def make_plan(
     across = set(crossing(v.video for v in versions)) if layout == "celebdf" else set()
     outs = {version.out for version in versions if version.video in across}
     left = [] if layout != "ffpp" else _unlisted(root, versions, quality, methods)
-    return Plan(versions, _grouped(_clips(versions)), outs, left, _passed_over(root, versions))
+    passed = _passed_over(root, versions)
+    return Plan(versions, _grouped(_clips(versions)), outs, left, passed, part)
+
+
+def _subset(layout: Layout, root: Path, videos: list[Video], splits: Path | None) -> Subset:
+    """Trim the lists of a tree to the videos that are there."""
+    if layout == "folder":
+        raise TokdError("a flat tree has no lists of videos to trim: leave out --subset")
+    return (trim_ffpp if layout == "ffpp" else trim_celebdf)(root, videos, splits)
 
 
 def _refuse_places(versions: Sequence[Version]) -> None:
@@ -155,6 +175,8 @@ def _unlisted(
         for file in sorted((root / sequence).glob("*/*/videos/*")):
             place = file.relative_to(root)
             if file.suffix.lower() not in VIDEO_SUFFIXES or file.name.startswith("."):
+                continue
+            if place.parts[2] in NOT_VIDEOS:
                 continue
             if quality is not None and place.parts[2] not in levels:
                 continue
@@ -271,7 +293,8 @@ def _place(layout: Layout, video: Video, twin: str | None = None) -> str:
     if layout == "ffpp":  # <sequences>/<method>/<quality>/videos/<file>
         return "/".join((*parts[:2], twin or parts[2], "faces", video.name))
     if layout == "celebdf":  # <part>/[<quality>/][videos/]<file>
-        return "/".join((parts[0], video.quality, "faces", video.name))
+        deep = 1 if video.method in ("real", SYNTHESIS) else 3  # Celeb-DF++: scenario and method
+        return "/".join((*parts[:deep], video.quality, "faces", video.name))
     return "/".join((*([twin] if twin else []), *parts[:-1], video.name))
 
 

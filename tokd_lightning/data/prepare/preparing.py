@@ -36,6 +36,7 @@ from tokd_lightning.data.prepare.summary import (
     count_crfs,
     manifest_text,
     problems_text,
+    subset_lines,
     summary_table,
 )
 from tokd_lightning.data.versions import media_versions
@@ -67,6 +68,7 @@ def prepare(
     pack: bool = False,
     workers: int | None = None,
     reencode: int | None = None,
+    subset: bool = False,
 ) -> int:
     """Cut faces out of the videos of a data set (paper, Sec. 5.1: 32 frames, 299 pixels).
 
@@ -92,6 +94,7 @@ def prepare(
         pack: One file of raw pixels per video in place of a folder of images.
         workers: Processes; default one per core.
         reencode: CRF of a re-encoded twin of every video, made from its best quality.
+        subset: Whether to take the videos that are there and to trim the split files to them.
 
     Returns:
         The command's exit code: 0, or 1 if no video gave a frame.
@@ -103,12 +106,14 @@ def prepare(
     options = Options(frames, size, margin, encoding, jpeg_quality, pack, reencode)
     if workers is not None and workers < 1:
         raise TokdError(f"--workers {workers} must be at least 1")
-    plan = make_plan(layout, root, quality, methods, splits, reencode)
+    plan = make_plan(layout, root, quality, methods, splits, reencode, subset)
     groups = {identify(group): group for group in plan.groups}
     record = {"recipe": _RECIPE, "layout": layout} | asdict(options)
     record |= {"encoding": options.stored_as, "detector": fingerprint(detector)}
     record |= {"quality": plan.qualities, "videos": len(plan.versions)}
     record["track"] = TRACK
+    if plan.subset is not None:
+        record["subset"] = plan.subset.lines
     record["tree"] = hashlib.sha256("".join(sorted(groups)).encode()).hexdigest()[:24]
     finished, makers = _finished_before(out, record)
     parts = out / _PARTS
@@ -138,6 +143,8 @@ def prepare(
         made = {"crf": count_crfs(plan, outcome), "versions": makers}
         for name, file in split_files(layout, root, splits).items():
             _put(out, name, file.read_bytes())
+        for name, text in (plan.subset.files if plan.subset else {}).items():
+            _put(out, name, text.encode())
         if Path(detector).suffix.lower() == ".onnx":  # for whoever uses what is trained on these
             _put(out, DETECTOR, Path(detector).read_bytes())
         manifest = manifest_text(plan, outcome, options, record["detector"])
@@ -149,6 +156,8 @@ def prepare(
     except OSError as error:
         raise TokdError(f"{out} cannot be written: {error.strerror or error}") from error
     Console().print(summary_table(plan, outcome, str(out / "problems.csv")))
+    for line in subset_lines(plan, outcome):
+        print(line)
     return _exit_code(out)
 
 
@@ -171,7 +180,8 @@ def _finished_before(out: Path, record: dict[str, Any]) -> tuple[bool, list[dict
         message = f"{out} was prepared by another version, which follows faces otherwise"
         raise TokdError(f"{message}: choose another --out, or delete it")
     if earlier != record:
-        differing = [key for key in record if earlier.get(key) != record[key]]
+        keys = dict.fromkeys((*record, *earlier))
+        differing = [key for key in keys if earlier.get(key) != record.get(key)]
         message = f"{out} was prepared with another {', '.join(differing)}"
         raise TokdError(f"{message}: choose another --out, or delete it")
     return bool(finished), makers

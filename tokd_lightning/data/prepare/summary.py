@@ -189,6 +189,19 @@ def no_face_by_class(plan: Plan, outcome: Outcome) -> str:
     )
 
 
+def subset_lines(plan: Plan, outcome: Outcome) -> list[str]:
+    """Say of which part of the published videos a tree was made, or how to make such a tree."""
+    if plan.subset is not None:
+        return [f"a part of the published videos, {line}" for line in plan.subset.lines]
+    missing = _kinds(outcome, plan.versions).count("missing")
+    if not missing:
+        return []
+    return [
+        f"{missing} of {len(plan.versions)} video files that the split files name are not there: "
+        "--subset takes those that are, and trims the split files"
+    ]
+
+
 def _kinds(outcome: Outcome, versions: Iterable[Version]) -> list[str]:
     return [kind for v in versions for kind, _ in outcome.problems.get(v.out, [])]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tokd_lightning.data.layouts.ffpp import ALL_METHODS
-from tokd_lightning.data.layouts.video_folder import numeric_order
+from tokd_lightning.data.layouts.numbering import numeric_order
 from tokd_lightning.data.manifest import SPLITS, VIDEO
 from tokd_lightning.data.show.sheet import Band, Row, Tile
 from tokd_lightning.errors import TokdError

@@ -11,19 +11,19 @@ from tokd_lightning.data.layouts.deepfakebench import (
     of_quality,
     people,
     quality_of,
-    splits_apart,
 )
 from tokd_lightning.data.layouts.deepfakebench_json import Entry, read_entries
-from tokd_lightning.data.layouts.video_folder import FOLDERS, Video, frame_numbers
+from tokd_lightning.data.layouts.numbering import frame_numbers
+from tokd_lightning.data.layouts.video_folder import FOLDERS, Video
 from tokd_lightning.data.manifest import SPLITS
 from tokd_lightning.data.verify.findings import Report
-from tokd_lightning.data.verify.inventory import Clip, Inventory
+from tokd_lightning.data.verify.inventory import Clip
 from tokd_lightning.errors import TokdError
 
 _WAY_OUT = "train with --data.val_fraction 0.1, which keeps those of the test for it alone"
 
 
-def read_json(file: Path, root: Path, quality: str | None, report: Report) -> Inventory:
+def read_json(file: Path, root: Path, quality: str | None, report: Report) -> list[Clip]:
     """List the videos of a DeepfakeBench JSON.
 
     A video in several splits is reported, and then taken as ``--data.val_fraction`` takes it: for
@@ -59,7 +59,7 @@ def read_json(file: Path, root: Path, quality: str | None, report: Report) -> In
         kind = next((part for part in place.split("/") if part in FOLDERS), FOLDERS[0])
         numbers = frame_numbers([name.rpartition("/")[2] for name in files])
         clips.append(Clip(video, kind, tuple(files), tuple(numbers)))
-    return Inventory(clips, splits_apart(entries))
+    return clips
 
 
 def _sound_part(file: Path, report: Report) -> list[Entry]:

@@ -7,14 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tokd_lightning.data.layouts.ffpp import ALL_METHODS, read_pairs
-from tokd_lightning.data.layouts.video_folder import Video
+from tokd_lightning.data.layouts.video_folder import NOT_VIDEOS, Video
 from tokd_lightning.data.manifest import SPLITS
 from tokd_lightning.data.verify.findings import Report
 from tokd_lightning.data.verify.inventory import (
     FILES,
     KINDS_OF_FILES,
     Clip,
-    Inventory,
     clip_at,
     places_in,
 )
@@ -71,7 +70,7 @@ class _Splits:
         return min(mine) if len(mine) == 1 and theirs - mine else ""
 
 
-def read_ffpp(tree: Tree, quality: str | None, splits: Path | None, report: Report) -> Inventory:
+def read_ffpp(tree: Tree, quality: str | None, splits: Path | None, report: Report) -> list[Clip]:
     """List an FF++ tree: what is there, and what the split files say should be.
 
     DeepFakeDetection and its actors have no split; they are listed as ``test``, as training does.
@@ -98,14 +97,14 @@ def read_ffpp(tree: Tree, quality: str | None, splits: Path | None, report: Repo
         _report_gaps(actors, report)
         for part, found in actors.items():
             clips += _dfd(tree, part, found, report)
-    return Inventory(clips, SPLITS)
+    return clips
 
 
 def _cells(tree: Tree, part: str, quality: str | None) -> _Cells:
     return {
         (name, kind): f"{part}/{name}/{kind}"
         for name in tree.folders(part)
-        if quality is None or name in (quality, _SAME.get(quality))
+        if (quality is None or name in (quality, _SAME.get(quality))) and name not in NOT_VIDEOS
         for kind in KINDS_OF_FILES
         if f"{part}/{name}/{kind}" in tree
     }

@@ -6,14 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from tokd_lightning.data.layouts.video_folder import (
-    FOLDERS,
-    SUFFIXES,
-    VIDEO_SUFFIXES,
-    Video,
-    frame_numbers,
-    numeric_order,
-)
+from tokd_lightning.data.layouts.numbering import frame_numbers, numeric_order
+from tokd_lightning.data.layouts.video_folder import FOLDERS, SUFFIXES, VIDEO_SUFFIXES, Video
 from tokd_lightning.data.packed import PACK_SUFFIX
 from tokd_lightning.data.verify.findings import Report
 from tokd_lightning.data.verify.tree import Tree, suffix
@@ -52,13 +46,6 @@ class Clip(NamedTuple):
     def is_pack(self) -> bool:
         """Whether its frames are in one file of raw pixels."""
         return len(self.files) == 1 and suffix(self.files[0]) == PACK_SUFFIX
-
-
-class Inventory(NamedTuple):
-    """All clips of a data set, and the splits that may not share a person."""
-
-    clips: list[Clip]
-    apart: tuple[str, ...]
 
 
 def clip_at(tree: Tree, video: Video, kind: str) -> Clip:

@@ -72,6 +72,21 @@ KINDS: dict[str, Kind] = {
         "a label contradicts its method or folder",
         "0 is method 'real', 1 any other; in Celeb-DF's test list 1 is real",
     ),
+    "label-against-path": Kind(
+        "error",
+        "a label contradicts the real or fake in the file's path",
+        "find out which is true: 1 is fake, 0 is real",
+    ),
+    "frame-number": Kind(
+        "note",
+        "a name holds several numbers, of which the one that varies is taken for the frame's",
+        "see that it is; a column frame of a manifest says otherwise",
+    ),
+    "subset": Kind(
+        "note",
+        "the tree holds a part of the published videos, its split files are trimmed to it",
+        "nothing; fit, test, evaluate and report say so too",
+    ),
     "unlisted-video": Kind(
         "note", "no split names this video, so nobody uses it", "leave it, or list it"
     ),
@@ -111,6 +126,16 @@ KINDS: dict[str, Kind] = {
         "warning",
         "an image has another size than its neighbours",
         "crop it again; training stretches it to a square",
+    ),
+    "not-square": Kind(
+        "error",
+        "images are not square, and training squashes them to a square",
+        "cut the faces out, as tokd prepare does",
+    ),
+    "shape-by-class": Kind(
+        "error",
+        "real and fake images have different sizes or proportions, which a network learns instead",
+        "cut both alike, as tokd prepare does",
     ),
     "wrong-suffix": Kind(
         "note", "an image's format is not the one of its name", "know that a JPEG is lossy"

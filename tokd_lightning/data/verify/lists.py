@@ -6,15 +6,17 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from tokd_lightning.data.layouts.cells import Cells
 from tokd_lightning.data.layouts.listed import SPLIT_NAMES, UNKNOWN, below, spellings
-from tokd_lightning.data.layouts.table import splits_apart
-from tokd_lightning.data.layouts.video_folder import FOLDERS, Video, frame_numbers
+from tokd_lightning.data.layouts.numbering import frame_numbers, numeric_order
+from tokd_lightning.data.layouts.stills import Image, name_videos
+from tokd_lightning.data.layouts.video_folder import FOLDERS, Video
 from tokd_lightning.data.manifest import COLUMNS
 from tokd_lightning.data.packed import split_path
 from tokd_lightning.data.verify.findings import Report
-from tokd_lightning.data.verify.inventory import Clip, Inventory
+from tokd_lightning.data.verify.inventory import Clip
 from tokd_lightning.errors import TokdError
 
 _REAL = {"0", "real"}
@@ -22,7 +24,7 @@ _LABELS = _REAL | {"1", "fake"}
 _ALL = sys.maxsize
 
 
-def read_table(file: Path, root: Path, quality: str | None, report: Report) -> Inventory:
+def read_table(file: Path, root: Path, quality: str | None, report: Report) -> list[Clip]:
     """List the videos of a manifest.
 
     Args:
@@ -43,14 +45,11 @@ def read_table(file: Path, root: Path, quality: str | None, report: Report) -> I
         raise TokdError(f"{file} has neither a column label nor a column method: it is no manifest")
     nothing = [""] * len(cells.lines)
     roots = spellings(root)
-    videos: dict[tuple[str, ...], Video] = {}
-    rows: dict[Video, list[tuple[str, str]]] = defaultdict(list)
+    found: list[_Row] = []
     for line, values in zip(
         cells.lines, zip(*(columns.get(c, nothing) for c in COLUMNS), strict=True), strict=True
     ):
         row = dict(zip(COLUMNS, values, strict=True))
-        if quality not in (None, row["quality"] or UNKNOWN):
-            continue
         where = f"{file.name}, line {line}"
         if "\\" in row["path"]:
             report.add("windows-path", where, row["path"])
@@ -59,12 +58,19 @@ def read_table(file: Path, root: Path, quality: str | None, report: Report) -> I
         except ValueError as error:
             report.add("missing-file", row["path"], f"line {line}: {error}")
             continue
-        video = _video(row, path, where, report)
-        known = videos.setdefault((video.dataset, video.method, video.name, video.quality), video)
+        found.append(_Row(_video(row, path, where, report), path, row["frame"].strip(), where))
+    videos: dict[tuple[str, ...], Video] = {}
+    rows: dict[Video, list[tuple[str, str]]] = defaultdict(list)
+    for row, name in zip(found, name_videos([_image(row) for row in found]).videos, strict=True):
+        video = row.video._replace(name=name)
+        if quality not in (None, video.quality):
+            continue
+        known = videos.setdefault((video.dataset, video.method, name, video.quality), video)
         if known.split != video.split:
-            key = f"{video.dataset}/{video.method}/{video.name}"
-            report.add("video-in-two-splits", key, f"{known.split}, and {video.split} in {where}")
-        rows[known].append((path, row["frame"].strip()))
+            key = f"{video.dataset}/{video.method}/{name}"
+            detail = f"{known.split}, and {video.split} in {row.where}"
+            report.add("video-in-two-splits", key, detail)
+        rows[known].append((row.path, row.frame))
     for video, frames in rows.items():
         first: dict[str, str] = {}
         for path, number in frames:
@@ -72,8 +78,16 @@ def read_table(file: Path, root: Path, quality: str | None, report: Report) -> I
                 report.add("same-frame", path, f"also {first[number]}")
         for path in {p for p, _ in frames if [q for q, _ in frames].count(p) > 1}:
             report.add("same-frame", path, f"listed twice for {video.method}/{video.name}")
-    apart = splits_apart(path for frames in rows.values() for path, _ in frames)
-    return Inventory(list(_clips(rows)), apart)
+    return list(_clips(rows))
+
+
+class _Row(NamedTuple):
+    """A row: its video, which may lack its name, its path and frame, and where it stands."""
+
+    video: Video
+    path: str
+    frame: str
+    where: str
 
 
 def _video(row: dict[str, str], path: str, where: str, report: Report) -> Video:
@@ -88,13 +102,18 @@ def _video(row: dict[str, str], path: str, where: str, report: Report) -> Video:
     split = SPLIT_NAMES.get(row["split"].strip().casefold(), "")
     if not split:
         report.add("split-file", where, f"split {row['split']!r} is not train, val or test")
-    file, record = split_path(path)
-    folder, _, name = file.rpartition("/")
-    stem = name.rpartition(".")[0] or name
-    video = row["video"] or (stem if record is not None or not folder else folder.split("/")[-1])
-    place = file if record is not None else folder
+    place, record = split_path(path)
+    if record is None:
+        place = place.rpartition("/")[0]
     about = (row["target"], row["source"], row["quality"] or UNKNOWN, split, place)
-    return Video(row["dataset"] or "manifest", method, video, *about)
+    return Video(row["dataset"] or "manifest", method, row["video"], *about)
+
+
+def _image(row: _Row) -> Image:
+    file, record = split_path(row.path)
+    v = row.video
+    about = (v.dataset, v.method, v.quality, v.split, v.name)
+    return Image(file, record is not None, *about, bool(row.frame))
 
 
 def _clips(rows: dict[Video, list[tuple[str, str]]]) -> Iterator[Clip]:
@@ -107,6 +126,8 @@ def _clips(rows: dict[Video, list[tuple[str, str]]]) -> Iterator[Clip]:
         told = dict.fromkeys(path for path, _ in frames)
         numbers = [number for _, number in {path: (path, n) for path, n in frames}.values()]
         if not all(number.isdecimal() for number in numbers):
-            yield Clip(video, kind, tuple(told), tuple(frame_numbers(list(told))))
+            order = sorted(told, key=lambda path: numeric_order(path.rpartition("/")[2]))
+            names = [path.rpartition("/")[2] for path in order]
+            yield Clip(video, kind, tuple(order), tuple(frame_numbers(names)))
         else:
             yield Clip(video, kind, tuple(told), tuple(int(number) for number in numbers))

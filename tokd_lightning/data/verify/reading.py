@@ -1,4 +1,4 @@
-"""Any path becomes an inventory: which layout it is, and what its lists say."""
+"""Any path becomes an clips: which layout it is, and what its lists say."""
 
 from __future__ import annotations
 
@@ -6,26 +6,25 @@ from pathlib import Path
 
 from tokd_lightning.data.layouts.celebdf_tree import PARTS
 from tokd_lightning.data.layouts.cells import Cells
-from tokd_lightning.data.layouts.deepfakebench import scan_deepfakebench
+from tokd_lightning.data.layouts.dfdc import find_metadata, is_metadata
 from tokd_lightning.data.layouts.listed import SPLIT_NAMES, with_slashes
-from tokd_lightning.data.layouts.table import scan_table
 from tokd_lightning.data.manifest import COLUMNS, check
 from tokd_lightning.data.packed import split_path
-from tokd_lightning.data.reader import MANIFEST, root_of
+from tokd_lightning.data.reader import MANIFEST, read_any, root_of
 from tokd_lightning.data.verify.benchmark import read_json
 from tokd_lightning.data.verify.ffpp import FAKE, REAL, read_ffpp
 from tokd_lightning.data.verify.findings import Report
-from tokd_lightning.data.verify.inventory import Inventory
+from tokd_lightning.data.verify.inventory import Clip
 from tokd_lightning.data.verify.lists import read_table
 from tokd_lightning.data.verify.structure import find_leaks
 from tokd_lightning.data.verify.tree import Tree
-from tokd_lightning.data.verify.trees import read_celebdf, read_flat
+from tokd_lightning.data.verify.trees import read_celebdf, read_dfdc, read_flat
 from tokd_lightning.errors import TokdError
 
 
 def read(
     path: Path, root: Path | None, quality: str | None, splits: Path | None, report: Report
-) -> tuple[Path, Inventory]:
+) -> tuple[Path, list[Clip]]:
     """List the videos that a path stands for.
 
     Args:
@@ -43,43 +42,47 @@ def read(
     """
     place = root_of(path, root)
     if path.is_dir():
-        place, inventory = path, _read_tree(path, quality, splits, report)
+        place, clips = path, _read_tree(path, quality, splits, report)
     elif not path.exists():
         raise TokdError(f"{path} does not exist: name a data set's folder or manifest")
     elif path.suffix.lower() == ".csv":
-        inventory = read_table(path, place, quality, report)
+        clips = read_table(path, place, quality, report)
+    elif path.suffix.lower() == ".json" and is_metadata(path):
+        clips = read_dfdc(Tree(place, report), [path], quality, report)
     elif path.suffix.lower() == ".json":
-        inventory = read_json(path, place, quality, report)
+        clips = read_json(path, place, quality, report)
     else:
         raise TokdError(f"{path} is neither a folder nor a manifest (.csv or .json)")
-    if not inventory.clips:
+    if not clips:
         of = f" of quality {quality}" if quality else ""
         raise TokdError(f"{path} holds no videos{of}, neither as files nor as frames")
-    return place, inventory
+    return place, clips
 
 
-def _read_tree(path: Path, quality: str | None, splits: Path | None, report: Report) -> Inventory:
+def _read_tree(path: Path, quality: str | None, splits: Path | None, report: Report) -> list[Clip]:
     tree = Tree(path, report)
     tops = {name.lower() for name in tree.folders("")}
     if tops & {REAL, FAKE}:
-        inventory = read_ffpp(tree, quality, splits, report)
+        clips = read_ffpp(tree, quality, splits, report)
     elif tops & {part.lower() for part in PARTS}:
-        inventory = read_celebdf(tree, quality, splits, report)
+        clips = read_celebdf(tree, quality, splits, report)
     elif tops & set(SPLIT_NAMES):
-        inventory = read_flat(tree, quality, report)
+        clips = read_flat(tree, quality, report)
     elif MANIFEST in tree.files(""):
         return read_table(path / MANIFEST, path, quality, report)
+    elif lists := find_metadata(path):
+        clips = read_dfdc(tree, lists, quality, report)
     else:
         raise TokdError(
             f"{path} is no tree that is known: FF++ has {REAL} and {FAKE}, Celeb-DF has "
             f"{', '.join(PARTS)}, a flat tree has train, val and test; others need {MANIFEST}"
         )
     if quality is None:
-        used = {clip.video.place for clip in inventory.clips}
+        used = {clip.video.place for clip in clips}
         tree.report_strays(used | report.items("same-name"))
     if MANIFEST in tree.files(""):
         _check_manifest(path / MANIFEST, report)
-    return inventory
+    return clips
 
 
 def _check_manifest(manifest: Path, report: Report) -> None:
@@ -90,7 +93,7 @@ def _check_manifest(manifest: Path, report: Report) -> None:
         if {"path", "split"} <= set(columns) and {"label", "method"} & set(columns):
             rows = Report()
             own = read_table(manifest, manifest.parent, None, rows)
-            find_leaks(own.clips, own.apart, report)
+            find_leaks(own, report)
             for code in ("video-in-two-splits", "wrong-label", "split-file"):
                 report.extend(code, rows.items(code))
     except TokdError as error:
@@ -104,12 +107,13 @@ def _check_manifest(manifest: Path, report: Report) -> None:
             report.add("missing-file", file)
 
 
-def report_refusal(path: Path, root: Path | None, quality: str | None, report: Report) -> None:
-    """See that training would take a manifest in which nothing wrong was found."""
-    if report.ok and path.is_file():
+def report_refusal(
+    path: Path, root: Path | None, quality: str | None, splits: Path | None, report: Report
+) -> None:
+    """See that training would take the frames in which nothing wrong was found."""
+    if report.ok:
         try:
-            table = path.suffix.lower() == ".csv"
-            scan = (scan_table if table else scan_deepfakebench)(path, root, quality)
+            scan = read_any(path, quality, splits=splits, root=root)
             check(scan.manifest, scan.apart)
         except TokdError as error:
             report.add("not-listed", path.name, str(error))

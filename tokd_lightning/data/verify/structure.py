@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from tokd_lightning.data.manifest import shares_test
 from tokd_lightning.data.verify.findings import Report
 from tokd_lightning.data.verify.inventory import Clip, by_video
 
 _WANTED = 32
 
 
-def find_leaks(clips: Sequence[Clip], apart: Sequence[str], report: Report) -> None:
+def find_leaks(clips: Sequence[Clip], report: Report) -> None:
     """Find videos and people that are in two splits, and fakes whose donor is across.
 
-    A person's home is the split of the videos that show him or her as target.
+    A person's home is the split of the videos that show him or her as target. The test of a data
+    set whose published test shares people is left out
+    (:func:`~tokd_lightning.data.manifest.shares_test`).
 
     Args:
         clips: All that is there; those without a split are left out.
-        apart: Splits that may not share a person.
         report: Takes ``video-in-two-splits``, ``identity-in-two-splits`` and ``leaked-donor``.
     """
     known = [clip for clip in clips if clip.video.split]
@@ -28,7 +30,12 @@ def find_leaks(clips: Sequence[Clip], apart: Sequence[str], report: Report) -> N
         if len(splits) > 1:
             twice.add(key)
             report.add("video-in-two-splits", key, " and ".join(sorted(splits)))
-    videos = [c.video for c in known if c.key not in twice and c.video.split in apart]
+    videos = [
+        c.video
+        for c in known
+        if c.key not in twice
+        and not (c.video.split == "test" and shares_test(c.video.dataset, f"{c.video.place}/"))
+    ]
     homes: dict[tuple[str, str], set[str]] = defaultdict(set)
     donors: dict[tuple[str, str], set[str]] = defaultdict(set)
     for v in videos:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from tokd_lightning.data.layouts.video_folder import SUFFIXES, VIDEO_SUFFIXES
+from tokd_lightning.data.layouts.video_folder import NOT_VIDEOS, SUFFIXES, VIDEO_SUFFIXES
 from tokd_lightning.data.packed import PACK_SUFFIX
 from tokd_lightning.data.verify.findings import Report
 
@@ -117,7 +117,7 @@ class Tree:
             path = f"{place}/{name}" if place else name
             if path in alive:
                 self._report_strays(path, used, alive)
-            elif path not in _KNOWN_FOLDERS:
+            elif path not in _KNOWN_FOLDERS and name not in NOT_VIDEOS:
                 self._report.add("stray-file", path)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from tokd_lightning.data.layouts.celebdf_tree import (
@@ -11,17 +11,19 @@ from tokd_lightning.data.layouts.celebdf_tree import (
     PARTS,
     SYNTHESIS,
     TEST_LIST,
+    method_of,
+    name_groups,
+    people_of,
     read_test_list,
 )
+from tokd_lightning.data.layouts.dfdc import frames_place, list_dfdc
 from tokd_lightning.data.layouts.listed import SPLIT_NAMES, UNKNOWN
 from tokd_lightning.data.layouts.video_folder import FOLDERS, SUFFIXES, Video
-from tokd_lightning.data.manifest import SPLITS
 from tokd_lightning.data.verify.findings import Report
 from tokd_lightning.data.verify.inventory import (
     FILES,
     KINDS_OF_FILES,
     Clip,
-    Inventory,
     clip_at,
     places_in,
 )
@@ -32,7 +34,9 @@ _QUALITY = re.compile(rf"{ORIGINAL}|raw|c[0-9]+")
 _BESIDE = {*KINDS_OF_FILES, "landmarks", "masks"}
 
 
-def read_celebdf(tree: Tree, quality: str | None, splits: Path | None, report: Report) -> Inventory:
+def read_celebdf(
+    tree: Tree, quality: str | None, splits: Path | None, report: Report
+) -> list[Clip]:
     """List a Celeb-DF tree by its published list: what is not for testing is called ``train``.
 
     The published list shares people between the two, so none are kept apart. A validation that a
@@ -49,23 +53,42 @@ def read_celebdf(tree: Tree, quality: str | None, splits: Path | None, report: R
         if top is None:
             report.add("missing-method", part)
             continue
-        for mine, kind, folder in _celebdf_folders(tree, top):
-            if quality not in (None, mine):
-                continue
-            there = {
-                name: place
-                for name, place in places_in(tree, folder, kind, report)
-                if folder != top or not (name in _BESIDE or _QUALITY.fullmatch(name))
-            }
-            if not there:
-                continue
-            ending = ".mp4" if kind == FILES else ""
-            absent = sorted(n for p, n in testing if p == part and n not in there)
-            report.extend("missing-video", (f"{folder}/{n}{ending}" for n in absent))
-            for name, place in there.items():
-                split = ("test" if (part, name) in testing else "train") if testing else ""
-                clips.append(clip_at(tree, _celebdf_video(part, name, mine, split, place), kind))
-    return Inventory(clips, ())
+        groups = {}
+        if part == SYNTHESIS:
+            groups = name_groups(
+                tree.folders(top), lambda name, top=top: tree.folders(f"{top}/{name}")
+            )
+        tops = {f"{top}/{place}": name for place, name in groups.items()} or {top: part}
+        for place, name in tops.items():
+            clips += _celebdf_part(tree, place, name, quality, testing, report)
+    return clips
+
+
+def _celebdf_part(
+    tree: Tree,
+    top: str,
+    part: str,
+    quality: str | None,
+    testing: Collection[tuple[str, str]],
+    report: Report,
+) -> Iterator[Clip]:
+    """List one part, or one method of Celeb-DF++."""
+    for mine, kind, folder in _celebdf_folders(tree, top):
+        if quality not in (None, mine):
+            continue
+        there = {
+            name: place
+            for name, place in places_in(tree, folder, kind, report)
+            if folder != top or not (name in _BESIDE or _QUALITY.fullmatch(name))
+        }
+        if not there:
+            continue
+        ending = ".mp4" if kind == FILES else ""
+        absent = sorted(n for p, n in testing if p == part and n not in there)
+        report.extend("missing-video", (f"{folder}/{n}{ending}" for n in absent))
+        for name, place in there.items():
+            split = ("test" if (part, name) in testing else "train") if testing else ""
+            yield clip_at(tree, _celebdf_video(part, name, mine, split, place), kind)
 
 
 def _celebdf_folders(tree: Tree, top: str) -> Iterator[tuple[str, str, str]]:
@@ -82,15 +105,32 @@ def _celebdf_folders(tree: Tree, top: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _celebdf_video(part: str, name: str, quality: str, split: str, place: str) -> Video:
-    people = name.split("_")
-    fake = part == SYNTHESIS and len(people) == 3
-    method = SYNTHESIS if part == SYNTHESIS else "real"
-    background = f"{people[0]}_{people[2]}" if fake else ""
-    source = people[1] if fake else ""
-    return Video("celebdf", method, name, people[0], source, quality, split, place, background)
+    method, background = method_of(part), ""
+    target, source = people_of(name)
+    if method == "real":
+        source = ""
+    elif len(rest := name.split("_")[2 if source else 1 :]):
+        background = f"{target}_{rest[0]}"
+    return Video("celebdf", method, name, target, source, quality, split, place, background)
 
 
-def read_flat(tree: Tree, quality: str | None, report: Report) -> Inventory:
+def read_dfdc(tree: Tree, lists: Sequence[Path], quality: str | None, report: Report) -> list[Clip]:
+    """List what DFDC's metadata names: video files, their frames beside them, or neither."""
+    clips: list[Clip] = []
+    for video in list_dfdc(tree.root, lists, quality or UNKNOWN):
+        file = (tree.root / video.place).is_file()
+        frames = frames_place(tree.root, video.place)
+        if file:
+            clips.append(Clip(video, FILES, (video.place,)))
+        if frames:
+            kind = next((part for part in frames.split("/") if part in FOLDERS), FOLDERS[0])
+            clips.append(clip_at(tree, video._replace(place=frames), kind))
+        if not (file or frames):
+            report.add("missing-video", video.place)
+    return clips
+
+
+def read_flat(tree: Tree, quality: str | None, report: Report) -> list[Clip]:
     """List a tree ``{train,val,test}/{real,fake/<method>}/<video>``; nobody's identity is known."""
     clips: list[Clip] = []
     for top in tree.folders(""):
@@ -110,7 +150,7 @@ def read_flat(tree: Tree, quality: str | None, report: Report) -> Inventory:
                         if place not in parts:
                             about = (video, "", "", quality or UNKNOWN, split or "", place)
                             clips.append(clip_at(tree, Video("flat", method, *about), kind))
-    return Inventory(clips, SPLITS)
+    return clips
 
 
 def _is_method(tree: Tree, folder: str, name: str) -> bool:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import track
 
 from tokd_lightning.data.parallel import in_processes
-from tokd_lightning.data.verify import duplicates, files, streams, structure
+from tokd_lightning.data.verify import duplicates, files, looks, streams, structure
 from tokd_lightning.data.verify.counting import count, counts_table
 from tokd_lightning.data.verify.expectations import EXPECTED, FRAMES, Expected, hold_against
 from tokd_lightning.data.verify.findings import Report, printable
@@ -73,15 +73,18 @@ def verify(
     if expect == "ffpp" and frames is None:
         frames = FRAMES
     report = Report()
-    place, inventory = read(path, root, quality, splits, report)
-    clips = inventory.clips
+    place, clips = read(path, root, quality, splits, report)
     lengths = _look_inside(place, clips, workers, frames, size, quick, report)
-    structure.find_leaks(clips, inventory.apart, report)
+    structure.find_leaks(clips, report)
     structure.find_missing_reals(clips, report)
     structure.find_repeated_numbers(clips, report)
+    looks.find_labels(clips, report)
+    looks.find_numbers(clips, report)
+    looks.find_subset(place, report)
     if expect is not None:
         hold_against(clips, expect, report)
-    report_refusal(path, root, quality, report)
+    if not all(clip.is_file for clip in clips):
+        report_refusal(path, root, quality, splits, report)
     counts = count(clips, lengths)
     told = {
         "path": printable(str(path)),
@@ -122,6 +125,7 @@ def _look_inside(
     seen = _each(files.examine, sheets, "Frames", workers)
     files.report_frames(images, seen, report)
     files.find_odd_sizes(images, seen, size, report)
+    looks.find_shapes(images, seen, report)
 
     duplicates.find_duplicates(encoded, [[stream.digest] for stream in found], report)
     duplicates.find_duplicates(images, [[f.digest for f in s.frames] for s in seen], report)

@@ -147,6 +147,10 @@ class Reader:
             self.warn(f"{folder / 'metrics.json'} is not what tokd fit writes")
             return Result(cell, UNREADABLE)
         result = Result(cell, state, reasons, metrics, about)
+        partial = about.get("partial")
+        test = partial.get("test") if isinstance(partial, Mapping) else None
+        if isinstance(test, list) and len(test) == 2:
+            self.warn(f"{cell.name} was tested on {test[0]} of {test[1]} videos")
         return replace(result, data_hash=result.hash_of("data"))
 
     def _elsewhere(self, result: Result, on: str) -> Result:
@@ -165,6 +169,9 @@ class Reader:
             scored = found[fitting[0]]
             metrics = _tested(scored.get("metrics", scored))
             data = (scored.get("hashes") or {}).get("data") or ""
+            if listed := (scored.get("counts") or {}).get("videos_listed"):
+                there = scored["counts"].get("videos")
+                self.warn(f"{folder.name} was evaluated on {there} of {listed} videos of {name}")
         except TokdError as error:
             self.warn(str(error))
         except (TypeError, ValueError, AttributeError):

@@ -1,0 +1,30 @@
+"""What a path says of the label of its images: ``real/…``, ``training_fake/…``."""
+
+import re
+
+_REAL = re.compile("reals?|originals?|pristine|genuine|authentic")
+_FAKE = re.compile("fakes?|deepfakes?|manipulated|forged|synthesis|synthesized|faceswap")
+_WORD = re.compile("[a-z]+")
+# Of Celeb-DF's trees it is the quality, of real and fake alike.
+_SILENT = "original"
+
+
+def said_label(path: str) -> int | None:
+    """Return the label that the folders and the name of a file agree on.
+
+    Args:
+        path: Relative to the root, with forward slashes.
+
+    Returns:
+        0 for real, 1 for fake; None where no part of the path says so, or two parts disagree.
+    """
+    said = {label for part in path.casefold().split("/") if (label := _said(part)) is not None}
+    return said.pop() if len(said) == 1 else None
+
+
+def _said(part: str) -> int | None:
+    if part == _SILENT:
+        return None
+    words = _WORD.findall(part)
+    real, fake = (any(map(form.fullmatch, words)) for form in (_REAL, _FAKE))
+    return None if real == fake else int(fake)

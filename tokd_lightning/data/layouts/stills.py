@@ -1,0 +1,222 @@
+"""Videos of listed images that no column names: folders of frames, or pictures that stand alone."""
+
+import itertools
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from tokd_lightning.data.layouts.listed import SPLIT_NAMES
+
+# What folders are called that hold single pictures: their class, split or kind.
+_KIND = (
+    r"(?:faces?|frames?|images?|imgs?|pictures?|pics?|photos?|crops?|cropped|stills?|png|jpe?g"
+    "|data|dataset|set|all)"
+)
+_GENERIC = re.compile(
+    "reals?|fakes?|originals?|pristine|genuine|authentic|manipulated|forged|synthetic|synthesized"
+    f"|generated|altered|tampered|training|testing|eval|dev|{'|'.join(SPLIT_NAMES)}|{_KIND}"
+)
+_QUALITY = re.compile(r"raw|c[0-9]+|original")
+_NUMBER = re.compile(r"[0-9]+")
+_WORD = re.compile(r"[a-z]+|[0-9]+")
+_SUFFIXES = (".npy", ".png", ".jpg", ".jpeg", ".bmp", ".webp")
+_LARGEST = 18  # digits of a count
+_FEW = 8  # pictures that may well be all frames of a video
+
+
+class Image(NamedTuple):
+    """A listed image.
+
+    Attributes:
+        file: Its path, or that of the pack it is in.
+        packed: Whether it is in a pack.
+        dataset: Name of its data set.
+        method: ``real``, or the name of the manipulation.
+        quality: Its compression.
+        split: ``train``, ``val`` or ``test``.
+        video: Its video, where the list says so; otherwise empty.
+        numbered: Whether the list says which frame it is.
+    """
+
+    file: str
+    packed: bool
+    dataset: str
+    method: str
+    quality: str
+    split: str
+    video: str
+    numbered: bool
+
+
+class Names(NamedTuple):
+    """The video of every image, and how many images were taken for single pictures."""
+
+    videos: list[str]
+    stills: int
+
+
+def name_videos(images: Sequence[Image]) -> Names:
+    """Name the video of every image whose list does not.
+
+    A folder is a video where its images are numbered frames. They are single pictures, each a
+    video of its own, where the folder is named after a class, a split or a kind of files
+    (``real``, ``training_fake``, ``images``), holds images of several methods, where the names
+    have no number in common (``alice.jpg``), where the numbers run on from folder to folder, or
+    where all of a class is in one folder of more than a few. Folders or pictures of one name in
+    two places are told apart by as much of their paths as it takes; only folders that differ in
+    split or quality alone stay one video.
+
+    Args:
+        images: In any order.
+    """
+    if all(image.video for image in images):
+        return Names([image.video for image in images], 0)
+    folders: dict[str, list[Image]] = defaultdict(list)
+    for image in images:
+        folder = image.file.rpartition("/")[0]
+        if not image.video and not image.packed and folder:
+            folders[folder].append(image)
+    single = _single(folders)
+    units = [_unit(image, single) for image in images]
+    given = {_Key(*i[2:5], i.video, "") for i in images if i.video}
+    names = _tell_apart(
+        {_Key(*i[2:5], *unit) for i, unit in zip(images, units, strict=True)}, given
+    )
+    videos = [i.video or names[unit[0]] for i, unit in zip(images, units, strict=True)]
+    return Names(videos, sum(len(folders[folder]) for folder in single))
+
+
+def _single(folders: dict[str, list[Image]]) -> set[str]:
+    """Choose the folders whose images are single pictures."""
+    single = {
+        name for name, its in folders.items() if _is_mixed(its) or _is_container(name, its, folders)
+    }
+    frames = {name: its for name, its in folders.items() if name not in single}
+    if any(image.numbered for its in frames.values() for image in its):
+        frames = {n: its for n, its in frames.items() if not any(i.numbered for i in its)}
+    by_class: dict[tuple[str, bool, str, str], list[str]] = defaultdict(list)
+    by_label: dict[tuple[str, bool, str], list[str]] = defaultdict(list)
+    for name, its in frames.items():
+        for dataset, method, quality, split in dict.fromkeys(i[2:6] for i in its):
+            by_class[dataset, method == "real", quality, split].append(name)
+            if name not in (known := by_label[dataset, method == "real", quality]):
+                known.append(name)
+    if all(len(names) == 1 for names in by_class.values()):
+        single |= {name for name, its in frames.items() if len(its) > _FEW}
+    for names in by_label.values():
+        if _runs_on([[_last(image.file) for image in frames[name]] for name in names]):
+            single |= set(names)
+    return single
+
+
+def _is_mixed(its: Sequence[Image]) -> bool:
+    """Return whether images cannot be frames of one video: of two methods, or without numbers."""
+    if any(image.numbered for image in its):
+        return False
+    shapes = {_NUMBER.sub("#", image.file.rpartition("/")[2].rpartition(".")[0]) for image in its}
+    return len({image.method for image in its}) > 1 or len(shapes) > max(1, len(its) / 2)
+
+
+def _is_container(folder: str, its: Sequence[Image], folders: Iterable[str]) -> bool:
+    """Return whether a folder is named after what it holds rather than after a video."""
+    if any(image.numbered for image in its):
+        return False
+    above, _, name = folder.casefold().rpartition("/")
+    if not _is_generic(name, its):
+        return False
+    parent = above.rpartition("/")[2]
+    if not re.fullmatch(_KIND, name) or not parent or _is_generic(parent, its):
+        return True
+    # clips/a/frames and clips/b/frames hold the frames of a and b.
+    alike = [f for f in folders if f.casefold().endswith(f"/{name}")]
+    return len(alike) < 2
+
+
+def _is_generic(name: str, its: Sequence[Image]) -> bool:
+    words = _WORD.findall(name)
+    own = {its[0].method.casefold(), its[0].dataset.casefold()}
+    return name in own or (bool(words) and all(map(_GENERIC.fullmatch, words)))
+
+
+def _last(file: str) -> int:
+    numbers = _NUMBER.findall(file.rpartition("/")[2].rpartition(".")[0])
+    return int(numbers[-1]) if numbers and len(numbers[-1]) < _LARGEST else -1
+
+
+def _runs_on(folders: Sequence[Sequence[int]]) -> bool:
+    """Return whether three folders or more share a count: those of videos begin again."""
+    ranges = sorted((min(numbers), max(numbers)) for numbers in folders if len(numbers) > 1)
+    gaps = [later[0] > earlier[1] for earlier, later in itertools.pairwise(ranges)]
+    return len(ranges) > 2 and all(gaps)
+
+
+class _Key(NamedTuple):
+    """A video that is named by its place.
+
+    Attributes:
+        dataset: Name of its data set.
+        method: ``real``, or the name of the manipulation.
+        quality: Its compression.
+        place: Its folder, or the file of a single picture or a pack.
+        same: What of the place tells it from others.
+    """
+
+    dataset: str
+    method: str
+    quality: str
+    place: str
+    same: str
+
+
+def _unit(image: Image, single: set[str]) -> tuple[str, str]:
+    """Return the place of an image's video, and what of it tells the video from others."""
+    if image.video:
+        return image.video, ""
+    folder = image.file.rpartition("/")[0]
+    still = not image.packed and (not folder or folder in single)
+    place = image.file if still or image.packed else folder
+    return place, _same(place, still)
+
+
+@lru_cache(maxsize=1 << 12)
+def _same(place: str, still: bool) -> str:
+    """Leave split and quality out of a place: a video that differs in them alone is the same."""
+    parts = [
+        "*" if _QUALITY.fullmatch(part) or (not still and part.casefold() in SPLIT_NAMES) else part
+        for part in place.split("/")
+    ]
+    return "/".join(parts)
+
+
+def _tell_apart(keys: set[_Key], given: set[_Key]) -> dict[str, str]:
+    """Name places by their last part, and by more of them where that is another video's name."""
+    places = {key.place: _parts(key.place) for key in keys if key.same}
+    depth = dict.fromkeys(places, 1)
+    names = {place: parts[-1] for place, parts in places.items()}
+    while True:
+        owners: dict[tuple[str, ...], set[str]] = defaultdict(set)
+        for key in given:
+            owners[*key[:3], key.place].add("")
+        for key in keys - given:
+            owners[*key[:3], names[key.place]].add(key.same)
+        shared = {(*k[:2], k[3]) for k, own in owners.items() if len(own) > 1}
+        longer = {
+            key.place
+            for key in keys - given
+            if (key.dataset, key.method, names[key.place]) in shared
+            and depth[key.place] <= len(places[key.place])
+        }
+        if not longer:
+            return names
+        for place in longer:
+            depth[place] += 1
+            whole = depth[place] > len(places[place])
+            names[place] = place if whole else "/".join(places[place][-depth[place] :])
+
+
+def _parts(place: str) -> list[str]:
+    folder, _, name = place.rpartition("/")
+    stem = name.rpartition(".")[0] if name.lower().endswith(_SUFFIXES) else ""
+    return [*(folder.split("/") if folder else []), stem or name]

@@ -1,0 +1,78 @@
+"""Shapes of images that spoil a training: not square, or other ones in each class."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+
+Size = tuple[int, int]
+_SQUARE = 0.02  # by which sides may differ, as a share of the longer one
+_ALIKE = 0.05  # by which the classes' medians may differ
+_TELLING = 0.9  # area under the ROC curve from which a measure tells the classes apart
+
+
+class Shape(NamedTuple):
+    """An image's shape.
+
+    Attributes:
+        group: Images of one group are compared: data set, quality and the like.
+        method: ``real``, or the name of the manipulation.
+        size: Width and height in pixels.
+    """
+
+    group: tuple[str, ...]
+    method: str
+    size: Size
+
+
+def is_square(size: Size) -> bool:
+    """Return whether training leaves the proportions of an image as they are."""
+    return abs(size[0] - size[1]) <= _SQUARE * max(size)
+
+
+def telling_shapes(shapes: Iterable[Shape]) -> list[tuple[tuple[str, ...], str, str]]:
+    """Find methods whose images have another size or other proportions than the real ones.
+
+    Args:
+        shapes: One of each video, so that long videos count as much as short ones.
+
+    Returns:
+        Group, method and a text such as ``real ones are 320x180, fake ones 256x256``.
+    """
+    groups: dict[tuple[str, ...], dict[str, list[Size]]] = defaultdict(lambda: defaultdict(list))
+    for shape in shapes:
+        groups[shape.group][shape.method].append(shape.size)
+    found = []
+    for group, methods in groups.items():
+        reals = methods.pop("real", [])
+        for method, fakes in methods.items():
+            if reals and _tells(reals, fakes):
+                text = f"real ones are {_usual(reals)}, those of {method} {_usual(fakes)}"
+                found.append((group, method, text))
+    return found
+
+
+def _tells(reals: Sequence[Size], fakes: Sequence[Size]) -> bool:
+    for measure in (lambda size: size[0] / size[1], lambda size: (size[0] * size[1]) ** 0.5):
+        a, b = ([measure(size) for size in sizes] for sizes in (reals, fakes))
+        low, high = sorted((median(a), median(b)))
+        if high > low * (1 + _ALIKE) and not 1 - _TELLING < _auc(a, b) < _TELLING:
+            return True
+    return False
+
+
+def _auc(a: Sequence[float], b: Sequence[float]) -> float:
+    """Return how often one of ``b`` is above one of ``a``; ties count half."""
+    low = np.sort(np.asarray(a))
+    below = np.searchsorted(low, b, "left") + np.searchsorted(low, b, "right")
+    return float(below.mean() / (2 * len(a)))
+
+
+def _usual(sizes: Sequence[Size]) -> str:
+    """Write the commonest size, or the median where no size is common."""
+    (size, count), *_ = Counter(sizes).most_common(1)
+    if 2 * count > len(sizes):
+        return "{}x{}".format(*size)
+    return f"about {median(s[0] for s in sizes):.0f}x{median(s[1] for s in sizes):.0f}"
