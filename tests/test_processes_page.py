@@ -7,9 +7,9 @@ from test_experiments import parse
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/processes.md").read_text()
-BLOCKS = re.findall(r"^```\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+BLOCKS = re.findall(r"^```(?:bash)?\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 COMMANDS = [
-    shlex.split(line.partition(" fit ")[2])
+    shlex.split(line.partition(" fit ")[2].removesuffix(" &"))
     for block in BLOCKS
     for line in block.splitlines()
     if " fit " in line

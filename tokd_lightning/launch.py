@@ -9,7 +9,6 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.accelerators.cpu import CPUAccelerator
 from lightning.pytorch.cli import LightningCLI
@@ -18,8 +17,8 @@ from tokd_lightning.errors import AlikeError, Terminated, TokdError
 from tokd_lightning.loggers import is_rank_zero
 from tokd_lightning.modules.batchnorm import SyncedBatchNorm
 from tokd_lightning.modules.checkpoint import AtomicCheckpointIO
+from tokd_lightning.step import StepEnvironment, started_by_srun, tasks_per_node
 
-_BY_HAND = {"bash", "interactive"}  # job names that Lightning takes for a shell
 # What gloo and NCCL say where the process at the other end is no more.
 _LOST = re.compile(r"Connection (closed|reset) by peer|Broken pipe|remote process exited")
 
@@ -67,24 +66,36 @@ def plugins(asked: Any, synced: bool = False) -> list[Any]:
 
 
 def check_processes(trainer: pl.Trainer) -> None:
-    """Refuse another number of processes than torchrun or SLURM has started.
+    """Refuse another number of processes than torchrun or srun has started.
 
-    Where one device is asked for, each of them would train the same run alone.
+    Where one device is asked for, each of them would train the same run alone; where processes of
+    another node are missing, this one would wait for them.
 
     Raises:
         TokdError: It is another.
     """
+    devices, nodes = trainer.num_devices, trainer.num_nodes
+    asked = f"{devices} on each of {nodes}"
+    advice = (
+        "set --trainer.devices and --trainer.num_nodes to what it starts on a node, and to the "
+        "number of nodes"
+    )
     if TorchElasticEnvironment.detect():
-        who, started = "torchrun", int(os.environ["WORLD_SIZE"])
-    elif isinstance(slurm_environment(), SLURMEnvironment):
-        who, started = "SLURM", int(os.environ["SLURM_NTASKS"])
-    else:
-        return
-    if started != trainer.num_devices * trainer.num_nodes:
+        if (started := int(os.environ["WORLD_SIZE"])) != devices * nodes:
+            raise TokdError(
+                f"torchrun has started {started} processes, which are not {asked}: {advice}"
+            )
+    elif isinstance(slurm_environment(), StepEnvironment):
+        placed = tasks_per_node()
+        if placed != [devices] * nodes:
+            where = f" ({', '.join(map(str, placed))} on its nodes)" if len(placed) > 1 else ""
+            raise TokdError(
+                f"srun has started {sum(placed)} processes{where}, which are not {asked}: {advice}"
+            )
+    elif nodes > 1 and not {"NODE_RANK", "GROUP_RANK"} & os.environ.keys():
         raise TokdError(
-            f"{who} has started {started} processes, which are not {trainer.num_devices} on each "
-            f"of {trainer.num_nodes}: set --trainer.devices and --trainer.num_nodes to what it "
-            "starts on a node, and to the number of nodes"
+            f"nothing has started the processes of the other {nodes - 1} nodes: start the command "
+            f"with srun --nodes={nodes} --ntasks-per-node={devices}, or with torchrun on each node"
         )
 
 
@@ -120,15 +131,12 @@ def said_once() -> Iterator[None]:
 def slurm_environment() -> ClusterEnvironment | None:
     """Return what tells Lightning its processes in a SLURM job; None elsewhere, under torchrun too.
 
-    A job of a single task starts the processes of ``--trainer.devices`` itself. Left alone,
-    Lightning would train with one of them, because there is one task, and at SIGUSR1 it would put
-    the job into the queue again and leave a checkpoint beside the experiments that the next fit,
-    of whichever run, goes on from.
+    The tasks of a step are the processes of one run. A batch script, a shell of ``salloc`` and a
+    step of a single task start the processes of ``--trainer.devices`` themselves, however many
+    tasks the job may start. Left alone, Lightning would go by the job's tasks and its name, and at
+    SIGUSR1 it would put the job into the queue again and leave a checkpoint beside the experiments
+    that the next fit, of whichever run, goes on from.
     """
-    if "SLURM_NTASKS" not in os.environ or os.environ.get("SLURM_JOB_NAME") in _BY_HAND:
+    if TorchElasticEnvironment.detect() or not {"SLURM_JOB_ID", "SLURM_NTASKS"} & os.environ.keys():
         return None
-    if TorchElasticEnvironment.detect():
-        return None
-    if int(os.environ["SLURM_NTASKS"]) == 1:
-        return LightningEnvironment()
-    return SLURMEnvironment(auto_requeue=False)
+    return StepEnvironment() if started_by_srun() else LightningEnvironment()

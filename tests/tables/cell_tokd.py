@@ -67,9 +67,10 @@ def be_stopped(name: str, how: str) -> None:
     def leave(number: int, frame: object) -> NoReturn:
         time.sleep(1.2 if how == "wait" else 0)  # there may be something to write
         note(f"fit {name} stopped")
-        sys.exit(130)
+        sys.exit(143 if number == signal.SIGUSR1 else 130)
 
     signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGUSR1, leave)
     print("epoch 1/2  loss 0.2", flush=True)
     (HERE / "pids").write_text(f"{os.getpid()} {os.getppid()}")
     if how in {"USR2", "TERM"}:

@@ -4,12 +4,14 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from few_cells import BOTH, FAKE, RGB, ROOT, TEACHER, VANILLA, Table
+from test_runner import wait_for
 from test_slurm import options
 
 from tokd_lightning.tables.export import export_sbatch
@@ -40,27 +42,36 @@ def run(table: Table, monkeypatch: pytest.MonkeyPatch):
 def cases(script: Path) -> dict[int, list[list[str]]]:
     """The commands of each element."""
     found = re.findall(r"^  (\d+)\) #[^\n]*\n(.*?)^    ;;", script.read_text(), re.M | re.S)
-    return {int(n): [shlex.split(line) for line in body.splitlines()] for n, body in found}
+    return {int(n): [_command(line) for line in body.splitlines()] for n, body in found}
+
+
+def _command(line: str) -> list[str]:
+    """A line without what runs it, and what it is run unless."""
+    words = shlex.split(line)
+    words = words[words.index("||") + 1 :] if "||" in words else words
+    return words[words[0] == "run" :]
 
 
 def test_the_commands_are_those_that_a_dry_run_lists(
     table: Table, capsys: pytest.CaptureFixture[str]
 ):
-    assert table("vanilla,tokd", "--dry-run") == 0
+    assert table("vanilla,tokd", "--dry-run", "--commands") == 0
     listed = re.findall(r"^  (tokd fit .*)$", capsys.readouterr().out, re.MULTILINE)
     assert table("vanilla,tokd", *EXPORT) == 0
     script = table.runs / "table3.sbatch"
-    locks = [str(table.runs / ".locks" / it) for it in (TEACHER, VANILLA, RGB, BOTH)]
+    names = (TEACHER, VANILLA, RGB, BOTH)
+    locks = [[str(table.runs / ".locks" / it), it] for it in names]
     for number, (lock, fit, test) in cases(script).items():
         expected = [*shlex.split(listed[number]), "--log", "none"]
         assert fit == [*expected, "--reuse"]
         assert test == ["tokd", "test", *expected[2:]]
-        assert lock == ["lock", locks[number]]
+        assert lock == ["work_on", *locks[number]]
     assert len(cases(script)) == len(listed) == 4
     launch = capsys.readouterr().out.splitlines()[-1]
     assert launch in script.read_text()
-    assert "--array=0-0 " in launch
+    assert "--export=ALL --array=0-0%8 " in launch
     assert '--dependency=afterok:"${T%%;*}" --kill-on-invalid-dep=yes --array=1-3%8 ' in launch
+    assert launch.count("sbatch --") == launch.count("--export=ALL") == 2
 
 
 def test_every_element_does_its_cell_and_doing_it_again_is_harmless(table: Table, run):
@@ -68,7 +79,32 @@ def test_every_element_does_its_cell_and_doing_it_again_is_harmless(table: Table
     script = table.runs / "table3.sbatch"
     assert [run(script, number).returncode for number in (0, 1, 1)] == [0, 0, 0]
     done = [f"{stage} {it}" for it in (TEACHER, RGB) for stage in ("fit", "test")]
-    assert table.events() == [*done, f"fit {RGB} reused", f"test {RGB}"]
+    assert table.events() == [*done, f"fit {RGB} reused"]
+
+
+@pytest.mark.parametrize("number", ["TERM", "USR1"])
+def test_a_signal_is_handed_on_and_the_time_limit_alone_requeues(table: Table, run, number: str):
+    assert table("vanilla", *EXPORT) == 0
+    table.happens({f"fit {VANILLA}": "wait"})
+    said = table.folder / "bin" / "scontrol"
+    said.write_text(f'#!/bin/bash\necho "$@" >>{table.folder}/scontrol\n')
+    said.chmod(0o755)
+    one = os.environ | {"SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_JOB_ID": "7"}
+    script = table.runs / "table3.sbatch"
+    for restart, again in ((0, True), (20, False)):
+        shutil.rmtree(table.runs / VANILLA, ignore_errors=True)
+        (table.folder / "pids").unlink(missing_ok=True)
+        element = subprocess.Popen(
+            ["bash", str(script)], env=one | {"SLURM_RESTART_COUNT": str(restart)}
+        )
+        wait_for(table.folder / "pids", 2)
+        element.send_signal(getattr(signal, f"SIG{number}"))
+        assert element.wait(60) == 143
+        assert table.events() == [f"fit {VANILLA}", f"fit {VANILLA} stopped"]
+        told = (table.folder / "scontrol").read_text().splitlines()
+        assert told[0] == f"update JobId=7_0 JobName={VANILLA}"
+        assert told[1:] == (["requeue 7_0"] if again and number == "USR1" else [])
+        (table.folder / "scontrol").unlink()
 
 
 def test_a_failed_fit_is_not_tested_and_fails_its_element(table: Table, run):
@@ -112,9 +148,9 @@ def test_what_is_done_is_left_out_and_nothing_left_is_said(
     capsys.readouterr()
     assert table("vanilla,tokd", *EXPORT, "--out", str(out)) == 0
     assert [lock for lock, *_ in cases(out).values()] == [
-        ["lock", str(table.runs / ".locks" / it)] for it in (RGB, BOTH)
+        ["work_on", str(table.runs / ".locks" / it), it] for it in (RGB, BOTH)
     ]
-    assert capsys.readouterr().out.splitlines()[-1] == f"sbatch '{out}'"
+    assert capsys.readouterr().out.splitlines()[-1] == f"sbatch --export=ALL '{out}'"
     assert table("vanilla", *EXPORT) == 2
     assert capsys.readouterr().err == "tokd: there is nothing left to do\n"
     assert table("vanilla", *EXPORT, "--rerun") == 2
@@ -136,6 +172,7 @@ def test_the_script_is_clean_bash_with_the_options_asked_for(table: Table, run):
     assert lines == {
         **{"job-name": "table3", "time": "1440", "partition": "gpu", "gres": "gpu:a100:1"},
         **{"array": "0-3%3", "ntasks": "1", "requeue": "", "open-mode": "append"},
+        "signal": "B:USR1@120",
     }
     assert (runs / "logs").is_dir()
     assert "loading" in run(script, 0).stderr

@@ -356,7 +356,7 @@ def test_table_7_evaluates_the_students_on_the_other_data_set(place):
 
 def test_a_dry_run_lists_commands_that_run_as_they_are(place):
     text = io.StringIO()
-    dry_run(planned(place), 2, Console(file=text, width=80))
+    dry_run(planned(place), 2, Console(file=text, width=80), commands=True)
     lines = text.getvalue().splitlines()
     commands = [line.strip() for line in lines if line.startswith("  tokd fit")]
     assert len(commands) == 4
@@ -396,7 +396,7 @@ def test_options_of_several_values_may_be_given_again(place, capsys):
     asked = ["--set", "data.size=64", "--set", "data.crop=48", "trainer.max_epochs=2"]
     folders = ["--data", f"ffpp={place}/a", "--data", f"celebdf={place}/b"]
     where = ["--runs", str(place / "runs"), "--method", "vanilla", "--student", "xception"]
-    assert cli.main(["table", "3", "--dry-run", *where, *asked, *folders]) == 0
+    assert cli.main(["table", "3", "--dry-run", "--commands", *where, *asked, *folders]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if "tokd fit" in line]
     assert all("--data.size 64 --data.crop 48 --trainer.max_epochs 2" in line for line in lines)
     roots = {line.split("--data.root ")[1].split()[0] for line in lines}
@@ -412,7 +412,7 @@ def test_it_starts_where_the_experiments_are(monkeypatch, tmp_path):
 def test_a_dry_run_of_table_3_needs_no_torch_and_no_data():
     code = (
         "import sys; from tokd_lightning.cli import main\n"
-        "assert main(['table', '3', '--dry-run', '--runs', '/nowhere']) == 0\n"
+        "assert main(['table', '3', '--dry-run', '--commands', '--runs', '/nowhere']) == 0\n"
         "assert not {'torch', 'lightning', 'pandas', 'matplotlib'} & set(sys.modules)"
     )
     answer = subprocess.run(

@@ -35,7 +35,9 @@ def add_to(commands: Any) -> None:
 def _add_grid(parser: argparse.ArgumentParser) -> None:
     """Add what all tables and figures of the paper can be asked for."""
     add = parser.add_argument
-    add("--dry-run", action="store_true", help="list the runs, their commands and what is done")
+    add("--dry-run", action="store_true",
+        help="show the table with what is done, running, queued and to do")  # fmt: skip
+    add("--commands", action="store_true", help="with --dry-run: the command of every run")
     add("--estimate", action="store_true", help="time a few batches: hours and memory to go")
     for name in ("dataset", "student", "method", "branches"):
         add(f"--{name}", type=_names, default=[], metavar="A,B", help="only these")
@@ -76,9 +78,12 @@ def _table(options: argparse.Namespace) -> int:
     cluster, slurm, script, out = (given.pop(k) for k in ("cluster", "slurm", "export", "out"))
     if (cluster and script) or (out and not script) or (slurm and not (cluster or script)):
         raise TokdError("--slurm goes with either --cluster or --export, --out with --export")
+    commands = given.pop("commands")
+    if commands and not dry:
+        raise TokdError("--commands goes with --dry-run")
     plan = make_plan(key, **given)
     if dry:
-        dry_run(plan, workers)
+        dry_run(plan, workers, commands=commands, cluster=cluster)
         return 0
     if timed:
         return estimate(plan, workers)

@@ -14,8 +14,8 @@ from typing import Any
 from tokd_lightning.errors import TokdError
 from tokd_lightning.tables.jobs import BUSY, Job, Task, held_back, last_line, stop
 from tokd_lightning.tables.locks import is_locked
+from tokd_lightning.tables.queue import FOLDER
 
-FOLDER = ".cluster"  # below the folder of runs: what submitit writes, and what is in the queue
 _POLL = 0.2  # seconds between two looks at a process
 _POLL_LOCK = 2.0  # seconds between two looks at a lock that another holds
 _SETTLE = 0.5  # seconds that the signal which ended a command may take to arrive here too

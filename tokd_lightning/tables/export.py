@@ -16,6 +16,9 @@ from tokd_lightning.tables.slurm import slurm_parameters
 # Parameters that are no options of sbatch.
 _OURS = {"array_parallelism", "setup", "signal_delay_s"}
 
+_TIMEOUTS = 20  # how often an element that has reached its time limit goes on
+_LEAD = 120  # seconds before the time limit, where --slurm signal_delay_s does not say
+
 _SCRIPT = """\
 #!/bin/bash
 {options}
@@ -26,9 +29,13 @@ _SCRIPT = """\
 #
 #   {launch}
 #
+# Where SLURM takes fewer jobs at a time, start parts of it: --array=0-99, later --array=100-199.
+#
 # An element fits its run and tests it. What is finished is reused and what was interrupted goes on
-# from its last epoch, so that elements may be started, preempted and requeued at will. Students
-# wait for all teachers (afterok), and are cancelled when one of them fails.
+# from its last checkpoint, so that elements may be started, preempted and requeued at will. At
+# scancel, preemption and requeueing a run saves before it ends; so it does before the time limit,
+# after which its element goes back into the queue, {timeouts} times at most. Students wait for all
+# teachers (afterok), and are cancelled when one of them fails.
 
 set -euo pipefail
 
@@ -44,12 +51,46 @@ if ! [[ $element =~ ^(0|[1-9][0-9]*)$ ]] || ((element >= elements)); then
   echo "there are elements 0 to $((elements - 1)), no $element" >&2
   exit 2
 fi
+job=${{SLURM_ARRAY_JOB_ID:-}}_$element
 {setup}
+# SLURM tells this shell to end, bash would die of it, and SLURM kills what is left of a job whose
+# shell has ended. So it hands the signal on, and waits for tokd to save.
+child='' told='' at_limit=''
+hand_on() {{
+  told=1
+  if [[ $child ]]; then kill -USR1 "$child" 2>/dev/null || true; fi
+}}
+trap hand_on TERM
+trap 'at_limit=1; hand_on' USR1
+
+run() {{
+  local code=0
+  if [[ ! $told ]]; then
+    "$@" &
+    child=$!
+    if [[ $told ]]; then hand_on; fi
+    while kill -0 "$child" 2>/dev/null; do wait "$child" || true; done
+    wait "$child" || code=$?
+    child=''
+    if ((code == 0)); then return; fi
+  fi
+  # 138 is what USR1 ends that has nothing to save.
+  if [[ $at_limit && $code =~ ^(0|138|143)$ && ${{SLURM_RESTART_COUNT:-0}} -lt {timeouts} ]]; then
+    scontrol requeue "$job"
+  fi
+  exit "$((code ? code : 143))"
+}}
+
 # One process at a time works on a run, here and under tokd table.
-lock() {{
+work_on() {{
+  scontrol update "JobId=$job" "JobName=$2" 2>/dev/null || true
   mkdir -p "$(dirname "$1")"
   exec 9>>"$1"
-  if command -v flock >/dev/null; then flock 9; fi
+  if command -v flock >/dev/null; then run flock 9; fi
+}}
+
+tested() {{
+  grep -qs '"test/frame/acc"' "$1/metrics.json"
 }}
 
 case $element in
@@ -80,7 +121,7 @@ def export_sbatch(
         raise TokdError(
             "--export takes no --rerun: an element that is requeued would begin anew each time"
         )
-    parameters = slurm_parameters(given, plan.table.key)
+    parameters = {"job_name": plan.table.key, **slurm_parameters(given)}
     looker = looker_of(plan)
     states = {cell.name: looker(cell) for cell in plan.cells}
     left_out = jobs_of(plan, looker, {})[1]
@@ -104,6 +145,7 @@ def export_sbatch(
         title=" ".join(f"{plan.table.key}, {plan.table.title}".split()),
         counted=f"{teachers} teachers and {len(elements) - teachers} students",
         launch=launch,
+        timeouts=_TIMEOUTS,
         group=shlex.quote(plan.table.key),
         number=len(elements),
         setup="".join(f"\nset +u\n{command}\nset -u\n" for command in parameters.get("setup", ())),
@@ -123,8 +165,11 @@ def _commands(plan: Plan, cell: GridCell) -> list[list[str]]:
 
 
 def _case(plan: Plan, number: int, cell: GridCell, commands: Sequence[Sequence[str]]) -> str:
-    lock = shlex.quote(str(plan.runs / ".locks" / cell.name))
-    lines = [f"lock {lock}", *(shlex.join(["tokd", *command]) for command in commands)]
+    lock, folder = plan.runs / ".locks" / cell.name, shlex.quote(str(plan.runs / cell.name))
+    lines = [f"work_on {shlex.quote(str(lock))} {shlex.quote(cell.name)}"]
+    for command in commands:
+        unless = f"tested {folder} || " if command[0] == "test" else ""
+        lines.append(f"{unless}run {shlex.join(['tokd', *command])}")
     body = "\n".join(f"    {line}" for line in lines)
     return f"  {number}) # {cell.title}\n{body}\n    ;;"
 
@@ -138,6 +183,7 @@ def _options(parameters: Mapping[str, Any], number: int, logs: Path, key: str) -
         "requeue": True,
         "open-mode": "append",
         "output": output,
+        "signal": f"B:USR1@{parameters.get('signal_delay_s', _LEAD)}",
     }
     return [
         f"#SBATCH --{name.replace('_', '-')}" + ("" if v is True else f"={shlex.quote(str(v))}")
@@ -149,10 +195,10 @@ def _launch(teachers: int, elements: int, parallel: int, out: Path) -> str:
     """Write the command that starts the array: teachers first, where there are any."""
     file, last = shlex.quote(str(out)), elements - 1
     if not teachers or teachers == elements:
-        return f"sbatch {file}"
+        return f"sbatch --export=ALL {file}"
     return (
-        f"T=$(sbatch --parsable --array=0-{teachers - 1} {file}) && "
-        'sbatch --dependency=afterok:"${T%%;*}" --kill-on-invalid-dep=yes '
+        f"T=$(sbatch --parsable --export=ALL --array=0-{teachers - 1}%{parallel} {file}) && "
+        'sbatch --export=ALL --dependency=afterok:"${T%%;*}" --kill-on-invalid-dep=yes '
         f"--array={teachers}-{last}%{parallel} {file}"
     )
 

@@ -2,7 +2,8 @@
 
 import os
 import shlex
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -12,23 +13,85 @@ from tokd_lightning.tables.cluster import local_tasks
 from tokd_lightning.tables.estimate import expected_seconds, keep_probes, probe_jobs, to_go
 from tokd_lightning.tables.grid import GridCell
 from tokd_lightning.tables.jobs import Task
+from tokd_lightning.tables.locks import is_locked
+from tokd_lightning.tables.overview import Standing, count, overview
 from tokd_lightning.tables.paper import PAPER
 from tokd_lightning.tables.plan import Plan, jobs_of, look, looker_of, need_data, visible_gpus
+from tokd_lightning.tables.queue import queue_of
 from tokd_lightning.tables.runner import run_jobs
 from tokd_lightning.tables.slurm import slurm_parameters
-from tokd_lightning.tables.state import Looker
+from tokd_lightning.tables.state import Looker, State
 from tokd_lightning.tables.submit import Slurm
 
 _STYLES = {"done": "green", "stale": "yellow", "unreadable": "red"}
+_STANDING = {
+    **{"not run": "to do", "interrupted": "resume", "not tested": "to test", "done": "done"},
+    **{"stale": "stale", "unreadable": "broken"},
+}
 
 
-def dry_run(plan: Plan, workers: int | None = None, console: Console | None = None) -> None:
-    """List every cell with its state and its ``tokd fit`` command, and what is left to do."""
+def dry_run(
+    plan: Plan,
+    workers: int | None = None,
+    console: Console | None = None,
+    commands: bool = False,
+    cluster: str | None = None,
+) -> None:
+    """Show a table's places with how far each is, what is in the queue, and what is left to do.
+
+    Args:
+        plan: The plan.
+        workers: Processes at a time, for the hours.
+        console: Where to show it.
+        commands: Whether to list the ``tokd fit`` command of every cell.
+        cluster: ``slurm`` where the queue must be asked; else it is where jobs were submitted.
+
+    Raises:
+        TokdError: The queue is to be asked and does not answer.
+    """
     console = console or Console()
     states, workers = look(plan), _workers(workers, visible_gpus())
     teachers = sum(cell.role == "teacher" for cell in plan.cells)
     counted = f"{_some(len(plan.cells) - teachers, 'cell')}, {_some(teachers, 'teacher')}"
     _say(console, f"{plan.table.key}: {plan.table.title}. {counted}", style="bold")
+    if cluster == "slurm" and shutil.which("squeue") is None:
+        raise TokdError("there is no squeue here: ask for the queue where jobs are submitted")
+    records, queue = queue_of(plan.runs, [cell.name for cell in plan.cells])
+    hours = {name: seconds / 3600 for name, seconds in expected_seconds(plan).items()}
+    standing, notes = {}, []
+    for cell in plan.cells:
+        name, state = cell.name, states[cell.name]
+        record = records.get(name)
+        entry = queue.of(record) if queue is not None else None
+        there = entry is not None and (entry.active or entry.ending)
+        if is_locked(plan.runs / ".locks" / name) or (entry and entry.state == "RUNNING"):
+            kind = "running"
+        elif there:
+            kind = "queued"
+        else:
+            kind = _STANDING[state.kind]
+        standing[name] = Standing(kind, None if plan.settled(state) else hours.get(name))
+        if there and entry is not None:
+            never = ", cannot start as it is" if entry.stuck else ""
+            notes.append(f"{name}: job {entry.number}, {entry}{never}")
+        elif queue is not None and record is not None and not plan.settled(state):
+            fate = queue.fate(record, plan.runs / "logs" / f"{name}.log")
+            notes.append(f"{name}: {fate}")
+        if state.kind in {"stale", "unreadable"}:
+            notes.append(f"{name}: {state}" + ("" if plan.rerun else ", --rerun sets it aside"))
+    for line in ["", *overview(plan.table, plan.cells, standing, console.width)]:
+        _say(console, line)
+    _say(console, f"\n{count(standing)}", style="bold")
+    for note in notes:
+        _say(console, note)
+    if records and queue is None:
+        _say(console, f"{len(records)} were given to SLURM, whose queue cannot be asked here")
+    if commands:
+        _list_commands(plan, states, console)
+    _say(console, to_go(plan, states, workers))
+
+
+def _list_commands(plan: Plan, states: Mapping[str, State], console: Console) -> None:
     for cell in plan.cells:
         state = states[cell.name]
         _say(console, f"\n{cell.title}: {state}", style=_STYLES.get(state.kind, ""))
@@ -37,7 +100,7 @@ def dry_run(plan: Plan, workers: int | None = None, console: Console | None = No
         if cell.role == "student":
             _say(console, f"\n{cell.title} on {plan.on}")
             _say(console, f"  {shlex.join(['tokd', *plan.evaluation(cell)])}")
-    _say(console, f"\n{to_go(plan, states, workers)}")
+    _say(console, "")
 
 
 def estimate(plan: Plan, workers: int | None = None, console: Console | None = None) -> int:
@@ -84,7 +147,7 @@ def reproduce(
     console = console or Console()
     gpus = visible_gpus()
     workers = _workers(workers, gpus)
-    parameters = slurm_parameters(slurm, plan.table.key)
+    parameters = slurm_parameters(slurm)
     queue = Slurm(plan.runs, parameters) if cluster == "slurm" else None
     start = local_tasks(plan.runs) if cluster == "local" else Task
     looker = looker_of(plan)

@@ -1,7 +1,7 @@
 """What ``--slurm KEY=VALUE`` may say: submitit's names, for its jobs and for a script alike."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tokd_lightning.errors import TokdError
@@ -16,15 +16,18 @@ PARAMETERS = (
 # What submitit calls them where it does not know the cluster yet.
 _ALIASES = {"mem_gb": "mem", "name": "job_name", "timeout_min": "time"}
 _DEFAULTS = {"time": 1440, "array_parallelism": 8}
+_SET_BY_US = {
+    *("array_inx", "error", "export", "export_file", "get_user_env", "hold", "input", "job_name"),
+    *("no_requeue", "open_mode", "output", "requeue", "signal", "wait", "wrap"),
+}
 _GPUS = ("gpus_per_node", "gpus_per_task", "gres")
 
 
-def slurm_parameters(given: Sequence[str], job_name: str) -> dict[str, Any]:
+def slurm_parameters(given: Sequence[str]) -> dict[str, Any]:
     """Read parameters of SLURM.
 
     Args:
         given: ``KEY=VALUE`` each; ``setup=COMMAND`` may come several times.
-        job_name: Name of the jobs where none is given.
 
     Returns:
         Parameters as submitit's ``SlurmExecutor`` takes them, ``time`` in minutes.
@@ -32,7 +35,7 @@ def slurm_parameters(given: Sequence[str], job_name: str) -> dict[str, Any]:
     Raises:
         TokdError: There is no such parameter, or its value is none.
     """
-    parameters: dict[str, Any] = {"job_name": job_name, **_DEFAULTS}
+    parameters: dict[str, Any] = dict(_DEFAULTS)
     for text in given:
         key, equals, value = text.partition("=")
         name = _ALIASES.get(key, key)
@@ -46,6 +49,17 @@ def slurm_parameters(given: Sequence[str], job_name: str) -> dict[str, Any]:
         else:
             parameters[name] = _value(key, value)
     return parameters
+
+
+def obeyed(variable: str, parameters: Mapping[str, Any]) -> bool:
+    """Return whether a variable of sbatch's, such as ``SBATCH_PARTITION``, may stay.
+
+    They win over the options in a script: those that say what a job of ours says itself, or what
+    ``--slurm`` says, are left out.
+    """
+    name = variable.removeprefix("SBATCH_").lower()
+    name = {"mem_per_node": "mem", "timelimit": "time"}.get(name, name)
+    return name not in _SET_BY_US and name not in parameters
 
 
 def asks_for_gpus(parameters: dict[str, Any]) -> bool:

@@ -1,14 +1,14 @@
 """A table's jobs in the queue of SLURM, each at most once at a time."""
 
-import getpass
+import hashlib
 import io
 import json
 import os
+import re
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,33 @@ from rich.console import Console
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.runs import write_atomically
-from tokd_lightning.tables.cluster import FOLDER, CellJob, find_submitit
+from tokd_lightning.tables.cluster import CellJob, find_submitit
 from tokd_lightning.tables.jobs import Job
 from tokd_lightning.tables.locks import is_locked, take_lock
-from tokd_lightning.tables.slurm import asks_for_gpus
+from tokd_lightning.tables.queue import (
+    FOLDER,
+    Queue,
+    Record,
+    ask,
+    environment,
+    read_queue,
+    read_record,
+)
+from tokd_lightning.tables.slurm import asks_for_gpus, obeyed
 
 _TIMEOUTS = 20  # how often a job that has reached its time limit goes on in a new one
-# A student is cancelled when its teacher has failed, where it would wait for ever.
-_ALWAYS = {"requeue": True, "kill-on-invalid-dep": "yes"}
+# A job waits until all is remembered that keeps it from being submitted twice. A student is
+# cancelled when its teacher has failed, where it would wait for ever.
+_ALWAYS = {"requeue": True, "kill-on-invalid-dep": "yes", "hold": True, "export": "ALL"}
+_LIMIT = re.compile(
+    r"array|(?<!time )limit(?! is invalid)|policy|temporarily|too many|quota", re.IGNORECASE
+)
+_SETTLE = 4.0  # seconds for SLURM to say why a job waits
+_POLL = 0.3
+
+
+class _OverLimit(Exception):
+    """SLURM takes no more jobs, or none that large; says why."""
 
 
 class Slurm:
@@ -39,7 +58,8 @@ class Slurm:
 
     def __init__(self, runs: Path, parameters: Mapping[str, Any]) -> None:
         self._submitit = find_submitit()
-        missing = [name for name in ("sbatch", "squeue", "srun") if shutil.which(name) is None]
+        programs = ("sbatch", "squeue", "srun", "scontrol", "scancel")
+        missing = [name for name in programs if shutil.which(name) is None]
         if missing:
             raise TokdError(
                 f"there is no {missing[0]} here: --cluster slurm needs a machine that submits jobs "
@@ -47,6 +67,8 @@ class Slurm:
             )
         self._folder = runs / FOLDER
         self._parameters = dict(parameters)
+        place = hashlib.sha256(str(self._folder.resolve()).encode()).hexdigest()[:8]
+        self._unfinished = f"tokd-{place}"  # name of what is still being submitted
 
     def submit(self, jobs: Sequence[Job], console: Console) -> int:
         """Submit the jobs that are neither in the queue nor running, each after those it needs.
@@ -56,62 +78,148 @@ class Slurm:
             console: Where to say what has been submitted.
 
         Returns:
-            How many could not be submitted.
+            How many could not be submitted, or cannot start as they are.
 
         Raises:
             TokdError: SLURM refused a job, or does not tell what is in its queue.
         """
         with _one_at_a_time(self._folder):
-            queued = _queue() if jobs else set()
+            records = {job.name: read_record(self._record(job)) for job in jobs}
+            queue = read_queue(filter(None, records.values())) if jobs else None
             known: dict[str, str] = {}  # name of a job -> id in the queue
             without: dict[str, str] = {}  # name of a job that has none -> why
-            for job in jobs:
-                number = self._number(job)
-                lacking = [need for need in job.needs if need in without]
-                if number in queued:
-                    known[job.name] = str(number)
-                elif is_locked(job.lock):
-                    without[job.name] = "is running elsewhere"
-                elif lacking:
-                    without[job.name] = f"not submitted: {lacking[0]} {without[lacking[0]]}"
+            if queue is not None:
+                self._clear(queue, records)
+                known, without = _sort(jobs, records, queue)
+            ended = {
+                job.name: queue.fate(record, job.log)
+                for job in jobs
+                if queue is not None and job.name not in {*known, *without}
+                if (record := records[job.name]) is not None
+            }
             before = dict(known)
             left = [job for job in jobs if job.name not in {*known, *without}]
-            while left:
-                ready = [job for job in left if set(job.needs) <= known.keys()]
-                for after in dict.fromkeys(tuple(known[n] for n in job.needs) for job in ready):
-                    group = [j for j in ready if tuple(known[n] for n in j.needs) == after]
-                    known |= self._submit(group, after)
-                left = [job for job in left if job not in ready]
-        self._tell(jobs, known, before, without, console)
-        return sum(why.startswith("not") for why in without.values())
+            refused = self._submit_all(left, known, queue) if queue is not None else ""
+            for job in left:
+                if job.name not in known:
+                    without[job.name] = "not submitted"
+            if queue is not None and known:
+                queue = self._settled(queue, known)
+        return self._tell(jobs, known, before, without, ended, queue, refused, console)
 
-    def _submit(self, jobs: Sequence[Job], after: Sequence[str]) -> dict[str, str]:
+    def _clear(self, queue: Queue, records: Mapping[str, Record | None]) -> None:
+        """Take out of the queue what an earlier call had not come to let go before it died."""
+        names = {record.job for record in records.values() if record and record.held}
+        entries = [entry for entry in queue.entries.values() if entry.active]
+        for entry in entries:
+            if entry.name == self._unfinished or entry.number in names:
+                with suppress(TokdError):
+                    ask("scancel", entry.number)
+
+    def _submit_all(self, jobs: Sequence[Job], known: dict[str, str], queue: Queue) -> str:
+        """Submit jobs in as few arrays as SLURM takes; returns why it took no more.
+
+        Where there are several, one waits for the other: no more run at a time than were asked for.
+        """
+        size = max(1, len(jobs) if queue.max_array is None else queue.max_array)
+        parts = [list(jobs[i : i + size]) for i in range(0, len(jobs), size)]
+        before, begun = "", False
+        while parts:
+            part = parts.pop(0)
+            try:
+                numbers = self._submit(part, known, before, queue)
+            except _OverLimit as error:
+                if len(part) > 1 and "temporarily" not in str(error):
+                    half = (len(part) + 1) // 2
+                    parts[:0] = [part[:half], part[half:]]
+                    continue
+                if not begun:
+                    raise TokdError(f"sbatch refused {part[0].name}: {error}") from None
+                return str(error)
+            known |= numbers
+            begun = True
+            before = next(iter(numbers.values())).partition("_")[0]
+            if len(jobs) <= self._parameters["array_parallelism"]:
+                before = ""
+        return ""
+
+    def _submit(
+        self, jobs: Sequence[Job], known: Mapping[str, str], before: str, queue: Queue
+    ) -> dict[str, str]:
         """Submit jobs as one array, or a single one as it is; remember and return their numbers."""
         executor = self._submitit.SlurmExecutor(self._folder, max_num_timeout=_TIMEOUTS)
-        dependency = {"dependency": f"afterok:{':'.join(after)}"} if after else {}
+        given = {"job_name": self._unfinished, **self._parameters}
         try:
             executor.update_parameters(
-                **self._parameters, **dependency, additional_parameters=_ALWAYS
+                **given, additional_parameters=_ALWAYS, srun_args=["--export=ALL"]
             )
-            with redirect_stderr(io.StringIO()):  # submitit says there what it raises
+            # submitit says on stderr what it raises.
+            with redirect_stderr(io.StringIO()), _sbatch_environment(self._parameters):
                 submitted = executor.submit_array([CellJob(job) for job in jobs])
         except (RuntimeError, ValueError) as error:  # what sbatch or submitit says
             said = " ".join(str(error).split()) or "no reason given"
+            if _LIMIT.search(said):
+                raise _OverLimit(said) from None
             raise TokdError(f"sbatch refused {jobs[0].name}: {said}") from None
         numbers = {job.name: str(it.job_id) for job, it in zip(jobs, submitted, strict=True)}
-        for job in jobs:
-            record = {"job": numbers[job.name], "name": job.name, "cluster": "slurm"}
-            write_atomically(self._record(job), json.dumps(record) + "\n")
+        self._remember(jobs, numbers, queue, held=True)
+        whole = numbers[jobs[0].name].partition("_")[0]
+        try:
+            ask("scontrol", said="".join(self._updates(jobs, numbers, known, before)))
+            ask("scontrol", "release", whole)
+        except TokdError as error:
+            with suppress(TokdError):
+                ask("scancel", whole)
+            for job in jobs:
+                self._record(job).unlink(missing_ok=True)
+            why = str(error).removesuffix(": nothing was submitted")
+            raise TokdError(f"{why}: what had been submitted was taken back") from None
+        self._remember(jobs, numbers, queue)
         return numbers
+
+    def _updates(
+        self, jobs: Sequence[Job], numbers: Mapping[str, str], known: Mapping[str, str], before: str
+    ) -> Iterator[str]:
+        """Lines of scontrol: the elements of an array get a name and what they wait for each."""
+        where = {**known, **numbers}
+        for job in jobs:
+            needs = ":".join(where[need] for need in job.needs)
+            after = [f"afterany:{before}"] if before else []
+            after += [f"afterok:{needs}"] if needs else []
+            depends = f" Dependency={','.join(after)}" if after else ""
+            name = "" if "job_name" in self._parameters else f" JobName={job.log.stem}"
+            if name or depends:
+                yield f"update JobId={numbers[job.name]}{name}{depends}\n"
+        for job in jobs:  # those that others wait for are let go first
+            if any(job.name in other.needs for other in jobs):
+                yield f"release {numbers[job.name]}\n"
+
+    def _remember(
+        self, jobs: Sequence[Job], numbers: Mapping[str, str], queue: Queue, held: bool = False
+    ) -> None:
+        for job in jobs:
+            record = {
+                **{"job": numbers[job.name], "name": job.name, "cluster": queue.cluster},
+                **{"user": os.getuid(), **({"held": True} if held else {})},
+            }
+            write_atomically(self._record(job), json.dumps(record) + "\n")
 
     def _record(self, job: Job) -> Path:
         return self._folder / f"{job.log.stem}.json"
 
-    def _number(self, job: Job) -> str | None:
-        try:
-            return str(json.loads(self._record(job).read_text())["job"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+    def _settled(self, queue: Queue, known: Mapping[str, str]) -> Queue:
+        """Read the queue until SLURM has looked at the jobs, or leave it."""
+        deadline = time.monotonic() + _SETTLE
+        while time.monotonic() < deadline:
+            try:
+                queue = read_queue()
+            except TokdError:  # all is submitted: what is shown has less of it
+                return queue
+            mine = [queue.entries[it] for it in known.values() if it in queue.entries]
+            if not any(entry.undecided for entry in mine):
+                break
+            time.sleep(_POLL)
+        return queue
 
     def _tell(
         self,
@@ -119,20 +227,45 @@ class Slurm:
         known: Mapping[str, str],
         before: Mapping[str, str],
         without: Mapping[str, str],
+        ended: Mapping[str, str],
+        queue: Queue | None,
+        refused: str,
         console: Console,
-    ) -> None:
+    ) -> int:
         width = max((len(job.name) for job in jobs), default=0)
+        entries = queue.entries if queue is not None else {}
+        stuck = [name for name, number in known.items() if number in entries]
+        stuck = [name for name in stuck if entries[known[name]].stuck]
         for job in jobs:
             if job.name in without:
                 text = without[job.name]
             else:
-                after = ", ".join(known[need] for need in job.needs)
-                text = f"job {known[job.name]}" + (f", after {after}" if after else "")
+                number = known[job.name]
+                after = ", ".join(known[need] for need in job.needs if need in known)
+                text = f"job {number}" + (f", after {after}" if after else "")
                 text += ", in the queue already" if job.name in before else ""
+                text += f", {entries[number]}" if number in entries else ""
                 text += f"  (log: {job.log})"
             _say(console, f"{job.name:{width}}  {text}")
+            if job.name in ended:
+                _say(console, f"{'':{width}}  before: {ended[job.name]}")
         new = len(known) - len(before)
         _say(console, f"{new} submitted, {len(before)} in the queue already")
+        remaining = sum(why == "not submitted" for why in without.values())
+        if refused:
+            _say(
+                console,
+                f"{remaining} not submitted, SLURM takes no more: {refused}; the same command "
+                "submits them when jobs have left the queue",
+            )
+        if stuck:
+            numbers = " ".join(dict.fromkeys(known[name] for name in stuck))
+            _say(
+                console,
+                f"{len(stuck)} cannot start as they are, for the reasons above; when that is "
+                f"mended in SLURM they do, else scancel {numbers} and start the command again with "
+                "other --slurm values",
+            )
         if new and not asks_for_gpus(self._parameters):
             _say(console, "no GPU was asked for: --slurm gpus_per_node=1")
         if known:
@@ -141,23 +274,51 @@ class Slurm:
             _say(
                 console, f"submitit's own logs: {self._folder}; the same command goes on from here"
             )
+        return len(stuck) + sum(not why.startswith("is running") for why in without.values())
+
+
+def _sort(
+    jobs: Sequence[Job], records: Mapping[str, Record | None], queue: Queue
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the jobs that are in the queue with their ids, and those to leave alone with why."""
+    known: dict[str, str] = {}
+    without: dict[str, str] = {}
+    for job in jobs:
+        record = records[job.name]
+        entry = None if record is None or record.held else queue.of(record)
+        lacking = [need for need in job.needs if need in without]
+        if entry is not None and entry.active:
+            known[job.name] = entry.number
+        elif entry is not None and entry.ending:
+            without[job.name] = (
+                f"not submitted: its job {entry.number} is ending (COMPLETING), start the command "
+                "again when it has left the queue or waits there"
+            )
+        elif is_locked(job.lock):
+            without[job.name] = "is running elsewhere"
+        elif lacking:
+            why = without[lacking[0]].removeprefix("not submitted: ")
+            without[job.name] = f"not submitted: {lacking[0]} {why}"
+    return known, without
 
 
 def _say(console: Console, text: str) -> None:
     console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
-def _queue() -> set[str]:
-    """Ask SLURM which of the user's jobs are in its queue, waiting or running."""
-    command = ["squeue", "--noheader", "--array", "--format=%i", "--user", getpass.getuser()]
+@contextmanager
+def _sbatch_environment(parameters: Mapping[str, Any]) -> Iterator[None]:
+    """Hide from sbatch, and from the jobs, what would change the one and confuse the other."""
+    before, kept = dict(os.environ), environment()
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    except subprocess.TimeoutExpired:
-        raise TokdError("squeue gives no answer: nothing was submitted") from None
-    if answer.returncode:
-        said = answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"]
-        raise TokdError(f"squeue: {said[-1]}: nothing was submitted")
-    return set(answer.stdout.split())
+        for name in before:
+            if name not in kept or (name.startswith("SBATCH_") and not obeyed(name, parameters)):
+                del os.environ[name]
+        os.environ["SBATCH_EXPORT"] = "ALL"
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @contextmanager

@@ -1,0 +1,128 @@
+"""The table itself before it is made: which cells are done, running, queued or to do."""
+
+import textwrap
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from tokd_lightning.tables.entries import PaperTable
+from tokd_lightning.tables.grid import GridCell
+
+# In the order in which they are counted; what is less far speaks for several seeds.
+STATES = ("done", "stale", "broken", "running", "queued", "to test", "resume", "to do")
+_GAP = "  "
+
+
+class Standing(NamedTuple):
+    """How far a run is.
+
+    Attributes:
+        state: One of :data:`STATES`.
+        hours: What it is expected to take; None where it was not timed or nothing is left.
+    """
+
+    state: str
+    hours: float | None = None
+
+
+def overview(
+    table: PaperTable,
+    cells: Sequence[GridCell],
+    standing: Mapping[str, Standing],
+    width: int,
+) -> list[str]:
+    """Draw a table's places as a grid of states, its teachers below.
+
+    Args:
+        table: The table.
+        cells: The runs of the plan, over all seeds.
+        standing: Name of a run -> how far it is.
+        width: Columns of the terminal; the grid is turned over or cut between columns to fit.
+
+    Returns:
+        Lines.
+    """
+    seeds: dict[str, list[GridCell]] = {}
+    for cell in cells:
+        seeds.setdefault(_kind(cell), []).append(cell)
+    places: dict[tuple[str, str], str] = {}
+    for entry in table.entries:
+        if entry.cell is not None and (runs := seeds.get(_kind(entry.cell))):
+            places[entry.row, entry.column] = _shown([standing[run.name] for run in runs])
+    rows = list(dict.fromkeys(row for row, _ in places))
+    columns = list(dict.fromkeys(column for _, column in places))
+    upright = _bands(rows, columns, places, width)
+    turned = {(column, row): text for (row, column), text in places.items()}
+    crosswise = _bands(columns, rows, turned, width)
+    bands = upright if len(upright) <= len(crosswise) else crosswise
+    lines = [line for band in bands for line in [*band, ""]]
+    teachers = {cell.dataset.title: cell for cell in cells if cell.role == "teacher"}
+    lines += [
+        f"teacher on {title}: {_shown([standing[it.name]])}" for title, it in teachers.items()
+    ]
+    return lines
+
+
+def count(standing: Mapping[str, Standing]) -> str:
+    """Say how many runs are in which state."""
+    counted = Counter(it.state for it in standing.values())
+    return ", ".join(f"{counted[state]} {state}" for state in STATES if counted[state])
+
+
+def _kind(cell: GridCell) -> str:
+    return replace(cell, seed=0, common=()).name
+
+
+def _shown(runs: Sequence[Standing]) -> str:
+    least = max(runs, key=lambda it: STATES.index(it.state))
+    done = sum(it.state == "done" for it in runs)
+    text = least.state if len(runs) == 1 or done == len(runs) else f"{done}/{len(runs)} done"
+    hours = [it.hours for it in runs if it.hours is not None]
+    return f"{text} {sum(hours):.1f} h" if hours else text
+
+
+def _bands(
+    rows: Sequence[str],
+    columns: Sequence[str],
+    places: Mapping[tuple[str, str], str],
+    width: int,
+) -> list[list[str]]:
+    """Write a grid, as many columns side by side as fit, words unbroken."""
+    first = max(map(len, rows), default=0)
+    widths = {}
+    for column in columns:
+        texts = [places.get((row, column), "") for row in rows]
+        widths[column] = max(len(it) for it in [*column.split(), *texts])
+    bands: list[list[str]] = []
+    left = list(columns)
+    while left:
+        taken: list[str] = []
+        used = first
+        while left and (not taken or used + len(_GAP) + widths[left[0]] <= width):
+            used += len(_GAP) + widths[left[0]]
+            taken.append(left.pop(0))
+        heads = [textwrap.wrap(it, widths[it], break_long_words=False) for it in taken]
+        height = max(map(len, heads))
+        lines = []
+        for number in range(height):
+            words = [head[number] if number < len(head) else "" for head in heads]
+            lines.append(_line("", first, words, taken, widths))
+        for row in rows:
+            texts = [places.get((row, column), "") for column in taken]
+            if any(texts):
+                lines.append(_line(row, first, texts, taken, widths))
+        bands.append(lines)
+    return bands
+
+
+def _line(
+    head: str,
+    first: int,
+    texts: Sequence[str],
+    columns: Sequence[str],
+    widths: Mapping[str, int],
+) -> str:
+    parts = [f"{head:{first}}"]
+    parts += [f"{text:{widths[it]}}" for text, it in zip(texts, columns, strict=True)]
+    return _GAP.join(parts).rstrip()

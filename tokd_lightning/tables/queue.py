@@ -1,0 +1,266 @@
+"""The queue of SLURM: what it holds of a table's jobs, and why one waits or has ended."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from tokd_lightning.errors import TokdError
+from tokd_lightning.tables.jobs import last_line
+
+FOLDER = ".cluster"  # below the folder of runs: what submitit writes, and what is in the queue
+_ANSWER = 120  # seconds to wait for one
+_FIELDS = {"JobArrayID": 40, "State": 20, "exit_code": 12, "Reason": 60, "Name": 200}
+_ENDED = {
+    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
+    *("PREEMPTED", "REVOKED", "TIMEOUT"),
+}
+# Reasons that do not go away by waiting.
+_NEVER = re.compile(
+    r"^(Partition(TimeLimit|NodeLimit|Down|Inactive)|DependencyNeverSatisfied|BadConstraints"
+    r"|JobHeld\w*|.*held$|Invalid\w+|\w*NotAllowed|\w*WallDuration\w*|\w+PerJob\w*|MaxMemPerLimit"
+    r"|(Association|QOS)\w*TimeLimit|ReqNodeNotAvail.*|NodeDown)$"
+)
+_UNKNOWN = {"", "None", "(null)"}
+# What tells SLURM's commands where the cluster is; the rest changes what they answer.
+_KEPT = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_LIBRARY_PATH"}
+_DROPPED = ("SLURM_", "SLURMD_", "SRUN_", "SQUEUE_", "SACCT_", "SCONTROL_", "SUBMITIT_")
+
+
+class Entry(NamedTuple):
+    """A job as SLURM knows it.
+
+    Attributes:
+        number: Its id, such as ``100_3``.
+        state: ``PENDING``, ``RUNNING``, ``FAILED`` …
+        code: How its batch script has ended, such as ``exit code 1``; nothing where it is at it.
+        reason: Why it waits.
+        name: Its name.
+    """
+
+    number: str
+    state: str
+    code: str = ""
+    reason: str = ""
+    name: str = ""
+
+    @property
+    def active(self) -> bool:
+        """Whether it is in the queue, waiting or running."""
+        return self.state not in _ENDED and not self.ending
+
+    @property
+    def ending(self) -> bool:
+        """Whether it is on its way out of the queue, or back to its end."""
+        return self.state == "COMPLETING"
+
+    @property
+    def stuck(self) -> bool:
+        """Whether it waits for what does not come by itself."""
+        return self.state == "PENDING" and bool(_NEVER.match(self.reason))
+
+    @property
+    def undecided(self) -> bool:
+        """Whether SLURM has not looked at it yet."""
+        return self.state == "PENDING" and self.reason in _UNKNOWN
+
+    def __str__(self) -> str:
+        waits = self.state == "PENDING" and self.reason not in _UNKNOWN
+        return f"{self.state} ({self.reason})" if waits else self.state
+
+
+class Record(NamedTuple):
+    """What is remembered of a job that was submitted.
+
+    Attributes:
+        job: Its id.
+        cluster: Name of the cluster; nothing where an older version wrote it.
+        user: Id of the user who submitted it; below 0 where an older version wrote it.
+        held: Whether its submission has not come to its end: it has never been let go.
+        since: When it was submitted, in seconds since the epoch.
+    """
+
+    job: str
+    cluster: str = ""
+    user: int = -1
+    held: bool = False
+    since: float = 0.0
+
+
+def read_record(path: Path) -> Record | None:
+    """Read what is remembered of a cell's job; None where nothing is."""
+    try:
+        it, since = json.loads(path.read_text()), path.stat().st_mtime
+        cluster = str(it["cluster"]) if "user" in it else ""
+        return Record(str(it["job"]), cluster, int(it.get("user", -1)), bool(it.get("held")), since)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@dataclass(frozen=True)
+class Queue:
+    """What SLURM says of itself and of the jobs of this and other users.
+
+    Args:
+        cluster: Name of the cluster.
+        max_array: The most elements that an array may have; None where it does not say.
+        accounting: Whether jobs are remembered by ``sacct``.
+        entries: Id of a job -> the job, ended ones too for as long as SLURM remembers them.
+    """
+
+    cluster: str
+    max_array: int | None
+    accounting: bool
+    entries: Mapping[str, Entry]
+
+    def of(self, record: Record | None) -> Entry | None:
+        """Return the job of a record; None where it was another cluster's, or SLURM forgot it."""
+        if record is None or record.cluster not in {"", self.cluster}:
+            return None
+        return self.entries.get(record.job)
+
+    def fate(self, record: Record, log: Path) -> str:
+        """Say how a job that has left the queue has ended, and the last line that it wrote.
+
+        Args:
+            record: Of the job.
+            log: The log of its run; the job's own is read where that has nothing of this job.
+        """
+        entry = self.of(record)
+        if entry is None and self.accounting and record.cluster in {"", self.cluster}:
+            entry = _accounted(record.job)
+        if record.cluster not in {"", self.cluster}:
+            how = f"of the cluster {record.cluster}"
+        elif entry is None:
+            how = "has left the queue"
+        else:
+            how = ", ".join(filter(None, (entry.state, entry.code)))
+        own = log.parent.parent / FOLDER / f"{record.job}_0_log.err"
+        written = log.is_file() and log.stat().st_mtime >= record.since
+        source = log if written and last_line(log) else own
+        said = last_line(source)
+        return f"job {record.job} {how}" + (f": {said} (log: {source})" if said else "")
+
+
+def read_queue(records: Iterable[Record] = ()) -> Queue:
+    """Ask SLURM for its name, its limits and the jobs of this user and of those of the records.
+
+    Variables that change what SLURM's commands answer are not handed on, nor is the user's name
+    believed: what is missing here would be submitted twice.
+
+    Raises:
+        TokdError: It does not answer.
+    """
+    users = sorted({os.getuid(), *(record.user for record in records if record.user >= 0)})
+    config = dict(
+        (part.strip() for part in line.split("=", 1))
+        for line in ask("scontrol", "show", "config").splitlines()
+        if "=" in line
+    )
+    fields = ",".join(f"{name}:{width}" for name, width in _FIELDS.items())
+    answer = ask(
+        *("squeue", "--noheader", "--array", "--all", "--states=all", f"--Format={fields}"),
+        f"--user={','.join(map(str, users))}",
+    )
+    largest = config.get("MaxArraySize", "")
+    return Queue(
+        config.get("ClusterName", ""),
+        int(largest) if largest.isdigit() else None,
+        not config.get("AccountingStorageType", "none").endswith("none"),
+        {entry.number: entry for entry in map(_entry, answer.splitlines()) if entry.number},
+    )
+
+
+def ask(*command: str, said: str | None = None) -> str:
+    """Run a command of SLURM and return what it prints.
+
+    Args:
+        command: The command.
+        said: What it reads.
+
+    Raises:
+        TokdError: It fails, or gives no answer.
+    """
+    try:
+        answer = subprocess.run(
+            command, input=said, env=environment(), timeout=_ANSWER,
+            capture_output=True, text=True, errors="replace", check=False,
+        )  # fmt: skip
+    except FileNotFoundError:
+        raise TokdError(f"there is no {command[0]} here: it comes with SLURM") from None
+    except subprocess.TimeoutExpired:
+        raise TokdError(f"{command[0]} gives no answer: nothing was submitted") from None
+    if answer.returncode:
+        lines = answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"]
+        raise TokdError(f"{command[0]}: {lines[-1]}: nothing was submitted")
+    return answer.stdout
+
+
+def environment() -> dict[str, str]:
+    """Return the environment without what a job of SLURM, or its user, has set for SLURM.
+
+    Raises:
+        TokdError: Jobs are to go to another cluster, which is not supported.
+    """
+    for name in ("SLURM_CLUSTERS", "SBATCH_CLUSTERS"):
+        if os.environ.get(name):
+            raise TokdError(
+                f"{name} is {os.environ[name]}: jobs of other clusters are not followed, unset it "
+                "and start the command where that cluster's jobs are submitted"
+            )
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _KEPT or not name.startswith(_DROPPED)
+    }
+
+
+def queue_of(runs: Path, names: Sequence[str]) -> tuple[dict[str, Record], Queue | None]:
+    """Return what is remembered of the jobs of some cells, and the queue where it is asked.
+
+    Args:
+        runs: Folder of all run folders.
+        names: Names of the cells' logs.
+    """
+    found = {name: read_record(runs / FOLDER / f"{name}.json") for name in names}
+    records = {name: record for name, record in found.items() if record is not None}
+    if not records or shutil.which("squeue") is None:
+        return records, None
+    return records, read_queue(records.values())
+
+
+def _entry(line: str) -> Entry:
+    values, start = [], 0
+    for width in _FIELDS.values():
+        values.append(line[start : start + width].strip())
+        start += width
+    number, state, code, reason, name = values
+    return Entry(number, state, _code(code) if state in _ENDED else "", reason, name)
+
+
+def _code(text: str) -> str:
+    """Write a status of wait(2), as squeue gives it, in words."""
+    if not text.isdigit() or not int(text):
+        return ""
+    code, number = int(text) >> 8, int(text) & 0x7F
+    return f"signal {number}" if number else f"exit code {code}"
+
+
+def _accounted(number: str) -> Entry | None:
+    command = ("sacct", "--jobs", number, "--noheader", "--parsable2", "--allocations", "--format")
+    try:
+        lines = ask(*command, "State,ExitCode").strip().splitlines()
+    except TokdError:  # it is not here, or does not answer: what follows knows less
+        return None
+    if not lines:
+        return None
+    state, _, code = lines[-1].partition("|")
+    first, _, number_of_signal = code.partition(":")
+    how = f"signal {number_of_signal}" if number_of_signal not in {"", "0"} else ""
+    how = how or (f"exit code {first}" if first not in {"", "0"} else "")
+    return Entry(number, state.split()[0] if state else "UNKNOWN", how)
