@@ -86,14 +86,19 @@ def _write_scores(folder: Path, table: pd.DataFrame) -> None:
     means.to_csv(folder / "test_videos.csv", index=False)
 
 
-def plant_evaluation(folder: Path, name: str, auc: float) -> None:
+def plant_evaluation(
+    folder: Path, auc: float, quality: str = "original", split: str = "test", name: str = "celebdf"
+) -> None:
     """Write what a run scores on another data set."""
     metrics = {"acc": auc - 0.05, "balanced_acc": auc - 0.1, "auc": auc, "eer": 1 - auc}
     metrics |= {"majority": 0.66}
-    tested = {f"test/{lv}/{k}": v for lv in ("frame", "video") for k, v in metrics.items()}
-    path = folder / "evaluations" / name / "evaluation.json"
+    tested = {f"{split}/{lv}/{k}": v for lv in ("frame", "video") for k, v in metrics.items()}
+    label = f"{name}-{quality}" + ("" if split == "test" else f"-{split}")
+    data = {"name": name, "kind": "celebdf", "quality": quality, "synthetic": False}
+    record = {"data": data, "split": split, "metrics": tested, "hashes": {"data": "ce" * 32}}
+    path = folder / "evaluations" / label / "evaluation.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"metrics": tested, "hashes": {"data": "ce" * 32}}))
+    path.write_text(json.dumps(record))
 
 
 def plant_sizes(runs: Path) -> None:
@@ -127,7 +132,7 @@ def plant_tables(
                 accuracy = (near or 82) / 100 + 0.004 * rng.standard_normal()
                 folder = plant_cell(runs, cell, accuracy, cell.name in curved, scored)
                 if ("model.pretrained", True) in cell.extra and cell.data == "ffpp":
-                    plant_evaluation(folder, "celebdf", 0.65)
+                    plant_evaluation(folder, 0.65)
     return len(planted)
 
 

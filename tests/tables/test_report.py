@@ -189,7 +189,7 @@ def test_table_1_is_computed_and_table_7_evaluated_elsewhere(tmp_path: Path):
     plant_sizes(tmp_path)
     xception = student("ffpp", "xception", "tokd", "both", pretrained=True)
     other = student("ffpp", "xception", "vanilla", pretrained=True)
-    plant_evaluation(plant_cell(tmp_path, xception, 0.9), "celebdf", 0.66)
+    plant_evaluation(plant_cell(tmp_path, xception, 0.9), 0.66)
     plant_cell(tmp_path, other, 0.9)
     first, second, last = build(
         [paper_table(key) for key in ("table1", "table2", "table7")], Reader(tmp_path)
@@ -208,13 +208,46 @@ def test_table_1_is_computed_and_table_7_evaluated_elsewhere(tmp_path: Path):
     assert str(tmp_path / "table1.json") in reader.warnings[0]
 
 
+OTHERS = {
+    "another quality": {"quality": "c40"},
+    "the validation split": {"split": "val"},
+    "another data set": {"name": "celebdf-pp"},
+}
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+def test_table_7_has_its_data_set_quality_and_split_and_no_other(tmp_path: Path, other: dict):
+    folder = plant_cell(
+        tmp_path, student("ffpp", "xception", "tokd", "both", pretrained=True), 0.9, scored=False
+    )
+    plant_evaluation(folder, 0.99, **other)
+    [table] = build([paper_table("table7")], Reader(tmp_path)).tables
+    assert table.places["TOKD", "Celeb-DF AUC"].state == "not evaluated"
+    plant_evaluation(folder, 0.66)
+    [table] = build([paper_table("table7")], Reader(tmp_path)).tables
+    assert table.places["TOKD", "Celeb-DF AUC"].ours.mean == pytest.approx(66)
+
+
+def test_an_evaluation_that_does_not_say_of_what_it_is_counts_by_its_name(tmp_path: Path):
+    cell = student("ffpp", "xception", "tokd", "both", pretrained=True)
+    folder = plant_cell(tmp_path, cell, 0.9, scored=False)
+    for quality, auc in (("c40", 0.99), ("original", 0.66)):
+        plant_evaluation(folder, auc, quality=quality)
+        file = folder / "evaluations" / f"celebdf-{quality}" / "evaluation.json"
+        record = json.loads(file.read_text())
+        del record["data"], record["split"]
+        file.write_text(json.dumps(record))
+    [table] = build([paper_table("table7")], Reader(tmp_path)).tables
+    assert table.places["TOKD", "Celeb-DF AUC"].ours.mean == pytest.approx(66)
+
+
 def test_the_best_is_the_highest_of_a_row_or_column_and_the_lowest_eer(tmp_path: Path):
     for cell, accuracy in ((BOTH, 0.9), (RGB, 0.7)):
         plant_cell(tmp_path, cell, accuracy, scored=False)
     for method, auc in (("tokd", 0.7), ("vanilla", 0.6)):
         branches = "both" if method == "tokd" else "none"
         cell = student("ffpp", "xception", method, branches, pretrained=True)
-        plant_evaluation(plant_cell(tmp_path, cell, 0.8, scored=False), "celebdf", auc)
+        plant_evaluation(plant_cell(tmp_path, cell, 0.8, scored=False), auc)
     third, last = build([paper_table("table3"), paper_table("table7")], Reader(tmp_path)).tables
     best = [key for key, place in third.places.items() if third.best(place)]
     assert best == [(ROW, "TOKD Both")]

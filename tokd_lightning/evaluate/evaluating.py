@@ -163,12 +163,12 @@ def precision_of(trained: Trained, options: Options) -> str:
 
 def module_of(trained: Trained, target: Target, options: Options) -> FrameDataModule:
     """Build the data module that brings a data set to a run's size, crop and normalisation."""
-    own: Config = trained.config["data"]["init_args"]
+    own = trained.fed
 
     def chosen(given: Any, key: str) -> Config:
-        return {key: given} if given is not None else {key: own[key]} if key in own else {}
+        return {key: own[key] if given is None else given}
 
-    workers = min(own.get("num_workers", 0), os.cpu_count() or 1)
+    workers = min(own["num_workers"], os.cpu_count() or 1)
     return target.module(
         options.split,
         options.root,

@@ -1,10 +1,11 @@
 """A run to evaluate, read from its folder."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
+from tokd_lightning.data.settings import settings
 from tokd_lightning.errors import TokdError
 from tokd_lightning.modules.trained import TrainedModule
 from tokd_lightning.naming import Config, cell
@@ -17,6 +18,11 @@ class Trained(NamedTuple):
     run: Run
     config: Config
     model: TrainedModule
+
+    @property
+    def fed(self) -> dict[str, Any]:
+        """The arguments of its data module, the defaults among them."""
+        return settings(self.config)
 
 
 def open_run(path: Path) -> Trained:
@@ -40,7 +46,7 @@ def open_run(path: Path) -> Trained:
     model = TrainedModule(run.best)
     try:
         config = run.config() or {}
-        data = config["data"]["init_args"]
+        data = settings(config)
         ours = {key: data[key] for key in ("mean", "std")}
         ours["input_size"] = data["size"] if data["crop"] is None else data["crop"]
         cell(config)

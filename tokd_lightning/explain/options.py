@@ -112,21 +112,24 @@ def frames_of(
     Raises:
         TokdError: There are no such data.
     """
-    own: Config = trained.config["data"]["init_args"]
-    given: Config = {"batch_size": options.batch_size, "frames_per_video": frames}
-    given |= {"on_error": options.on_error}
-    chosen = {key: own[key] for key in (*SEEN, *_KEPT) if key in own}
-    chosen |= {key: value for key, value in given.items() if value is not None}
-    workers = min(own.get("num_workers", 0), os.cpu_count() or 1)
-    chosen["num_workers"] = workers if options.workers is None else options.workers
+    own, asked = trained.fed, {"batch_size": options.batch_size, "frames_per_video": frames}
+    given: Config = {key: value for key, value in asked.items() if value is not None}
+    if options.on_error is not None:
+        given["on_error"] = options.on_error
+    workers = min(own["num_workers"], os.cpu_count() or 1)
+    given["num_workers"] = workers if options.workers is None else options.workers
     if target is not None:
-        return target.module(options.split, None, **chosen)
-    module, _, name = str(trained.config["data"]["class_path"]).rpartition(".")
+        return target.module(
+            options.split, None, **{key: own[key] for key in (*SEEN, *_KEPT)} | given
+        )
+    block = trained.config["data"]
+    module, _, name = str(block["class_path"]).rpartition(".")
     try:
         kind = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise TokdError(f"there is no {module}.{name}: name the data with --on") from error
-    data: FrameDataModule = kind(**{**own, **chosen, "augmentation": [], "teacher_quality": None})
+    given |= {"augmentation": [], "teacher_quality": None}
+    data: FrameDataModule = kind(**{**block["init_args"], **given})
     return data
 
 

@@ -156,13 +156,12 @@ class Reader:
     def _elsewhere(self, result: Result, on: str) -> Result:
         if result.state == UNREADABLE:
             return result
-        name = DATASETS[on].name
         folder = self.runs / result.cell.name
         try:
             found = self._evaluations.get(folder.name)
             if found is None:
                 found = self._evaluations[folder.name] = Run(folder).evaluations()
-            fitting = [key for key in sorted(found) if key == name or key.startswith(f"{name}-")]
+            fitting = [key for key in sorted(found) if _is_test_of(key, found[key], on)]
             if not fitting:
                 state = NOT_EVALUATED if result.counts else result.state
                 return replace(result, state=state, metrics={}, data_hash="")
@@ -175,10 +174,25 @@ class Reader:
         except TokdError as error:
             self.warn(str(error))
         except (TypeError, ValueError, AttributeError):
-            self.warn(f"{folder / 'evaluations' / name} has an evaluation.json that is none")
+            self.warn(f"{folder / 'evaluations'} has an evaluation.json that is none")
         else:
             return replace(result, metrics=metrics, data_hash=str(data))
         return replace(result, state=UNREADABLE, metrics={}, data_hash="")
+
+
+def _is_test_of(name: str, record: Mapping[str, Any], on: str) -> bool:
+    """Whether an evaluation is of a data set of the tables, in its quality and its test split.
+
+    Args:
+        name: Of the evaluation's folder, which tells those that do not say it themselves.
+        record: What its ``evaluation.json`` holds.
+        on: Key of the data set.
+    """
+    wanted, data = DATASETS[on], record.get("data")
+    if data is None or "split" not in record:
+        return name == f"{wanted.name}-{wanted.quality}"
+    said = data.get("name"), data.get("quality"), record["split"]
+    return bool(said == (wanted.name, wanted.quality, "test"))
 
 
 def _tested(metrics: Mapping[str, Any]) -> dict[str, float | None]:
