@@ -31,6 +31,114 @@ def test_table_1_is_met(
     assert macs == pytest.approx(1e9 * giga_macs, rel=tolerance)
 
 
+@pytest.mark.parametrize(
+    ("build", "printed"),
+    [
+        (lambda: Student("resnet18_thin"), "0.912"),
+        (lambda: Student("resnet34_thin"), "1.777"),
+        (lambda: Student("xception"), "8.440"),
+        (lambda: DualBranchTeacher(pretrained=False), "20.120"),
+    ],
+    ids=["ResNet18-T", "ResNet34-T", "Xception", "Teacher"],
+)
+def test_the_figures_of_table_1_stay_to_the_digit(build: Callable[[], nn.Module], printed: str):
+    with torch.device("meta"):
+        network = build()
+    assert f"{complexity(network, 299).macs / 1e9:.3f}" == printed
+
+
+@pytest.mark.parametrize(
+    ("name", "giga_macs"),
+    [
+        ("convnext_tiny", 4.47),
+        ("nf_resnet50", 4.10),
+        ("tf_efficientnet_b0", 0.39),
+        ("efficientnet_b0", 0.39),
+        ("vit_tiny_patch16_224", 1.26),
+        ("swin_tiny_patch4_window7_224", 4.5),
+        ("maxvit_tiny_rw_224", 5.1),
+        ("resnetv2_50x1_bit", 4.2),
+    ],
+)
+def test_macs_are_those_that_are_published(name: str, giga_macs: float):
+    """The model cards of timm, which leave batch norms, ReLUs and poolings out."""
+    with torch.device("meta"):
+        network = timm.create_model(name)
+    assert complexity(network, 224).macs == pytest.approx(1e9 * giga_macs, rel=0.03)
+
+
+class Same(nn.Conv2d):
+    """A convolution of another class, as timm's of TensorFlow and of normalised weights."""
+
+
+class OfItself(nn.MultiheadAttention):
+    """Attention of tokens among themselves."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return super().forward(tokens, tokens, tokens, need_weights=False)[0]
+
+
+class Called(nn.Module):
+    """Takes the first channel of an image as 8 tokens of 8 numbers."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.function(image[:, 0])
+
+
+def heads(tokens: Tensor) -> Tensor:
+    """Split 8 numbers among 2 heads."""
+    return tokens.unflatten(-1, (2, 4)).transpose(1, 2)
+
+
+WEIGHT = torch.empty(5, 3, 3, 3, device="meta")
+MATRIX = torch.empty(8, 6, device="meta")
+
+
+@pytest.mark.parametrize(
+    ("network", "macs"),
+    [
+        (Called(nn.Linear(8, 6)), 8 * 8 * 6),
+        (Called(nn.Linear(8, 6, bias=False)), 8 * 8 * 6),
+        (Called(lambda x: nn.functional.linear(x.transpose(1, 2), MATRIX.T)), 8 * 8 * 6),
+        (nn.Sequential(nn.Flatten(), nn.Linear(192, 7)), 192 * 7),
+        (nn.Sequential(nn.Conv2d(3, 5, 3)), 5 * 3 * 9 * 6 * 6),
+        (nn.Sequential(Same(3, 6, 3, groups=3)), 6 * 9 * 6 * 6),
+        (nn.Sequential(nn.ConvTranspose2d(3, 5, 2, 2)), 5 * 3 * 4 * 8 * 8),
+        (Called(lambda x: nn.functional.conv2d(x[:, None].expand(-1, 3, -1, -1), WEIGHT)), 4860),
+        (Called(lambda x: x @ MATRIX), 8 * 8 * 6),
+        (Called(lambda x: torch.bmm(x, x)), 8**3),
+        (Called(lambda x: torch.einsum("bij,jk->bik", x, MATRIX)), 8 * 8 * 6),
+        (
+            Called(lambda x: nn.functional.scaled_dot_product_attention(*3 * (heads(x),))),
+            2 * (8 * 8 * 4 + 8 * 8 * 4),
+        ),
+        (Called(timm.models.vision_transformer.Attention(8, 2)), 8 * 8 * 4 * 8 + 2 * 2 * 8 * 8 * 4),
+        (Called(OfItself(8, 2, batch_first=True)), 8 * 8 * 4 * 8 + 2 * 2 * 8 * 8 * 4),
+        (nn.Sequential(nn.BatchNorm2d(3)), 2 * 3 * 64),
+        (nn.Sequential(nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6()), 3 * 2 * 3 * 64),
+        (nn.Sequential(nn.MaxPool2d(2)), 2 * 3 * 64),
+        (nn.Sequential(nn.AvgPool2d(2)), 2 * 3 * 64),
+        (nn.Sequential(nn.GELU(), nn.SiLU(), nn.GroupNorm(1, 3)), 0),
+    ],
+)
+def test_macs_by_hand(network: nn.Module, macs: int):
+    assert complexity(network, 8).macs == macs
+
+
+def test_ptflops_agrees_where_it_counts_right():
+    """It counts a linear layer with bias twice, hence none here; and adds biases."""
+    ptflops = pytest.importorskip("ptflops")
+    network = timm.create_model("resnet18", num_classes=0, global_pool="")
+    macs, _ = ptflops.get_model_complexity_info(
+        network, (3, 64, 64), as_strings=False, print_per_layer_stat=False
+    )
+    assert complexity(network, 64).macs == macs
+
+
 def by_formula(network: nn.Module, size: int) -> int:
     """Count convolutions and linear layers alone: outputs times inputs of each output."""
     total = 0
@@ -95,6 +203,6 @@ def test_counting_leaves_everything_as_it_was(capfd: pytest.CaptureFixture[str])
 
 
 def test_a_network_that_does_not_run_is_an_error(capfd: pytest.CaptureFixture[str]):
-    with pytest.raises(RuntimeError, match=r"ptflops failed: .*channel"):
+    with pytest.raises(RuntimeError, match="channel"):
         complexity(nn.Sequential(nn.Conv2d(4, 1, 1)), 8)
     assert capfd.readouterr() == ("", "")

@@ -15,6 +15,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
 from tokd_lightning.data.augment import Augmentation, Normalise, centre_crop, random_crop, seeded
+from tokd_lightning.data.augment_check import check_augmentation
 from tokd_lightning.data.frames import Batch, FrameDataset, FrameLoader, OnError, loader
 from tokd_lightning.data.layouts.video_folder import refuse_broken_packs
 from tokd_lightning.data.manifest import (
@@ -50,8 +51,8 @@ class FrameDataModule(LightningDataModule, ABC):
             :class:`~tokd_lightning.data.sampling.TrainingBatches`; ``loss_weight`` leaves it to
             :attr:`class_weights`. Evaluation is never balanced.
         samples_per_epoch: Training samples per epoch over all processes; None takes every frame.
-        augmentation: Kornia modules applied in order to training images in [0, 1]; None is a
-            horizontal flip of every second image, an empty list is nothing.
+        augmentation: Kornia modules, or one, applied in order to training images in [0, 1]; None is
+            a horizontal flip of every second image, an empty list is nothing.
         mean: Subtracted from images in [0, 1]; one number or three.
         std: Divided by; one number or three.
         on_error: Whether a file that is not an image, or a broken pack, ends the run or is skipped
@@ -88,7 +89,7 @@ class FrameDataModule(LightningDataModule, ABC):
         num_workers: int = 4,
         balance: Balance = "none",
         samples_per_epoch: int | None = None,
-        augmentation: list[nn.Module] | None = None,
+        augmentation: list[nn.Module] | nn.Module | None = None,
         mean: float | list[float] = 0.5,
         std: float | list[float] = 0.5,
         on_error: OnError = "fail",
@@ -125,7 +126,8 @@ class FrameDataModule(LightningDataModule, ABC):
         self.samples_per_epoch = samples_per_epoch
         if augmentation is None:
             augmentation = [kornia.augmentation.RandomHorizontalFlip(p=0.5)]
-        self.augmentation = Augmentation(*augmentation)
+        modules = [augmentation] if isinstance(augmentation, nn.Module) else augmentation
+        self.augmentation = Augmentation(*modules)
         self.mean = mean
         self.std = std
         self.normalise = Normalise(mean, std)
@@ -192,6 +194,8 @@ class FrameDataModule(LightningDataModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Index the data, and say once what there is when training or a test begins."""
+        if self._scan is None and stage == "fit":
+            check_augmentation(self.augmentation, self.input_size)
         scan = self._index()
         if self.announced or stage not in ("fit", "test"):
             return

@@ -13,7 +13,8 @@ from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.models.weights import load_weights, with_downloaded_weights
+from tokd_lightning.models.weight_file import Normalisation, load_weights
+from tokd_lightning.models.weights import with_downloaded_weights
 
 STRIDES = (8, 16, 32)
 EARLY = 4
@@ -38,6 +39,8 @@ class Backbone(nn.Module):
 
     Attributes:
         finest: Maps of finer strides are not kept: 8, or 4 by :func:`keep_maps_from`.
+        trained_on: Normalisation of the images that its pretrained weights were trained on; None
+            without such weights, or where it is not known.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Backbone(nn.Module):
         self.coupled = tuple(coupled)
         self.early = early
         self.finest = STRIDES[0]
+        self.trained_on: Normalisation | None = None
 
     def forward(self, x: Tensor) -> dict[int, Tensor]:
         """Map images ``(B, 3, H, W)`` to stride -> ``(B, C, H / stride, W / stride)``."""
@@ -97,7 +101,7 @@ def keep_maps_from(network: nn.Module, stride: int) -> None:
             module.finest = stride
 
 
-def build_backbone(name: str, pretrained: bool | str = False) -> Backbone:
+def build_backbone(name: str, pretrained: bool | str = False, branch: str = "") -> Backbone:
     """Build a backbone with maps at strides 8, 16 and 32 (and 4, see :func:`keep_maps_from`).
 
     ``resnet18_thin`` and ``resnet34_thin`` are Table 1's ResNets of 32, 64, 128 and 256 channels
@@ -108,8 +112,9 @@ def build_backbone(name: str, pretrained: bool | str = False) -> Backbone:
 
     Args:
         name: Name of the network.
-        pretrained: ImageNet weights: True downloads timm's, a path loads a timm state dict
-            (``.pth``, ``.safetensors``; its classifier is ignored), False starts at random.
+        pretrained: ImageNet weights: True downloads timm's, a path loads a file, see
+            :func:`~tokd_lightning.models.weight_file.load_weights`, False starts at random.
+        branch: The branch of a teacher that it is for, where the file holds several.
 
     Returns:
         The backbone, in train mode.
@@ -117,7 +122,26 @@ def build_backbone(name: str, pretrained: bool | str = False) -> Backbone:
     Raises:
         TokdError: Unknown name, a network without such maps, or weights that cannot be had.
     """
-    model = _network(name, pretrained)
+    model = _network(name, pretrained is True)
+    backbone = _backbone(name, model)
+    if pretrained:
+        known = _normalisation(name, model)
+        if pretrained is not True:
+            known = load_weights(model, pretrained, backbone, branch) or known
+        backbone.trained_on = known
+    return backbone
+
+
+def _normalisation(name: str, model: nn.Module) -> Normalisation | None:
+    """Return what timm's weights of a network were trained on."""
+    cfg: dict[str, Any] = getattr(model, "pretrained_cfg", None) or {}
+    if not cfg.get("mean") or not cfg.get("std"):
+        return None
+    return Normalisation(tuple(cfg["mean"]), tuple(cfg["std"]), f"timm's {name}")
+
+
+def _backbone(name: str, model: nn.Module) -> Backbone:
+    """Cut a network into stages, which share its weights."""
     if name in _XCEPTION:
         stages = list(_cut(model, ("block2", "block3", "block11", "act4")))
         coupled = (False, True, True, True)
@@ -137,25 +161,22 @@ def build_backbone(name: str, pretrained: bool | str = False) -> Backbone:
     return Backbone(stages, STRIDES, channels, (True, True, True), early)
 
 
-def _network(name: str, pretrained: bool | str) -> nn.Module:
+def _network(name: str, pretrained: bool) -> nn.Module:
     """Build the uncut network, without classifier."""
     if name in _THIN:
-        if pretrained is True:
+        if pretrained:
             raise TokdError(f"{name} has no ImageNet weights: use `pretrained: false` or a path")
-        model = _thin_resnet(_THIN[name])
-    else:
-        timm_name = "legacy_xception" if name in _XCEPTION else _registered(name)
-        if not timm.is_model(timm_name):
-            near = difflib.get_close_matches(name, [*_THIN, "xception", *timm.list_models()])
-            raise TokdError(f"no network is named {name}: {', '.join(near) or _SUGGESTED}?")
-        if pretrained is True:
-            return with_downloaded_weights(timm_name)
-        try:
-            model = timm.create_model(timm_name, num_classes=0)
-        except RuntimeError as error:  # of weights that timm does not know
-            raise TokdError(f"no network is named {name}: {error}") from error
+        return _thin_resnet(_THIN[name])
+    timm_name = "legacy_xception" if name in _XCEPTION else _registered(name)
+    if not timm.is_model(timm_name):
+        near = difflib.get_close_matches(name, [*_THIN, "xception", *timm.list_models()])
+        raise TokdError(f"no network is named {name}: {', '.join(near) or _SUGGESTED}?")
     if pretrained:
-        load_weights(model, str(pretrained))
+        return with_downloaded_weights(timm_name)
+    try:
+        model: nn.Module = timm.create_model(timm_name, num_classes=0)
+    except RuntimeError as error:  # of weights that timm does not know
+        raise TokdError(f"no network is named {name}: {error}") from error
     return model
 
 

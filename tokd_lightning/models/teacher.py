@@ -71,7 +71,7 @@ class DualBranchTeacher(nn.Module):
         self.branches = ("rgb", "frequency") if branches == "both" else (branches,)
         self.high_pass = HighPass(cutoff)
         for branch in self.branches:
-            self.add_module(branch, build_backbone(backbone, pretrained))
+            self.add_module(branch, build_backbone(backbone, pretrained, branch))
         first = self.backbones()[0]
         self.rfams = nn.ModuleDict()
         if branches == "both":

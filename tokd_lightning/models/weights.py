@@ -1,10 +1,8 @@
-"""ImageNet weights for backbones: from a file, or through timm's own download."""
+"""ImageNet weights for backbones through timm's own download."""
 
 import os
 import socket
-import sys
 import urllib.request
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -12,13 +10,11 @@ from urllib.parse import urlparse
 import huggingface_hub as hub
 import timm
 import torch
-from timm.models import load_state_dict
-from torch import Tensor, nn
+from torch import nn
 
 from tokd_lightning.errors import TokdError
 
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
-_HEADS = ("fc", "head", "classifier", "last_linear")
 
 
 def with_downloaded_weights(name: str) -> nn.Module:
@@ -50,68 +46,6 @@ def with_downloaded_weights(name: str) -> nn.Module:
     except OSError as error:
         raise TokdError(_advice(name, cfg)) from error
     return model
-
-
-def load_weights(model: nn.Module, path: str) -> None:
-    """Load a file of timm weights into a timm network, classifier aside.
-
-    Args:
-        model: A timm network without classifier.
-        path: A ``.pth`` or ``.safetensors`` file with timm's (or the original release's) names.
-
-    Raises:
-        TokdError: The file is missing, is not a checkpoint, or belongs to another network.
-    """
-    if not Path(path).is_file():
-        raise TokdError(f"no pretrained weights at {path}")
-    try:
-        state = load_state_dict(path)
-    except Exception as error:  # what is no checkpoint breaks an unpickler in any way it likes
-        raise TokdError(f"{path} is not a file of network weights") from error
-    if not all(isinstance(value, Tensor) for value in state.values()):
-        raise TokdError(f"{path} is not a file of network weights")
-    expected = model.state_dict()
-    state = _renamed(state, model, expected)
-    strange = [key for key in state if key not in expected]
-    missing = [key for key in expected if key not in state]
-    if strange or missing:
-        raise TokdError(
-            f"{path} holds the weights of another network: "
-            + "; ".join(
-                f"{what} {', '.join(keys[:3])}{', …' if len(keys) > 3 else ''}"
-                for what, keys in (("it lacks", missing), ("it has", strange))
-                if keys
-            )
-        )
-    for key, value in expected.items():
-        if state[key].shape != value.shape:
-            raise TokdError(
-                f"{path} holds the weights of another network: {key} is "
-                f"{tuple(state[key].shape)}, not {tuple(value.shape)}"
-            )
-    model.load_state_dict(state)
-
-
-def _renamed(
-    state: dict[str, Tensor], model: nn.Module, expected: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    """Bring a released state dict to timm's names and shapes and leave its classifier out."""
-    convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
-    if convert is not None and not expected.keys() <= state.keys():
-        # where it fails the file is no release of this network either: the caller names the keys
-        with suppress(KeyError, RuntimeError, ValueError, TypeError):
-            state = convert(state, model)
-    result = {}
-    for key, value in state.items():
-        if key not in expected and key.split(".")[0] in _HEADS:
-            continue
-        if key in expected and value.ndim == 2 and expected[key].ndim == 4:
-            value = value[:, :, None, None]  # the first Xception release stored 1x1 kernels so
-        result[key] = value
-    for key, value in expected.items():
-        if key.endswith("num_batches_tracked"):  # absent from files older than PyTorch 0.4.1
-            result.setdefault(key, value)
-    return result
 
 
 def _cached(cfg: Any) -> Path | None:
