@@ -41,6 +41,13 @@ class Result:
     data_hash: str = ""
 
     @property
+    def data_hashes(self) -> dict[str, Any]:
+        """The hashes of the frames that it was tested on, as far as its files say them."""
+        hashes = self.about.get("hashes")
+        own = isinstance(hashes, Mapping) and hashes.get("data") == self.data_hash
+        return {"data": self.data_hash, "rows": hashes.get("rows") if own and hashes else None}
+
+    @property
     def counts(self) -> bool:
         """Whether it has numbers."""
         return self.state in {DONE, STALE}
