@@ -4,13 +4,14 @@ import re
 from pathlib import Path
 from typing import Any, cast
 
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from tokd_lightning.console import some
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.errors import TokdError
+from tokd_lightning.identity import UNKNOWN_ROWS, changed_data, rows_are_known
 from tokd_lightning.modules import DetectionModule
-from tokd_lightning.modules.checkpoint import state_hash
+from tokd_lightning.modules.checkpoint import HEADER, read_checkpoint, weights_hash
 from tokd_lightning.naming import Config, differences
 from tokd_lightning.runs import Run
 
@@ -83,10 +84,11 @@ def check_earlier(run: Run, config: Config, reuse: bool) -> None:
         )
 
 
-def check_inputs(run: Run, model: Any, data: FrameDataModule) -> dict[str, str]:
+def check_inputs(run: Run, model: Any, data: FrameDataModule) -> dict[str, Any]:
     """Refuse to go on with a run, or to reuse it, on other data or with another teacher.
 
-    A teacher whose own run goes on, so that it may yet select other weights, is warned of.
+    A teacher of other data or another fold is told of, and one whose own run goes on, so that it
+    may yet select other weights.
 
     Args:
         run: The run.
@@ -99,20 +101,46 @@ def check_inputs(run: Run, model: Any, data: FrameDataModule) -> dict[str, str]:
     Raises:
         TokdError: The folder's were others.
     """
-    inputs = {"data": data.data_hash()}
-    if teacher := getattr(model, "teacher_path", None):
-        inputs["teacher"] = state_hash(teacher)
-    earlier = run.inputs()
-    changed = [key for key in inputs if earlier and earlier.get(key) != inputs[key]]
-    if changed:
-        what = {"data": "other data", "teacher": "another teacher"}[changed[0]]
+    inputs = data.data_hashes()
+    path = getattr(model, "teacher_path", None)
+    teacher = read_checkpoint(path, "teacher") if path and Path(path).is_file() else None
+    if path:
+        inputs["teacher"] = "" if teacher is None else weights_hash(teacher["state_dict"])
+        if asked := (Run(Path(path).absolute().parent.parent).inputs() or {}).get("recipe"):
+            inputs["teacher_recipe"] = asked
+    earlier = run.inputs() or {}
+    changed = changed_data(earlier, inputs) if earlier else ""
+    if not changed and run.results() is None and run.last.is_file() and rows_are_known(earlier):
+        reordered = earlier["rows"].get("order") != inputs["rows"]["order"]
+        changed = "another order of the rows" if reordered else ""
+    what = f"other data ({changed})" if changed else ""
+    if not what and earlier and earlier.get("teacher") != inputs.get("teacher"):
+        what = "another teacher"
+    if what:
         raise TokdError(
             f"{run.folder} was made from {what} than it would be now: --rerun sets it aside and "
             "starts anew"
         )
-    if teacher:
-        _warn_of_unfinished(Path(teacher).absolute())
+    if earlier and not rows_are_known(earlier):
+        rank_zero_info(f"{run.folder}: {UNKNOWN_ROWS}")
+    if teacher is not None:
+        _tell_of_teacher(teacher[HEADER], data)
+        _warn_of_unfinished(Path(path).absolute())
     return inputs
+
+
+def _tell_of_teacher(header: Config, data: FrameDataModule) -> None:
+    """Announce a teacher that was trained on another data set, quality or fold."""
+    theirs, ours = str(header.get("data")), f"{data.name}-{data.teacher_quality or data.quality}"
+    if theirs != ours:
+        rank_zero_warn(f"the teacher was trained on {theirs}, and is shown {ours} here")
+    if (fold := header.get("fold")) is None:
+        rank_zero_info("the teacher's checkpoint does not say its splits: they are not compared")
+    elif fold != data.fold_hash() and theirs.rpartition("-")[0] == data.name:
+        rank_zero_warn(
+            "the teacher was trained on other splits or videos: it may have seen this student's "
+            "validation and test videos"
+        )
 
 
 def _warn_of_unfinished(teacher: Path) -> None:

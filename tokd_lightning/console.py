@@ -54,7 +54,6 @@ def quieten() -> None:
         r"The number of training batches",
         r"predict returned None",
         r"Checkpoint directory .* exists and is not empty",
-        r"The dirpath has changed from",
         r"The `srun` command is available on your system but is not used",
     ):
         warnings.filterwarnings("ignore", message)

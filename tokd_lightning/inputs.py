@@ -39,7 +39,7 @@ def print_inputs(args: list[str]) -> int:
     quieten()
     with mistakes_in_one_line():
         config = _Parsed(["fit", *args]).resolved
-        hashes = {"data": _data(config["data"]).data_hash()}
+        hashes = _data(config["data"]).data_hashes()
     if teacher := config["model"]["init_args"].get("teacher"):
         hashes["teacher"] = state_hash(teacher)
     print(json.dumps(hashes))

@@ -54,6 +54,12 @@ EVALUATION = (
     "trainer.limit_val_batches",
     "monitor",
 )
+# What of the data a test does not depend on, or what their hash says already.
+_NOT_MEASURED = (
+    *("batch_size", "on_error", "balance", "samples_per_epoch", "augmentation", "seed"),
+    *("teacher_quality", "max_unpaired", "manifest", "folder", "methods", "apart"),
+    *("val_fraction", "val_seed", "frames_per_video"),
+)
 # Said by the name itself.
 NAMED = (
     "seed_everything",
@@ -149,6 +155,25 @@ def differences(ours: Config, theirs: Config) -> list[str]:
     """Name the keys, matters of place aside, in which two resolved configurations differ."""
     a, b = _flat(ours, PLACE), _flat(theirs, PLACE)
     return sorted(k for k in a.keys() | b.keys() if a.get(k) != b.get(k))
+
+
+def measured_otherwise(test: Config, fit: Config, values: bool = False) -> list[str]:
+    """Name what a test looks at otherwise than its fit: size, crop, normalisation and the like.
+
+    Args:
+        test: The resolved configuration of the test.
+        fit: That of the fit.
+        values: Write the test's value in place of both.
+    """
+    free = PLACE + tuple(f"data.init_args.{key}" for key in _NOT_MEASURED)
+    a, b = (_flat({"data": config["data"]}, free) for config in (test, fit))
+    said = []
+    for key in sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key)):
+        short = key.replace(".init_args", "")
+        said.append(
+            f"{short} {a.get(key)}" if values else f"{short} ({a.get(key)}, not {b.get(key)})"
+        )
+    return said
 
 
 def _flat(config: Config, without: tuple[str, ...]) -> Config:

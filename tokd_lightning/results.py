@@ -12,6 +12,7 @@ from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.evaluation.metrics import metrics_by_method, video_table
 from tokd_lightning.models.complexity import complexity
 from tokd_lightning.modules import DetectionModule
+from tokd_lightning.modules.best import STATE, VALIDATION
 from tokd_lightning.runs import Run, write_atomically
 
 
@@ -45,25 +46,55 @@ def skipped_frames(data: FrameDataModule) -> dict[str, int]:
 
 
 def selected(run: Run, monitor: str) -> dict[str, Any]:
-    """Name the epoch that best.ckpt is of, and its metrics."""
-    epoch = torch.load(run.best, map_location="cpu", weights_only=True)["epoch"]
+    """Name the epoch and the step that best.ckpt is of, and the metrics of its validation."""
+    checkpoint = torch.load(run.best, map_location="cpu", weights_only=True)
+    epoch = checkpoint["epoch"]
+    state = _state(checkpoint)
+    metrics = state.get(VALIDATION) or metrics_of(
+        run.folder / "metrics.csv", epoch, monitor, state.get("current_score")
+    )
     return {
-        "selected": {"epoch": epoch, "monitor": monitor},
-        "metrics": metrics_of_epoch(run.folder / "metrics.csv", epoch),
+        "selected": {"epoch": epoch, "step": checkpoint["global_step"], "monitor": monitor},
+        "metrics": rounded(dict(sorted(metrics.items()))),
     }
 
 
-def metrics_of_epoch(curves: Path, epoch: int) -> dict[str, float]:
-    """Read the validation metrics of one epoch from ``metrics.csv``.
+def _state(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    found = checkpoint.get("callbacks", {}).items()
+    return next((dict(state) for key, state in found if key.startswith(STATE)), {})
+
+
+def metrics_of(curves: Path, epoch: int, monitor: str, score: Any = None) -> dict[str, float]:
+    """Read the validation metrics of a checkpoint of an earlier version from ``metrics.csv``.
 
     Args:
-        curves: The file; where a resumed run has repeated the epoch, its last row counts.
+        curves: The file; where a resumed run has repeated a validation, its last row counts.
         epoch: Counted from 0.
+        monitor: The metric that selected the checkpoint.
+        score: Its value; tells validations of one epoch apart.
     """
     rows = pd.read_csv(curves)
     columns = [str(column) for column in rows.columns if str(column).startswith("val/")]
-    chosen = rows[rows["epoch"] == epoch].dropna(subset=["val/loss"])[columns].iloc[-1]
-    return rounded(chosen.to_dict())
+    found = rows[rows["epoch"] == epoch].dropna(subset=["val/loss"])[columns]
+    if score is not None and monitor in found and (found[monitor] == float(score)).any():
+        found = found[found[monitor] == float(score)]
+    return {str(key): float(value) for key, value in found.iloc[-1].items()}
+
+
+def never_beat_majority(curves: Path) -> bool | None:
+    """Whether no validation of a run found more than naming the larger class does.
+
+    Args:
+        curves: ``metrics.csv``.
+
+    Returns:
+        None where the curves do not say it.
+    """
+    rows = pd.read_csv(curves)
+    if not {"val/frame/acc", "val/frame/majority"} <= set(rows.columns):
+        return None
+    known = rows.dropna(subset=["val/frame/acc", "val/frame/majority"])
+    return bool((known["val/frame/acc"] <= known["val/frame/majority"]).all())
 
 
 def rounded(metrics: Mapping[Any, Any]) -> dict[str, float]:

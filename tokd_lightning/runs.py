@@ -84,8 +84,8 @@ class Run:
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
         write_atomically(self.folder / f"{stage}.yaml", text)
 
-    def begin(self, config: Config, inputs: Mapping[str, str]) -> None:
-        """Write what a fit starts from: its configuration, and the hashes of data and teacher.
+    def begin(self, config: Config, inputs: Mapping[str, Any]) -> None:
+        """Write what a fit starts from: its configuration, and the hashes of data, teacher, code.
 
         What a kill has left half-written goes, and what an earlier attempt was stopped for.
         """
@@ -94,7 +94,7 @@ class Run:
         write_atomically(self.folder / "inputs.json", json.dumps(inputs, indent=2) + "\n")
         self.save_config("fit", config)
 
-    def inputs(self) -> dict[str, str] | None:
+    def inputs(self) -> dict[str, Any] | None:
         """The hashes of what the run was started from, or None."""
         path = self.folder / "inputs.json"
         return dict(json.loads(path.read_text())) if path.is_file() else None

@@ -1,8 +1,9 @@
 """``tokd fit | validate | test | predict``: LightningCLI around run folders."""
 
+import hashlib
+import json
 import shutil
 import sys
-import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,30 +11,45 @@ import lightning.pytorch as pl
 import yaml
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from tokd_lightning.arguments import add_arguments
 from tokd_lightning.checks import check_arguments, check_earlier, check_fit_of, check_inputs
-from tokd_lightning.console import Parser, mistakes_in_one_line, print_metrics, quieten
+from tokd_lightning.console import Parser, mistakes_in_one_line, print_metrics, quieten, some
 
 # The data modules, as all of `modules` and `distillation`, so that a YAML may name their classes.
 from tokd_lightning.data import celebdf, ffpp, manifest_table
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.errors import TokdError
 from tokd_lightning.evaluation.metrics import inverted
+from tokd_lightning.identity import UNKNOWN_ROWS, changed_data, rows_are_known, with_source
 from tokd_lightning.launch import LaunchingCLI, said_once
-from tokd_lightning.loggers import build_loggers, is_rank_zero, loggers_of_test, progress
+from tokd_lightning.loggers import CURVES, build_loggers, is_rank_zero, loggers_of_test, progress
 from tokd_lightning.modules import DetectionModule
-from tokd_lightning.modules.checkpoint import HEADER, best_and_last, read_checkpoint, state_hash
+from tokd_lightning.modules.checkpoint import (
+    HEADER,
+    best_and_last,
+    read_checkpoint,
+    state_hash,
+    weights_hash,
+)
 from tokd_lightning.modules.finite import FILE
-from tokd_lightning.modules.last import rows_of
-from tokd_lightning.naming import EVALUATION, Config, cell, run_name
+from tokd_lightning.modules.last import DAMAGED, LastCheckpoint, checkpoint_to_resume, rows_of
+from tokd_lightning.naming import EVALUATION, Config, cell, measured_otherwise, run_name
 from tokd_lightning.pictures import write_pictures
 from tokd_lightning.precision import settle_precision
 from tokd_lightning.provenance import provenance, source_hash
 from tokd_lightning.recipe import recipe_hash
-from tokd_lightning.results import about_fit, rounded, selected, skipped_frames, write_scores
+from tokd_lightning.results import (
+    about_fit,
+    device_of,
+    never_beat_majority,
+    rounded,
+    selected,
+    skipped_frames,
+    write_scores,
+)
 from tokd_lightning.runs import Run, letting_go
 from tokd_lightning.wandb_run import ended, publish
 
@@ -94,7 +110,9 @@ class TokdCLI(LaunchingCLI):
             config["ckpt_path"] = str(config.get("ckpt_path") or self.run.best)
             if self.subcommand != "predict":
                 config["verbose"] = False  # of the metrics: there is a table for them
-            self.header = read_checkpoint(config["ckpt_path"], self.cell.role)[HEADER]
+            checkpoint = read_checkpoint(config["ckpt_path"], self.cell.role)
+            self.header = checkpoint[HEADER]
+            self.weights = weights_hash(checkpoint["state_dict"])
 
     def _folder(self, parser: LightningArgumentParser, config: Any) -> Path:
         runs, files = Path(config.runs), [Path(str(path)) for path in config.get("config") or []]
@@ -123,8 +141,9 @@ class TokdCLI(LaunchingCLI):
             # Rank zero has decided; its --rerun has moved the folder away by now or will.
             if self.run.results() is not None and config.reuse:
                 raise Finished(f"{self.run.folder}: finished, reused")
-            if self.run.last.is_file() and not config.rerun:
-                config["ckpt_path"] = str(self.run.last)
+            if not config.rerun:
+                found, _ = checkpoint_to_resume(self.run.last)
+                config["ckpt_path"] = None if found is None else str(found)
             return
         self.run.hold()
         if config.rerun:
@@ -132,9 +151,20 @@ class TokdCLI(LaunchingCLI):
                 rank_zero_info(f"the earlier run now lies in {aside}")
             return
         check_earlier(self.run, self.resolved, config.reuse)
-        if self.run.results() is None and self.run.last.is_file():
-            config["ckpt_path"] = str(self.run.last)
-            rank_zero_info(f"resuming {self.run.folder} from {self.run.last.name}")
+        if self.run.results() is None:
+            self._resume(config)
+
+    def _resume(self, config: Any) -> None:
+        """Find the checkpoint to go on from; a damaged one is put out of the way and told of."""
+        found, wrong = checkpoint_to_resume(self.run.last)
+        if found is None:
+            return
+        config["ckpt_path"] = str(found)
+        said = f"resuming {self.run.folder} from {found.name}"
+        if wrong:
+            damaged = self.run.last.replace(self.run.last.with_name(DAMAGED))
+            said += f", as {self.run.last.name} is damaged ({wrong}), and is {damaged.name} now"
+        rank_zero_info(said)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Build the trainer with the run's checkpoints; loggers join when the run starts."""
@@ -165,10 +195,24 @@ class TokdCLI(LaunchingCLI):
             raise Finished(f"{self.run.folder}: finished, reused")
         views, rows = config.log.split(","), rows_of(config.ckpt_path) if config.ckpt_path else 0
         loggers = build_loggers(self.run.folder, views, self.cell, self.resolved, rows)
-        self.run.begin(self.resolved, {**self.inputs, "recipe": self.recipe})
+        self.inputs |= {"recipe": self.recipe, "sources": self._sources(bool(config.ckpt_path))}
+        self.run.begin(self.resolved, self.inputs)
         self.run.hold()
         self.trainer.loggers = [*loggers, *self.trainer.loggers]
-        self.started = time.monotonic()
+
+    def _sources(self, resumed: bool) -> list[str | None]:
+        """Return the code of this fit behind that of the parts before; say where it is another."""
+        now = source_hash()
+        if not resumed:
+            return [now]
+        earlier = (self.run.inputs() or {}).get("sources") or [None]
+        if earlier[-1] != now:
+            before = f"code {earlier[-1][:8]}" if earlier[-1] else "code that it does not say"
+            rank_zero_warn(
+                f"{self.run.folder} was begun with {before} and goes on with {now[:8]}: "
+                "metrics.json names both"
+            )
+        return with_source(earlier, now)
 
     def fit(self, **arguments: Any) -> None:
         """Train; what fails before the first checkpoint leaves no run folder behind."""
@@ -200,19 +244,25 @@ class TokdCLI(LaunchingCLI):
 
     def _finish(self) -> None:
         monitor = self.config["fit"].monitor
-        hashes = self.inputs | {"recipe": self.recipe}
-        if self.cell.role == "teacher":
-            hashes["weights"] = state_hash(self.run.best)  # what its students record of it
+        hashes = self.inputs | {"weights": state_hash(self.run.best, self.cell.role)}
+        [last] = [one for one in self.trainer.callbacks if isinstance(one, LastCheckpoint)]
         results = {
             "name": self.run.folder.name,
             "status": "finished",
             "cell": self.cell._asdict(),
             **about_fit(self.trainer, self.model, self.datamodule),
             **selected(self.run, monitor),
-            "seconds": {"fit": round(time.monotonic() - self.started, 1)},
+            "seconds": {"fit": round(last.seconds, 1)}
+            | ({} if last.whole else {"since": "resume"}),
             **provenance(self.resolved, hashes),
         }
         self.run.write_results(results)
+        if never_beat_majority(self.run.folder / CURVES):
+            rank_zero_warn(
+                "no validation was better than naming the larger class "
+                f"({results['metrics']['val/frame/majority']:.2%} of the frames): these weights "
+                "tell nothing apart; train longer, or look at --data.balance and --monitor"
+            )
         publish(self.trainer.loggers, self.run.folder)
         epoch = results["selected"]["epoch"] + 1
         print(f"best epoch {epoch} by {monitor}: {self.run.folder}")
@@ -232,15 +282,31 @@ class TokdCLI(LaunchingCLI):
         check_fit_of(self.header, self.model, self.datamodule)
         self.own = False
         if self.trainer.is_global_zero:
-            config, self.datahash = self.config["test"], self.datamodule.data_hash()
-            self.own = (
-                Path(config.ckpt_path) == self.run.best
-                and repr(config.trainer.limit_test_batches) in {"None", "1.0"}  # 1 is one batch
-                and (self.run.inputs() or {}).get("data") == self.datahash
-            )
+            config, self.measured = self.config["test"], self.datamodule.data_hashes()
+            self.other = self._other()
+            self.own = not self.other
             if self.own:
                 loggers = loggers_of_test(self.run, config.log.split(","), self.cell)
                 self.trainer.loggers = [*loggers, *self.trainer.loggers]
+
+    def _other(self) -> str:
+        """Say in what a test is another than the run's own; nothing where it is the run's own."""
+        config, begun = self.config["test"], self.run.inputs() or {}
+        hashes = (self.run.results() or {}).get("hashes") or {}
+        if Path(config.ckpt_path).resolve() != self.run.best.resolve():
+            return "another checkpoint"
+        if hashes.get("weights", self.weights) != self.weights:
+            return "best.ckpt has other weights than at the end of the fit"
+        if repr(config.trainer.limit_test_batches) not in {"None", "1.0"}:  # 1 is one batch
+            return "a part of the test split"
+        if not begun:
+            return "inputs.json is missing, so that its data cannot be compared"
+        if what := changed_data(begun, self.measured):
+            return what
+        if not rows_are_known(begun):
+            rank_zero_info(f"{self.run.folder}: {UNKNOWN_ROWS}")
+        changed = measured_otherwise(self.resolved, self.run.config() or self.resolved)
+        return f"measured with another {some(changed)}" if changed else ""
 
     def after_test(self) -> None:
         """Write the scores as CSV and, after the run's own test, complete ``metrics.json``."""
@@ -248,23 +314,32 @@ class TokdCLI(LaunchingCLI):
             return
         metrics, results = rounded(self.trainer.callback_metrics), self.run.results()
         model = cast(DetectionModule, self.model)
-        stage = "test" if self.own else f"test-{self.datahash[:6]}"
-        write_scores(model, self.run.folder, stage)
+        write_scores(model, self.run.folder, "test" if self.own else self._stage())
         if self.own and results is not None:
             results["metrics"] |= metrics
             results["skipped"] |= skipped_frames(self.datamodule)
             results["partial"] = self.datamodule.partial
             results["hashes"]["tested_with"] = source_hash()
+            results["tested"] = {
+                "weights": self.weights,
+                "precision": str(self.trainer.precision),
+                "device": device_of(self.trainer),
+            }
             self.run.save_config("test", self.resolved)
             self.run.write_results(results)
             write_pictures(model, self.datamodule, self.run.folder, self.config["test"].pictures)
             publish(self.trainer.loggers, self.run.folder)
         else:
-            why = "the fit is not finished" if self.own else "other frames, or another checkpoint"
-            print(f"metrics.json is left as it is: {why}")
+            print(f"metrics.json is left as it is: {self.other or 'the fit is not finished'}")
         print_metrics(metrics, "test", self.run.folder)
         if line := inverted(model.scores):
             print(line)
+
+    def _stage(self) -> str:
+        """Name the scores of another test: by its data, weights and options."""
+        fit = self.run.config() or self.resolved
+        said = [self.measured["data"], self.weights, measured_otherwise(self.resolved, fit, True)]
+        return f"test-{hashlib.sha256(json.dumps(said).encode()).hexdigest()[:6]}"
 
     def after_validate(self) -> None:
         """Print the validation metrics."""

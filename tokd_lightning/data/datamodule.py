@@ -18,17 +18,10 @@ from tokd_lightning.data.augment import Augmentation, Normalise, centre_crop, ra
 from tokd_lightning.data.augment_check import check_augmentation
 from tokd_lightning.data.frames import Batch, FrameDataset, FrameLoader, OnError, loader
 from tokd_lightning.data.layouts.video_folder import refuse_broken_packs
-from tokd_lightning.data.manifest import (
-    SPLITS,
-    VIDEO,
-    Scan,
-    check,
-    counts,
-    counts_table,
-    data_hash,
-)
+from tokd_lightning.data.manifest import SPLITS, VIDEO, Scan, check, counts, counts_table
 from tokd_lightning.data.numberings import align
 from tokd_lightning.data.pairs import limit, pair, same_quality, summary
+from tokd_lightning.data.rows import fold_hash, row_hashes, whole_hash
 from tokd_lightning.data.sampling import Balance, EvaluationBatches, EveryNth, TrainingBatches
 from tokd_lightning.data.suspicions import partial_notes, suspicions
 from tokd_lightning.errors import TokdError
@@ -142,6 +135,7 @@ class FrameDataModule(LightningDataModule, ABC):
         self.announced = False
         self.say: Callable[[str], None] = print
         self._pairs: list[str] = []
+        self._fold = ""
         self._tables: dict[str, pd.DataFrame] = {}
 
     @abstractmethod
@@ -247,8 +241,19 @@ class FrameDataModule(LightningDataModule, ABC):
         return counts(self.manifest, self.frames_per_video)
 
     def data_hash(self) -> str:
-        """Hash names and contents of all frames in use, the teacher's included."""
-        return data_hash(self.manifest, self.root)
+        """Hash all rows in use: contents, splits, labels, videos and the teacher's frames."""
+        return str(self.data_hashes()["data"])
+
+    def data_hashes(self) -> dict[str, Any]:
+        """Return :meth:`data_hash` as ``data`` and the hash of each part as ``rows``."""
+        parts = row_hashes(self.manifest, self.root)
+        return {"data": whole_hash(parts), "rows": parts}
+
+    def fold_hash(self) -> str:
+        """Hash which video is in which split, to tell a teacher of another fold."""
+        if not self._fold:
+            self._fold = fold_hash(self.manifest)
+        return self._fold
 
     @property
     def class_weights(self) -> Tensor | None:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.models import DualBranchTeacher
+from tokd_lightning.modules.best import BestCheckpoint
 from tokd_lightning.modules.last import LastCheckpoint
 
 HEADER = "tokd"
@@ -146,17 +147,19 @@ def best_and_last(folder: Path, monitor: str, every: int | None = None) -> list[
         monitor: Metric of the validation.
         every: Batches between two saves of last.ckpt, see :class:`LastCheckpoint`.
     """
-    best = ModelCheckpoint(
-        folder, "best", monitor=monitor, mode="max", enable_version_counter=False
-    )
-    return [best, LastCheckpoint(folder / "last.ckpt", every)]
+    return [BestCheckpoint(folder, monitor), LastCheckpoint(folder / "last.ckpt", every)]
 
 
-def state_hash(path: str | Path) -> str:
-    """Hash the weights in a checkpoint; empty where there is none to read."""
+def state_hash(path: str | Path, kind: str | None = "teacher") -> str:
+    """Hash the weights in a checkpoint; empty where there is none to read.
+
+    Args:
+        path: The checkpoint.
+        kind: As for :func:`read_checkpoint`.
+    """
     if not Path(path).is_file():
         return ""
-    return weights_hash(read_checkpoint(path, "teacher")["state_dict"])
+    return weights_hash(read_checkpoint(path, kind)["state_dict"])
 
 
 def weights_hash(state: Mapping[str, Tensor]) -> str:
@@ -189,6 +192,9 @@ def _channels(value: float | list[float]) -> list[float]:
 def _how_to_make(path: Path, kind: str | None) -> str:
     if kind == "teacher" and path.name == "best.ckpt" and path.parent.name == "checkpoints":
         dataset = path.parent.parent.name.split("-")[0]
+        like = f"{path.parent.parent.name}-??????/checkpoints/best.ckpt"
+        if others := sorted(map(str, path.parent.parent.parent.glob(like))):
+            return f"there is a teacher of other settings, --model.teacher {others[0]}"
         experiment = "demo" if dataset == "synthetic" else dataset
         if "_teacher-rgb_" in path.parent.parent.name:
             experiment += "_add"

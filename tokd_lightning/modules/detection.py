@@ -282,6 +282,7 @@ class DetectionModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write what a later reader needs to rebuild the network and feed it."""
+        fold = getattr(self.data, "fold_hash", None)
         checkpoint[HEADER] = {
             "kind": self.kind,
             "network": self.network.spec,
@@ -289,4 +290,5 @@ class DetectionModule(pl.LightningModule):
             "std": self.data.std,
             "input_size": self.data.input_size,
             "data": f"{self.data.name}-{self.data.quality}",
+            "fold": fold() if fold else None,  # tells a student of another fold
         }

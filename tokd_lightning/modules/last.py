@@ -1,9 +1,12 @@
 """last.ckpt: all that a run needs to go on in the middle of an epoch as if nothing had happened."""
 
 import math
+import os
 import signal
 import sys
 import time
+import zipfile
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,10 +16,12 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from torch import distributed
 
-from tokd_lightning.errors import Terminated
+from tokd_lightning.errors import Terminated, TokdError
 from tokd_lightning.modules.finite import stop_if_broken
 
 POSITION = "position"
+PREVIOUS = "previous.ckpt"
+DAMAGED = "last.damaged.ckpt"
 SHARE = 0.01  # of the time, for saving
 FIRST = 10  # batches before the first save, which tells what one takes
 _LOOK = 16  # validation batches between two looks for a signal, where looking is talking
@@ -30,7 +35,9 @@ class LastCheckpoint(Checkpoint):
     and logged the one and not asked for the other, and only where no gradients wait for the rest
     of their batch; at the end of an epoch after best.ckpt. It never holds weights that a loss has
     made which was not finite. What Lightning does not keep is under ``position``: the epoch's
-    training accuracy so far, the frames skipped, the number of rows in ``metrics.csv``.
+    training accuracy so far, the frames skipped, the number of rows in ``metrics.csv``. The one
+    before stays as ``previous.ckpt`` until training has ended, for the case that a disk loses what
+    it was given.
 
     After SIGTERM or SIGUSR1 the batch at hand is finished and saved, then the run ends with
     :class:`Terminated`; during a validation it ends at once, and the last checkpoint counts.
@@ -47,6 +54,26 @@ class LastCheckpoint(Checkpoint):
         self._wait = FIRST if every is None else every
         self._batches, self._since = 0, time.monotonic()
         self._told = False
+        self._spent, self._began = 0.0, time.monotonic()
+        self.whole = True  # whether the seconds are those of the whole run
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, over all resumes; without what a kill has undone."""
+        return self._spent + time.monotonic() - self._began
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the seconds so far."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting seconds."""
+        self._spent, self._began = float(state_dict["seconds"]), time.monotonic()
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remove the checkpoint before the last: nothing will be trained on."""
+        if trainer.is_global_zero and self.path.is_file():
+            self.path.with_name(PREVIOUS).unlink(missing_ok=True)
 
     # When
 
@@ -125,6 +152,8 @@ class LastCheckpoint(Checkpoint):
         for logger in trainer.loggers:
             if hasattr(logger, "flush"):
                 logger.flush()  # rows that the checkpoint counts
+        if trainer.is_global_zero:
+            _keep_previous(self.path)
         trainer.save_checkpoint(self.path, weights_only=False)
         ended = time.monotonic()
         if timed and self.every is None:
@@ -157,6 +186,7 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         """Go on counting; the first process has what all have counted."""
         module: Any = pl_module
+        self.whole = self.state_key in checkpoint.get("callbacks", {})
         if (position := checkpoint.get(POSITION)) is None:
             return
         metric = module.train_accuracy
@@ -172,7 +202,67 @@ def _sums(module: Any) -> dict[str, torch.Tensor]:
     return dict(module.train_accuracy.metric_state)
 
 
+def _keep_previous(last: Path) -> None:
+    """Give last.ckpt a second name, which stays when the next one takes the first."""
+    if not last.is_file():
+        return
+    previous = last.with_name(PREVIOUS)
+    part = previous.with_name(f".{PREVIOUS}.part")
+    part.unlink(missing_ok=True)
+    try:
+        os.link(last, part)
+    except OSError:  # a file system without hard links: for a moment there is the previous alone
+        with suppress(OSError):
+            last.replace(previous)
+        return
+    part.replace(previous)
+
+
+def checkpoint_to_resume(last: Path) -> tuple[Path | None, str]:
+    """Find the checkpoint to resume from: last.ckpt, or the one before where that is damaged.
+
+    Args:
+        last: Where last.ckpt is.
+
+    Returns:
+        The checkpoint, None where there is none at all, and what is wrong with last.ckpt.
+
+    Raises:
+        TokdError: What there is cannot be read.
+    """
+    previous = last.with_name(PREVIOUS)
+    if not last.is_file():
+        return (previous, "") if previous.is_file() and not damage(previous) else (None, "")
+    if not (wrong := damage(last)):
+        return last, ""
+    if previous.is_file() and not damage(previous):
+        return previous, wrong
+    raise TokdError(
+        f"{last} is damaged ({wrong}) and there is no earlier checkpoint: --rerun sets the run "
+        "aside and starts again"
+    )
+
+
+def damage(path: Path) -> str:
+    """Say what is wrong with a checkpoint file; nothing where it is whole."""
+    try:
+        if not path.stat().st_size:
+            return "empty"
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+    except (OSError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+        return str(getattr(error, "strerror", None) or "cut short, or no checkpoint")
+    return "" if broken is None else f"its part {broken} has changed"
+
+
 def rows_of(checkpoint: Path) -> int:
-    """Read how many rows ``metrics.csv`` had for a checkpoint; all if it does not say."""
-    saved = torch.load(checkpoint, mmap=True, map_location="cpu", weights_only=True)
-    return int(saved.get(POSITION, {}).get("rows", sys.maxsize))
+    """Read how many rows ``metrics.csv`` had for a checkpoint; all if it does not say.
+
+    Raises:
+        TokdError: It cannot be read.
+    """
+    try:
+        saved = torch.load(checkpoint, mmap=True, map_location="cpu", weights_only=True)
+        return int(saved.get(POSITION, {}).get("rows", sys.maxsize))
+    except Exception as error:  # torch raises many kinds
+        raise TokdError(f"{checkpoint} cannot be read as a checkpoint") from error

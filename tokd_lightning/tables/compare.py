@@ -11,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from tokd_lightning.identity import comparable_data
 from tokd_lightning.runs import write_atomically
 from tokd_lightning.tables.figures import draw_gradients, draw_training, read_curves
 from tokd_lightning.tables.results import Row, distinct_labels, majority_rows, rank, read_row
@@ -115,7 +116,9 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     notes = []
     for data in dict.fromkeys(row.data for row in rows if row.state == "tested"):
         tested = [row for row in rows if row.data == data and row.state == "tested"]
-        if len({(row.data_hash, row.metrics.get("test/frame/majority")) for row in tested}) > 1:
+        hashes = comparable_data([row.data_hashes for row in tested])
+        majorities = [row.metrics.get("test/frame/majority") for row in tested]
+        if len(set(zip(hashes, majorities, strict=True))) > 1:
             notes.append(f"The runs on {data} were not tested on the same frames.")
     if waiting := [row.run for row in rows if row.state != "tested"]:
         notes.append(f"No test yet: {', '.join(waiting)} (tokd test).")

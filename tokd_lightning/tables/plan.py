@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -56,8 +57,8 @@ class Plan:
         """Arguments of ``tokd fit`` for a cell, its places among them."""
         return cell.arguments(self.roots[cell.data], self.runs)
 
-    def steps(self, cell: GridCell, data: str | None = None) -> "Steps":
-        """Return what it takes to do a cell; ``data`` is the hash of its data now, if known."""
+    def steps(self, cell: GridCell, data: Mapping[str, Any] | None = None) -> "Steps":
+        """Return what it takes to do a cell; ``data`` are the hashes of its data now, if known."""
         arguments = [*self.arguments(cell), "--log", self.log]
         fit, test = tokd("fit", *arguments), tokd("test", *arguments)
         return Steps(cell, self.runs, fit, test, self.rerun, data)
@@ -91,7 +92,7 @@ class Steps:
         fit: Trains it.
         test: Tests it.
         rerun: Whether a stale run is set aside and made again.
-        data: Hash of the data; None does not compare them.
+        data: Hashes of the data; None does not compare them.
     """
 
     cell: GridCell
@@ -99,7 +100,7 @@ class Steps:
     fit: Sequence[str]
     test: Sequence[str]
     rerun: bool = False
-    data: str | None = None
+    data: Mapping[str, Any] | None = None
 
     def __call__(self) -> list[list[str]]:
         """Look how far the cell is and return what is left."""
@@ -176,7 +177,7 @@ def looker_of(plan: Plan) -> Looker:
     made = {cell.data: cell for cell in plan.cells if looker(cell).kind != "not run"}
     for key, cell in made.items():
         if plan.roots[key].is_dir():
-            looker.data[key] = _data_hash(plan.arguments(cell))
+            looker.data[key] = _data_hashes(plan.arguments(cell))
     return looker
 
 
@@ -186,13 +187,14 @@ def look(plan: Plan) -> dict[str, State]:
     return {cell.name: looker(cell) for cell in plan.cells}
 
 
-def _data_hash(arguments: Sequence[str]) -> str:
-    """Hash the frames of a data set as they are now, in a process that may load torch."""
+def _data_hashes(arguments: Sequence[str]) -> dict[str, Any]:
+    """Hash the rows of a data set as they are now, in a process that may load torch."""
     answer = subprocess.run(tokd("inputs", *arguments), capture_output=True, text=True, check=False)
     if answer.returncode:
         said = answer.stderr.strip().splitlines() or ["tokd inputs gave no answer"]
         raise TokdError(said[-1].removeprefix("tokd: "))
-    return str(yaml.safe_load(answer.stdout.strip().splitlines()[-1])["data"])
+    found = dict(yaml.safe_load(answer.stdout.strip().splitlines()[-1]))
+    return {key: found[key] for key in ("data", "rows") if key in found}
 
 
 def jobs_of(

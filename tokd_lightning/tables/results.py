@@ -33,6 +33,7 @@ class Row:
         macs: Multiply-accumulates per image at inference (Table 1).
         metrics: ``test/…`` metrics as fractions; None where undefined.
         data_hash: What the run's data hash to; tells whether two runs saw the same frames.
+        files_hash: What their files hash to; empty where a run of an earlier version has no other.
     """
 
     label: str
@@ -49,6 +50,13 @@ class Row:
     macs: int | None = None
     metrics: dict[str, float | None] = field(default_factory=dict)
     data_hash: str = ""
+    files_hash: str = ""
+
+    @property
+    def data_hashes(self) -> dict[str, Any]:
+        """The hashes of its data as :func:`~tokd_lightning.identity.comparable_data` takes them."""
+        rows = {"files": self.files_hash} if self.files_hash else None
+        return {"data": self.data_hash, "rows": rows}
 
 
 def read_row(folder: Path) -> Row:
@@ -142,7 +150,7 @@ def distinct_labels(rows: Sequence[Row]) -> list[Row]:
 
 
 def _row(folder: Path, results: dict[str, Any]) -> Row:
-    cell, metrics = results["cell"], results["metrics"]
+    cell, metrics, hashes = results["cell"], results["metrics"], results.get("hashes") or {}
     branches = "" if cell["branches"] == "none" or cell["role"] == "teacher" else cell["branches"]
     tested = {
         key: None if value is None or math.isnan(value) else float(value)
@@ -163,5 +171,6 @@ def _row(folder: Path, results: dict[str, Any]) -> Row:
         parameters=int(results["parameters"]),
         macs=int(results["macs"]),
         metrics=tested,
-        data_hash=str((results.get("hashes") or {}).get("data", "")),
+        data_hash=str(hashes.get("data", "")),
+        files_hash=str((hashes.get("rows") or {}).get("files", "")),
     )

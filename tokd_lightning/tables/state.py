@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tokd_lightning.errors import TokdError
+from tokd_lightning.identity import changed_data, sources_of
 from tokd_lightning.provenance import source_hash
 from tokd_lightning.recipe import recipe_hash
 from tokd_lightning.runs import Run
@@ -21,8 +22,8 @@ class State:
 
     Args:
         kind: ``stale``: finished, but made from something else than it would be now.
-        why: What differs, of ``configuration``, ``code``, ``data`` and ``teacher``; or what cannot
-            be read.
+        why: What differs, of ``configuration``, ``code``, ``data`` (its frames; else ``data: other
+            splits`` and the like) and ``teacher``; or what cannot be read.
     """
 
     kind: Kind
@@ -42,13 +43,17 @@ class Looker:
 
     Args:
         runs: Folder of all run folders.
-        data: Key of a data set -> hash of its frames now; a missing one is not compared.
+        data: Key of a data set -> hashes of its rows now, as ``tokd inputs`` prints them; a
+            missing one is not compared.
         checkpoints: Whether a run lacks something whose best.ckpt is needed and gone; numbers can
             be reported without it.
     """
 
     def __init__(
-        self, runs: Path, data: Mapping[str, str] | None = None, checkpoints: bool = True
+        self,
+        runs: Path,
+        data: Mapping[str, Mapping[str, Any]] | None = None,
+        checkpoints: bool = True,
     ) -> None:
         self.runs = runs
         self.checkpoints = checkpoints
@@ -90,19 +95,28 @@ class Looker:
 
     def _changed(self, cell: GridCell, hashes: Mapping[str, Any]) -> list[str]:
         changed = []
-        if cell not in self._recipes:
-            self._recipes[cell] = recipe_hash(cell.arguments())
-        if hashes.get("recipe") != self._recipes[cell]:
+        if hashes.get("recipe") != self._recipe(cell):
             changed.append("configuration")
-        if hashes["data"] != self.data.get(cell.data, hashes["data"]):
-            changed.append("data")
-        if cell.teacher and self._teacher(cell.teacher) not in (None, hashes.get("teacher")):
+        if what := changed_data(hashes, self.data.get(cell.data, {"data": hashes["data"]})):
+            changed.append("data" if what == "other frames" else f"data: {what}")
+        if cell.teacher and self._other_teacher(cell.teacher, hashes):
             changed.append("teacher")
         return changed
 
+    def _recipe(self, cell: GridCell) -> str:
+        if cell not in self._recipes:
+            self._recipes[cell] = recipe_hash(cell.arguments())
+        return self._recipes[cell]
+
+    def _other_teacher(self, teacher: GridCell, hashes: Mapping[str, Any]) -> bool:
+        """Whether a student learned from another teacher: by weights, or by what it was made of."""
+        if (weights := self._teacher(teacher)) is not None:
+            return bool(weights != hashes.get("teacher"))
+        asked = hashes.get("teacher_recipe")
+        return asked is not None and asked != self._recipe(teacher)
+
     def _code(self, hashes: Mapping[str, Any]) -> list[str]:
-        made_with = {hashes["source"], hashes.get("tested_with", hashes["source"])}
-        return [] if made_with == {self.source} else [CODE]
+        return [] if set(sources_of(hashes)) == {self.source} else [CODE]
 
     def _teacher(self, teacher: GridCell) -> str | None:
         try:

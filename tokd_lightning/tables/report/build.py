@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from tokd_lightning import __version__
+from tokd_lightning.identity import comparable_data
 from tokd_lightning.provenance import commit
 from tokd_lightning.tables.entries import Entry, PaperTable
 from tokd_lightning.tables.grid import STUDENTS
@@ -116,16 +117,18 @@ def _other_frames(
     table: PaperTable, results: dict[tuple[str, str], tuple[Result, ...]]
 ) -> tuple[set[tuple[str, str]], list[str]]:
     """Find places whose runs were tested on other frames than most of their row."""
-    groups: dict[tuple[str, str], list[tuple[tuple[str, str], str]]] = {}
+    groups: dict[tuple[str, str], list[tuple[tuple[str, str], Result]]] = {}
     for entry in table.entries:
         if entry.cell:
             key = entry.row, entry.column
             group = groups.setdefault((entry.row, entry.on or entry.cell.data), [])
-            group += [(key, r.data_hash) for r in results[key] if r.counts and r.data_hash]
+            group += [(key, r) for r in results[key] if r.counts and r.data_hash]
     odd: set[tuple[str, str]] = set()
     notes = []
-    for (row, _), found in groups.items():
-        counts = Counter(data for _, data in found)
+    for (row, _), group in groups.items():
+        hashes = comparable_data([result.data_hashes for _, result in group])
+        found = [(key, data) for (key, _), data in zip(group, hashes, strict=True)]
+        counts = Counter(hashes)
         if len(counts) > 1:
             usual = counts.most_common(1)[0][0]
             odd |= {key for key, data in found if data != usual}

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tokd_lightning.errors import TokdError
+from tokd_lightning.identity import comparable_data
 from tokd_lightning.tables.entries import ACC, PaperTable
 from tokd_lightning.tables.grid import BRANCHES, METHODS
 from tokd_lightning.tables.report.reading import DONE, STALE, Reader, Result, state_among
@@ -111,7 +112,7 @@ class _Unknown(Exception):
 def _difference(runs: Sequence[tuple[Result, Result]], reader: Reader) -> Difference:
     if not runs:
         raise _Unknown("no seed in common")
-    if len({result.data_hash for pair in runs for result in pair}) > 1:
+    if len(set(comparable_data([result.data_hashes for result in _flat(runs)]))) > 1:
         raise _Unknown("tested on other frames")
     tables = [_counts(result, reader) for result in _flat(runs)]
     first = tables[0]

@@ -41,6 +41,13 @@ class Result:
     data_hash: str = ""
 
     @property
+    def data_hashes(self) -> dict[str, Any]:
+        """The hashes of the frames that it was tested on, as far as its files say them."""
+        hashes = self.about.get("hashes")
+        own = isinstance(hashes, Mapping) and hashes.get("data") == self.data_hash
+        return {"data": self.data_hash, "rows": hashes.get("rows") if own and hashes else None}
+
+    @property
     def counts(self) -> bool:
         """Whether it has numbers."""
         return self.state in {DONE, STALE}
@@ -170,7 +177,9 @@ class Reader:
             data = (scored.get("hashes") or {}).get("data") or ""
             if listed := (scored.get("counts") or {}).get("videos_listed"):
                 there = scored["counts"].get("videos")
-                self.warn(f"{folder.name} was evaluated on {there} of {listed} videos of {name}")
+                self.warn(
+                    f"{folder.name} was evaluated on {there} of {listed} videos of {fitting[0]}"
+                )
         except TokdError as error:
             self.warn(str(error))
         except (TypeError, ValueError, AttributeError):
