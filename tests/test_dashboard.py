@@ -111,6 +111,7 @@ def test_both_are_saved_and_a_refusal_is_one_line(runs, nobody, capsys):
     import wandb_workspaces.workspaces as ws
 
     nobody.setenv("WANDB_API_KEY", "0" * 40)
+    nobody.setattr(room, "unreachable", lambda: None)
     saved = []
     for kind in (wr.Report, ws.Workspace):
         nobody.setattr(kind, "save", lambda self: saved.append(self))
@@ -125,6 +126,13 @@ def test_both_are_saved_and_a_refusal_is_one_line(runs, nobody, capsys):
     nobody.setattr(wr.Report, "save", refuse)
     assert main(["dashboard", str(runs), "--entity", "e"]) == 2
     assert "does not take the dashboard (no way out)" in one_line(capsys)
+
+
+def test_without_a_network_nothing_is_built(runs, nobody, capsys):
+    nobody.setenv("WANDB_API_KEY", "0" * 40)
+    nobody.setenv("WANDB_BASE_URL", "http://127.0.0.1:1")
+    assert main(["dashboard", str(runs)]) == 2
+    assert "http://127.0.0.1:1 cannot be reached (" in one_line(capsys)
 
 
 def test_it_needs_neither_torch_nor_lightning(runs):

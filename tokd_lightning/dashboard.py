@@ -1,7 +1,6 @@
 """``tokd dashboard``: a W&B workspace and a report that compare the runs of a folder."""
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -11,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from tokd_lightning.errors import TokdError
 from tokd_lightning.runs import write_atomically
 from tokd_lightning.tables.compare import Comparison, side_by_side
-from tokd_lightning.wandb_account import has_key
+from tokd_lightning.wandb_account import base_url, has_key, setting, unreachable
 
 NAME = "tokd_lightning: methods compared"
 
@@ -102,8 +101,8 @@ def dashboard(
     Raises:
         TokdError: No run, no account, W&B refuses, or wandb-workspaces is not installed.
     """
-    project = project or os.environ.get("WANDB_PROJECT") or "tokd"
-    entity = entity or os.environ.get("WANDB_ENTITY") or ""
+    project = project or setting("project") or "tokd"
+    entity = entity or setting("entity") or ""
     found = side_by_side(run_folders(runs))
     if not dry_run and not has_key():
         raise TokdError(
@@ -111,6 +110,11 @@ def dashboard(
             "at the dashboard with --dry-run"
         )
     if not dry_run:
+        if reason := unreachable():
+            raise TokdError(
+                f"{base_url()} cannot be reached ({reason}): see to the network and its proxy, or "
+                "look at the dashboard with --dry-run"
+            )
         entity = entity or _default_entity()
     workspace, report = _workspace(project, entity), _report(project, entity, found)
     if out is not None:

@@ -1,24 +1,125 @@
-"""Whether there is an account on Weights & Biases, found out without asking it."""
+"""W&B's own settings, the account and the network, found out without importing the library."""
 
+import configparser
+import http.client
 import netrc
 import os
-from urllib.parse import urlparse
+import ssl
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tokd_lightning.errors import TokdError
+
+MODES = {
+    "online": "online",
+    "run": "online",
+    "shared": "online",
+    "offline": "offline",
+    "dryrun": "offline",
+    "disabled": "disabled",
+}
+_VARIABLES = {
+    "root_dir": "WANDB_DIR",
+    "run_name": "WANDB_NAME",
+    "run_tags": "WANDB_TAGS",
+    "run_job_type": "WANDB_JOB_TYPE",
+    "run_notes": "WANDB_NOTES",
+}  # all others are WANDB_ and the setting's name
+
+
+def setting(name: str) -> str | None:
+    """Return a setting of W&B: from the environment, else from its settings files.
+
+    ``wandb offline`` and ``wandb init`` write to ``wandb/settings`` in the working directory,
+    ``wandb login --host`` to ``~/.config/wandb/settings``.
+
+    Args:
+        name: As W&B's ``Settings`` names it.
+    """
+    if value := os.environ.get(_VARIABLES.get(name, f"WANDB_{name.upper()}")):
+        return value
+    hidden = Path(".wandb")
+    home = os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb"
+    for folder in (hidden if hidden.exists() else Path("wandb"), Path(home).expanduser()):
+        parser = configparser.RawConfigParser()
+        try:
+            parser.read(folder / "settings")
+        except (OSError, UnicodeDecodeError, configparser.Error):
+            continue  # W&B reads none of it either, and says so
+        if value := parser.get("default", name, fallback=None):
+            return value
+    return None
+
+
+def base_url() -> str:
+    """Return the address of the W&B server."""
+    return (setting("base_url") or "https://api.wandb.ai").rstrip("/")
 
 
 def has_key() -> bool:
-    """Look for an API key, in WANDB_API_KEY or for the server's host in netrc."""
-    if os.environ.get("WANDB_API_KEY"):
+    """Look for an API key: in the settings, or for the server's host in netrc."""
+    if setting("api_key") or setting("identity_token_file"):
         return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    path = os.environ.get("NETRC") or "~/.netrc"
     try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
+        found = netrc.netrc(Path(path).expanduser())
+        return found.authenticators(urlsplit(base_url()).netloc) is not None
+    except (OSError, ValueError, netrc.NetrcParseError):
         return False
 
 
 def wandb_mode() -> str:
-    """Decide by WANDB_MODE, else by whether there is a key: online, offline or disabled."""
-    if mode := os.environ.get("WANDB_MODE"):
-        known = {"offline": "offline", "dryrun": "offline", "disabled": "disabled"}
-        return known.get(mode, "online")
-    return "online" if has_key() else "offline"
+    """Return ``online``, ``offline`` or ``disabled``: as W&B's settings say, else by the key.
+
+    Raises:
+        TokdError: The settings name an unknown mode.
+    """
+    mode = setting("mode")
+    if mode is None:
+        return "online" if has_key() else "offline"
+    if mode not in MODES:
+        raise TokdError(f"WANDB_MODE={mode}: choose from online, offline, disabled, or --log none")
+    return MODES[mode]
+
+
+def unreachable(seconds: float = 5.0) -> str | None:
+    """Ask W&B's server for any answer, as the library would: through the same proxies.
+
+    Args:
+        seconds: How long to wait, the lookup of the name included.
+
+    Returns:
+        Why there is none; None where the server answers, even if it declines.
+    """
+    said: list[str | None] = []
+    asking = threading.Thread(target=lambda: said.append(_ask(base_url(), seconds)), daemon=True)
+    asking.start()
+    asking.join(seconds)
+    return said[0] if said else f"no answer within {seconds:g} s"
+
+
+def _ask(url: str, seconds: float) -> str | None:
+    request = urllib.request.Request(
+        f"{url}/graphql", b'{"query": "{ __typename }"}', {"Content-Type": "application/json"}
+    )
+    host = urlsplit(url).hostname or ""
+    proxies = urllib.request.getproxies()
+    for scheme in ("http", "https"):
+        if proxy := setting(f"{scheme}_proxy"):
+            proxies[scheme] = proxy
+    if host in {"localhost", "::1"} or host.startswith("127."):  # W&B's service asks them directly
+        proxies = {}
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
+    try:
+        opener.open(request, timeout=seconds).close()
+    except urllib.error.HTTPError as error:
+        return f"{host} answers {error.code}" if error.code >= 500 else None
+    except urllib.error.URLError as error:
+        # Certificates are W&B's to judge: it has settings of its own for them.
+        return None if isinstance(error.reason, ssl.SSLError) else str(error.reason)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return str(error) or type(error).__name__
+    return None

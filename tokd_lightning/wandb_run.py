@@ -5,8 +5,9 @@ import json
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from tokd_lightning.naming import Cell, Config
 from tokd_lightning.runs import Run, write_atomically
-from tokd_lightning.wandb_account import wandb_mode
+from tokd_lightning.wandb_account import setting, unreachable, wandb_mode
 
 _TAG = 64  # letters that W&B allows
 _ERRORS = 20
@@ -24,7 +25,10 @@ _ERRORS = 20
 # the last value: it holds what metrics.json reports.
 _PER_STEP = ("train", "gradient", "maps", "rotation", "test")
 _AXES = ("epoch", "trainer/global_step")
-_OPEN: list[Any] = []  # runs that this process has to end
+_OPEN: list[tuple[Any, bool]] = []  # runs that this process has to end, and whether offline
+# Where the settings say nothing else. The server has answered before: these are for what it does
+# then. An upload that does not end in time is on the disk and can be made up for.
+_LIMITS = {"init_timeout": 12.0, "finish_timeout": 60.0}
 _TABLES = {
     "tables/methods": "test_methods.csv",
     "tables/videos": "test_videos.csv",
@@ -38,7 +42,9 @@ _PICTURES = {
 
 
 def labels(name: str, cell: Cell, table: str | None) -> dict[str, Any]:
-    """Return what a run is found by on W&B: its name, group, tags and job type.
+    """Return what a run is found by on W&B: its name, group, tags, job type and notes.
+
+    W&B's own settings (WANDB_NAME, WANDB_JOB_TYPE, WANDB_NOTES) win; WANDB_TAGS come on top.
 
     Args:
         name: The run's name.
@@ -47,11 +53,14 @@ def labels(name: str, cell: Cell, table: str | None) -> dict[str, Any]:
             name without its seed.
     """
     tags = [cell.data, cell.backbone, cell.method, f"branches {cell.branches}", f"seed {cell.seed}"]
+    tags += [table] if table else []
+    tags += [tag.strip() for tag in (setting("run_tags") or "").split(",")]
     return {
-        "name": name,
+        "name": setting("run_name") or name,
         "group": table or re.sub(r"_s\d+(?=(-[0-9a-f]{6})?$)", "", name),
-        "tags": [tag[:_TAG] for tag in (*tags, *([table] if table else []))],
-        "job_type": "teacher" if cell.role == "teacher" else "fit",
+        "tags": list(dict.fromkeys(tag[:_TAG] for tag in tags if tag)),
+        "job_type": setting("run_job_type") or ("teacher" if cell.role == "teacher" else "fit"),
+        "notes": setting("run_notes"),
     }
 
 
@@ -84,26 +93,58 @@ def open_run(folder: Path, cell: Cell, config: Config) -> list[Logger]:
         return []
     os.environ.setdefault("WANDB_SILENT", "true")
     folder.mkdir(parents=True, exist_ok=True)
-    run = None
-    if mode == "online":
-        try:
-            run = _start(folder, cell, offline=False)
-        except Exception as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            rank_zero_info(f"W&B: cannot go online ({reason}); logging offline")
+    run = _online(folder, cell) if mode == "online" else None
     offline = run is None
+    run = run or _offline(folder, cell)
     if run is None:
-        run = _start(folder, cell, offline=True)
-    _OPEN.append(run)
+        return []
+    _OPEN.append((run, offline))
     _define_axes(run)
     run.config.update(config, allow_val_change=True)
     if not run.resumed:
         for row in logged_rows(folder / "metrics.csv"):
             run.log(row)
-    _replace_earlier(folder, run)
-    if offline:
-        rank_zero_info(f"W&B: offline; upload later with: wandb sync {folder}/wandb/offline-run-*")
+    _replace_earlier(Path(run.dir).parent, run.id)
     return [WandbLogger(experiment=run)]
+
+
+def _online(folder: Path, cell: Cell) -> Any:
+    """Start the run online; None, after a word on the reason, where that is impossible."""
+    reason = unreachable()
+    if reason is None:
+        here, files = _place(folder), "*wandb/run-*"
+        before = set(here.glob(files))
+        try:
+            return _start(folder, cell, offline=False)
+        except Exception as error:
+            reason = _reason(error)
+        import wandb
+
+        with suppress(SystemExit):
+            wandb.teardown()  # W&B's service would go on holding the id
+        for path in set(here.glob(files)) - before:
+            shutil.rmtree(path, ignore_errors=True)  # of a run that never began
+    rank_zero_info(f"W&B: cannot go online ({reason}); logging offline")
+    return None
+
+
+def _offline(folder: Path, cell: Cell) -> Any:
+    """Start the run offline; None, after a word on the reason, where not even that is possible."""
+    try:
+        return _start(folder, cell, offline=True)
+    except Exception as error:
+        reason = _reason(error)
+    rank_zero_info(f"W&B: cannot start ({reason}); the curves are in {folder / 'metrics.csv'}")
+    return None
+
+
+def _reason(error: Exception) -> str:
+    return " ".join((str(error) or type(error).__name__).split())[:160]
+
+
+def _place(folder: Path) -> Path:
+    """Return where W&B keeps the run's files: in its folder, unless WANDB_DIR says otherwise."""
+    return Path(setting("root_dir") or folder)
 
 
 def _start(folder: Path, cell: Cell, offline: bool) -> Any:
@@ -111,15 +152,22 @@ def _start(folder: Path, cell: Cell, offline: bool) -> Any:
 
     known = recorded(folder)
     identity = known.get("id") or os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
-    table = os.environ.get("WANDB_RUN_GROUP") or known.get("table")
+    table = setting("run_group") or known.get("table")
     write_atomically(folder / "wandb.json", json.dumps({"id": identity, "table": table}) + "\n")
+    place = _place(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    wanted: dict[str, Any] = {k: float(setting(k) or v) for k, v in _LIMITS.items()}
+    wanted["finish_timeout_raises"] = True
+    known_settings = wandb.Settings.model_fields
     return wandb.init(
         **labels(folder.name, cell, table),
         id=identity,
-        dir=folder,
-        project=os.environ.get("WANDB_PROJECT", "tokd"),
+        dir=place,
+        project=setting("project") or "tokd",
+        entity=setting("entity"),
         mode="offline" if offline else "online",
         resume=None if offline else "allow",
+        settings=wandb.Settings(**{k: v for k, v in wanted.items() if k in known_settings}),
     )
 
 
@@ -147,11 +195,15 @@ def logged_rows(path: Path) -> Iterator[dict[str, float]]:
                 yield values | {"trainer/global_step": int(step)}
 
 
-def _replace_earlier(folder: Path, run: Any) -> None:
-    """Rename the run's earlier offline files: the new run holds what they hold."""
-    now = Path(run.dir).parent.name
-    for path in folder.glob(f"wandb/offline-run-*-{run.id}"):
-        if path.name != now:
+def _replace_earlier(kept: Path, identity: str) -> None:
+    """Rename the run's earlier offline files: the new run holds what they hold.
+
+    Args:
+        kept: The folder of the new run's files.
+        identity: The run's id.
+    """
+    for path in kept.parent.glob(f"offline-run-*-{identity}"):
+        if path.name != kept.name:
             path.rename(path.with_name(f"replaced-{path.name}"))
 
 
@@ -167,8 +219,23 @@ def publish(loggers: Sequence[Logger], folder: Path) -> None:
         if isinstance(logger, WandbLogger) and results is not None:
             run: Any = logger.experiment
             if media := _media(folder):
+                if run.offline:
+                    _keep_tables_here(media, run)
                 run.log(media)
             run.summary.update(summary_of(results))
+
+
+def _keep_tables_here(media: Mapping[str, Any], run: Any) -> None:
+    """Write the tables to the run's folder alone.
+
+    Left to it, W&B stages a second copy as an artifact in a folder of the user, which its log
+    knows by the absolute path: what is moved before its upload would lack it.
+    """
+    import wandb
+
+    for name, value in media.items():
+        if isinstance(value, wandb.Table):
+            value.bind_to_run(run, name, run.step)
 
 
 def summary_of(results: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,6 +266,9 @@ def _media(folder: Path) -> dict[str, Any]:
     tables = {name: table(file) for name, file in there.items()}
     if (folder / "test_frames.csv").is_file():
         tables["tables/errors"] = confident_errors(table("test_frames.csv"))
+    for limit in ("MAX_ROWS", "MAX_ARTIFACT_ROWS"):  # W&B would leave out what is beyond them
+        longest = max((len(rows) for rows in tables.values()), default=0)
+        setattr(wandb.Table, limit, max(getattr(wandb.Table, limit), longest))
     media: dict[str, Any] = {name: wandb.Table(dataframe=rows) for name, rows in tables.items()}
     pictures = {name: wandb.Image(str(folder / file)) for name, file in found(_PICTURES).items()}
     return media | pictures
@@ -220,4 +290,16 @@ def ended() -> Iterator[None]:
         code = 0
     finally:
         while _OPEN:
-            _OPEN.pop().finish(exit_code=code)
+            _end(*_OPEN.pop(), code)
+
+
+def _end(run: Any, offline: bool, code: int) -> None:
+    kept = Path(run.dir).parent
+    try:
+        run.finish(exit_code=code)
+    except Exception as error:
+        reason = _reason(error)
+        rank_zero_info(f"W&B: not all was uploaded ({reason}); go on with: wandb sync {kept}")
+    else:
+        if offline and kept.is_dir():  # unless the run left nothing behind
+            rank_zero_info(f"W&B: offline; upload later with: wandb sync {kept}")
