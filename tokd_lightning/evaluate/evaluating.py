@@ -14,6 +14,7 @@ import torch
 
 from tokd_lightning.console import mistakes_in_one_line
 from tokd_lightning.data.datamodule import FrameDataModule
+from tokd_lightning.data.missed import missed_faces
 from tokd_lightning.data.target import Target
 from tokd_lightning.data.writing import write_bytes
 from tokd_lightning.errors import TokdError
@@ -115,6 +116,8 @@ def evaluate(
                 return complete(run, name, earlier)
         refuse_unwritable(run.folder / "evaluations" / name)
         say(f"{record['run']} on {name}: {len(table)} frames")
+        if missed := missed_faces(Path(data.root)):
+            say(f"{name}: {missed}, which are not scored")
         started = time.monotonic()
         trainer = score(trained.model, data, options, precision, bar)
         record["seconds"] = round(time.monotonic() - started, 1)

@@ -34,6 +34,7 @@ from tokd_lightning.data.prepare.summary import (
     TRACK,
     Outcome,
     count_crfs,
+    count_missed,
     manifest_text,
     problems_text,
     summary_table,
@@ -136,6 +137,7 @@ def prepare(
         known |= {job.part.stem: _read(job.part) for job in waiting}
         outcome = _gather(known.values())
         made = {"crf": count_crfs(plan, outcome), "versions": makers}
+        made |= {"no_face": count_missed(plan, outcome)}
         for name, file in split_files(layout, root, splits).items():
             _put(out, name, file.read_bytes())
         if Path(detector).suffix.lower() == ".onnx":  # for whoever uses what is trained on these
@@ -163,7 +165,8 @@ def _finished_before(out: Path, record: dict[str, Any]) -> tuple[bool, list[dict
         earlier = json.loads((out / _RECORD).read_text(encoding="utf-8"))
         finished = earlier.pop("finished")
         makers = list(earlier.pop("versions", []))
-        earlier.pop("crf", None)
+        for key in ("crf", "no_face"):
+            earlier.pop(key, None)
     except (OSError, ValueError, AttributeError, KeyError, TypeError):
         message = f"{out} exists and was not made by `tokd prepare`: choose another --out"
         raise TokdError(message) from None
