@@ -71,7 +71,7 @@ def test_a_file_that_may_not_be_read_is_no_broken_image(mixed, monkeypatch):
     def burst(image):
         raise MemoryError
 
-    monkeypatch.setattr(reading, "_rgb", burst)
+    monkeypatch.setattr(reading, "to_rgb", burst)
     assert read(picture, wanted).status == "too_large"
 
 

@@ -3,12 +3,12 @@
 import io
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
+from tokd_lightning.data.image import orientation, to_rgb
 from tokd_lightning.data.packed import read_record, split_path
 
 try:  # about twice as fast as Pillow for JPEG; announced to leave torchvision one day
@@ -16,9 +16,14 @@ try:  # about twice as fast as Pillow for JPEG; announced to leave torchvision o
 except ImportError:
     decode_image = None
 
+_BOXES = b"ftyp"  # of AVIF, where decoders differ in what they turn themselves
+_SIDEWAYS, _UPSIDE_DOWN, _MIRRORED = (5, 6, 7, 8), (3, 4, 7, 8), (2, 3, 6, 7)
+
 
 def decode(data: bytes) -> Tensor:
-    """Decode an encoded image, by torchvision where it can and by Pillow elsewhere, alike.
+    """Decode an encoded image upright, by torchvision where it can and by Pillow elsewhere, alike.
+
+    It is turned and mirrored as its EXIF data say, see :func:`~tokd_lightning.data.image.to_rgb`.
 
     Args:
         data: The bytes of a PNG, JPEG, WebP, BMP, … file of any colour mode.
@@ -31,30 +36,35 @@ def decode(data: bytes) -> Tensor:
     """
     if not data:
         raise ValueError("the file is empty")
-    if decode_image is not None:
+    if decode_image is not None and data[4:8] != _BOXES:
         encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
         try:
             image: Tensor = decode_image(encoded, ImageReadMode.RGB)
         except RuntimeError:  # another format, or broken: Pillow decides
             return _decode_by_pillow(data)
         if image.dtype == torch.uint8 and image.ndim == 3:
-            return image
+            turn = orientation(data)
+            return image if turn == 1 else _turn(image, turn)
     return _decode_by_pillow(data)
 
 
 def _decode_by_pillow(data: bytes) -> Tensor:
     try:
         with Image.open(io.BytesIO(data)) as image:
-            if image.mode.startswith("I;16"):
-                grey = (np.asarray(image) >> 8).astype(np.uint8)
-                pixels = np.stack([grey] * 3, axis=-1)
-            else:
-                pixels = np.array(image.convert("RGB"))
+            pixels = to_rgb(image)
     except UnidentifiedImageError as error:
         raise ValueError("not an image") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"a broken image ({error})") from error
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def _turn(image: Tensor, turn: int) -> Tensor:
+    """Turn and mirror ``(3, H, W)`` as EXIF's orientation says."""
+    if turn in _SIDEWAYS:
+        image = image.transpose(1, 2)
+    sides = [side for side, turns in ((1, _UPSIDE_DOWN), (2, _MIRRORED)) if turn in turns]
+    return image.flip(sides).contiguous()
 
 
 def resize(image: Tensor, size: int) -> Tensor:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from tokd_lightning.data.image import to_rgb
 from tokd_lightning.data.prepare.boxes import Square
 from tokd_lightning.data.prepare.detectors import Picture
 from tokd_lightning.data.prepare.finders import Finder, make_finder
@@ -73,7 +74,7 @@ def _picture(path: Path) -> Picture | None:
                     f"{width} x {height} pixels are too many, at most {LARGEST // 10**6} million",
                     "image", "too_large",
                 )  # fmt: skip
-            return _rgb(image)
+            return to_rgb(image)
     except UnidentifiedImageError:
         return None
     except Image.DecompressionBombError as error:
@@ -94,14 +95,6 @@ def _formats() -> list[str]:
     """Name the formats that this Pillow was built to read."""
     Image.init()
     return [name for name in _FORMATS if name in Image.OPEN]
-
-
-def _rgb(image: Image.Image) -> Picture:
-    if image.mode.startswith("I;16"):
-        grey = (np.asarray(image) >> 8).astype(np.uint8)
-        return np.stack([grey] * 3, axis=-1)
-    upright = ImageOps.exif_transpose(image)
-    return np.array(upright.convert("RGB"))
 
 
 def _faces(kind: str, given: Film, finder: Finder, wanted: Wanted) -> Found:

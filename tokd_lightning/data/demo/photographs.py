@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from tokd_lightning.data.demo.clips import Pictures, Portrait
 from tokd_lightning.data.demo.landmarks import (
@@ -17,6 +18,7 @@ from tokd_lightning.data.demo.landmarks import (
     hull_mask,
     interocular,
 )
+from tokd_lightning.data.image import to_rgb
 from tokd_lightning.errors import TokdError
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
@@ -94,11 +96,11 @@ def read(path: Path) -> Pictures:
     Raises:
         TokdError: It is no image.
     """
-    data = np.frombuffer(path.read_bytes(), np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-    if picture is None:
-        raise TokdError(f"{path} cannot be read as an image: replace or remove it")
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+    try:
+        with Image.open(path) as image:
+            return to_rgb(image)
+    except Exception as error:  # decoders raise anything over a broken file
+        raise TokdError(f"{path} cannot be read as an image: replace or remove it") from error
 
 
 def look_of(picture: Pictures, points: Points) -> float:

@@ -62,9 +62,8 @@ def encode(frames: NDArray[np.uint8], path: Path, quality: str) -> None:
 
 def decode(path: Path) -> NDArray[np.uint8]:
     """Read all frames of a video, RGB ``(T, H, W, 3)``."""
-    import av
+    from tokd_lightning.data.video import Source, read_frames
 
-    with av.open(str(path)) as container:
-        container.streams.video[0].thread_count = 1
-        frames = container.decode(video=0)
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in frames])
+    source = Source(path)
+    reading = read_frames(source, range(1 << 40), lambda _, frame: source.upright(frame))
+    return np.stack(reading.kept)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
+from tokd_lightning.data.image import orientation, orientation_of, upright_size
 from tokd_lightning.data.packed import pack_frames, read_record
 from tokd_lightning.data.verify.findings import Report
 from tokd_lightning.data.verify.inventory import Clip
@@ -93,7 +94,7 @@ def _examine(file: Path, quick: bool) -> Frame:
         if not (file.stat().st_size if quick else data):
             return Frame(problem="empty-file")
         with Image.open(file if quick else io.BytesIO(data)) as image:
-            size = image.size
+            size = upright_size(image, _orientation(image) if quick else orientation(data))
             lies = image.format != _FORMATS.get(file.suffix.lower(), image.format)
             detail = f"it is {image.format}" if lies else ""
             if not quick:
@@ -106,6 +107,12 @@ def _examine(file: Path, quick: bool) -> Frame:
     except Exception as error:  # decoders of damaged bytes fail in many ways; all are findings
         return Frame(problem="unreadable-frame", detail=str(error))
     return Frame(size, b"" if quick else _digest(data), "wrong-suffix" if lies else "", detail)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return how an image is to be turned, without decoding it."""
+    # Pillow looks for a PNG's behind the pixels where there is none before them.
+    return 1 if image.format == "PNG" and "exif" not in image.info else orientation_of(image)
 
 
 def report_frames(clips: Sequence[Clip], found: Sequence[Frames], report: Report) -> None:
