@@ -110,8 +110,8 @@ def _faces(kind: str, given: Film, finder: Finder, wanted: Wanted) -> Found:
     if track is not None and track.absent:
         count = f"{len(track.absent)} of {len(pictures)}"
         notes.append(f"no face on {count} frames, which are not scored")
-    if track is not None and kind == "image" and track.count > 1:
-        notes.append(f"{track.count} faces, the largest scored")
+    if track is not None and kind == "image" and track.at_once > 1:
+        notes.append(f"{track.at_once} faces, the largest scored")
     elif others:
         notes.append(f"{len(others) + 1} faces are about as large, one is scored")
     margin = finder.margin(wanted.margin)

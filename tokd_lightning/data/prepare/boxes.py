@@ -31,7 +31,7 @@ class Track(NamedTuple):
         sides: The same for every frame, constant within a scene; None where it is constant.
         exact: Whether the face is on those frames alone, rather than also between and around them.
         absent: Frames on which it was looked for and not found.
-        count: Faces of any size that were seen on one frame, at most.
+        at_once: Faces of any size that were seen on one frame, at most.
     """
 
     width: int
@@ -42,7 +42,7 @@ class Track(NamedTuple):
     sides: Floats | None = None
     exact: bool = False
     absent: Set[int] = frozenset()
-    count: int = 1
+    at_once: int = 1
 
     @property
     def found(self) -> bool:
