@@ -113,7 +113,7 @@ def _faces(kind: str, given: Film, finder: Finder, wanted: Wanted) -> Found:
     if track is not None and kind == "image" and track.at_once > 1:
         notes.append(f"{track.at_once} faces, the largest scored")
     elif others:
-        notes.append(f"{len(others) + 1} faces are about as large, one is scored")
+        notes.append(f"others are about as large ({len(others)}), one face is scored")
     margin = finder.margin(wanted.margin)
     looks = []
     for frame, picture in pictures.items():

@@ -71,8 +71,8 @@ def manifest_text(plan: Plan, outcome: Outcome, options: Options, detector: str)
         v = version.video
         about = (v.dataset, v.method, v.name, v.target, v.source, v.quality)
         twin = "" if version.crf is None else version.crf
-        made = (options.stored_as, twin, _as_text(outcome.crfs.get(version.out)))
-        made += (detector, options.margin, options.size)
+        crf = _as_text(outcome.crfs.get(version.out))
+        made = (options.stored_as, twin, crf, detector, options.margin, options.size)
         label = int(v.method != "real")
         for path, frame, *square in outcome.rows[version.out]:
             rows.append((path, *about, frame, label, v.split, *made, *square))

@@ -80,8 +80,8 @@ def follow_faces(pictures: Mapping[int, Picture], detector: Detector) -> list[Tr
     others = [[(scene, chain)] for scene in scenes for chain in scene.chains[1:]]
     tracks = [_track(found, width, height) for found in (main, *others)]
     frames = {shot.frame for shot in shots}
-    count = max(len(boxes) for scene in scenes for boxes in scene.seen.values())
-    return [track._replace(absent=frames.difference(track.frames), count=count) for track in tracks]
+    most = max(len(boxes) for scene in scenes for boxes in scene.seen.values())
+    return [t._replace(absent=frames.difference(t.frames), at_once=most) for t in tracks]
 
 
 def follow_known(pictures: Mapping[int, Picture], detector: Detector, known: Track) -> Track:
@@ -106,12 +106,13 @@ def follow_known(pictures: Mapping[int, Picture], detector: Detector, known: Tra
         after = int(np.searchsorted(known.frames, frame))
         ends = [i for i in (after - 1, after) if 0 <= i < len(known.frames)]
         near = [i for i in ends if abs(known.frames[i] - frame) <= _NEIGHBOUR * apart]
+        exact = [i for i in near if known.frames[i] == frame]
+        near = exact or near
         if not near:
             continue
         sides = known.side if known.sides is None else known.sides[near]
         side = float(np.min(sides)) * known.width
         inside = len(near) == 2 and float(np.ptp(sides)) == 0
-        exact = [i for i in near if known.frames[i] == frame]
         at = [np.interp(frame, known.frames, known.centres[:, axis]) for axis in (0, 1)]
         middle = np.array(at) * known.size
         moves = float(np.hypot(*(np.ptp(known.centres[near], axis=0) * known.size)))
