@@ -152,6 +152,16 @@ def test_other_options_are_refused_by_name(tree, made, other, name):
         prepare("ffpp", tree, made, **SMALL | {"encoding": "png"} | other)
 
 
+def test_what_an_earlier_version_cut_otherwise_is_not_mixed_in(tree, made, tmp_path):
+    out = shutil.copytree(made, tmp_path / "out")
+    record = json.loads((out / "prepare.json").read_text())
+    record["recipe"] -= 1
+    del record["track"]
+    (out / "prepare.json").write_text(json.dumps(record))
+    with pytest.raises(TokdError, match="by another version, which follows faces otherwise"):
+        prepare("ffpp", tree, out, **SMALL, encoding="png")
+
+
 def test_tree_that_changed_is_refused(tree, made, tmp_path):
     shutil.copytree(tree, tmp_path / "tree")
     shutil.rmtree(tmp_path / "tree" / YOUTUBE / "c40")

@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import numpy as np
@@ -15,6 +16,7 @@ from tiny_videos import (
 from tokd_lightning.data.demo.video import encode
 from tokd_lightning.data.layouts.ffpp import scan_ffpp
 from tokd_lightning.data.layouts.video_folder import evenly_spaced
+from tokd_lightning.data.missed import missed_faces
 from tokd_lightning.data.prepare import prepare
 
 SMALL = {"frames": 3, "size": 32, "detector": "none", "workers": 1}
@@ -74,7 +76,7 @@ def test_every_problem_is_listed_and_training_goes_on(tree, tmp_path, capsys):
     assert "problems.csv" in said.replace("\n", "")
 
 
-def test_video_without_a_face_is_listed_with_its_fakes(tree, tmp_path):
+def test_video_without_a_face_is_listed_with_its_fakes(tree, tmp_path, capsys):
     names = ["000", "001", "002", "003", "004"]
     boxes = write_boxes(tmp_path / "boxes.csv", *((name, 0, 10, 10, 30, 30) for name in names))
     prepare("ffpp", tree, tmp_path / "out", **SMALL | {"detector": str(boxes)})
@@ -84,6 +86,12 @@ def test_video_without_a_face_is_listed_with_its_fakes(tree, tmp_path):
         for quality in ("c23", "c40")
     }
     assert list((tmp_path / "out" / DEEPFAKES / "c23/faces/005_004").iterdir()) == []
+    record = json.loads((tmp_path / "out/prepare.json").read_text())
+    assert record["no_face"] == {"real": [2, 12], "fake": [2, 12]}
+    told = "no face was found on 2 of 12 real (16.7%) and 2 of 12 fake (16.7%) videos"
+    assert told in " ".join(capsys.readouterr().out.split())
+    assert missed_faces(tmp_path / "out") == told
+    assert missed_faces(tree) == ""
     details = {(r["method"], r["detail"]) for r in rows_of(tmp_path / "out/problems.csv")}
     assert details == {
         ("real", "no face was found on it"),

@@ -10,7 +10,7 @@ from trees import write_splits
 from tokd_lightning.data.demo.video import encode
 from tokd_lightning.data.layouts.video_folder import evenly_spaced
 from tokd_lightning.data.prepare import prepare
-from tokd_lightning.data.prepare.boxes import Track
+from tokd_lightning.data.prepare.boxes import Track, as_large
 from tokd_lightning.data.prepare.detectors import Detector
 from tokd_lightning.data.prepare.finders import make_finder
 from tokd_lightning.data.prepare.tracking import follow_faces, follow_known
@@ -100,7 +100,8 @@ def test_of_two_people_the_nearer_one_is_followed_throughout():
     boxes[3] = [far]
     detector, pictures = scripted(boxes)
     tracks = follow_faces(pictures, detector)
-    assert len(tracks) == 1
+    assert len(tracks) == 2
+    assert as_large(tracks[0], tracks[1:]) == 0
     assert {tracks[0].square(f, 300, 200, 1.0) for f in tracks[0].frames} == {(180, 80, 90)}
 
 
@@ -108,6 +109,7 @@ def test_faces_that_are_as_large_are_all_followed():
     one, other = [20.0, 60, 80, 80], [200.0, 60, 72, 72]
     detector, pictures = scripted({f: [other, one] for f in range(12)})
     tracks = follow_faces(pictures, detector)
+    assert as_large(tracks[0], tracks[1:]) == 1
     assert [track.square(5, 300, 200, 1.0) for track in tracks] == [(20, 60, 80), (200, 60, 72)]
 
 
@@ -192,14 +194,15 @@ def two(one: float, other: float, changed: int | None) -> np.ndarray:
         if changed is not None:
             x = 90 + t if changed == 0 else 230 - t
             spot = np.zeros((*picture.shape[:2], 1), np.float32)
-            cv2.circle(spot, (x, 125), 18, 40, -1)
+            cv2.circle(spot, (x, 125), 14, 40, -1)
             picture = np.clip(picture + spot, 0, 255).astype(np.uint8)
         frames.append(picture)
     return np.stack(frames)
 
 
+@pytest.mark.parametrize("small", [66, 44])
 @pytest.mark.parametrize("way", ["mask", "difference", "neither"])
-def test_of_two_faces_the_changed_one_is_taken(tmp_path, way):
+def test_of_two_faces_the_changed_one_is_taken(tmp_path, way, small):
     root = tmp_path / "tree"
     write_splits(root / "splits", train=[["000", "001"]], val=[], test=[])
     original = root / "original_sequences/youtube/c23/videos/000.mp4"
@@ -207,13 +210,13 @@ def test_of_two_faces_the_changed_one_is_taken(tmp_path, way):
     mask = root / "manipulated_sequences/Deepfakes/masks/videos/000_001.mp4"
     for file in (original, forged, *([mask] if way == "mask" else [])):
         file.parent.mkdir(parents=True)
-    encode(two(80, 66, 1), forged, "c23")
+    encode(two(80, small, 1), forged, "c23")
     if way == "difference":
-        encode(two(80, 66, None), original, "c23")
+        encode(two(80, small, None), original, "c23")
     if way == "mask":
         spots = np.zeros((8, *SIZE[::-1], 3), np.uint8)
         for t in range(8):
-            cv2.circle(spots[t], (230 - t, 120), 30, (255, 255, 255), -1)
+            cv2.circle(spots[t], (230 - t, 120), 24, (255, 255, 255), -1)
         encode(spots, mask, "c23")
     prepare("ffpp", root, tmp_path / "out", **SMALL, frames=4, quality=["c23"])
     rows = rows_of(tmp_path / "out/manifest.csv")
@@ -224,7 +227,8 @@ def test_of_two_faces_the_changed_one_is_taken(tmp_path, way):
         place = (230 - f, 120) if right else (90 + f, 120)
         assert np.hypot(*(middle - place)) < 0.15 * 80
     listed = [r for r in rows_of(tmp_path / "out/problems.csv") if r["problem"] == "several_faces"]
-    assert [r["video"] for r in listed] == ([] if right else ["000_001"])
+    unsure = not right and small == 66
+    assert [r["video"] for r in listed] == (["000_001"] if unsure else [])
 
 
 def test_a_table_of_boxes_is_taken_as_it_is(tmp_path):

@@ -1,4 +1,4 @@
-"""A student is fed in use what it was trained on: `tokd detect` against `tokd test`."""
+"""A student is fed in use what it was trained on: `tokd detect` against test and evaluate."""
 
 import hashlib
 import json

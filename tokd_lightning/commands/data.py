@@ -34,7 +34,10 @@ def add_to(commands: Any) -> None:
     )
     prepare.add_argument("--margin", type=float, default=1.3, help="side / face (1.3)")
     prepare.add_argument(
-        "--detector", default="haar", metavar="D", help="haar, mtcnn, none, a YuNet .onnx, a .csv"
+        "--detector",
+        default="haar",
+        metavar="D",
+        help="a YuNet .onnx (recommended), haar (default), mtcnn, none, a .csv of boxes",
     )
     prepare.add_argument("--encoding", choices=("jpeg", "png"), default="jpeg")
     prepare.add_argument("--jpeg-quality", type=int, default=95, metavar="Q", help="default 95")

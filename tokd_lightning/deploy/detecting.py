@@ -14,8 +14,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tokd_lightning.data.media import VIDEOS
 from tokd_lightning.deploy.engine import Backend, Engine
-from tokd_lightning.deploy.files import VIDEOS, Files, find_files
+from tokd_lightning.deploy.files import Files, find_files
 from tokd_lightning.deploy.record import Model, open_model
 from tokd_lightning.deploy.report import (
     Verdict,

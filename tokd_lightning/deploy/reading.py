@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from tokd_lightning.data.image import to_rgb
-from tokd_lightning.data.prepare.boxes import Square
+from tokd_lightning.data.prepare.boxes import Square, as_large
 from tokd_lightning.data.prepare.detectors import Picture
 from tokd_lightning.data.prepare.finders import Finder, make_finder
 from tokd_lightning.data.prepare.frames import cut_out
@@ -110,10 +110,10 @@ def _faces(kind: str, given: Film, finder: Finder, wanted: Wanted) -> Found:
     if track is not None and track.absent:
         count = f"{len(track.absent)} of {len(pictures)}"
         notes.append(f"no face on {count} frames, which are not scored")
-    if track is not None and kind == "image" and track.count > 1:
-        notes.append(f"{track.count} faces, the largest scored")
-    elif others:
-        notes.append(f"{len(others) + 1} faces are about as large, one is scored")
+    if track is not None and kind == "image" and track.at_once > 1:
+        notes.append(f"{track.at_once} faces, the largest scored")
+    elif track is not None and (count := as_large(track, others)):
+        notes.append(f"{count} other faces are about as large, one is scored")
     margin = finder.margin(wanted.margin)
     looks = []
     for frame, picture in pictures.items():

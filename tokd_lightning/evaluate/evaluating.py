@@ -14,6 +14,7 @@ import torch
 
 from tokd_lightning.console import mistakes_in_one_line
 from tokd_lightning.data.datamodule import FrameDataModule
+from tokd_lightning.data.missed import missed_faces
 from tokd_lightning.data.target import Target
 from tokd_lightning.data.writing import write_bytes
 from tokd_lightning.errors import TokdError
@@ -119,6 +120,8 @@ def evaluate(
         data.announced, data.say = True, say
         for note in data.notes(options.split):
             say(f"  {in_our_words(note)}")
+        if missed := missed_faces(Path(data.root)):
+            say(f"{name}: {missed}, which are not scored")
         started = time.monotonic()
         trainer = score(trained.model, data, options, precision, bar)
         record["seconds"] = round(time.monotonic() - started, 1)

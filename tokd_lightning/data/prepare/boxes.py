@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+_AS_LARGE = 0.6
 
 
 class Square(NamedTuple):
@@ -31,7 +32,7 @@ class Track(NamedTuple):
         sides: The same for every frame, constant within a scene; None where it is constant.
         exact: Whether the face is on those frames alone, rather than also between and around them.
         absent: Frames on which it was looked for and not found.
-        count: Faces of any size that were seen on one frame, at most.
+        at_once: Faces of any size that were seen on one frame, at most.
     """
 
     width: int
@@ -42,7 +43,7 @@ class Track(NamedTuple):
     sides: Floats | None = None
     exact: bool = False
     absent: Set[int] = frozenset()
-    count: int = 1
+    at_once: int = 1
 
     @property
     def found(self) -> bool:
@@ -87,6 +88,11 @@ class Track(NamedTuple):
 def no_face(width: int, height: int) -> Track:
     """Return the track of a video without a face."""
     return Track(width, height, np.empty(0), np.empty((0, 2)), 0.0)
+
+
+def as_large(face: Track, others: Iterable[Track]) -> int:
+    """Count the faces that may be taken for the main one as well."""
+    return sum(other.side >= _AS_LARGE * face.side for other in others)
 
 
 def side_of(box: Floats) -> float:

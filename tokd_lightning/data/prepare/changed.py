@@ -44,7 +44,9 @@ def changed_face(root: Path, fake: Clip, real: Clip, faces: Sequence[Track]) -> 
         if one.crf is None and other.crf is None and one.video.quality == other.video.quality:
             pictures = [_read(root / each.video.place, faces) for each in (one, other)]
             changes = {
-                frame: cv2.absdiff(_soft(pictures[0][frame]), _soft(pictures[1][frame]))
+                frame: np.asarray(
+                    cv2.absdiff(_soft(pictures[0][frame]), _soft(pictures[1][frame])), np.uint8
+                )
                 for frame in pictures[0].keys() & pictures[1].keys()
                 if pictures[0][frame].shape == pictures[1][frame].shape
             }

@@ -52,7 +52,7 @@ class Taken(NamedTuple):
         shots: Of every quality that could be read, the same frames and crops.
         problems: What went wrong.
         crfs: The CRF that x264 was asked for, of every quality whose stream tells.
-        others: Where faces are that are about as large; none of a video whose track was lent.
+        others: Where other faces are; none of a video whose track was lent.
     """
 
     track: Track | None

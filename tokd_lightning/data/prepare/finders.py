@@ -26,7 +26,7 @@ class Finder(ABC):
 
     @abstractmethod
     def find(self, video: str, pictures: Mapping[int, Picture]) -> list[Track]:
-        """Return where the face is, then where others are that are about as large.
+        """Return where the face is, then where others are that are not much smaller.
 
         Args:
             video: The video's name.

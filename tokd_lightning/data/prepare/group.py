@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from tokd_lightning.data.packed import PACK_SUFFIX, write_pack
+from tokd_lightning.data.prepare.boxes import Track, as_large
 from tokd_lightning.data.prepare.changed import changed_face
 from tokd_lightning.data.prepare.clip import Cutter, Problem, Shot, Taken
 from tokd_lightning.data.prepare.finders import make_finder
@@ -86,6 +87,7 @@ def _take_all(cutter: Cutter, job: Job) -> Iterator[tuple[Clip, Taken]]:
     first, *fakes = job.group
     taken = cutter.take(job.root, first)
     lent = dict.fromkeys(fakes, taken.track)
+    problems: list[Problem] = []
     if first[0].video.method != "real":
         taken = _settle(cutter, job.root, first, taken)
     elif taken.others and taken.track is not None:
@@ -98,8 +100,9 @@ def _take_all(cutter: Cutter, job: Job) -> Iterator[tuple[Clip, Taken]]:
         lent = {clip: faces[usual if k is None else k] for clip, k in chosen.items()}
         used = "used is the one that other fakes of it change" if known else "the largest is used"
         unsure = [clip for clip, k in chosen.items() if k is None] + ([] if known else [first])
-        for clip in unsure:
-            taken.problems.extend(_several(clip, len(faces), used))
+        for clip in unsure if as_large(faces[0], faces[1:]) else []:
+            problems += _several(clip, faces, used)
+    taken.problems.extend(problems)
     yield first, taken
     for clip in fakes:
         yield clip, _settle(cutter, job.root, clip, cutter.take(job.root, clip, lent[clip]))
@@ -112,12 +115,13 @@ def _settle(cutter: Cutter, root: Path, clip: Clip, taken: Taken) -> Taken:
     faces = [taken.track, *taken.others]
     if place := changed_face(root, clip, (), faces):
         return cutter.take(root, clip, faces[place])
-    if place is None:
-        taken.problems.extend(_several(clip, len(faces), "the largest is used"))
+    if place is None and as_large(faces[0], faces[1:]):
+        taken.problems.extend(_several(clip, faces, "the largest is used"))
     return taken
 
 
-def _several(clip: Clip, count: int, used: str) -> list[Problem]:
+def _several(clip: Clip, faces: Sequence[Track], used: str) -> list[Problem]:
+    count = 1 + as_large(faces[0], faces[1:])
     return [
         Problem(version, "several_faces", f"{count} faces are about as large; {used}")
         for version in clip

@@ -34,6 +34,7 @@ from tokd_lightning.data.prepare.summary import (
     TRACK,
     Outcome,
     count_crfs,
+    count_missed,
     manifest_text,
     problems_text,
     subset_lines,
@@ -141,6 +142,7 @@ def prepare(
         known |= {job.part.stem: _read(job.part) for job in waiting}
         outcome = _gather(known.values())
         made = {"crf": count_crfs(plan, outcome), "versions": makers}
+        made |= {"no_face": count_missed(plan, outcome)}
         for name, file in split_files(layout, root, splits).items():
             _put(out, name, file.read_bytes())
         for name, text in (plan.subset.files if plan.subset else {}).items():
@@ -172,7 +174,8 @@ def _finished_before(out: Path, record: dict[str, Any]) -> tuple[bool, list[dict
         earlier = json.loads((out / _RECORD).read_text(encoding="utf-8"))
         finished = earlier.pop("finished")
         makers = list(earlier.pop("versions", []))
-        earlier.pop("crf", None)
+        for key in ("crf", "no_face"):
+            earlier.pop(key, None)
     except (OSError, ValueError, AttributeError, KeyError, TypeError):
         message = f"{out} exists and was not made by `tokd prepare`: choose another --out"
         raise TokdError(message) from None

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tokd_lightning.data.manifest import COLUMNS
+from tokd_lightning.data.missed import shares
 from tokd_lightning.data.prepare.options import Options
 from tokd_lightning.data.prepare.plan import Plan, Version
 from tokd_lightning.data.stream import CRF
@@ -70,8 +71,8 @@ def manifest_text(plan: Plan, outcome: Outcome, options: Options, detector: str)
         v = version.video
         about = (v.dataset, v.method, v.name, v.target, v.source, v.quality)
         twin = "" if version.crf is None else version.crf
-        made = (options.stored_as, twin, _as_text(outcome.crfs.get(version.out)))
-        made += (detector, options.margin, options.size)
+        crf = _as_text(outcome.crfs.get(version.out))
+        made = (options.stored_as, twin, crf, detector, options.margin, options.size)
         label = int(v.method != "real")
         for path, frame, *square in outcome.rows[version.out]:
             rows.append((path, *about, frame, label, v.split, *made, *square))
@@ -135,8 +136,11 @@ def summary_table(plan: Plan, outcome: Outcome, where: str) -> Table:
             f"{PASSED_OVER}: {len(plan.passed_over)} files among the videos are not read as videos "
             f"by their names ({several})"
         )
-    if missed := no_face_by_class(plan, outcome):
-        notes.append(missed)
+    if missed := shares(count_missed(plan, outcome)):
+        notes.append(
+            f"{missed}: where the shares differ, what is left out depends on the class; a YuNet "
+            ".onnx as --detector misses fewer than haar"
+        )
     listed = kinds or plan.unlisted or plan.passed_over
     notes += [f"every one is listed in {where}"] if listed else ["no problems"]
     if plan.across:
@@ -164,15 +168,12 @@ def summary_table(plan: Plan, outcome: Outcome, where: str) -> Table:
     return table
 
 
-def no_face_by_class(plan: Plan, outcome: Outcome) -> str:
-    """Return in a sentence which share of the real and of the fake videos has no face.
+def count_missed(plan: Plan, outcome: Outcome) -> dict[str, tuple[int, int]]:
+    """Count the videos without a face, and all of them, by class.
 
     Args:
         plan: What there was to do.
         outcome: What came of it.
-
-    Returns:
-        The sentence; empty where every video has a face.
     """
     count: Counter[str] = Counter()
     missed: Counter[str] = Counter()
@@ -180,13 +181,7 @@ def no_face_by_class(plan: Plan, outcome: Outcome) -> str:
         name = "real" if version.video.method == "real" else "fake"
         count[name] += 1
         missed[name] += "no_face" in _kinds(outcome, [version])
-    if not missed.total():
-        return ""
-    shares = [f"{missed[n]} of {count[n]} {n} ({missed[n] / count[n]:.1%})" for n in sorted(count)]
-    return (
-        f"no face on {' and '.join(shares)} videos: where the shares differ, what is left out "
-        "depends on the class; a YuNet .onnx as --detector misses fewer than haar"
-    )
+    return {name: (missed[name], count[name]) for name in ("real", "fake") if count[name]}
 
 
 def subset_lines(plan: Plan, outcome: Outcome) -> list[str]:

@@ -19,7 +19,7 @@ _SEARCHED, _KEPT, _LARGEST = 320, 480, 4096  # pixels along the shorter side
 _STEP, _STRIDE = 0.75, 2.5  # faces from one kept frame to the next: of one of several, of a single
 _LARGEST_CHANGE = 1.6
 _FEWEST = 4  # a face is on at least a quarter of its scene's frames
-_AS_LARGE = 0.6
+_SMALLEST = 0.3  # of the main face's side
 _MOST_FACES = 4
 _JITTER = 0.03
 _SAME_SCENE = 0.4
@@ -64,8 +64,8 @@ def follow_faces(pictures: Mapping[int, Picture], detector: Detector) -> list[Tr
         detector: Finds boxes.
 
     Returns:
-        The face that is large and seen most often, then others that are about as large and there at
-        the same time; one track without a face if there is none.
+        The face that is large and seen most often, then others that are there at the same time and
+        not much smaller; one track without a face if there is none.
     """
     shots, width, height = [], 0, 0
     for frame, picture in pictures.items():
@@ -80,8 +80,8 @@ def follow_faces(pictures: Mapping[int, Picture], detector: Detector) -> list[Tr
     others = [[(scene, chain)] for scene in scenes for chain in scene.chains[1:]]
     tracks = [_track(found, width, height) for found in (main, *others)]
     frames = {shot.frame for shot in shots}
-    count = max(len(boxes) for scene in scenes for boxes in scene.seen.values())
-    return [track._replace(absent=frames.difference(track.frames), count=count) for track in tracks]
+    most = max(len(boxes) for scene in scenes for boxes in scene.seen.values())
+    return [t._replace(absent=frames.difference(t.frames), at_once=most) for t in tracks]
 
 
 def follow_known(pictures: Mapping[int, Picture], detector: Detector, known: Track) -> Track:
@@ -106,12 +106,13 @@ def follow_known(pictures: Mapping[int, Picture], detector: Detector, known: Tra
         after = int(np.searchsorted(known.frames, frame))
         ends = [i for i in (after - 1, after) if 0 <= i < len(known.frames)]
         near = [i for i in ends if abs(known.frames[i] - frame) <= _NEIGHBOUR * apart]
+        exact = [i for i in near if known.frames[i] == frame]
+        near = exact or near
         if not near:
             continue
         sides = known.side if known.sides is None else known.sides[near]
         side = float(np.min(sides)) * known.width
         inside = len(near) == 2 and float(np.ptp(sides)) == 0
-        exact = [i for i in near if known.frames[i] == frame]
         at = [np.interp(frame, known.frames, known.centres[:, axis]) for axis in (0, 1)]
         middle = np.array(at) * known.size
         moves = float(np.hypot(*(np.ptp(known.centres[near], axis=0) * known.size)))
@@ -161,7 +162,7 @@ class _Scene:
         return found
 
     def _chains(self) -> list[_Chain]:
-        """Follow every face that was seen; return the largest, and those about as large as it."""
+        """Follow every face that was seen; return the largest, and those not much smaller."""
         left = {(n, i): box for n, boxes in self.seen.items() for i, box in enumerate(boxes)}
         found: list[_Followed] = []
         for _ in range(_MOST_FACES):
@@ -181,7 +182,7 @@ class _Scene:
             for one in found:
                 whole = {**one.chain, **whole}
             return [dict(sorted(whole.items()))] if whole else []
-        least = _AS_LARGE * _side(found[0].detected) if found else 0.0
+        least = _SMALLEST * _side(found[0].detected) if found else 0.0
         return [one.chain for one in found if _side(one.detected) >= least]
 
     def _follow(self, start: int, box: Floats) -> _Followed:

@@ -143,6 +143,11 @@ KINDS: dict[str, Kind] = {
     "empty-video": Kind(
         "warning", "a video without a single frame", "see problems.csv, or extract it again"
     ),
+    "missed-faces": Kind(
+        "note",
+        "videos without a face, as tokd prepare recorded them",
+        "where the shares of real and fake differ, prepare with another --detector (YuNet)",
+    ),
     "short-video": Kind(
         "warning",
         "a video has fewer frames than wanted",

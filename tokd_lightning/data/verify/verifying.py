@@ -15,6 +15,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import track
 
+from tokd_lightning.data.missed import missed_faces
 from tokd_lightning.data.parallel import in_processes
 from tokd_lightning.data.verify import duplicates, files, looks, streams, structure
 from tokd_lightning.data.verify.counting import count, counts_table
@@ -83,6 +84,8 @@ def verify(
     looks.find_subset(place, report)
     if expect is not None:
         hold_against(clips, expect, report)
+    if missed := missed_faces(place):
+        report.add("missed-faces", str(path), missed)
     if not all(clip.is_file for clip in clips):
         report_refusal(path, root, quality, splits, report)
     counts = count(clips, lengths)
