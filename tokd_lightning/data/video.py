@@ -13,12 +13,11 @@ import struct
 import tempfile
 from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Generic, NamedTuple, TypeVar, cast
+from typing import Any, BinaryIO, Generic, NamedTuple, TypeVar, cast
 
 import av
 import numpy as np
 from av.filter import Graph
-from av.sidedata.sidedata import Type as SideData
 from numpy.typing import NDArray
 
 T = TypeVar("T")
@@ -92,7 +91,7 @@ class Source(NamedTuple):
 
 def display_matrix(frame: av.VideoFrame) -> Matrix:
     """Return how a frame says that it is to be shown."""
-    said = frame.side_data.get(SideData.DISPLAYMATRIX)
+    said: Any = frame.side_data.get("DISPLAYMATRIX")
     return UPRIGHT if said is None else struct.unpack("=9i", bytes(said))
 
 
@@ -140,7 +139,7 @@ def through_filters(frame: av.VideoFrame, chain: Iterable[tuple[str, str]]) -> a
         last = step
     graph.configure()
     graph.push(frame)
-    return graph.pull()
+    return cast(av.VideoFrame, graph.pull())
 
 
 def video_stream(container: av.container.InputContainer) -> av.VideoStream:
