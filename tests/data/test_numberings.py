@@ -1,5 +1,6 @@
 """Numbers of frames: read from names, and held against those of another quality."""
 
+import subprocess
 from pathlib import Path
 
 import av
@@ -139,8 +140,6 @@ def test_equal_numbers_are_paired_without_a_word(tmp_path):
 
 def test_ffmpegs_own_numbering_is_aligned_with_opencvs(tmp_path):
     ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
-    import subprocess
-
     root = tree(tmp_path, {"c40": range(LENGTH), "c23": range(LENGTH)})
     for folder in root.glob("*/*/c23/faces/*"):
         video = folder.with_suffix(".mp4")
