@@ -120,14 +120,16 @@ def _pictures(
                 moved = right["path"].iloc[round(past * (len(right) - 1))]
             else:
                 moved = by_number.get(number + shift)
-            paths = (left["path"].iloc[place], by_number.get(number), moved)
-            if None in paths or paths[1] == paths[2]:
+            equal = by_number.get(number)
+            if equal is None or moved is None or equal == moved:
                 continue
             try:
-                picture, equal, other = (_read(root / path) for path in paths)
+                picture, same, other = (
+                    _read(root / path) for path in (left["path"].iloc[place], equal, moved)
+                )
             except ValueError:
                 continue
-            apart, closer = np.abs(picture - equal).mean(), np.abs(picture - other).mean()
+            apart, closer = np.abs(picture - same).mean(), np.abs(picture - other).mean()
             if apart != closer:
                 votes.append(bool(closer < apart))
     return votes

@@ -1,5 +1,6 @@
 """Shapes of images that spoil a training: not square, or other ones in each class."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from statistics import median
@@ -55,12 +56,20 @@ def telling_shapes(shapes: Iterable[Shape]) -> list[tuple[tuple[str, ...], str, 
 
 
 def _tells(reals: Sequence[Size], fakes: Sequence[Size]) -> bool:
-    for measure in (lambda size: size[0] / size[1], lambda size: (size[0] * size[1]) ** 0.5):
+    for measure in (_proportion, _side):
         a, b = ([measure(size) for size in sizes] for sizes in (reals, fakes))
         low, high = sorted((median(a), median(b)))
         if high > low * (1 + _ALIKE) and not 1 - _TELLING < _auc(a, b) < _TELLING:
             return True
     return False
+
+
+def _proportion(size: Size) -> float:
+    return size[0] / size[1]
+
+
+def _side(size: Size) -> float:
+    return math.sqrt(size[0] * size[1])
 
 
 def _auc(a: Sequence[float], b: Sequence[float]) -> float:

@@ -114,7 +114,7 @@ def name_groups(names: Sequence[str], inside: Callable[[str], Sequence[str]]) ->
         Part by place in the folder, both ``<scenario>/<method>`` with the place's own names; empty
         where the fakes are of one method, as in versions 1 and 2.
     """
-    found = {}
+    found: dict[str, str] = {}
     for group in names:
         if _NOT_A_VIDEO.fullmatch(group):
             continue

@@ -1,7 +1,7 @@
 """A table of frames (CSV) that a user made, or that preparation wrote, as a manifest."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -141,8 +141,12 @@ def _videos(
     about = (data[name] for name in ("dataset", "method", "quality", "split", "video"))
     return name_videos(
         [
-            Image(file, record is not None, *texts, frame is not None)
-            for (file, record), frame, *texts in zip(files, frames, *about, strict=True)
+            Image(
+                file, record is not None, dataset, method, quality, split, video, frame is not None
+            )
+            for (file, record), frame, dataset, method, quality, split, video in zip(
+                files, frames, *about, strict=True
+            )
         ]
     )
 
@@ -254,7 +258,7 @@ def _of_quality(
     manifest: pd.DataFrame, quality: str, file: Path
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Take the rows of a quality; where none is asked for and there is one alone, take that."""
-    there = manifest["quality"].value_counts().to_dict()
+    there = Counter(manifest["quality"].tolist())
     if quality == UNKNOWN and len(there) == 1:
         return manifest, ()
     if quality not in there:

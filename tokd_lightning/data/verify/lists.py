@@ -49,16 +49,16 @@ def read_table(file: Path, root: Path, quality: str | None, report: Report) -> l
     for line, values in zip(
         cells.lines, zip(*(columns.get(c, nothing) for c in COLUMNS), strict=True), strict=True
     ):
-        row = dict(zip(COLUMNS, values, strict=True))
+        cell = dict(zip(COLUMNS, values, strict=True))
         where = f"{file.name}, line {line}"
-        if "\\" in row["path"]:
-            report.add("windows-path", where, row["path"])
+        if "\\" in cell["path"]:
+            report.add("windows-path", where, cell["path"])
         try:
-            path = below(row["path"], roots)
+            path = below(cell["path"], roots)
         except ValueError as error:
-            report.add("missing-file", row["path"], f"line {line}: {error}")
+            report.add("missing-file", cell["path"], f"line {line}: {error}")
             continue
-        found.append(_Row(_video(row, path, where, report), path, row["frame"].strip(), where))
+        found.append(_Row(_video(cell, path, where, report), path, cell["frame"].strip(), where))
     videos: dict[tuple[str, ...], Video] = {}
     rows: dict[Video, list[tuple[str, str]]] = defaultdict(list)
     for row, name in zip(found, name_videos([_image(row) for row in found]).videos, strict=True):

@@ -38,8 +38,8 @@ def find_shapes(clips: Sequence[Clip], found: Sequence[Frames], report: Report) 
         shapes.append(Shape(group, clip.video.method, sizes.most_common(1)[0][0]))
         if odd := Counter({size: n for size, n in sizes.items() if not is_square(size)}):
             report.add("not-square", clip.video.place or clip.files[0], _told(odd))
-    for group, method, text in telling_shapes(shapes):
-        report.add("shape-by-class", "/".join((*group, method)), text)
+    for names, method, text in telling_shapes(shapes):
+        report.add("shape-by-class", "/".join((*names, method)), text)
 
 
 def _told(sizes: Counter[Size]) -> str:

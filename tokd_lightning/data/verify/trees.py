@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from tokd_lightning.data.layouts.celebdf_tree import (
@@ -53,15 +54,16 @@ def read_celebdf(
         if top is None:
             report.add("missing-method", part)
             continue
-        groups = {}
-        if part == SYNTHESIS:
-            groups = name_groups(
-                tree.folders(top), lambda name, top=top: tree.folders(f"{top}/{name}")
-            )
+        inside = partial(_folders_below, tree, top)
+        groups = name_groups(tree.folders(top), inside) if part == SYNTHESIS else {}
         tops = {f"{top}/{place}": name for place, name in groups.items()} or {top: part}
         for place, name in tops.items():
             clips += _celebdf_part(tree, place, name, quality, testing, report)
     return clips
+
+
+def _folders_below(tree: Tree, top: str, name: str) -> list[str]:
+    return tree.folders(f"{top}/{name}")
 
 
 def _celebdf_part(
