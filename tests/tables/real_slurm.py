@@ -60,7 +60,7 @@ class Cluster:
         lines = {
             **{"ClusterName": "trial", "SlurmctldHost": f"{self.host}(127.0.0.1)"},
             **{"SlurmUser": _user(), "SlurmdUser": _user(), "SlurmctldPort": ports[0]},
-            **{"AuthType": "auth/munge", "AuthInfo": f"socket={folder}/munge,cred_expire=4"},
+            **{"AuthType": "auth/munge", "AuthInfo": f"socket={folder}/munge,cred_expire=5"},
             **{"CommunicationParameters": "NoCtldInAddrAny,NoInAddrAny"},
             **{"StateSaveLocation": folder / "state", "SlurmdSpoolDir": f"{folder}/spool/%n"},
             **{"SlurmctldPidFile": folder / "ctld.pid", "SlurmdPidFile": f"{folder}/%n.pid"},
@@ -89,7 +89,10 @@ class Cluster:
         for name in ("state", "spool"):
             (folder / name).mkdir()
         (folder / "slurm.conf").write_text("\n".join(made) + "\n")
-        (folder / "gres.conf").write_text("Name=gpu Count=4\n")
+        for number in range(4):  # files that are devices and always there
+            (folder / f"gpu{number}").symlink_to(os.devnull)
+        (folder / "gres.conf").write_text(f"Name=gpu File={folder}/gpu[0-3]\n")
+        folder.chmod(0o755)
         (folder / "cgroup.conf").write_text(
             "CgroupPlugin=cgroup/v1\nCgroupMountpoint=/sys/fs/cgroup\nCgroupAutomount=no\n"
         )

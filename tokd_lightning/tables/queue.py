@@ -157,11 +157,8 @@ def read_queue(records: Iterable[Record] = ()) -> Queue:
         TokdError: It does not answer.
     """
     users = sorted({os.getuid(), *(record.user for record in records if record.user >= 0)})
-    config = dict(
-        (part.strip() for part in line.split("=", 1))
-        for line in ask("scontrol", "show", "config").splitlines()
-        if "=" in line
-    )
+    lines = [line.partition("=") for line in ask("scontrol", "show", "config").splitlines()]
+    config = {name.strip(): value.strip() for name, _, value in lines}
     fields = ",".join(f"{name}:{width}" for name, width in _FIELDS.items())
     answer = ask(
         *("squeue", "--noheader", "--array", "--all", "--states=all", f"--Format={fields}"),
