@@ -118,8 +118,7 @@ def test_one_array_holds_all_and_its_elements_get_names_and_what_they_wait_for(
         f"update JobId=100_1 JobName={VANILLA}",
         f"update JobId=100_2 JobName={RGB} Dependency=afterok:100_0",
         f"update JobId=100_3 JobName={BOTH} Dependency=afterok:100_0",
-        "release 100_0",
-        "release 100",
+        *(f"release 100_{element}" for element in range(4)),
     ]
     lines = capsys.readouterr().out.splitlines()
     for name, told in {

@@ -166,7 +166,6 @@ class Slurm:
         whole = numbers[jobs[0].name].partition("_")[0]
         try:
             ask("scontrol", said="".join(self._updates(jobs, numbers, known, before)))
-            ask("scontrol", "release", whole)
         except TokdError as error:
             with suppress(TokdError):
                 ask("scancel", whole)
@@ -180,7 +179,10 @@ class Slurm:
     def _updates(
         self, jobs: Sequence[Job], numbers: Mapping[str, str], known: Mapping[str, str], before: str
     ) -> Iterator[str]:
-        """Lines of scontrol: the elements of an array get a name and what they wait for each."""
+        """Lines of scontrol: each element of an array gets a name and what it waits for.
+
+        Then they are let go, those that others wait for first: so SLURM orders them.
+        """
         where = {**known, **numbers}
         for job in jobs:
             needs = ":".join(where[need] for need in job.needs)
@@ -190,9 +192,9 @@ class Slurm:
             name = "" if "job_name" in self._parameters else f" JobName={job.log.stem}"
             if name or depends:
                 yield f"update JobId={numbers[job.name]}{name}{depends}\n"
-        for job in jobs:  # those that others wait for are let go first
-            if any(job.name in other.needs for other in jobs):
-                yield f"release {numbers[job.name]}\n"
+        needed = {need for job in jobs for need in job.needs}
+        for job in sorted(jobs, key=lambda job: job.name not in needed):
+            yield f"release {numbers[job.name]}\n"
 
     def _remember(
         self, jobs: Sequence[Job], numbers: Mapping[str, str], queue: Queue, held: bool = False
