@@ -11,13 +11,13 @@ from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "srun", "scontrol", "scancel")
 FREEZER = Path("/sys/fs/cgroup/freezer")
-PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+SBIN = ":/usr/sbin:/sbin"
 
 
 def missing() -> str:
     """Say what is missing to start it; nothing where it can be."""
     for program in PROGRAMS:
-        if shutil.which(program, path=PATH) is None:
+        if shutil.which(program, path=f"{os.environ['PATH']}{SBIN}") is None:
             return f"no {program} (Debian: slurmctld slurmd slurm-client munge)"
     return ""
 
@@ -55,7 +55,7 @@ class Cluster:
         self._started: list[subprocess.Popen[bytes]] = []
         self.host = socket.gethostname().partition(".")[0]
         self.nodes = [self.host, f"{self.host}-2"]
-        self.environment = {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": PATH}
+        self.environment = {"SLURM_CONF": str(folder / "slurm.conf")}
         ports = _free_ports(3)
         lines = {
             **{"ClusterName": "trial", "SlurmctldHost": f"{self.host}(127.0.0.1)"},
@@ -165,7 +165,8 @@ class Cluster:
         return subprocess.run(command, env=self._env(), capture_output=True).returncode
 
     def _env(self) -> dict[str, str]:
-        return os.environ | self.environment
+        path = f"{os.environ['PATH']}{SBIN}"  # of now: a test has programs of its own there
+        return os.environ | self.environment | {"PATH": path}
 
 
 def running(folder: Path, proctrack: str, **options: str) -> Iterator[Cluster]:
