@@ -122,6 +122,8 @@ class Slurm:
         Where there are several, one waits for the other: no more run at a time than were asked for.
         """
         size = max(1, len(jobs) if queue.max_array is None else queue.max_array)
+        all_of_them = len(jobs)
+        jobs = jobs[: queue.room]  # sbatch would try for two minutes, and then refuse all
         parts = [list(jobs[i : i + size]) for i in range(0, len(jobs), size)]
         before, begun = "", False
         while parts:
@@ -141,7 +143,7 @@ class Slurm:
             before = next(iter(numbers.values())).partition("_")[0]
             if len(jobs) <= self._parameters["array_parallelism"]:
                 before = ""
-        return ""
+        return "" if len(jobs) == all_of_them else "its MaxJobCount is reached"
 
     def _submit(
         self, jobs: Sequence[Job], known: Mapping[str, str], before: str, queue: Queue
@@ -172,6 +174,8 @@ class Slurm:
             for job in jobs:
                 self._record(job).unlink(missing_ok=True)
             why = str(error).removesuffix(": nothing was submitted")
+            if len(jobs) > 1 and _LIMIT.search(why):
+                raise _OverLimit(why) from None
             raise TokdError(f"{why}: what had been submitted was taken back") from None
         self._remember(jobs, numbers, queue)
         return numbers
