@@ -9,7 +9,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "srun", "scontrol", "scancel")
+PROGRAMS = (
+    "setpriv",
+    "munged",
+    "slurmctld",
+    "slurmd",
+    "sbatch",
+    "squeue",
+    "srun",
+    "scontrol",
+    "scancel",
+)
 FREEZER = Path("/sys/fs/cgroup/freezer")
 SBIN = ":/usr/sbin:/sbin"
 
@@ -126,6 +136,11 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        for node in self.nodes:  # slurmd leaves them
+            groups = sorted((FREEZER / f"slurm_{node}").rglob("*/"), reverse=True)
+            for group in [*groups, FREEZER / f"slurm_{node}"]:
+                with suppress(OSError):
+                    group.rmdir()
 
     def clear(self) -> None:
         """Cancel all jobs and wait until they are gone."""
@@ -156,7 +171,8 @@ class Cluster:
         with (self.folder / f"{command[0]}.out").open("ab") as out:
             self._started.append(
                 subprocess.Popen(
-                    command, env=self._env(), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                    ["setpriv", "--pdeathsig", "TERM", *command],  # also where a test is killed
+                    env=self._env(), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                     start_new_session=True,
                 )
             )  # fmt: skip
