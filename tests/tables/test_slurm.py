@@ -402,6 +402,21 @@ def test_what_slurm_refuses_is_one_line(
     assert table("vanilla", *SLURM) == 0
 
 
+def test_a_dry_run_shows_the_table_where_the_queue_does_not_answer(
+    table: Table, slurm: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert table("vanilla", *SLURM) == 0
+    (slurm / "down").touch()
+    capsys.readouterr()
+    assert table("vanilla", "--dry-run") == 0
+    shown = capsys.readouterr().out
+    assert "1 to do" in shown
+    why = "squeue: slurm_load_jobs error: no answer"
+    assert f"jobs were given to SLURM, {why}: what is queued is not known" in shown
+    assert table("vanilla", "--dry-run", *SLURM) == 2
+    assert capsys.readouterr().err == f"tokd: {why}: nothing was submitted\n"
+
+
 def test_without_sbatch_nothing_is_written(
     table: Table, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
