@@ -9,15 +9,25 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "srun", "scontrol", "scancel")
+PROGRAMS = (
+    "setpriv",
+    "munged",
+    "slurmctld",
+    "slurmd",
+    "sbatch",
+    "squeue",
+    "srun",
+    "scontrol",
+    "scancel",
+)
 FREEZER = Path("/sys/fs/cgroup/freezer")
-PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+SBIN = ":/usr/sbin:/sbin"
 
 
 def missing() -> str:
     """Say what is missing to start it; nothing where it can be."""
     for program in PROGRAMS:
-        if shutil.which(program, path=PATH) is None:
+        if shutil.which(program, path=f"{os.environ['PATH']}{SBIN}") is None:
             return f"no {program} (Debian: slurmctld slurmd slurm-client munge)"
     return ""
 
@@ -55,12 +65,12 @@ class Cluster:
         self._started: list[subprocess.Popen[bytes]] = []
         self.host = socket.gethostname().partition(".")[0]
         self.nodes = [self.host, f"{self.host}-2"]
-        self.environment = {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": PATH}
+        self.environment = {"SLURM_CONF": str(folder / "slurm.conf")}
         ports = _free_ports(3)
         lines = {
             **{"ClusterName": "trial", "SlurmctldHost": f"{self.host}(127.0.0.1)"},
             **{"SlurmUser": _user(), "SlurmdUser": _user(), "SlurmctldPort": ports[0]},
-            **{"AuthType": "auth/munge", "AuthInfo": f"socket={folder}/munge,cred_expire=4"},
+            **{"AuthType": "auth/munge", "AuthInfo": f"socket={folder}/munge,cred_expire=5"},
             **{"CommunicationParameters": "NoCtldInAddrAny,NoInAddrAny"},
             **{"StateSaveLocation": folder / "state", "SlurmdSpoolDir": f"{folder}/spool/%n"},
             **{"SlurmctldPidFile": folder / "ctld.pid", "SlurmdPidFile": f"{folder}/%n.pid"},
@@ -89,7 +99,10 @@ class Cluster:
         for name in ("state", "spool"):
             (folder / name).mkdir()
         (folder / "slurm.conf").write_text("\n".join(made) + "\n")
-        (folder / "gres.conf").write_text("Name=gpu Count=4\n")
+        for number in range(4):  # files that are devices and always there
+            (folder / f"gpu{number}").symlink_to(os.devnull)
+        (folder / "gres.conf").write_text(f"Name=gpu File={folder}/gpu[0-3]\n")
+        folder.chmod(0o755)
         (folder / "cgroup.conf").write_text(
             "CgroupPlugin=cgroup/v1\nCgroupMountpoint=/sys/fs/cgroup\nCgroupAutomount=no\n"
         )
@@ -123,6 +136,11 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        for node in self.nodes:  # slurmd leaves them
+            groups = sorted((FREEZER / f"slurm_{node}").rglob("*/"), reverse=True)
+            for group in [*groups, FREEZER / f"slurm_{node}"]:
+                with suppress(OSError):
+                    group.rmdir()
 
     def clear(self) -> None:
         """Cancel all jobs and wait until they are gone."""
@@ -153,7 +171,8 @@ class Cluster:
         with (self.folder / f"{command[0]}.out").open("ab") as out:
             self._started.append(
                 subprocess.Popen(
-                    command, env=self._env(), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                    ["setpriv", "--pdeathsig", "TERM", *command],  # also where a test is killed
+                    env=self._env(), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                     start_new_session=True,
                 )
             )  # fmt: skip
@@ -162,7 +181,8 @@ class Cluster:
         return subprocess.run(command, env=self._env(), capture_output=True).returncode
 
     def _env(self) -> dict[str, str]:
-        return os.environ | self.environment
+        path = f"{os.environ['PATH']}{SBIN}"  # of now: a test has programs of its own there
+        return os.environ | self.environment | {"PATH": path}
 
 
 def running(folder: Path, proctrack: str, **options: str) -> Iterator[Cluster]:

@@ -61,7 +61,7 @@ def overview(
     lines += [
         f"teacher on {title}: {_shown([standing[it.name]])}" for title, it in teachers.items()
     ]
-    return lines
+    return lines if teachers else lines[:-1]
 
 
 def count(standing: Mapping[str, Standing]) -> str:

@@ -109,12 +109,14 @@ class Queue:
     Args:
         cluster: Name of the cluster.
         max_array: The most elements that an array may have; None where it does not say.
+        room: How many jobs it takes on top of those that it has, as far as those are known here.
         accounting: Whether jobs are remembered by ``sacct``.
         entries: Id of a job -> the job, ended ones too for as long as SLURM remembers them.
     """
 
     cluster: str
     max_array: int | None
+    room: int | None
     accounting: bool
     entries: Mapping[str, Entry]
 
@@ -157,22 +159,21 @@ def read_queue(records: Iterable[Record] = ()) -> Queue:
         TokdError: It does not answer.
     """
     users = sorted({os.getuid(), *(record.user for record in records if record.user >= 0)})
-    config = dict(
-        (part.strip() for part in line.split("=", 1))
-        for line in ask("scontrol", "show", "config").splitlines()
-        if "=" in line
-    )
+    lines = [line.partition("=") for line in ask("scontrol", "show", "config").splitlines()]
+    config = {name.strip(): value.strip() for name, _, value in lines}
     fields = ",".join(f"{name}:{width}" for name, width in _FIELDS.items())
     answer = ask(
         *("squeue", "--noheader", "--array", "--all", "--states=all", f"--Format={fields}"),
         f"--user={','.join(map(str, users))}",
     )
-    largest = config.get("MaxArraySize", "")
+    entries = {entry.number: entry for entry in map(_entry, answer.splitlines()) if entry.number}
+    largest, most = (config.get(name, "") for name in ("MaxArraySize", "MaxJobCount"))
     return Queue(
         config.get("ClusterName", ""),
         int(largest) if largest.isdigit() else None,
+        max(0, int(most) - len(entries) - 1) if most.isdigit() else None,
         not config.get("AccountingStorageType", "none").endswith("none"),
-        {entry.number: entry for entry in map(_entry, answer.splitlines()) if entry.number},
+        entries,
     )
 
 

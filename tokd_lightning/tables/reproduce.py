@@ -56,7 +56,14 @@ def dry_run(
     _say(console, f"{plan.table.key}: {plan.table.title}. {counted}", style="bold")
     if cluster == "slurm" and shutil.which("squeue") is None:
         raise TokdError("there is no squeue here: ask for the queue where jobs are submitted")
-    records, queue = queue_of(plan.runs, [cell.name for cell in plan.cells])
+    silent = ""
+    try:
+        records, queue = queue_of(plan.runs, [cell.name for cell in plan.cells])
+    except TokdError as error:
+        if cluster == "slurm":
+            raise
+        records, queue = {}, None
+        silent = str(error).removesuffix(": nothing was submitted")
     hours = {name: seconds / 3600 for name, seconds in expected_seconds(plan).items()}
     standing, notes = {}, []
     for cell in plan.cells:
@@ -84,8 +91,9 @@ def dry_run(
     _say(console, f"\n{count(standing)}", style="bold")
     for note in notes:
         _say(console, note)
-    if records and queue is None:
-        _say(console, f"{len(records)} were given to SLURM, whose queue cannot be asked here")
+    if silent or (records and queue is None):
+        why = silent or "which is not installed here"
+        _say(console, f"jobs were given to SLURM, {why}: what is queued is not known")
     if commands:
         _list_commands(plan, states, console)
     _say(console, to_go(plan, states, workers))

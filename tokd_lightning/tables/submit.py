@@ -122,6 +122,8 @@ class Slurm:
         Where there are several, one waits for the other: no more run at a time than were asked for.
         """
         size = max(1, len(jobs) if queue.max_array is None else queue.max_array)
+        all_of_them = len(jobs)
+        jobs = jobs[: queue.room]  # sbatch would try for two minutes, and then refuse all
         parts = [list(jobs[i : i + size]) for i in range(0, len(jobs), size)]
         before, begun = "", False
         while parts:
@@ -141,7 +143,7 @@ class Slurm:
             before = next(iter(numbers.values())).partition("_")[0]
             if len(jobs) <= self._parameters["array_parallelism"]:
                 before = ""
-        return ""
+        return "" if len(jobs) == all_of_them else "its MaxJobCount is reached"
 
     def _submit(
         self, jobs: Sequence[Job], known: Mapping[str, str], before: str, queue: Queue
@@ -166,13 +168,14 @@ class Slurm:
         whole = numbers[jobs[0].name].partition("_")[0]
         try:
             ask("scontrol", said="".join(self._updates(jobs, numbers, known, before)))
-            ask("scontrol", "release", whole)
         except TokdError as error:
             with suppress(TokdError):
                 ask("scancel", whole)
             for job in jobs:
                 self._record(job).unlink(missing_ok=True)
             why = str(error).removesuffix(": nothing was submitted")
+            if len(jobs) > 1 and _LIMIT.search(why):
+                raise _OverLimit(why) from None
             raise TokdError(f"{why}: what had been submitted was taken back") from None
         self._remember(jobs, numbers, queue)
         return numbers
@@ -180,7 +183,10 @@ class Slurm:
     def _updates(
         self, jobs: Sequence[Job], numbers: Mapping[str, str], known: Mapping[str, str], before: str
     ) -> Iterator[str]:
-        """Lines of scontrol: the elements of an array get a name and what they wait for each."""
+        """Lines of scontrol: each element of an array gets a name and what it waits for.
+
+        Then they are let go, those that others wait for first: so SLURM orders them.
+        """
         where = {**known, **numbers}
         for job in jobs:
             needs = ":".join(where[need] for need in job.needs)
@@ -190,9 +196,9 @@ class Slurm:
             name = "" if "job_name" in self._parameters else f" JobName={job.log.stem}"
             if name or depends:
                 yield f"update JobId={numbers[job.name]}{name}{depends}\n"
-        for job in jobs:  # those that others wait for are let go first
-            if any(job.name in other.needs for other in jobs):
-                yield f"release {numbers[job.name]}\n"
+        needed = {need for job in jobs for need in job.needs}
+        for job in sorted(jobs, key=lambda job: job.name not in needed):
+            yield f"release {numbers[job.name]}\n"
 
     def _remember(
         self, jobs: Sequence[Job], numbers: Mapping[str, str], queue: Queue, held: bool = False
