@@ -97,7 +97,7 @@ def test_while_training_lasts_the_bar_seldom_reads_from_the_device(monkeypatch):
     trainer = SimpleNamespace(training=True, is_last_batch=False, callback_metrics=logged)
     for step in range(100):
         now = 10 + step / 100
-        assert bar.get_metrics(trainer, None) == {"train/loss": 0.5, "val/frame/acc": 0.75}
+        assert bar.get_metrics(trainer, None) == {"loss": 0.5, "acc": 0.75}
     assert len(asked) == 2
     trainer.is_last_batch = True
     bar.get_metrics(trainer, None)

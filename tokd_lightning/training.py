@@ -1,5 +1,6 @@
 """``tokd fit | validate | test | predict``: LightningCLI around run folders."""
 
+import shlex
 import shutil
 import sys
 import time
@@ -14,7 +15,13 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from tokd_lightning.arguments import add_arguments
-from tokd_lightning.checks import check_arguments, check_earlier, check_fit_of, check_inputs
+from tokd_lightning.checks import (
+    check_arguments,
+    check_earlier,
+    check_fit_of,
+    check_inputs,
+    check_teacher,
+)
 from tokd_lightning.console import Parser, mistakes_in_one_line, print_metrics, quieten
 
 # The data modules, as all of `modules` and `distillation`, so that a YAML may name their classes.
@@ -27,13 +34,14 @@ from tokd_lightning.modules import DetectionModule
 from tokd_lightning.modules.checkpoint import HEADER, best_and_last, read_checkpoint, state_hash
 from tokd_lightning.modules.finite import FILE
 from tokd_lightning.modules.last import rows_of
-from tokd_lightning.naming import EVALUATION, Config, cell, run_name
+from tokd_lightning.naming import EVALUATION, Config, cell, differences, run_name
 from tokd_lightning.pictures import write_pictures
 from tokd_lightning.precision import settle_precision
 from tokd_lightning.provenance import provenance, source_hash
 from tokd_lightning.recipe import recipe_hash
 from tokd_lightning.results import about_fit, rounded, selected, skipped_frames, write_scores
 from tokd_lightning.runs import Run, letting_go
+from tokd_lightning.shorthand import written_out
 from tokd_lightning.wandb_run import ended, publish
 
 __all__ = ["TokdCLI", "celebdf", "ffpp", "manifest_table", "run"]
@@ -61,7 +69,7 @@ class TokdCLI(LaunchingCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
-            args=args,
+            args=written_out(args),
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -87,13 +95,21 @@ class TokdCLI(LaunchingCLI):
         self.cell = cell(self.resolved)
         self.run = Run(self._folder(parser, config))
         self._settle_precision(config)
-        if self.subcommand == "fit":
-            self._meet_earlier_run(config)
-        else:
+        self._keep_recipe()
+        if self.subcommand != "fit":
             config["ckpt_path"] = str(config.get("ckpt_path") or self.run.best)
             if self.subcommand != "predict":
                 config["verbose"] = False  # of the metrics: there is a table for them
             self.header = read_checkpoint(config["ckpt_path"], self.cell.role)[HEADER]
+
+    def instantiate_classes(self) -> None:
+        """Build model, data and trainer of what can begin, after meeting an earlier run."""
+        config = self.config[str(self.subcommand)]
+        if self.subcommand == "fit":
+            if config.rerun or self.run.results() is None:
+                check_teacher(self.resolved["model"]["init_args"])
+            self._meet_earlier_run(config)
+        super().instantiate_classes()
 
     def _folder(self, parser: LightningArgumentParser, config: Any) -> Path:
         runs, files = Path(config.runs), [Path(str(path)) for path in config.get("config") or []]
@@ -116,6 +132,12 @@ class TokdCLI(LaunchingCLI):
         precision = settle_precision(self.resolved, None if anew else self.run.config())
         if precision is not None:
             config.trainer.precision = self.resolved["trainer"]["precision"] = precision
+
+    def _keep_recipe(self) -> None:
+        """Let a run that goes on as its own fit.yaml says be what it was begun as."""
+        earlier = self.run.config()
+        if earlier is not None and not differences(self.resolved, earlier):
+            self.recipe = (self.run.inputs() or {}).get("recipe", self.recipe)
 
     def _meet_earlier_run(self, config: Any) -> None:
         if not is_rank_zero():
@@ -215,6 +237,7 @@ class TokdCLI(LaunchingCLI):
         publish(self.trainer.loggers, self.run.folder)
         epoch = results["selected"]["epoch"] + 1
         print(f"best epoch {epoch} by {monitor}: {self.run.folder}")
+        print(f"next: {shlex.join(['tokd', 'test', str(self.run.folder)])}")
 
     # validate, test, predict
 
