@@ -10,6 +10,7 @@ PACKAGE = Path(tokd_lightning.__file__).parent
 ALLOWED = {
     "errors": set(),
     "frequency": set(),
+    "looks": set(),
     "naming": set(),
     "recipe": {"naming"},
     "runs": {"naming"},
@@ -30,9 +31,9 @@ ALLOWED = {
     "models": {"frequency"},
     "distillation": {"models"},
     "data": {"frequency"},
-    "evaluation": set(),
+    "evaluation": {"looks"},
     "modules": {"distillation", "models", "evaluation"},
-    "tables": {"naming", "provenance", "recipe", "runs"},
+    "tables": {"looks", "naming", "provenance", "recipe", "runs"},
     "training": {
         "arguments",
         "modules",
@@ -79,6 +80,7 @@ ALLOWED = {
         "runs",
     },
     "explain": {
+        "looks",
         "console",
         "data",
         "evaluate",
