@@ -68,6 +68,7 @@ def test_table_1_is_computed(stocked):
 @pytest.mark.slow
 @pytest.mark.parametrize("key", ASKED)
 def test_a_table_is_made_end_to_end(stocked, key, monkeypatch, capsys):
+    stocked.need("ffpp", "celebdf")
     monkeypatch.setattr(reproduce, "run_jobs", here)
     places = make(key, *ASKED[key], *(part for one in SHORT for part in ("--set", one)))
     filled = places[places["ours"].notna() & places["run"].notna()]

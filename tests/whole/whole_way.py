@@ -31,17 +31,20 @@ class Place:
         self.folder = folder
         for name in ("experiments", "configs"):
             (folder / name).symlink_to(ROOT / name)
-        genuine.ffpp(folder / "data" / "ffpp")
-        genuine.celebdf(folder / "data" / "celebdf")
-        genuine.own(folder / "data" / "own")
-        genuine.demo(folder / "data" / "demo")
         (folder / "pictures").mkdir()
         face = np.asarray(ProceduralCast(0, 256).portrait(0).image)
         Image.fromarray(face).save(folder / "pictures" / "face.png")
 
+    def need(self, *names: str) -> None:
+        """Make the data sets, as far as they are not there yet."""
+        for name in names:
+            if not (place := self.folder / "data" / name).is_dir():
+                getattr(genuine, name)(place)
+
     def fit(self, experiment: str, *options: str) -> Path:
         """Fit an experiment, its teacher first where its header says so; returns the run."""
         run = Path("runs") / NAMES.get(experiment, experiment)
+        self.need(experiment.partition("_")[0])
         if not (run / "metrics.json").is_file():
             file = f"experiments/{experiment}.yaml"
             header = (ROOT / file).read_text()
