@@ -5,6 +5,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,7 +70,7 @@ def open_run(folder: Path, cell: Cell, config: Config) -> list[Logger]:
 
     Online, W&B goes on where it was. An offline run is a file of its own each time, and the file
     that is uploaded last is what W&B shows. So a new one starts with all that ``metrics.csv`` has
-    of the run, and takes the place of the earlier ones, which are renamed ``replaced-…``.
+    of the run, and takes the place of the earlier one, which is renamed ``replaced-…``.
 
     Args:
         folder: The run's folder.
@@ -150,7 +151,11 @@ def logged_rows(path: Path) -> Iterator[dict[str, float]]:
 def _replace_earlier(folder: Path, run: Any) -> None:
     """Rename the run's earlier offline files: the new run holds what they hold."""
     now = Path(run.dir).parent.name
-    for path in folder.glob(f"wandb/offline-run-*-{run.id}"):
+    earlier = sorted(folder.glob(f"wandb/offline-run-*-{run.id}"))
+    if any(path.name != now for path in earlier):
+        for path in folder.glob(f"wandb/replaced-offline-run-*-{run.id}"):
+            shutil.rmtree(path, ignore_errors=True)  # what it holds, the later ones hold
+    for path in earlier:
         if path.name != now:
             path.rename(path.with_name(f"replaced-{path.name}"))
 

@@ -217,6 +217,6 @@ def _how_to_make(path: Path, kind: str | None) -> str:
     if kind == "teacher":
         return f"train the teacher first{_by(path)} or name another with --model.teacher PATH"
     return (
-        "train it first with tokd fit, or, where the fit had other options, name its run with "
-        "--config runs/NAME/fit.yaml"
+        "train it first with tokd fit, or, where the fit had other options, name its run: "
+        "runs/NAME behind the command"
     )
