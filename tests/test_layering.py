@@ -10,6 +10,7 @@ PACKAGE = Path(tokd_lightning.__file__).parent
 ALLOWED = {
     "errors": set(),
     "frequency": set(),
+    "looks": set(),
     "naming": set(),
     "recipe": {"naming"},
     "identity": set(),
@@ -23,6 +24,7 @@ ALLOWED = {
     "console": set(),
     "launch": {"loggers", "modules", "step"},
     "step": set(),
+    "shorthand": {"distillation", "recipe"},
     "precision": {"naming"},
     "provenance": {"data", "naming"},
     "checks": {"console", "data", "identity", "modules", "naming", "runs"},
@@ -31,9 +33,9 @@ ALLOWED = {
     "models": {"frequency"},
     "distillation": {"models"},
     "data": {"frequency"},
-    "evaluation": set(),
+    "evaluation": {"looks"},
     "modules": {"distillation", "models", "evaluation"},
-    "tables": {"identity", "naming", "provenance", "recipe", "runs"},
+    "tables": {"identity", "looks", "naming", "provenance", "recipe", "runs"},
     "training": {
         "arguments",
         "modules",
@@ -52,6 +54,7 @@ ALLOWED = {
         "pictures",
         "precision",
         "provenance",
+        "shorthand",
         "wandb_run",
     },
     "inputs": {"console", "data", "modules", "training"},
@@ -80,6 +83,7 @@ ALLOWED = {
         "runs",
     },
     "explain": {
+        "looks",
         "console",
         "data",
         "evaluate",

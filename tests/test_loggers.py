@@ -1,8 +1,19 @@
+import contextlib
 import csv
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from test_cli import ROOT, SMALL, TINY_STUDENT
 
 from tokd_lightning import loggers
 from tokd_lightning.errors import TokdError
@@ -97,7 +108,7 @@ def test_while_training_lasts_the_bar_seldom_reads_from_the_device(monkeypatch):
     trainer = SimpleNamespace(training=True, is_last_batch=False, callback_metrics=logged)
     for step in range(100):
         now = 10 + step / 100
-        assert bar.get_metrics(trainer, None) == {"train/loss": 0.5, "val/frame/acc": 0.75}
+        assert bar.get_metrics(trainer, None) == {"loss": 0.5, "acc": 0.75}
     assert len(asked) == 2
     trainer.is_last_batch = True
     bar.get_metrics(trainer, None)
@@ -110,3 +121,38 @@ def test_a_bar_is_for_terminals_and_lines_are_for_logs(monkeypatch):
         shown, without = progress(wanted)
         assert isinstance(shown, kind)
         assert ("enable_progress_bar" in without) == (kind is EpochLines)
+
+
+def test_the_bar_counts_epochs_from_one_as_the_lines_do():
+    bar = ProgressBar()
+    for last, said in ((15, "epoch 1/15"), (None, "epoch 1"), (-1, "epoch 1")):
+        bar._trainer = SimpleNamespace(max_epochs=last)
+        assert bar._get_train_description(0).strip() == said
+
+
+@pytest.mark.slow
+def test_on_a_terminal_of_80_columns_the_bar_is_one_line(tiny_ffpp, tmp_path):
+    given = [f"--config={ROOT}/experiments/demo_vanilla.yaml", f"--data.root={tiny_ffpp}"]
+    given += [f"--runs={tmp_path}", *SMALL, *TINY_STUDENT, "--trainer.max_epochs=2"]
+    given.append("--model.lr_scheduler.total_steps=6")
+    main_end, other_end = pty.openpty()
+    fcntl.ioctl(other_end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    environment = {k: v for k, v in os.environ.items() if k not in {"COLUMNS", "LINES"}}
+    process = subprocess.Popen(
+        [str(Path(sys.executable).with_name("tokd")), "fit", *given],
+        stdin=other_end, stdout=other_end, stderr=subprocess.DEVNULL,
+        env=environment | {"TERM": "xterm"},
+    )  # fmt: skip
+    os.close(other_end)
+    shown = b""
+    with contextlib.suppress(OSError):  # the other end is closed
+        while part := os.read(main_end, 65536):
+            shown += part
+    assert process.wait() == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    lines = [line.rstrip() for line in re.split(r"[\r\n]+", text) if "epoch " in line]
+    final = [line for line in lines if line.startswith("epoch 2/2") and "AUC" in line]
+    assert final
+    assert "loss: " in final[-1]
+    assert max(map(len, final)) <= 80
+    assert "Epoch" not in text

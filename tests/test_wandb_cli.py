@@ -130,4 +130,4 @@ def test_interrupted_resumed_and_tested_it_is_one_run(run, runs, logged):
     assert logged.run.run_id == runs[1].run.run_id == identity
     earlier = sorted(run.glob("wandb/replaced-offline-run-*/*.wandb"))
     assert {path.name for path in earlier} == {f"run-{identity}.wandb"}
-    assert len(earlier) == 2
+    assert len(earlier) == 1  # the last one before

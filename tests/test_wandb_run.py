@@ -150,7 +150,8 @@ def test_rows_are_logged_anew_as_they_were(tmp_path):
 @pytest.mark.parametrize("resumed", [True, False])
 def test_what_wandb_has_already_is_not_logged_twice(nobody, tmp_path, resumed):
     (tmp_path / "metrics.csv").write_text(CURVES)
-    for name in ("offline-run-1-abc", "offline-run-1-other", "offline-run-2-abc"):
+    names = ["offline-run-1-abc", "offline-run-1-other", "offline-run-2-abc"]
+    for name in (*names, "replaced-offline-run-0-abc", "replaced-offline-run-0-other"):
         (tmp_path / "wandb" / name).mkdir(parents=True)
     run = FakeRun(tmp_path, resumed)
     nobody.setattr(wandb_run, "_start", lambda *_, **__: run)
@@ -159,6 +160,7 @@ def test_what_wandb_has_already_is_not_logged_twice(nobody, tmp_path, resumed):
     assert sorted(path.name for path in (tmp_path / "wandb").iterdir()) == [
         "offline-run-1-other",
         "offline-run-2-abc",
+        "replaced-offline-run-0-other",
         "replaced-offline-run-1-abc",
     ]
 

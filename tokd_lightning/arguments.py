@@ -15,12 +15,17 @@ def add_arguments(parser: LightningArgumentParser) -> None:
         default="wandb",
         help="beside the CSV: wandb, tensorboard, both with a comma, none",
     )
-    add("--pictures", type=int, default=4, help="frames in the test's pictures.png; 0: none")
+    add(
+        "--pictures",
+        type=int | None,
+        default=None,
+        help="frames in the test's pictures.png, 0: none; null: a real one and one of each forgery",
+    )
     add(
         "--checkpoint_every",
         type=int | None,
         default=None,
-        help="batches from one save of last.ckpt to the next; null: as saving stays below 1 %% of "
+        help="batches from one save of last.ckpt to the next; null: as saving stays below 1 % of "
         "the time",
     )
     add("--monitor", default="val/frame/acc", help="selects best.ckpt, the highest wins")

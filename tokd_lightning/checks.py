@@ -1,6 +1,7 @@
 """What can be known to be wrong before any work begins."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.identity import UNKNOWN_ROWS, changed_data, rows_are_known
 from tokd_lightning.modules import DetectionModule
 from tokd_lightning.modules.checkpoint import HEADER, read_checkpoint, weights_hash
+from tokd_lightning.modules.distill import NO_TEACHER
 from tokd_lightning.naming import Config, differences
 from tokd_lightning.runs import Run
 
@@ -58,11 +60,27 @@ def check_arguments(config: Config) -> None:
     every = config.get("checkpoint_every")
     if every is not None and every < 1:
         raise TokdError(f"--checkpoint_every must be a number of batches from 1 on, not {every}")
-    if config["pictures"] < 0:
+    if (config.get("pictures") or 0) < 0:  # null is not in it
         raise TokdError(f"--pictures must be a number from 0 on, not {config['pictures']}")
     path = config.get("ckpt_path")
     if path and not Path(path).is_file():
         raise TokdError(f"--ckpt_path {path}: there is no such file")
+
+
+def check_teacher(model: Config) -> None:
+    """Refuse to begin a fit whose method needs a teacher that is not there.
+
+    Raises:
+        TokdError: None is named, or its checkpoint is missing or holds something else.
+    """
+    module, _, name = str((model.get("distiller") or {}).get("class_path")).rpartition(".")
+    method = getattr(sys.modules.get(module), name, None)
+    if getattr(method, "needs_teacher", False) is not True:
+        return
+    if not model.get("teacher"):
+        raise TokdError(NO_TEACHER)
+    if not Path(model["teacher"]).is_file():
+        read_checkpoint(model["teacher"], "teacher")  # which says how to make it
 
 
 def check_earlier(run: Run, config: Config, reuse: bool) -> None:

@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 from lightning.fabric.utilities import rank_zero as ranks
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger
+from rich import get_console
 
 from tokd_lightning.curves import Curves, cut
 from tokd_lightning.errors import TokdError
@@ -19,6 +20,7 @@ from tokd_lightning.wandb_run import open_run, recorded
 
 VIEWS = ("wandb", "tensorboard")
 CURVES = "metrics.csv"
+_SHOWN = {"loss": "train/loss", "acc": "val/frame/acc", "AUC": "val/frame/auc"}  # beside the bar
 
 
 def is_rank_zero() -> bool:
@@ -132,8 +134,12 @@ def _tensorboard(folder: Path) -> Logger:
         ) from error
 
 
+_NARROW = 100  # columns of a terminal in which the speed has no room
+_BESIDE = 76  # columns that stand beside the bar in one of 80
+
+
 class ProgressBar(RichProgressBar):
-    """Lightning's bar without the version number of a logger.
+    """Lightning's bar in one line of 80 columns, which counts epochs from 1.
 
     While training it asks for new numbers twice a second: each time waits for the device.
     """
@@ -141,14 +147,27 @@ class ProgressBar(RichProgressBar):
     _shown: Any = None
     _asked = 0.0
 
+    def configure_columns(self, trainer: pl.Trainer) -> list[Any]:
+        """Return what stands in the line; the bar takes the room that is left."""
+        columns, width = super().configure_columns(trainer), get_console().width
+        if width < _NARROW:
+            columns = columns[:-1]
+        columns[1].bar_width = max(4, min(40, width - _BESIDE - 11 * (width >= _NARROW)))
+        return columns
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        last = self.trainer.max_epochs
+        epoch = f"epoch {current_epoch + 1}" + (f"/{last}" if (last or 0) > 0 else "")
+        return f"{epoch:{len(self.validation_description)}}"
+
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:
         """Return what stands behind the bar."""
         lasting = trainer.training and not trainer.is_last_batch
         if self._shown is None or not lasting or time.monotonic() - self._asked > 0.5:
             metrics = super().get_metrics(trainer, pl_module)
-            self._shown = {k: v for k, v in metrics.items() if k != "v_num"}
             if "train/loss" in trainer.callback_metrics:
-                self._shown["train/loss"] = float(trainer.callback_metrics["train/loss"])
+                metrics["train/loss"] = float(trainer.callback_metrics["train/loss"])
+            self._shown = {name: metrics[key] for name, key in _SHOWN.items() if key in metrics}
             self._asked = time.monotonic()
         return self._shown
 
@@ -165,8 +184,8 @@ class EpochLines(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the epoch's loss and the validation metrics at hand."""
-        shown = {"loss": "train/loss", "val acc": "val/frame/acc", "val AUC": "val/frame/auc"}
         values = trainer.callback_metrics
+        shown = {"loss": "train/loss", "val acc": "val/frame/acc", "val AUC": "val/frame/auc"}
         parts = [f"{label} {float(values[k]):.4f}" for label, k in shown.items() if k in values]
         seconds = time.monotonic() - self.started
         epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"

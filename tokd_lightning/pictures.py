@@ -26,6 +26,7 @@ CUTOFF = 0.33  # of the teacher, where a student does not know it
 _SIDE, _GAP, _LABELS, _TITLES = 1.4, 0.08, 1.7, 0.75
 _DPI, _TEXT, _LETTERS = 130, {"size": 8}, 24
 _MIDDLE_GREY = 0.5
+_MOST = 16  # forgeries, and real, that are shown where nobody says how many
 
 
 class Column(NamedTuple):
@@ -43,19 +44,22 @@ class Column(NamedTuple):
     scaling: str = "bilinear"
 
 
-def write_pictures(model: DetectionModule, data: FrameDataModule, folder: Path, count: int) -> None:
+def write_pictures(
+    model: DetectionModule, data: FrameDataModule, folder: Path, count: int | None = None
+) -> None:
     """Draw frames of the test that a model has just had, in its run's folder.
 
     Args:
         model: Its ``scores`` are those of the test.
         data: Where the frames are read.
         folder: The run's folder.
-        count: Frames; 0 draws nothing.
+        count: Frames; 0 draws nothing, None a real one and one of each forgery.
 
     Raises:
         TokdError: A frame cannot be read any more, or the file cannot be written.
     """
-    rows = choose(model.scores, count)
+    each = min(model.scores["method"].nunique(), _MOST)
+    rows = choose(model.scores, each if count is None else count)
     if len(rows):
         columns = look(model, data, _read(data, rows.index.tolist()))
         write_bytes(folder / "pictures.png", draw(columns, rows, folder.name))

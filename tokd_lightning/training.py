@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -15,7 +16,13 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from tokd_lightning.arguments import add_arguments
-from tokd_lightning.checks import check_arguments, check_earlier, check_fit_of, check_inputs
+from tokd_lightning.checks import (
+    check_arguments,
+    check_earlier,
+    check_fit_of,
+    check_inputs,
+    check_teacher,
+)
 from tokd_lightning.console import Parser, mistakes_in_one_line, print_metrics, quieten, some
 
 # The data modules, as all of `modules` and `distillation`, so that a YAML may name their classes.
@@ -36,7 +43,14 @@ from tokd_lightning.modules.checkpoint import (
 )
 from tokd_lightning.modules.finite import FILE
 from tokd_lightning.modules.last import DAMAGED, LastCheckpoint, checkpoint_to_resume, rows_of
-from tokd_lightning.naming import EVALUATION, Config, cell, measured_otherwise, run_name
+from tokd_lightning.naming import (
+    EVALUATION,
+    Config,
+    cell,
+    differences,
+    measured_otherwise,
+    run_name,
+)
 from tokd_lightning.pictures import write_pictures
 from tokd_lightning.precision import settle_precision
 from tokd_lightning.provenance import provenance, source_hash
@@ -51,6 +65,7 @@ from tokd_lightning.results import (
     write_scores,
 )
 from tokd_lightning.runs import Run, letting_go
+from tokd_lightning.shorthand import written_out
 from tokd_lightning.wandb_run import ended, publish
 
 __all__ = ["TokdCLI", "celebdf", "ffpp", "manifest_table", "run"]
@@ -78,7 +93,7 @@ class TokdCLI(LaunchingCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
-            args=args,
+            args=written_out(args),
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -104,15 +119,23 @@ class TokdCLI(LaunchingCLI):
         self.cell = cell(self.resolved)
         self.run = Run(self._folder(parser, config))
         self._settle_precision(config)
-        if self.subcommand == "fit":
-            self._meet_earlier_run(config)
-        else:
+        self._keep_recipe()
+        if self.subcommand != "fit":
             config["ckpt_path"] = str(config.get("ckpt_path") or self.run.best)
             if self.subcommand != "predict":
                 config["verbose"] = False  # of the metrics: there is a table for them
             checkpoint = read_checkpoint(config["ckpt_path"], self.cell.role)
             self.header = checkpoint[HEADER]
             self.weights = weights_hash(checkpoint["state_dict"])
+
+    def instantiate_classes(self) -> None:
+        """Build model, data and trainer of what can begin, after meeting an earlier run."""
+        config = self.config[str(self.subcommand)]
+        if self.subcommand == "fit":
+            if config.rerun or self.run.results() is None:
+                check_teacher(self.resolved["model"]["init_args"])
+            self._meet_earlier_run(config)
+        super().instantiate_classes()
 
     def _folder(self, parser: LightningArgumentParser, config: Any) -> Path:
         runs, files = Path(config.runs), [Path(str(path)) for path in config.get("config") or []]
@@ -135,6 +158,12 @@ class TokdCLI(LaunchingCLI):
         precision = settle_precision(self.resolved, None if anew else self.run.config())
         if precision is not None:
             config.trainer.precision = self.resolved["trainer"]["precision"] = precision
+
+    def _keep_recipe(self) -> None:
+        """Let a run that goes on as its own fit.yaml says be what it was begun as."""
+        earlier = self.run.config()
+        if earlier is not None and not differences(self.resolved, earlier):
+            self.recipe = (self.run.inputs() or {}).get("recipe", self.recipe)
 
     def _meet_earlier_run(self, config: Any) -> None:
         if not is_rank_zero():
@@ -266,6 +295,7 @@ class TokdCLI(LaunchingCLI):
         publish(self.trainer.loggers, self.run.folder)
         epoch = results["selected"]["epoch"] + 1
         print(f"best epoch {epoch} by {monitor}: {self.run.folder}")
+        print(f"next: {shlex.join(['tokd', 'test', str(self.run.folder)])}")
 
     # validate, test, predict
 

@@ -78,7 +78,7 @@ def open_run(folder: Path, cell: Cell, config: Config) -> list[Logger]:
 
     Online, W&B goes on where it was. An offline run is a file of its own each time, and the file
     that is uploaded last is what W&B shows. So a new one starts with all that ``metrics.csv`` has
-    of the run, and takes the place of the earlier ones, which are renamed ``replaced-…``.
+    of the run, and takes the place of the earlier one, which is renamed ``replaced-…``.
 
     Args:
         folder: The run's folder.
@@ -202,7 +202,11 @@ def _replace_earlier(kept: Path, identity: str) -> None:
         kept: The folder of the new run's files.
         identity: The run's id.
     """
-    for path in kept.parent.glob(f"offline-run-*-{identity}"):
+    earlier = sorted(kept.parent.glob(f"offline-run-*-{identity}"))
+    if any(path.name != kept.name for path in earlier):
+        for path in kept.parent.glob(f"replaced-offline-run-*-{identity}"):
+            shutil.rmtree(path, ignore_errors=True)  # what it holds, the later ones hold
+    for path in earlier:
         if path.name != kept.name:
             path.rename(path.with_name(f"replaced-{path.name}"))
 

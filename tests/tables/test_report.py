@@ -285,6 +285,49 @@ def test_latex_has_as_many_cells_in_every_line_and_bold_for_the_best(tmp_path: P
     assert written.count(r"\begin{") == written.count(r"\end{") == 2
 
 
+def test_latex_leaves_out_what_no_run_has_filled_where_asked_to(runs: Path):
+    out = runs.parent / "out"
+    asked = ["report", "--runs", str(runs), "--table", "3,5,2", "--out", str(out)]
+    assert main(asked) == 0
+    assert "not run" in (out / "tables" / "table3.tex").read_text()
+    assert main([*asked, "--filled"]) == 0
+    written = (out / "tables" / "table3.tex").read_text()
+    body = written.partition(r"\midrule")[2].partition(r"\bottomrule")[0]
+    lines = [line for line in body.splitlines() if line.endswith(r"\\")]
+    assert [line.split(" & ")[:2] for line in lines] == [
+        ["FF++ c40, ResNet18-T", "paper"], ["", "ours"], ["", "difference"],
+    ]  # fmt: skip
+    assert {line.count("&") for line in lines} == {3}  # RGB and Both of TOKD
+    assert "not run" not in written
+    assert "82.45" in lines[0]
+    assert "d = 1024" in (out / "tables" / "table5.tex").read_text()
+    assert "d = 512" not in (out / "tables" / "table5.tex").read_text()
+    assert not (out / "tables" / "table2.tex").exists()  # no run of ours is in it
+    assert "Multi-task" in (out / "report.md").read_text()
+
+
+def test_cited_rows_stay_beside_filled_ones(tmp_path: Path):
+    cell = student("celebdf", "xception", "tokd", "both", pretrained=True)
+    plant_cell(tmp_path, cell, 0.9, scored=False)
+    [table] = build([paper_table("table2")], Reader(tmp_path)).tables
+    shown = table.filled()
+    assert {"TOKD", "RFM", "Multi-task"} <= set(shown.rows)
+    assert "Xception" not in shown.rows
+    assert all(place.ours or place.state == "cited" for place in shown.places.values())
+
+
+def test_a_stale_state_without_a_number_is_said_once(tmp_path: Path):
+    """An interrupted run of other options: its state is its word, with no flag behind it."""
+    (tmp_path / BOTH.name).mkdir()
+    [table] = third(tmp_path, state_of=lambda *_: ("stale", ("code",))).tables
+    place = table.places[ROW, "TOKD Both"]
+    assert (place.state, place.ours) == ("stale", None)
+    assert "stale (stale)" not in latex.latex(table)
+    assert (
+        html(third(tmp_path, state_of=lambda *_: ("stale", ("code",)))).count('"flag">stale') == 0
+    )
+
+
 NASTY = "a_b 50% & <script>alert(1)</script> $x^2$ #1 ~ {y} \\ |z| `c` *d* ±−–"
 
 

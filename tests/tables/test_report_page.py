@@ -113,6 +113,32 @@ def test_a_place_opens_all_about_its_cell(begun: Path, tmp_path: Path):
 
 
 @browser
+@pytest.mark.parametrize(("width", "cut"), [(390, True), (1265, False)])
+def test_tables_fit_a_laptop_and_say_so_where_they_scroll(
+    full: Path, tmp_path: Path, width: int, cut: bool
+):
+    look = (
+        "for (const box of document.querySelectorAll('main section[id^=table] .scroll')) {"
+        "  const over = box.scrollWidth > box.clientWidth + 1;"
+        "  const hint = box.previousElementSibling;"
+        "  const said = hint && hint.className.includes('hint') && hint.offsetHeight > 0;"
+        "  parent.postMessage([box.closest('section').id, over, Boolean(said)].join(), '*'); }"
+    )
+    inner, outer = tmp_path / "inner.html", tmp_path / "outer.html"
+    inner.write_text(full.read_text().replace("</body>", f"<script>{look}</script></body>"))
+    outer.write_text(
+        f'<iframe src="inner.html" style="width:{width}px;height:800px;border:0"></iframe>'
+        "<p></p><script>onmessage = (e) => {"
+        "  document.querySelector('p').textContent += e.data + ' ' }</script>"
+    )
+    dom, _ = browse(outer, tmp_path / "profile")
+    found = [text.split(",") for text in re.search(r"<p>(.*?)</p>", dom)[1].split()]
+    assert len(found) == 7
+    assert all(over == said for _, over, said in found)
+    assert {key: over for key, over, _ in found}["table3"] == str(cut).lower()
+
+
+@browser
 @pytest.mark.parametrize("width", [390, 1400])
 def test_the_page_is_no_wider_than_its_window(full: Path, tmp_path: Path, width: int):
     said = "parent.postMessage([document.documentElement.scrollWidth, innerWidth].join(), '*')"

@@ -1,6 +1,7 @@
 """Commands on data sets: ``demo``, ``prepare``, ``verify``, ``show``."""
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +87,21 @@ def _demo(options: argparse.Namespace) -> int:
         quality=options.quality,
         seed=options.seed,
     )
+    _next("fit", "--config", "experiments/demo_teacher.yaml", "--data.root", options.out)
     return 0
 
 
 def _prepare(options: argparse.Namespace) -> int:
     from tokd_lightning.data.prepare import prepare
 
-    return prepare(**asked(options))
+    code = prepare(**asked(options))
+    if not code:
+        _next("verify", options.out)
+    return code
+
+
+def _next(*arguments: object) -> None:
+    print(f"next: {shlex.join(['tokd', *map(str, arguments)])}")
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -28,6 +28,11 @@ def add_to(commands: Any) -> None:
     )
     report.add_argument("--dataset", nargs="+", metavar="D", help="ffpp, celebdf, demo")
     _add_settings(report)
+    report.add_argument(
+        "--filled",
+        action="store_true",
+        help="LaTeX of the rows and columns that have runs",
+    )
     report.add_argument("--out", type=Path, metavar="DIR", help="default: report in --runs")
     report.set_defaults(run=_report)
 

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from tokd_lightning.evaluation.curves import COLOURS
 from tokd_lightning.evaluation.perturbations import PERTURBATIONS, every_strength
+from tokd_lightning.looks import COLOURS as COLOURS_OF_RUNS
+from tokd_lightning.looks import looks, short_labels
 
 _WIDE = 4  # panels side by side
-_RUNS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#999999")
 _DASHES = ("-", "--", ":")
 
 
@@ -84,14 +85,16 @@ def perturbations_png(image: Tensor, key: str, names: Sequence[str], title: str)
 def _lines(records: Sequence[dict[str, Any]]) -> Mapping[str, tuple[Any, dict[str, list[float]]]]:
     """Label -> (colour, dashes) and, per perturbation, AUC in percent from clean to strength 5."""
     lines = {}
-    for number, record in enumerate(records):
+    names = short_labels(records)
+    chosen = looks(names)
+    for number, (name_of_run, record) in enumerate(zip(names, records, strict=True)):
         for level in ("frame", "video") if len(records) == 1 else ("frame",):
             curves: dict[str, list[float]] = {}
             for name in record["perturbations"]:
                 points = [record["clean"][level], *record["perturbations"][name][level]]
                 curves[name] = [_percent(point["auc"]) for point in points]
-            style = _RUNS[number % len(_RUNS)], _DASHES[number // len(_RUNS) % len(_DASHES)]
-            label = record["run"]
+            dashes = _DASHES[number // len(COLOURS_OF_RUNS) % len(_DASHES)]
+            style, label = (chosen[name_of_run].colour, dashes), name_of_run
             if len(records) == 1:
                 style, label = (COLOURS[level], "-"), f"{level}s"
             lines[label] = style, curves

@@ -1,7 +1,6 @@
 """``bands.csv`` and its figure: how the scores fall as frequencies are taken out of the images."""
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from tokd_lightning.evaluation.metrics import binary_metrics
-from tokd_lightning.explain.drawing import COLOURS, MARKERS, tidy
+from tokd_lightning.explain.drawing import tidy
 from tokd_lightning.explain.survey import Survey
+from tokd_lightning.looks import looks
 
 MEASURES = ("auc", "balanced_acc", "p_fake_real", "p_fake_fake")
 _COLUMNS = {"remove": "one band removed", "low-pass": "low-pass", "high-pass": "high-pass"}
@@ -87,7 +87,9 @@ def draw_bands(
         for cutoff in cutoffs:
             place = float(np.interp(cutoff, edges, range(len(edges))))
             axes.axvline(place, color="0.45", linewidth=0.9, linestyle=":")
-    for (label, table), colour, marker in zip(tables.items(), cycle(COLOURS), cycle(MARKERS)):
+    chosen = looks(list(tables))
+    for label, table in tables.items():
+        _, colour, marker = chosen[label]
         look = {"color": colour, "marker": marker, "markersize": 3.5, "linewidth": 1.3}
         for column, kind in enumerate(_COLUMNS):
             at, rows = _curve(table, kind, edges)

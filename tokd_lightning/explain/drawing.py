@@ -11,9 +11,6 @@ from matplotlib.figure import Figure
 
 from tokd_lightning.data.writing import write_bytes
 
-# Okabe and Ito's palette, which the colour-blind can tell apart, less its yellow.
-COLOURS = ("#000000", "#E69F00", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 WRONG = "#C0392B"
 _FORMATS: Mapping[str, Mapping[str, Any]] = {
     "png": {"dpi": 150},

@@ -30,6 +30,7 @@ from tokd_lightning.explain.options import (
 )
 from tokd_lightning.explain.record import FILE, before, earlier, write
 from tokd_lightning.explain.survey import Survey, survey
+from tokd_lightning.looks import network as label
 from tokd_lightning.models import DualBranchTeacher, Student
 from tokd_lightning.models.look import attention_maps
 from tokd_lightning.naming import Config
@@ -97,7 +98,7 @@ def explain(
     heading = f"{name}, {options.split} frames"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FILE).unlink(missing_ok=True)  # it says that all is there
-    names = _bands(folder, found, network, heading)
+    names = _bands(folder, found, network, heading, label(record["cell"]))
     names += _cams(folder, found, network, data, few, options, heading)
     record["seconds"] = round(time.monotonic() - started, 1)
     record["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
@@ -126,11 +127,11 @@ def _with_hint(trained: Trained, target: Target | None, options: Options) -> Fra
     return data
 
 
-def _bands(folder: Path, found: Survey, network: Any, heading: str) -> list[str]:
+def _bands(folder: Path, found: Survey, network: Any, heading: str, named: str) -> list[str]:
     table = band_table(found)
     write_atomically(folder / "bands.csv", table.to_csv(index=False))
     cutoffs = [network.high_pass.cutoff] if isinstance(network, DualBranchTeacher) else []
-    return ["bands.csv", *save(draw_bands({"": table}, heading, cutoffs), folder / "bands")]
+    return ["bands.csv", *save(draw_bands({named: table}, heading, cutoffs), folder / "bands")]
 
 
 def _cams(

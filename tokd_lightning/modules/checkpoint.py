@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,14 @@ from tokd_lightning.modules.best import BestCheckpoint
 from tokd_lightning.modules.last import LastCheckpoint
 
 HEADER = "tokd"
+# Data and branches of a teacher -> how its experiment's name begins, and its quality.
+_TEACHERS = {
+    ("ffpp", "both"): ("ffpp", "c40"),
+    ("ffpp", "rgb"): ("ffpp_add", "c23"),
+    ("celebdf", "both"): ("celebdf", "original"),
+    ("synthetic", "both"): ("demo", "c23"),
+    ("own", "both"): ("own", "unknown"),
+}
 
 
 class TrainedTeacher(NamedTuple):
@@ -189,20 +198,32 @@ def _channels(value: float | list[float]) -> list[float]:
     return list(value) if isinstance(value, list | tuple) else [value] * 3
 
 
+def _by(path: Path) -> str:
+    """Say which shipped experiment makes a teacher, where one does."""
+    run = path.parent.parent
+    if path.name != "best.ckpt" or path.parent.name != "checkpoints":
+        return ""
+    if (run / "fit.yaml").is_file():
+        return f" (tokd fit {run} goes on with it)"
+    named = re.fullmatch(r"(\w+)-(\w+)_teacher-(\w+)_s(\d+)", run.name)
+    shipped = named and _TEACHERS.get((named[1], named[3]))
+    if not named or not shipped:
+        return ""
+    experiment, quality = shipped
+    options = [f"experiments/{experiment}_teacher.yaml"]
+    options += [f"--data.quality {named[2]}"] if named[2] != quality else []
+    options += [f"--seed_everything {named[4]}"] if named[4] != "0" else []
+    return f" (tokd fit --config {' '.join(options)})"
+
+
 def _how_to_make(path: Path, kind: str | None) -> str:
-    if kind == "teacher" and path.name == "best.ckpt" and path.parent.name == "checkpoints":
-        dataset = path.parent.parent.name.split("-")[0]
-        like = f"{path.parent.parent.name}-??????/checkpoints/best.ckpt"
-        if others := sorted(map(str, path.parent.parent.parent.glob(like))):
-            return f"there is a teacher of other settings, --model.teacher {others[0]}"
-        experiment = "demo" if dataset == "synthetic" else dataset
-        if "_teacher-rgb_" in path.parent.parent.name:
-            experiment += "_add"
-        return (
-            f"train the teacher first (tokd fit --config experiments/{experiment}_teacher.yaml) "
-            "or name another with --model.teacher PATH"
-        )
+    if kind == "teacher":
+        run = path.parent.parent
+        found = sorted(map(str, run.parent.glob(f"{run.name}-??????/checkpoints/best.ckpt")))
+        if found and path.parent.name == "checkpoints":
+            return f"there is a teacher of other settings, --model.teacher {found[0]}"
+        return f"train the teacher first{_by(path)} or name another with --model.teacher PATH"
     return (
-        "train it first with tokd fit, or, where the fit had other options, name its run with "
-        "--config runs/NAME/fit.yaml"
+        "train it first with tokd fit, or, where the fit had other options, name its run: "
+        "runs/NAME behind the command"
     )

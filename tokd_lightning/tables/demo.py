@@ -86,7 +86,12 @@ def run_demo(
             f"quality {unknown} is not in the demo data: take {' or '.join(_QUALITIES)}"
         )
     cells = [(e, q, s) for e in _ALL for q in dict.fromkeys(quality) for s in dict.fromkeys(seed)]
-    making = Job("data", [tokd("demo", "--out", data)], runs / "logs" / "data.log")
+    making = Job(
+        "data",
+        [tokd("demo", "--out", data)],
+        runs / "logs" / "data.log",
+        progress=r"^demo: |: made earlier",
+    )
     jobs = [_job(experiment, q, s, data, runs) for experiment, q, s in cells]
     run_experiments([making, *jobs], workers)
 

@@ -11,10 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from tokd_lightning.errors import TokdError
+from tokd_lightning.looks import looks
 
-# Okabe and Ito's palette, which the colour-blind can tell apart, less its yellow.
-_COLOURS = ["#000000", "#E69F00", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9"]
-_MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
 _STYLES = ["-", "--", ":", "-."]
 # What a panel shows -> the columns it may be drawn from, the first that is there.
 _TRAINING = {
@@ -83,10 +81,15 @@ def draw_training(curves: Curves, path: Path, about: str = "") -> bool:
     kinds = list(dict.fromkeys(label.partition(", ")[0] for label in drawn))
     variants = list(dict.fromkeys(label.partition(", ")[2] for label in drawn))
 
-    def look(label: str) -> dict[str, Any]:
+    dots: dict[str, dict[str, Any]] = {
+        kind: {"color": its.colour, "marker": its.marker, "markersize": 4}
+        for kind, its in looks(kinds, marked=True).items()
+    }
+
+    def drawn_as(label: str) -> dict[str, Any]:
         kind, _, variant = label.partition(", ")
         style = _STYLES[variants.index(variant) % len(_STYLES)]
-        return _dots(kinds.index(kind)) | {"linestyle": style}
+        return dots[kind] | {"linestyle": style}
 
     wide = min(3, len(panels))
     high = -(-len(panels) // wide)
@@ -94,17 +97,17 @@ def draw_training(curves: Curves, path: Path, about: str = "") -> bool:
     grid = figure.subplots(high, wide, squeeze=False).flat
     for axes, (what, lines) in zip(grid, panels.items(), strict=False):
         for label, line in lines.items():
-            axes.plot(line.index + 1, line, **look(label))
+            axes.plot(line.index + 1, line, **drawn_as(label))
         axes.set(ylabel=what, xlabel="epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         _tidy(axes)
     for axes in figure.axes[len(panels) :]:
         axes.remove()
-    handles = [Line2D([], [], label=kind, **_dots(n)) for n, kind in enumerate(kinds)]
+    handles = [Line2D([], [], label=kind, **dots[kind]) for kind in kinds]
     if len(variants) > 1:
         handles += [
-            Line2D([], [], color="0.3", linestyle=look(f"{kinds[0]}, {v}")["linestyle"], label=v)
-            for v in variants
+            Line2D([], [], color="0.3", linestyle=_STYLES[n % len(_STYLES)], label=v)
+            for n, v in enumerate(variants)
             if v
         ]
     _finish(figure, handles, "Training", about, path)
@@ -138,8 +141,7 @@ def draw_gradients(curves: Curves, path: Path, about: str = "") -> bool:
     drawn = [
         label for label in curves if any(label == key[0] for p in panels.values() for key in p)
     ]
-    # Starts with the colour that the fourth run, TOKD both, has beside it in the training curves.
-    colours = {label: _COLOURS[(n + 3) % len(_COLOURS)] for n, label in enumerate(drawn)}
+    colours = {label: its.colour for label, its in looks(drawn).items()}
     figure = Figure(figsize=(5.4 * len(panels), 4.4), layout="constrained")
     grid = figure.subplots(1, len(panels), squeeze=False, sharey=True).flat
     for axes, (part, lines) in zip(grid, panels.items(), strict=True):
@@ -179,12 +181,6 @@ def _per_step(curves: Curves, prefix: str) -> dict[tuple[str, str], "pd.Series[f
 
 def _smooth(line: "pd.Series[float]") -> "pd.Series[float]":
     return line.rolling(max(5, len(line) // 20), min_periods=1, center=True).mean()
-
-
-def _dots(number: int) -> dict[str, Any]:
-    """Return colour and marker of the n-th kind of run; beyond seven both repeat, out of step."""
-    marker = _MARKERS[(number + number // len(_COLOURS)) % len(_MARKERS)]
-    return {"color": _COLOURS[number % len(_COLOURS)], "marker": marker, "markersize": 4}
 
 
 def _tidy(axes: Any) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tokd_lightning.errors import TokdError
+from tokd_lightning.looks import network
 from tokd_lightning.runs import Run
 
-_NAMES = {"teacher": "Teacher", "vanilla": "Vanilla", "tokd": "TOKD"}
 _METHOD_ORDER = ["teacher", "vanilla", "", "tokd"]  # "" stands for every other method
 _BRANCH_ORDER = ["none", "rgb", "frequency", "both"]
 
@@ -151,14 +151,13 @@ def distinct_labels(rows: Sequence[Row]) -> list[Row]:
 
 def _row(folder: Path, results: dict[str, Any]) -> Row:
     cell, metrics, hashes = results["cell"], results["metrics"], results.get("hashes") or {}
-    branches = "" if cell["branches"] == "none" or cell["role"] == "teacher" else cell["branches"]
     tested = {
         key: None if value is None or math.isnan(value) else float(value)
         for key, value in metrics.items()
         if key.startswith("test/")
     }
     return Row(
-        label=f"{_NAMES.get(cell['method'], cell['method'])} {branches}".strip(),
+        label=network(cell),
         run=folder.name,
         folder=str(folder),
         state="tested" if tested else "not tested",

@@ -84,9 +84,7 @@ def read_scores(folder: Path) -> pd.DataFrame:
     """
     file = folder / "test_frames.csv"
     if not file.is_file():
-        raise TokdError(
-            f"{folder} has no test_frames.csv: run tokd test --config {folder / 'fit.yaml'}"
-        )
+        raise TokdError(f"{folder} has no test_frames.csv: run tokd test {folder}")
     wrong = f"{file} is not what tokd test writes"
     try:
         scores = pd.read_csv(file, dtype=str, keep_default_na=False)

@@ -31,6 +31,7 @@ def report(
     dataset: Sequence[str] | None = None,
     out: Path | None = None,
     settings: Sequence[str] = (),
+    filled: bool = False,
     *,
     console: Console | None = None,
     state: StateOf | None = None,
@@ -44,6 +45,8 @@ def report(
         dataset: Keys of :data:`DATASETS`; None takes the paper's.
         out: Where to write; None is ``report`` in ``runs``.
         settings: ``KEY=VALUE`` each, as ``tokd table --set`` was given them: such runs are shown.
+        filled: Whether the LaTeX tables leave out rows and columns that no run has filled; a table
+            without any number of ours has no file then.
         console: Where to print; standard output by default.
         state: Says how far a cell is; by default runs are compared with what they would be made
             from now, as far as experiments are there.
@@ -65,7 +68,7 @@ def report(
     every = [paper_table(key, data).sharing(common) for key in TABLES]
     made = build(tables or _begun(reader, every), reader)
     folder = out or runs / "report"
-    _write(made, folder)
+    _write(made, folder, filled)
     _print(made, folder, console or Console())
     return 0
 
@@ -101,9 +104,14 @@ def _begun(reader: Reader, every: Sequence[PaperTable]) -> list[PaperTable]:
     return begun or filled
 
 
-def _write(report: Report, folder: Path) -> None:
+def _write(report: Report, folder: Path, filled: bool) -> None:
     texts = {"report.md": markdown(report), "report.csv": long_form(report)}
-    texts |= {f"tables/{table.table.key}.tex": latex(table) for table in report.tables}
+    for table in report.tables:
+        name, shown = f"tables/{table.table.key}.tex", table.filled() if filled else table
+        if shown is None:
+            (folder / name).unlink(missing_ok=True)
+        else:
+            texts[name] = latex(shown)
     if report.evaluated:
         texts["evaluations.csv"] = evaluations_csv(report.evaluated)
     if report.pairs:

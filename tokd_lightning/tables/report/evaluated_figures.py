@@ -1,13 +1,18 @@
 """Figures of evaluations: AUC over strength, and the share of fakes over P(fake)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from tokd_lightning.looks import looks, short_labels
 from tokd_lightning.tables.further import aucs
 from tokd_lightning.tables.report.evaluations import LEVELS, Evaluated, EvaluatedOn, figure_name
 from tokd_lightning.tables.report.svg import INK, OURS, PAPER, RULE, SOFT, Point, Scale, Svg
 
 MOST = 8  # runs in a figure
-_COLOURS = ("#0072b2", "#d55e00", "#007a5a", "#b4457f", "#2f9fd0", "#b07a00", "#1c2430", "#7a7f87")
+# Of the palette's colours, in its order: the page's own, which has darker and lighter ones.
+_COLOURS = (
+    *("var(--c7, #1c2430)", "var(--c6, #b07a00)", "var(--c1, #0072b2)", "var(--c2, #d55e00)"),
+    *("var(--c3, #007a5a)", "var(--c4, #b4457f)", "var(--c5, #2f9fd0)"),
+)
 _WIDE = 4  # panels side by side
 _LETTER = 6.1  # pixels of a letter of 11 px
 
@@ -38,9 +43,11 @@ def draw_robustness(its: EvaluatedOn) -> Svg | None:
     wide = min(_WIDE, len(panels))
     high = -(-len(panels) // wide)
     said = f"AUC over strength on {its.title}"
-    widest = int(_LETTER * max(len(one.run) for one in runs)) + 36  # of the legend's entries
+    labels = short_labels([one.record for one in runs])
+    colours = {name: _COLOURS[its.number] for name, its in looks(labels).items()}
+    widest = int(_LETTER * max(map(len, labels))) + 36  # of the legend's entries
     width = left + max(wide * panel, widest) + 8
-    names = _columns([one.run for one in runs], width - 8)
+    names = _columns(labels, width - 8)
     svg = Svg(width, high * (tall + head + 26) + 24 + 18 * len(names), said)
     low, high_end = min([50.0, *every]), max([60.0, *every])
     for number, (name, about) in enumerate(panels.items()):
@@ -55,9 +62,9 @@ def draw_robustness(its: EvaluatedOn) -> Svg | None:
             svg.text((left - 4, y0 - 10), "AUC %", anchor="end", size=11)
         for place, label in enumerate(["clean", *(f"{value:g}" for value in about["values"])]):
             svg.text((x(place), y0 + tall + 12), label, size=11)
-        for colour, one in enumerate(runs):
-            _curve(svg, one, name, x, y, _colour(colour))
-    _legend(svg, names, left, svg.height - 18 * len(names) - 8)
+        for label, one in zip(labels, runs, strict=True):
+            _curve(svg, one, name, x, y, colours[label])
+    _legend(svg, names, colours, left, svg.height - 18 * len(names) - 8)
     return svg
 
 
@@ -81,6 +88,7 @@ def _every(one: Evaluated) -> list[float]:
 def draw_reliability(its: EvaluatedOn) -> Svg:
     """Draw the share of fakes over P(fake) and how often it was said, a panel per run."""
     runs = best(its.runs)
+    labels = short_labels([one.record for one in runs])
     left, panel, tall, below, head = 46, 252, 190, 46, 44
     wide = min(_WIDE, len(runs))
     step = head + tall + below + 34
@@ -90,7 +98,7 @@ def draw_reliability(its: EvaluatedOn) -> Svg:
     for number, one in enumerate(runs):
         x0, y0 = left + number % wide * panel, number // wide * step + head
         x, y = Scale(0, 1, x0 + 8, x0 + panel - 22), Scale(0, 1, y0 + tall, y0)
-        for line, part in enumerate(reversed(_halves(one.run))):
+        for line, part in enumerate(reversed(_halves(labels[number]))):
             svg.text((x0 + 6, y0 - 10 - 14 * line), part, INK, "start", 11)
         for tick in (0, 0.5, 1):
             svg.line((x(0), y(tick)), (x(1), y(tick)))
@@ -125,23 +133,20 @@ def _histogram(svg: Svg, one: Evaluated, x: Scale, bottom: float) -> None:
     svg.line((x(0), bottom), (x(1), bottom), RULE)
 
 
-def _colour(number: int) -> str:
-    return f"var(--c{number + 1}, {_COLOURS[number]})"
-
-
-def _columns(names: Sequence[str], width: float) -> list[list[tuple[int, str]]]:
+def _columns(names: Sequence[str], width: float) -> list[Sequence[str]]:
     """Share names out over the lines of a legend."""
     room = max(1, int(width // (_LETTER * max(map(len, names)) + 52)))
-    numbered = list(enumerate(names))
-    return [numbered[n : n + room] for n in range(0, len(numbered), room)]
+    return [names[n : n + room] for n in range(0, len(names), room)]
 
 
-def _legend(svg: Svg, lines: list[list[tuple[int, str]]], left: float, top: float) -> None:
-    step = _LETTER * max(len(name) for line in lines for _, name in line) + 52
+def _legend(
+    svg: Svg, lines: list[Sequence[str]], colours: Mapping[str, str], left: float, top: float
+) -> None:
+    step = _LETTER * max(len(name) for line in lines for name in line) + 52
     for row, line in enumerate(lines):
-        for column, (number, name) in enumerate(line):
+        for column, name in enumerate(line):
             at: Point = (left + column * step, top + 18 * row + 14)
-            svg.line((at[0], at[1] - 4), (at[0] + 22, at[1] - 4), _colour(number), 2)
+            svg.line((at[0], at[1] - 4), (at[0] + 22, at[1] - 4), colours[name], 2)
             svg.text((at[0] + 28, at[1]), name, anchor="start", size=11)
 
 

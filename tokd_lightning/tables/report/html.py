@@ -134,7 +134,7 @@ def _table(table: TableReport) -> str:
         places = [table.at(name, head) for head in heads]
         inside = "".join(f"<td>{place_html(table, p) if p else ''}</td>" for p in places)
         body.append(f'<tr><th scope="row">{_named(name)}</th>{inside}</tr>')
-    fit = " fit" if len(heads) < 7 else ""
+    fit = " fit" if len(heads) < 7 else " wide" if len(heads) > 9 else ""
     label = f'role="group" aria-label="{escape(table.table.title)}"'
     lines = [
         f'<div class="scroll{fit}" tabindex="0" {label}>',

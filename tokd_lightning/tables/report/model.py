@@ -3,7 +3,7 @@
 import shlex
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tokd_lightning.tables.entries import ACC, AUC, EER, Entry, PaperTable
@@ -107,6 +107,29 @@ class TableReport:
         """What stands above, as it is shown."""
         return self.rows if self.turned else self.columns
 
+    def filled(self) -> "TableReport | None":
+        """Leave out rows and columns whose runs have no number yet; None where none has one.
+
+        Rows and columns that are cited alone stay.
+        """
+        gone = {key for key, place in self.places.items() if _waits(place)}
+        wanted = {key for key, place in self.places.items() if place.state != CITED} - gone
+        if not wanted:
+            return None
+
+        def empty(axis: int) -> set[str]:
+            ours = {key[axis] for key in wanted}
+            return {key[axis] for key in gone} - ours
+
+        rows, columns = empty(0), empty(1)
+        kept = tuple(
+            entry
+            for entry in self.table.entries
+            if entry.row not in rows and entry.column not in columns
+        )
+        places = {(entry.row, entry.column): self.places[entry.row, entry.column] for entry in kept}
+        return replace(self, table=replace(self.table, entries=kept), places=places)
+
     def at(self, line: str, head: str) -> Place | None:
         """Return a place of the table as it is shown."""
         return self.places.get((head, line) if self.turned else (line, head))
@@ -182,6 +205,10 @@ class Report:
 
     def _places(self) -> list[Place]:
         return [place for table in self.tables for place in table.places.values()]
+
+
+def _waits(place: Place) -> bool:
+    return place.state != CITED and place.ours is None
 
 
 def commands(cell: GridCell, runs: str) -> list[str]:

@@ -114,4 +114,18 @@
   dialog.addEventListener("close", () => set("cell", null));
   window.addEventListener("hashchange", follow);
   follow();
+
+  const hints = () => {
+    for (const box of document.querySelectorAll("main .scroll, main .figure")) {
+      const before = box.previousElementSibling;
+      const hint = before?.classList.contains("hint")
+        ? before
+        : box.parentNode.insertBefore(make("p", "More to the right: scroll \u2192", { class: "hint" }), box);
+      hint.classList.toggle("on", box.scrollWidth > box.clientWidth + 1);
+    }
+  };
+  for (const part of document.querySelectorAll("details")) part.addEventListener("toggle", hints);
+  window.addEventListener("resize", hints);
+  document.addEventListener("change", hints);
+  hints();
 })();

@@ -61,7 +61,7 @@ def ours(place: Place) -> str:
 
 def flags(place: Place) -> list[str]:
     """Name what a reader of the number must know."""
-    found = [STALE] if place.state == STALE else []
+    found = [STALE] if place.state == STALE and place.ours else []
     return [*found, "other frames"] if place.other_frames else found
 
 
