@@ -23,6 +23,7 @@ from tokd_lightning.modules.checkpoint import HEADER
 from tokd_lightning.modules.compiling import compile_in_place
 from tokd_lightning.modules.finite import FiniteLoss
 from tokd_lightning.modules.stepping import clip_gradient, scheduler_of
+from tokd_lightning.modules.symptoms import announce_normalisation
 
 OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
 LRSchedulerCallable = Callable[[Optimizer], LRScheduler]
@@ -244,22 +245,32 @@ class DetectionModule(pl.LightningModule):
         self._play(self.make_scheduler, "lr_scheduler")
 
     def _play(
-        self, make: LRSchedulerCallable | None, name: str, number: int = 0
+        self, make: LRSchedulerCallable | None, name: str, number: int = 0, further: int = 0
     ) -> tuple[float, float]:
-        """Return a learning rate at the first and the last step of the run."""
+        """Return a learning rate at the first and the last step of the run.
+
+        Args:
+            make: Makes the scheduler; None keeps the rate.
+            name: Of the option, for messages.
+            number: Which optimizer it is of.
+            further: Steps beyond the run that are played too, as far as the schedule goes.
+        """
         rate = self.trainer.optimizers[number].defaults["lr"]
         if make is None:
             return rate, rate
         stand_in = torch.optim.SGD([torch.zeros(1)], lr=rate, momentum=0.9)
         scheduler = self._made(make, stand_in, name)
         start = end = stand_in.param_groups[0]["lr"]
-        steps = self._length()
-        for step in range(int(steps) if math.isfinite(steps) else 0):
+        length = self._length()
+        steps = int(length) if math.isfinite(length) else 0
+        for step in range(steps + further):
             end = stand_in.param_groups[0]["lr"]
             stand_in.step()
             try:
                 scheduler.step()
             except ValueError as error:
+                if step >= steps:
+                    break
                 raise TokdError(
                     f"{name} ends after {step} {self.interval}s but this run has {steps}: "
                     "set its total_steps"
@@ -270,11 +281,12 @@ class DetectionModule(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Refuse precisions that round the weights; compile; fetch the classes' weights."""
-        if str(self.trainer.precision) in {"16-true", "bf16-true"}:
+        if str(self.trainer.precision) not in {"32-true", "16-mixed", "bf16-mixed"}:
             raise TokdError(
                 f"--trainer.precision {self.trainer.precision} rounds the weights and the "
-                "rotations; use 16-mixed, bf16-mixed or 32-true"
+                "rotations, or does not fit the images; use 16-mixed, bf16-mixed or 32-true"
             )
+        announce_normalisation(self.network, self.data.mean, self.data.std)
         if self.compiled:
             compile_in_place(self.network)
         weights = self.data.class_weights

@@ -31,6 +31,7 @@ from tokd_lightning.modules.stepping import each_alone, loss_scale, optimizer_of
 from tokd_lightning.modules.symptoms import warn_of_collapse, warn_of_idle_rotation
 
 FINEST = 4
+BEYOND = 10_000  # steps of a schedule that a short run does not come to
 NO_TEACHER = "this method distils a teacher: name its checkpoint with --model.teacher PATH"
 
 
@@ -239,15 +240,23 @@ class DistillModule(DetectionModule):
 
     def on_train_start(self) -> None:
         """Play the schedules through: do they last, and does eta_R fall faster than eta_S?"""
-        start, end = self._play(self.make_scheduler, "lr_scheduler")
+        self._play(self.make_scheduler, "lr_scheduler")
         if len(self._optimizers()) == 1:
             return
-        rotation = self._play(self.make_rotation_scheduler, "rotation_scheduler", number=1)
-        if rotation[1] * start >= rotation[0] * end:
+        ratio = self._ratio()
+        if ratio == 1 and self._ratio(BEYOND) < 1:
+            return  # the run ends before its schedules take their first step
+        if ratio >= 1:
             rank_zero_warn(
                 "eta_R / eta_S does not fall over this run, which Sec. 4.3 asks for: give "
                 "rotation_scheduler a smaller factor than lr_scheduler"
             )
+
+    def _ratio(self, further: int = 0) -> float:
+        """Return eta_R / eta_S at the last step of the run, or beyond, over that at the first."""
+        start, end = self._play(self.make_scheduler, "lr_scheduler", 0, further)
+        rotation = self._play(self.make_rotation_scheduler, "rotation_scheduler", 1, further)
+        return round(rotation[1] / rotation[0] * start / end, 9) if rotation[0] and end else 1.0
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Keep the batch variance of the condensed maps at the start, to tell a collapse by."""
