@@ -47,8 +47,8 @@ def check_augmentation(augmentation: Augmentation, size: int) -> None:
     unseeded = not torch.allclose(*(_run(tried, images, 0, alone=True) for _ in range(2)))
     if unseeded:
         rank_zero_warn(
-            "--data.augmentation draws random numbers that torch's seed does not fix: the run cannot "
-            "be repeated, nor resumed bit for bit; draw them with torch"
+            "--data.augmentation draws random numbers that torch's seed does not fix: the run "
+            "cannot be repeated, nor resumed bit for bit; draw them with torch"
         )
         if not torch.allclose(*(_run(tried, images, 0) for _ in range(2))):
             return  # nothing can be compared
@@ -92,8 +92,8 @@ def _check_shape(tried: Augmentation, images: Tensor) -> None:
     if now.shape != images.shape:
         was, new = (" x ".join(map(str, shape[1:])) for shape in (images.shape, now.shape))
         raise TokdError(
-            f"--data.augmentation: {_name(changed)} makes {new} of {was}, but validation and test see "
-            f"{was}: set the size with --data.size, and random crops with --data.crop"
+            f"--data.augmentation: {_name(changed)} makes {new} of {was}, but validation and "
+            f"test see {was}: set the size with --data.size, and random crops with --data.crop"
         )
     if not now.is_floating_point() or not bool(now.isfinite().all()):
         raise TokdError(_NOT_FINITE)
@@ -162,13 +162,13 @@ def _name(module: nn.Module) -> str:
 
 def _mixing(module: nn.Module) -> str:
     return (
-        f"--data.augmentation: {_name(module)} mixes the samples of a batch, while their labels stay as "
-        "they are: remove it"
+        f"--data.augmentation: {_name(module)} mixes the samples of a batch, while their labels "
+        "stay as they are: remove it"
     )
 
 
 def _normalising(module: nn.Module) -> str:
     return (
-        f"--data.augmentation: {_name(module)} normalises images, which validation and test would not be: "
-        "set --data.mean and --data.std instead"
+        f"--data.augmentation: {_name(module)} normalises images, which validation and test would "
+        "not be: set --data.mean and --data.std instead"
     )
