@@ -48,7 +48,7 @@ def check_trainer_options(trainer: Config) -> None:
     for key, instead in refused.items():
         if trainer.get(key) not in (None, False, 0):
             raise TokdError(f"--trainer.{key} is not supported: {instead}")
-    if trainer.get("enable_checkpointing") is False:
+    if trainer.get("enable_checkpointing") is False and not trainer.get("fast_dev_run"):
         raise TokdError(
             "--trainer.enable_checkpointing false leaves no best.ckpt, which is the result of a "
             "fit: leave it out, or try a few batches with --trainer.fast_dev_run true"

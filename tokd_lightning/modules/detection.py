@@ -281,10 +281,10 @@ class DetectionModule(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Refuse precisions that round the weights; compile; fetch the classes' weights."""
-        if str(self.trainer.precision) not in {"32-true", "16-mixed", "bf16-mixed"}:
+        if str(self.trainer.precision) in {"16-true", "bf16-true"}:
             raise TokdError(
                 f"--trainer.precision {self.trainer.precision} rounds the weights and the "
-                "rotations, or does not fit the images; use 16-mixed, bf16-mixed or 32-true"
+                "rotations; use 16-mixed, bf16-mixed or 32-true"
             )
         announce_normalisation(self.network, self.data.mean, self.data.std)
         if self.compiled:
