@@ -155,10 +155,10 @@ class TokdCLI(LaunchingCLI):
         callbacks, kwargs = [*callbacks, shown], kwargs | without
         asked = config.trainer.logger
         config = {**config.trainer, "logger": False if asked in (None, True) else asked, **kwargs}
-        trainer = self._instantiate_trainer(config, callbacks)
+        trainer: Any = self._instantiate_trainer(config, callbacks)
         if self.subcommand == "fit":
             check_callbacks(trainer.callbacks)
-        return trainer
+        return cast(pl.Trainer, trainer)
 
     # fit
 
