@@ -71,6 +71,8 @@ def test_callbacks_that_watch_and_stop_are_accepted():
         ({"overfit_batches": 0.1}, r"use --data\.samples_per_epoch"),
         ({"use_distributed_sampler": True}, "divide the frames among processes themselves"),
         ({"enable_checkpointing": False}, r"leaves no best\.ckpt"),
+        ({"check_val_every_n_epoch": 0}, "must be above 0, not 0"),
+        ({"val_check_interval": 0.0}, r"must be above 0, not 0\.0"),
     ],
     ids=str,
 )
@@ -122,6 +124,7 @@ class Data:
         ([1] * 5, [0, 1], None, "all 5 frames of the split train are fake"),
         ([0, 1], [], None, "no frames in the split val"),
         ([0, 1], [0] * 8 + [1] * 8, 2, "leaves 8 of 16 validation frames, all real"),
+        ([0, 1], [0] * 8 + [1] * 8, 2.0, "leaves 8 of 16 validation frames, all real"),
         ([0, 1], [0] * 8 + [1] * 8, 0.5, "leaves 8 of 16 validation frames, all real"),
     ],
 )

@@ -48,6 +48,10 @@ def check_trainer_options(trainer: Config) -> None:
     for key, instead in refused.items():
         if trainer.get(key) not in (None, False, 0):
             raise TokdError(f"--trainer.{key} is not supported: {instead}")
+    for key in ("check_val_every_n_epoch", "val_check_interval"):
+        value = trainer.get(key)
+        if isinstance(value, int | float) and value <= 0:
+            raise TokdError(f"--trainer.{key} must be above 0, not {value}")
     if trainer.get("enable_checkpointing") is False and not trainer.get("fast_dev_run"):
         raise TokdError(
             "--trainer.enable_checkpointing false leaves no best.ckpt, which is the result of a "
@@ -113,7 +117,8 @@ def check_classes(data: FrameDataModule, limit: float | None, world: int) -> Non
     if limit is None:
         return
     size = max(1, data.batch_size // world)
-    batches = limit if isinstance(limit, int) else math.ceil(len(labels) / world / size) * limit
+    share = isinstance(limit, float) and limit <= 1
+    batches = math.ceil(len(labels) / world / size) * limit if share else limit
     seen = labels.head(int(batches) * size * world)
     if seen.nunique() < 2:
         kind = "fake" if len(seen) and seen.iloc[0] else "real"

@@ -245,32 +245,21 @@ class DetectionModule(pl.LightningModule):
         self._play(self.make_scheduler, "lr_scheduler")
 
     def _play(
-        self, make: LRSchedulerCallable | None, name: str, number: int = 0, further: int = 0
+        self, make: LRSchedulerCallable | None, name: str, number: int = 0
     ) -> tuple[float, float]:
-        """Return a learning rate at the first and the last step of the run.
-
-        Args:
-            make: Makes the scheduler; None keeps the rate.
-            name: Of the option, for messages.
-            number: Which optimizer it is of.
-            further: Steps beyond the run that are played too, as far as the schedule goes.
-        """
+        """Return a learning rate at the first and the last step of the run."""
         rate = self.trainer.optimizers[number].defaults["lr"]
         if make is None:
             return rate, rate
-        stand_in = torch.optim.SGD([torch.zeros(1)], lr=rate, momentum=0.9)
-        scheduler = self._made(make, stand_in, name)
+        stand_in, scheduler = self._stand_in(make, rate, name)
         start = end = stand_in.param_groups[0]["lr"]
-        length = self._length()
-        steps = int(length) if math.isfinite(length) else 0
-        for step in range(steps + further):
+        steps = self._length()
+        for step in range(int(steps) if math.isfinite(steps) else 0):
             end = stand_in.param_groups[0]["lr"]
             stand_in.step()
             try:
                 scheduler.step()
             except ValueError as error:
-                if step >= steps:
-                    break
                 raise TokdError(
                     f"{name} ends after {step} {self.interval}s but this run has {steps}: "
                     "set its total_steps"
@@ -278,6 +267,13 @@ class DetectionModule(pl.LightningModule):
             except ArithmeticError as error:
                 raise TokdError(f"--model.{name}: {error}") from error
         return start, end
+
+    def _stand_in(
+        self, make: LRSchedulerCallable, rate: float, name: str
+    ) -> tuple[Optimizer, LRScheduler]:
+        """Make a scheduler of an optimizer that moves nothing."""
+        stand_in = torch.optim.SGD([torch.zeros(1)], lr=rate, momentum=0.9)
+        return stand_in, self._made(make, stand_in, name)
 
     def on_fit_start(self) -> None:
         """Refuse precisions that round the weights; compile; fetch the classes' weights."""

@@ -1,5 +1,6 @@
 """Distillation of a student from a frozen teacher, Sec. 4."""
 
+import math
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -240,23 +241,39 @@ class DistillModule(DetectionModule):
 
     def on_train_start(self) -> None:
         """Play the schedules through: do they last, and does eta_R fall faster than eta_S?"""
-        self._play(self.make_scheduler, "lr_scheduler")
+        start, end = self._play(self.make_scheduler, "lr_scheduler")
         if len(self._optimizers()) == 1:
             return
-        ratio = self._ratio()
-        if ratio == 1 and self._ratio(BEYOND) < 1:
-            return  # the run ends before its schedules take their first step
-        if ratio >= 1:
+        rotation = self._play(self.make_rotation_scheduler, "rotation_scheduler", number=1)
+        if rotation[1] * start >= rotation[0] * end and not self._falls_later():
             rank_zero_warn(
                 "eta_R / eta_S does not fall over this run, which Sec. 4.3 asks for: give "
                 "rotation_scheduler a smaller factor than lr_scheduler"
             )
 
-    def _ratio(self, further: int = 0) -> float:
-        """Return eta_R / eta_S at the last step of the run, or beyond, over that at the first."""
-        start, end = self._play(self.make_scheduler, "lr_scheduler", 0, further)
-        rotation = self._play(self.make_rotation_scheduler, "rotation_scheduler", 1, further)
-        return round(rotation[1] / rotation[0] * start / end, 9) if rotation[0] and end else 1.0
+    def _falls_later(self) -> bool:
+        """Return whether the run ends before eta_R / eta_S changes, which then falls."""
+        if self.make_rotation_scheduler is None:
+            return False
+        rates = [optimizer.defaults["lr"] for optimizer in self.trainer.optimizers[:2]]
+        student = self._stand_in(self.make_scheduler, rates[0], "lr_scheduler")
+        rotation = self._stand_in(self.make_rotation_scheduler, rates[1], "rotation_scheduler")
+        first, length = None, self._length()
+        steps = int(length) if math.isfinite(length) else 0
+        for step in range(steps + BEYOND):
+            eta_s, eta_r = (of[0].param_groups[0]["lr"] for of in (student, rotation))
+            if not eta_s or not eta_r:
+                return False
+            first = first or eta_r / eta_s
+            if not math.isclose(eta_r / eta_s, first, rel_tol=1e-6):
+                return step >= steps and eta_r / eta_s < first
+            try:
+                for optimizer, scheduler in (student, rotation):
+                    optimizer.step()
+                    scheduler.step()
+            except (ValueError, ArithmeticError):  # a schedule that has come to its end
+                return False
+        return False
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Keep the batch variance of the condensed maps at the start, to tell a collapse by."""
