@@ -66,6 +66,11 @@ from tokd_lightning.results import (
 )
 from tokd_lightning.runs import Run, letting_go
 from tokd_lightning.shorthand import written_out
+from tokd_lightning.trainer_options import (
+    check_callbacks,
+    check_classes,
+    check_trainer_options,
+)
 from tokd_lightning.wandb_run import ended, publish
 
 __all__ = ["TokdCLI", "celebdf", "ffpp", "manifest_table", "run"]
@@ -109,6 +114,8 @@ class TokdCLI(LaunchingCLI):
         name = self.config.subcommand
         self.resolved = _resolve(self._parser(name), self.config[name])
         check_arguments(self.resolved)
+        if name == "fit":
+            check_trainer_options(self.resolved["trainer"])
 
     def _parse_ckpt_path(self) -> None:
         """Leave the configuration as given: a checkpoint must not override explicit values."""
@@ -208,7 +215,10 @@ class TokdCLI(LaunchingCLI):
         callbacks, kwargs = [*callbacks, shown], kwargs | without
         asked = config.trainer.logger
         config = {**config.trainer, "logger": False if asked in (None, True) else asked, **kwargs}
-        return self._instantiate_trainer(config, callbacks)
+        trainer: Any = self._instantiate_trainer(config, callbacks)
+        if self.subcommand == "fit":
+            check_callbacks(trainer.callbacks)
+        return cast(pl.Trainer, trainer)
 
     # fit
 
@@ -219,6 +229,7 @@ class TokdCLI(LaunchingCLI):
         if not is_rank_zero() or config.trainer.fast_dev_run:
             return
         datamodule.setup("fit")
+        check_classes(datamodule, config.trainer.limit_val_batches, self.trainer.world_size)
         self.inputs = check_inputs(self.run, self.model, datamodule)
         if self.run.results() is not None:
             raise Finished(f"{self.run.folder}: finished, reused")

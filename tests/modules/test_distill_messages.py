@@ -24,12 +24,30 @@ def test_a_rotation_that_turns_and_slows_down_faster_warns_of_nothing(teacher):
 
 @pytest.mark.parametrize(
     "options",
-    [{"rotation_scheduler": halved}, {"rotation_scheduler": None}, {"epochs": 1}],
-    ids=["equal", "constant", "no epoch to fall in"],
+    [{"rotation_scheduler": halved}, {"rotation_scheduler": None}],
+    ids=["equal", "constant"],
 )
 def test_eta_r_that_does_not_fall_faster_than_eta_s_is_told(teacher, options):
     (warning,) = warned(teacher, **options)
     assert warning.startswith("eta_R / eta_S does not fall over this run")
+
+
+def one_cycle(final):
+    options = {"max_lr": 1e-2, "total_steps": 20, "final_div_factor": final}
+    return partial(torch.optim.lr_scheduler.OneCycleLR, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"epochs": 1},
+        {"interval": "step", "lr_scheduler": one_cycle(10), "rotation_scheduler": one_cycle(100)},
+    ],
+    ids=["steps", "cycle"],
+)
+def test_a_run_that_ends_before_eta_r_could_fall_warns_of_nothing(teacher, options):
+    """As a short trial of a shipped file: StepLR(5) of one epoch, the first rise of a cycle."""
+    assert warned(teacher, **options) == []
 
 
 def test_the_ratio_is_that_of_the_first_and_the_last_step_of_the_run(teacher):

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from tokd_lightning.data.augment import Augmentation, seeded
 from tokd_lightning.errors import TokdError
 
-OPTION = "--data.augmentation"
 _COUNT = 4  # samples of a trial
 _KEPT = (0, 1, 3)  # samples whose neighbours are exchanged, one trial each
 _TOLERANCE = 1e-3
@@ -22,7 +21,7 @@ _MARGIN = 0.25  # by which the mean of a black or a white image may leave [0, 1]
 # Base classes of Kornia and torchvision whose subclasses mix samples, or move them to other places.
 _MIXING = {"MixAugmentationBaseV2", "_BaseMixUpCutMix"}
 _WITHIN = {"RandomJigsaw"}  # exchanges parts of one image
-_NOT_FINITE = f"{OPTION} makes numbers that are not finite, or integers: remove the cause"
+_NOT_FINITE = "--data.augmentation makes numbers that are not finite, or integers: remove the cause"
 _NORMALISING = {"Normalize", "Denormalize"}
 
 
@@ -45,13 +44,12 @@ def check_augmentation(augmentation: Augmentation, size: int) -> None:
     images = torch.rand(_COUNT, 3, size, size, generator=torch.Generator().manual_seed(0))
     _check_shape(tried, images)
     _check_range(tried, images)
-    unseeded = not torch.allclose(*(_run(tried, images, 0, alone=True) for _ in range(2)))
-    if unseeded:
+    if not torch.allclose(_run(tried, images, 0, True), _run(tried, images, 0, True)):
         rank_zero_warn(
-            f"{OPTION} draws random numbers that torch's seed does not fix: the run cannot be "
-            "repeated, nor resumed bit for bit; draw them with torch"
+            "--data.augmentation draws random numbers that torch's seed does not fix: the run "
+            "cannot be repeated, nor resumed bit for bit; draw them with torch"
         )
-        if not torch.allclose(*(_run(tried, images, 0) for _ in range(2))):
+        if not torch.allclose(_run(tried, images, 0), _run(tried, images, 0)):
             return  # nothing can be compared
     for kept in _KEPT:
         if _mixes(tried, images, kept):
@@ -93,8 +91,8 @@ def _check_shape(tried: Augmentation, images: Tensor) -> None:
     if now.shape != images.shape:
         was, new = (" x ".join(map(str, shape[1:])) for shape in (images.shape, now.shape))
         raise TokdError(
-            f"{OPTION}: {_name(changed)} makes {new} of {was}, but validation and test see {was}: "
-            "set the size with --data.size, and random crops with --data.crop"
+            f"--data.augmentation: {_name(changed)} makes {new} of {was}, but validation and "
+            f"test see {was}: set the size with --data.size, and random crops with --data.crop"
         )
     if not now.is_floating_point() or not bool(now.isfinite().all()):
         raise TokdError(_NOT_FINITE)
@@ -132,12 +130,14 @@ def _applied(module: nn.Module, images: Tensor) -> Tensor:
     except Exception as error:  # other people's modules fail in their own ways
         reason = next((line for line in str(error).splitlines() if line.strip()), "")
         raise TokdError(
-            f"{OPTION}: {_name(module)} fails on a batch of images: "
+            f"--data.augmentation: {_name(module)} fails on a batch of images: "
             f"{reason[:160] or type(error).__name__}"
         ) from error
     if not isinstance(output, Tensor):
         kind = type(output).__name__
-        raise TokdError(f"{OPTION}: {_name(module)} returns a {kind}, not a tensor of images")
+        raise TokdError(
+            f"--data.augmentation: {_name(module)} returns a {kind}, not a tensor of images"
+        )
     return output
 
 
@@ -161,13 +161,13 @@ def _name(module: nn.Module) -> str:
 
 def _mixing(module: nn.Module) -> str:
     return (
-        f"{OPTION}: {_name(module)} mixes the samples of a batch, while their labels stay as they "
-        "are: remove it"
+        f"--data.augmentation: {_name(module)} mixes the samples of a batch, while their labels "
+        "stay as they are: remove it"
     )
 
 
 def _normalising(module: nn.Module) -> str:
     return (
-        f"{OPTION}: {_name(module)} normalises images, which validation and test would not be: set "
-        "--data.mean and --data.std instead"
+        f"--data.augmentation: {_name(module)} normalises images, which validation and test would "
+        "not be: set --data.mean and --data.std instead"
     )

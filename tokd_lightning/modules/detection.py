@@ -23,6 +23,7 @@ from tokd_lightning.modules.checkpoint import HEADER
 from tokd_lightning.modules.compiling import compile_in_place
 from tokd_lightning.modules.finite import FiniteLoss
 from tokd_lightning.modules.stepping import clip_gradient, scheduler_of
+from tokd_lightning.modules.symptoms import announce_normalisation
 
 OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
 LRSchedulerCallable = Callable[[Optimizer], LRScheduler]
@@ -250,8 +251,7 @@ class DetectionModule(pl.LightningModule):
         rate = self.trainer.optimizers[number].defaults["lr"]
         if make is None:
             return rate, rate
-        stand_in = torch.optim.SGD([torch.zeros(1)], lr=rate, momentum=0.9)
-        scheduler = self._made(make, stand_in, name)
+        stand_in, scheduler = self._stand_in(make, rate, name)
         start = end = stand_in.param_groups[0]["lr"]
         steps = self._length()
         for step in range(int(steps) if math.isfinite(steps) else 0):
@@ -268,6 +268,13 @@ class DetectionModule(pl.LightningModule):
                 raise TokdError(f"--model.{name}: {error}") from error
         return start, end
 
+    def _stand_in(
+        self, make: LRSchedulerCallable, rate: float, name: str
+    ) -> tuple[Optimizer, LRScheduler]:
+        """Make a scheduler of an optimizer that moves nothing."""
+        stand_in = torch.optim.SGD([torch.zeros(1)], lr=rate, momentum=0.9)
+        return stand_in, self._made(make, stand_in, name)
+
     def on_fit_start(self) -> None:
         """Refuse precisions that round the weights; compile; fetch the classes' weights."""
         if str(self.trainer.precision) in {"16-true", "bf16-true"}:
@@ -275,6 +282,7 @@ class DetectionModule(pl.LightningModule):
                 f"--trainer.precision {self.trainer.precision} rounds the weights and the "
                 "rotations; use 16-mixed, bf16-mixed or 32-true"
             )
+        announce_normalisation(self.network, self.data.mean, self.data.std)
         if self.compiled:
             compile_in_place(self.network)
         weights = self.data.class_weights

@@ -1,5 +1,6 @@
 """Distillation of a student from a frozen teacher, Sec. 4."""
 
+import math
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -31,6 +32,7 @@ from tokd_lightning.modules.stepping import each_alone, loss_scale, optimizer_of
 from tokd_lightning.modules.symptoms import warn_of_collapse, warn_of_idle_rotation
 
 FINEST = 4
+BEYOND = 10_000  # steps of a schedule that a short run does not come to
 NO_TEACHER = "this method distils a teacher: name its checkpoint with --model.teacher PATH"
 
 
@@ -243,11 +245,35 @@ class DistillModule(DetectionModule):
         if len(self._optimizers()) == 1:
             return
         rotation = self._play(self.make_rotation_scheduler, "rotation_scheduler", number=1)
-        if rotation[1] * start >= rotation[0] * end:
+        if rotation[1] * start >= rotation[0] * end and not self._falls_later():
             rank_zero_warn(
                 "eta_R / eta_S does not fall over this run, which Sec. 4.3 asks for: give "
                 "rotation_scheduler a smaller factor than lr_scheduler"
             )
+
+    def _falls_later(self) -> bool:
+        """Return whether the run ends before eta_R / eta_S changes, which then falls."""
+        if self.make_rotation_scheduler is None:
+            return False
+        rates = [optimizer.defaults["lr"] for optimizer in self.trainer.optimizers[:2]]
+        student = self._stand_in(self.make_scheduler, rates[0], "lr_scheduler")
+        rotation = self._stand_in(self.make_rotation_scheduler, rates[1], "rotation_scheduler")
+        first, length = None, self._length()
+        steps = int(length) if math.isfinite(length) else 0
+        for step in range(steps + BEYOND):
+            eta_s, eta_r = (of[0].param_groups[0]["lr"] for of in (student, rotation))
+            if not eta_s or not eta_r:
+                return False
+            first = first or eta_r / eta_s
+            if not math.isclose(eta_r / eta_s, first, rel_tol=1e-6):
+                return step >= steps and eta_r / eta_s < first
+            try:
+                for optimizer, scheduler in (student, rotation):
+                    optimizer.step()
+                    scheduler.step()
+            except (ValueError, ArithmeticError):  # a schedule that has come to its end
+                return False
+        return False
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Keep the batch variance of the condensed maps at the start, to tell a collapse by."""

@@ -1,5 +1,6 @@
 """What stands behind the lines of a training step: optimizers, processes, loss scale, rotations."""
 
+import inspect
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
@@ -23,12 +24,22 @@ def optimizer_of(
     """Make an optimizer.
 
     Raises:
-        TokdError: It refuses its arguments.
+        TokdError: It refuses its arguments, computes the loss several times in a step, or wants
+            sparse gradients.
     """
     try:
-        return make(parameters)
+        made = make(parameters)
     except (ValueError, RuntimeError) as error:
         raise TokdError(f"--model.{name}: {str(error).splitlines()[0]}") from error
+    closure = inspect.signature(made.step).parameters.get("closure")
+    again = closure is not None and closure.default is closure.empty
+    if again or isinstance(made, torch.optim.SparseAdam):
+        why = "computes the loss several times in a step" if again else "wants sparse gradients"
+        raise TokdError(
+            f"--model.{name} {type(made).__name__} {why}, which is not supported: use Adam, AdamW "
+            "or SGD"
+        )
+    return made
 
 
 def scheduler_of(

@@ -1,10 +1,12 @@
-"""What a distillation says of itself when it does nothing: warnings, once an epoch."""
+"""Warnings of a training that may not do what is expected of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import nn
 
 from tokd_lightning.distillation import Rotation
+from tokd_lightning.models import Backbone
 
 COLLAPSED = 0.2
 NONE = 1e-6  # a variance at which a map was collapsed from the start, but for rounding
@@ -35,3 +37,36 @@ def warn_of_idle_rotation(rotation: Rotation) -> None:
             f"after the first epoch |R - I| / sqrt(d) is {distance:.1e}: the rotation does "
             "nothing; raise the lr of rotation_optimizer or take direction: normalized"
         )
+
+
+def announce_normalisation(
+    network: nn.Module, mean: float | Sequence[float], std: float | Sequence[float]
+) -> None:
+    """Print where pretrained weights were trained on images normalised otherwise than these.
+
+    Args:
+        network: Holds the backbones.
+        mean: That of the data.
+        std: That of the data.
+    """
+    known = {m.trained_on for m in network.modules() if isinstance(m, Backbone) and m.trained_on}
+    for theirs in sorted(known):
+        pairs = ((theirs.mean, mean), (theirs.std, std))
+        if any(_channels(a) != _channels(b) for a, b in pairs):
+            rank_zero_info(
+                f"the weights of {theirs.of} were trained on images with mean "
+                f"{_listed(theirs.mean)} and std {_listed(theirs.std)}; here these are "
+                f"{_listed(mean)} and {_listed(std)}: to use the former, set --data.mean "
+                f"'{_listed(theirs.mean)}' --data.std '{_listed(theirs.std)}', for teacher and "
+                "student alike"
+            )
+
+
+def _channels(value: float | Sequence[float]) -> list[float]:
+    values = value if isinstance(value, Sequence) else [value]
+    return [round(float(v), 6) for v in (values if len(values) > 1 else [*values] * 3)]
+
+
+def _listed(value: float | Sequence[float]) -> str:
+    channels = _channels(value)
+    return f"{channels[0]:g}" if len(set(channels)) == 1 else str(channels)
