@@ -35,7 +35,14 @@ from tokd_lightning.modules.checkpoint import (
 )
 from tokd_lightning.modules.finite import FILE
 from tokd_lightning.modules.last import DAMAGED, LastCheckpoint, checkpoint_to_resume, rows_of
-from tokd_lightning.naming import EVALUATION, Config, cell, measured_otherwise, run_name
+from tokd_lightning.naming import (
+    EVALUATION,
+    Config,
+    cell,
+    differences,
+    measured_otherwise,
+    run_name,
+)
 from tokd_lightning.pictures import write_pictures
 from tokd_lightning.precision import settle_precision
 from tokd_lightning.provenance import provenance, source_hash
@@ -50,6 +57,7 @@ from tokd_lightning.results import (
     write_scores,
 )
 from tokd_lightning.runs import Run, letting_go
+from tokd_lightning.shipped import as_yaml, reference
 from tokd_lightning.wandb_run import ended, publish
 
 __all__ = ["TokdCLI", "celebdf", "ffpp", "manifest_table", "run"]
@@ -119,14 +127,30 @@ class TokdCLI(LaunchingCLI):
             return files[0].parent  # the configuration that a run has saved names that run
         if config.name:
             return runs / str(config.name)
-        alone = parser.parse_args(["--config", str(files[0])]) if files else None
-        experiment = None if alone is None else _resolve(parser, alone)
+        file = files[0] if files else None
+        own = None if file is None else _resolve(parser, parser.parse_args(["--config", str(file)]))
+        experiment = own
+        if (name := reference(self.resolved, file)) is not None:
+            experiment = _resolve(parser, parser.parse_args(["--config", as_yaml(name)]))
         folder = runs / run_name(self.resolved, experiment)
+        earlier = runs / run_name(self.resolved, own)
+        if not folder.exists() and earlier != folder and self._is_of(earlier):
+            rank_zero_info(
+                f"{earlier} holds this configuration: it was named by an earlier version"
+            )
+            return earlier
         if self.subcommand != "fit" and not Run(folder).best.is_file():
             # A test may be given a smaller batch or on_error; the fit went without.
             trained = runs / run_name(self.resolved, experiment, EVALUATION)
             return trained if Run(trained).best.is_file() else folder
         return folder
+
+    def _is_of(self, folder: Path) -> bool:
+        """Whether a folder holds a run of this configuration."""
+        earlier = Run(folder).config()
+        left_open = self.resolved["trainer"].get("precision") is None
+        free = {"trainer.precision"} if left_open else set()
+        return earlier is not None and set(differences(self.resolved, earlier)) <= free
 
     def _settle_precision(self, config: Any) -> None:
         """Fill in a precision left open, which is no part of the run's name then."""

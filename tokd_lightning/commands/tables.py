@@ -77,6 +77,8 @@ def _table(options: argparse.Namespace) -> int:
     if (cluster and script) or (out and not script) or (slurm and not (cluster or script)):
         raise TokdError("--slurm goes with either --cluster or --export, --out with --export")
     plan = make_plan(key, **given)
+    for said in {one.experiment: one.edited() for one in plan.cells if one.edited()}.values():
+        print(f"note: {said}")
     if dry:
         dry_run(plan, workers)
         return 0

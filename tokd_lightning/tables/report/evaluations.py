@@ -82,7 +82,7 @@ def read_evaluations(reader: Reader, shown: Set[str]) -> tuple[EvaluatedOn, ...]
             continue
         trained_on = str(record["trained_on"]).rpartition("-")[0]
         if trained_on in others:
-            left_out |= {key for key, data in DATASETS.items() if data.name == trained_on}
+            left_out.add(next(key for key, data in DATASETS.items() if data.name == trained_on))
             continue
         measured = _read(reader, file.with_name("robustness.json"), _robustness)
         if measured is not None and not _of(measured, record):
