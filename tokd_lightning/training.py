@@ -133,8 +133,8 @@ class TokdCLI(LaunchingCLI):
         if (name := reference(self.resolved, file)) is not None:
             experiment = _resolve(parser, parser.parse_args(["--config", as_yaml(name)]))
         folder = runs / run_name(self.resolved, experiment)
-        earlier = runs / run_name(self.resolved, own)
-        if not folder.exists() and earlier != folder and self._is_of(earlier):
+        earlier, again = runs / run_name(self.resolved, own), bool(config.get("rerun"))
+        if not folder.exists() and earlier != folder and not again and self._is_of(earlier):
             rank_zero_info(
                 f"{earlier} holds this configuration: it was named by an earlier version"
             )
@@ -166,7 +166,7 @@ class TokdCLI(LaunchingCLI):
                 raise Finished(f"{self.run.folder}: finished, reused")
             if not config.rerun:
                 found, _ = checkpoint_to_resume(self.run.last)
-                config["ckpt_path"] = None if found is None else str(found)
+                config["ckpt_path"] = config.get("ckpt_path") if found is None else str(found)
             return
         self.run.hold()
         if config.rerun:

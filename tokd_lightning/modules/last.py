@@ -231,15 +231,16 @@ def checkpoint_to_resume(last: Path) -> tuple[Path | None, str]:
         TokdError: What there is cannot be read.
     """
     previous = last.with_name(PREVIOUS)
-    if not last.is_file():
-        return (previous, "") if previous.is_file() and not damage(previous) else (None, "")
-    if not (wrong := damage(last)):
+    wrong = damage(last) if last.is_file() else ""
+    if last.is_file() and not wrong:
         return last, ""
     if previous.is_file() and not damage(previous):
         return previous, wrong
+    if not last.is_file() and not previous.is_file():
+        return None, ""
     raise TokdError(
-        f"{last} is damaged ({wrong}) and there is no earlier checkpoint: --rerun sets the run "
-        "aside and starts again"
+        f"{last} is {f'damaged ({wrong})' if wrong else 'missing'}, and there is no whole "
+        f"{PREVIOUS} before it: --rerun sets the run aside and starts again"
     )
 
 
