@@ -7,7 +7,7 @@ from torchmetrics.classification import BinaryAccuracy
 from tokd_lightning.errors import TokdError
 from tokd_lightning.modules.checkpoint import AtomicCheckpointIO, best_and_last
 from tokd_lightning.modules.finite import FiniteLoss
-from tokd_lightning.modules.last import LastCheckpoint, _keep_previous, checkpoint_to_resume
+from tokd_lightning.modules.last import LastCheckpoint, checkpoint_to_resume
 
 
 class WorseAndWorse(pl.LightningModule):
@@ -104,7 +104,6 @@ def test_a_run_whose_folder_was_moved_keeps_its_best(tmp_path, epochs):
 def test_the_checkpoint_before_the_last_stays_while_training_lasts(tmp_path):
     last = LastCheckpoint(tmp_path / "last.ckpt")
     for epoch in range(3):
-        _keep_previous(last.path)
         AtomicCheckpointIO().save_checkpoint({"epoch": epoch}, last.path)
     kept = {p.name: torch.load(p, weights_only=True)["epoch"] for p in tmp_path.iterdir()}
     assert kept == {"last.ckpt": 2, "previous.ckpt": 1}
