@@ -11,6 +11,7 @@ from test_cli import ROOT
 from trees import write_splits
 
 from tokd_lightning import training
+from tokd_lightning.checks import tell_of_teacher
 from tokd_lightning.cli import main
 from tokd_lightning.data.layouts.ffpp import scan_ffpp
 from tokd_lightning.data.rows import fold_hash, row_hashes, whole_hash
@@ -237,6 +238,36 @@ def test_a_run_resumed_under_other_code_names_both_and_says_so(made, monkeypatch
     assert results["hashes"]["sources"] == [before["hashes"]["source"], "ab" * 32]
     assert 4000 <= results["seconds"]["fit"] < 4300
     assert results["metrics"] == {k: v for k, v in before["metrics"].items() if "val/" in k}
+
+
+# The teacher
+
+
+def test_a_teacher_of_other_data_or_another_fold_is_announced(tiny_ffpp, tmp_path, recwarn, caplog):
+    def module(splits):
+        return training.ffpp.FFPPDataModule(tiny_ffpp, quality="c23", splits=splits)
+
+    write_splits(
+        tmp_path,
+        train=[["000", "001"], ["002", "003"], ["008", "009"]],
+        val=[["006", "007"]],
+        test=[["004", "005"]],
+    )
+    data, other = module(tiny_ffpp / "splits"), module(tmp_path)
+    for header, said in (
+        ({"data": "ffpp-c23", "fold": data.fold_hash()}, []),
+        ({"data": "ffpp-c40", "fold": data.fold_hash()}, ["trained on ffpp-c40"]),
+        ({"data": "celebdf-original", "fold": "x"}, ["trained on celebdf-original"]),
+        ({"data": "ffpp-c23", "fold": other.fold_hash()}, ["other splits or videos"]),
+    ):
+        recwarn.clear()
+        tell_of_teacher(header, data)
+        told = [str(warning.message) for warning in recwarn]
+        assert len(told) == len(said)
+        assert all(words in told[0] for words in said)
+    assert "does not say its splits" not in caplog.text
+    tell_of_teacher({"data": "ffpp-c23"}, data)  # of an earlier version
+    assert "does not say its splits" in caplog.text
 
 
 # Checkpoints that a disk has lost
