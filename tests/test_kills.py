@@ -143,6 +143,33 @@ def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_an_undisturbed_one(
     assert_equal(result(runs), result(tmp_path / "whole"))
 
 
+@pytest.mark.slow
+def test_a_run_killed_renamed_and_resumed_ends_bit_for_bit_as_an_undisturbed_one(
+    tiny_ffpp, tmp_path
+):
+    options = ["--data.num_workers=0", "--checkpoint_every=1", *TEACHER, "--name=run"]
+    finished(start("teacher", tiny_ffpp, tmp_path / "whole", *options))
+    for number, steps in enumerate((70, 130)):
+        runs = tmp_path / f"runs{number}"
+        process = start("teacher", tiny_ffpp, runs, *options)
+        last = runs / "run/checkpoints/last.ckpt"
+        while process.poll() is None and not (last.is_file() and step_of(last) >= steps):
+            time.sleep(0.05)
+        kill(process)
+        runs.rename(tmp_path / f"runs{number + 1}")
+        # A disk that has lost what it was given: the checkpoint before counts.
+        if number:
+            last = tmp_path / "runs2/run/checkpoints/last.ckpt"
+            last.write_bytes(last.read_bytes()[:1000])
+    finished(start("teacher", tiny_ffpp, tmp_path / "runs2", *options))
+    (tmp_path / "runs2/run/checkpoints/last.damaged.ckpt").unlink()
+    assert_equal(result(tmp_path / "runs2"), result(tmp_path / "whole"))
+
+
+def step_of(checkpoint):
+    return torch.load(checkpoint, weights_only=True)["global_step"]
+
+
 @pytest.fixture(scope="module")
 def trained_teacher(tiny_ffpp, tmp_path_factory):
     runs = tmp_path_factory.mktemp("teacher")

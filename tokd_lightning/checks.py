@@ -142,12 +142,12 @@ def check_inputs(run: Run, model: Any, data: FrameDataModule) -> dict[str, Any]:
     if earlier and not rows_are_known(earlier):
         rank_zero_info(f"{run.folder}: {UNKNOWN_ROWS}")
     if teacher is not None:
-        _tell_of_teacher(teacher[HEADER], data)
+        tell_of_teacher(teacher[HEADER], data)
         _warn_of_unfinished(Path(path).absolute())
     return inputs
 
 
-def _tell_of_teacher(header: Config, data: FrameDataModule) -> None:
+def tell_of_teacher(header: Config, data: FrameDataModule) -> None:
     """Announce a teacher that was trained on another data set, quality or fold."""
     theirs, ours = str(header.get("data")), f"{data.name}-{data.teacher_quality or data.quality}"
     if theirs != ours:

@@ -27,13 +27,12 @@ def recipe(args: Sequence[str]) -> Config:
     asked: Config = {}
     for key, value in _options(args):
         if key == "config":
-            file = Path(value)
-            given = dict(_flat(_with_parts(_load(file), file.parent), ""))
+            given = dict(_flat(read_whole(Path(value)), ""))
         else:
-            given = dict(_flat(_with_parts(yaml.safe_load(value), Path()), _short(key)))
-            _forget(asked, _short(key))
+            given = dict(_flat(_with_parts(yaml.safe_load(value), Path()), short_key(key)))
+            _forget(asked, short_key(key))
         asked |= given
-    place = [_short(key) for key in PLACE]
+    place = [short_key(key) for key in PLACE]
     return {k: v for k, v in asked.items() if not any(_is_in(k, p) for p in place)}
 
 
@@ -41,6 +40,15 @@ def recipe_hash(args: Sequence[str]) -> str:
     """Hash :func:`recipe`."""
     text = json.dumps(recipe(args), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_whole(file: Path) -> Any:
+    """Read a YAML file with its parts in the place of their paths.
+
+    Raises:
+        TokdError: It, or a part, is missing or no YAML.
+    """
+    return _with_parts(_load(file), file.parent)
 
 
 def _options(args: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -85,7 +93,8 @@ def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
-def _short(key: str) -> str:
+def short_key(key: str) -> str:
+    """Leave ``init_args`` out of a key."""
     return ".".join(part for part in key.split(".") if part != "init_args")
 
 

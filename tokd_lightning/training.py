@@ -65,6 +65,7 @@ from tokd_lightning.results import (
     write_scores,
 )
 from tokd_lightning.runs import Run, letting_go
+from tokd_lightning.shipped import as_yaml, reference
 from tokd_lightning.shorthand import written_out
 from tokd_lightning.trainer_options import (
     check_callbacks,
@@ -150,14 +151,30 @@ class TokdCLI(LaunchingCLI):
             return files[0].parent  # the configuration that a run has saved names that run
         if config.name:
             return runs / str(config.name)
-        alone = parser.parse_args(["--config", str(files[0])]) if files else None
-        experiment = None if alone is None else _resolve(parser, alone)
+        file = files[0] if files else None
+        own = None if file is None else _resolve(parser, parser.parse_args(["--config", str(file)]))
+        experiment = own
+        if (name := reference(self.resolved, file)) is not None:
+            experiment = _resolve(parser, parser.parse_args(["--config", as_yaml(name)]))
         folder = runs / run_name(self.resolved, experiment)
+        earlier, again = runs / run_name(self.resolved, own), bool(config.get("rerun"))
+        if not folder.exists() and earlier != folder and not again and self._is_of(earlier):
+            rank_zero_info(
+                f"{earlier} holds this configuration: it was named by an earlier version"
+            )
+            return earlier
         if self.subcommand != "fit" and not Run(folder).best.is_file():
             # A test may be given a smaller batch or on_error; the fit went without.
             trained = runs / run_name(self.resolved, experiment, EVALUATION)
             return trained if Run(trained).best.is_file() else folder
         return folder
+
+    def _is_of(self, folder: Path) -> bool:
+        """Whether a folder holds a run of this configuration."""
+        earlier = Run(folder).config()
+        left_open = self.resolved["trainer"].get("precision") is None
+        free = {"trainer.precision"} if left_open else set()
+        return earlier is not None and set(differences(self.resolved, earlier)) <= free
 
     def _settle_precision(self, config: Any) -> None:
         """Fill in a precision left open, which is no part of the run's name then."""
@@ -179,7 +196,7 @@ class TokdCLI(LaunchingCLI):
                 raise Finished(f"{self.run.folder}: finished, reused")
             if not config.rerun:
                 found, _ = checkpoint_to_resume(self.run.last)
-                config["ckpt_path"] = None if found is None else str(found)
+                config["ckpt_path"] = config.get("ckpt_path") if found is None else str(found)
             return
         self.run.hold()
         if config.rerun:

@@ -7,6 +7,7 @@ from torchmetrics.classification import BinaryAccuracy
 from tokd_lightning.errors import TokdError
 from tokd_lightning.modules.checkpoint import AtomicCheckpointIO, best_and_last
 from tokd_lightning.modules.finite import FiniteLoss
+from tokd_lightning.modules.last import LastCheckpoint, checkpoint_to_resume
 
 
 class WorseAndWorse(pl.LightningModule):
@@ -39,6 +40,83 @@ def test_the_last_epoch_is_kept_though_an_earlier_one_was_better(tmp_path):
     trainer.fit(WorseAndWorse(), data, data)
     epochs = {p.name: torch.load(p, weights_only=True)["epoch"] for p in tmp_path.iterdir()}
     assert epochs == {"best.ckpt": 0, "last.ckpt": 2}
+
+
+class Scored(WorseAndWorse):
+    """Logs what it is given, epoch by epoch."""
+
+    def __init__(self, **curves):
+        super().__init__()
+        self.curves = curves
+
+    def validation_step(self, batch, batch_idx):
+        for name, values in self.curves.items():
+            self.log(f"val/frame/{name}", values[self.current_epoch])
+
+
+def trained(folder, module, epochs, monitor, resume=None):
+    data = DataLoader(torch.ones(1, 1))
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        logger=False,
+        callbacks=best_and_last(folder, monitor),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, data, data, ckpt_path=resume)
+    return torch.load(folder / "best.ckpt", weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ("acc", "auc", "best"),
+    [
+        ([0.8, 0.8, 0.8], [0.5, 0.9, 0.7], 1),
+        ([0.8, 0.8, 0.8], [0.5, 0.5, 0.5], 0),
+        ([0.5, 0.8, 0.7], [0.9, 0.6, 0.99], 1),
+        ([0.8, 0.8, 0.8], [float("nan"), 0.9, 0.7], 0),
+    ],
+)
+def test_of_equal_accuracies_the_higher_auc_is_kept_and_else_accuracy_decides(
+    tmp_path, acc, auc, best
+):
+    kept = trained(tmp_path, Scored(acc=acc, auc=auc), 3, "val/frame/acc")
+    assert kept["epoch"] == best
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_run_whose_folder_was_moved_keeps_its_best(tmp_path, epochs):
+    curves = {"acc": [0.9, 0.9, 0.7, 0.8], "auc": [0.5, 0.6, 0.9, 0.99]}
+    whole = trained(tmp_path / "whole", Scored(**curves), 4, "val/frame/acc")
+    trained(tmp_path / "a", Scored(**curves), epochs, "val/frame/acc")
+    moved = (tmp_path / "a").rename(tmp_path / "b")
+    found = trained(moved, Scored(**curves), 4, "val/frame/acc", moved / "last.ckpt")
+    assert found["epoch"] == whole["epoch"] == 1
+    state, theirs = (
+        next(s for k, s in checkpoint["callbacks"].items() if k.startswith("ModelCheckpoint"))
+        for checkpoint in (found, whole)
+    )
+    assert state["best_model_score"] == theirs["best_model_score"]
+    assert state["best_model_path"] == str(moved / "best.ckpt")
+    assert state["validation"] == theirs["validation"]
+
+
+def test_the_checkpoint_before_the_last_stays_while_training_lasts(tmp_path):
+    last = LastCheckpoint(tmp_path / "last.ckpt")
+    for epoch in range(3):
+        AtomicCheckpointIO().save_checkpoint({"epoch": epoch}, last.path)
+    kept = {p.name: torch.load(p, weights_only=True)["epoch"] for p in tmp_path.iterdir()}
+    assert kept == {"last.ckpt": 2, "previous.ckpt": 1}
+    assert checkpoint_to_resume(last.path) == (last.path, "")
+    data = bytearray(last.path.read_bytes())
+    data[-200:] = bytes(200)
+    last.path.write_bytes(data)
+    assert checkpoint_to_resume(last.path) == (
+        tmp_path / "previous.ckpt",
+        "cut short, or no checkpoint",
+    )
+    last.path.unlink()
+    assert checkpoint_to_resume(last.path) == (tmp_path / "previous.ckpt", "")
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("short")])

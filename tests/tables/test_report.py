@@ -416,6 +416,46 @@ def test_demo_runs_are_marked_as_synthetic_and_have_no_published_number(tmp_path
     assert "| paper |" not in written
 
 
+def test_after_make_demo_the_runs_at_c23_are_shown(tmp_path: Path, capsys):
+    plant_cell(tmp_path, student("demo-c23", "resnet18_thin", "tokd", "both"), 0.85)
+    assert main(["report", "--runs", str(tmp_path), "--dataset", "demo", "--table", "3"]) == 0
+    assert "0 of 13 places" not in capsys.readouterr().out
+    written = (tmp_path / "report" / "report.md").read_text()
+    assert "mini-FF++ c23" in written
+    assert "mini-FF++ c40" not in written
+    plant_cell(tmp_path, student("demo", "resnet18_thin", "tokd", "both"), 0.85)
+    assert main(["report", "--runs", str(tmp_path), "--dataset", "demo", "--table", "3"]) == 0
+    written = (tmp_path / "report" / "report.md").read_text()
+    assert all(f"mini-FF++ {quality}" in written for quality in ("c23", "c40"))
+
+
+def test_a_stale_number_is_shown_without_a_difference_and_is_never_the_best(runs: Path):
+    def state(cell, _):
+        return ("stale", ("configuration",)) if cell.branches == "both" else ("done", ())
+
+    table = third(runs, state_of=state).tables[0]
+    stale, done = (table.places[ROW, f"TOKD {branches}"] for branches in ("Both", "RGB"))
+    assert stale.ours.mean > done.ours.mean
+    assert stale.difference is None
+    assert not table.best(stale)
+    assert done.difference == pytest.approx(done.ours.mean - done.entry.published)
+
+
+def test_runs_of_other_splits_are_no_equals_and_old_ones_are_compared_by_files(runs: Path):
+    rows = {"files": "f", "paths": "p", "splits": "s"}
+    for seed, hashes in enumerate(
+        ({"data": "w", "rows": rows}, {"data": "v", "rows": rows | {"splits": "t"}})
+    ):
+        change(runs, BOTH, seed, hashes=hashes)
+        change(runs, RGB, seed, hashes={"data": "w", "rows": rows})
+    for cell in (BOTH, RGB):
+        shutil.rmtree(runs / replace(cell, seed=2).name)
+    report = third(runs)
+    assert report.tables[0].places[ROW, "TOKD Both"].other_frames
+    change(runs, RGB, 0, hashes={"data": "f"})
+    assert not third(runs).tables[0].places[ROW, "TOKD Both"].other_frames
+
+
 def test_what_cannot_be_done_is_one_clear_error(tmp_path: Path, capsys):
     for options, message in (
         (["--runs", str(tmp_path / "none")], "is no folder"),

@@ -177,6 +177,22 @@ def test_runs_on_data_of_other_reports_are_left_out(tmp_path: Path):
     assert [one.run for one in its.runs] == ["own_run", GOOD]
 
 
+def test_evaluations_of_weights_that_a_run_no_longer_has_are_left_out_and_said(runs: Path):
+    weights = record(runs, GOOD)["hashes"]["checkpoint"]
+    for hashes, shown, told in (
+        ({"weights": weights}, [BAD, GOOD], False),
+        ({"weights": "of a later epoch"}, [BAD], True),
+        ({}, [BAD, GOOD], False),
+    ):
+        (runs / GOOD / "metrics.json").write_text(json.dumps({"hashes": hashes, "metrics": {}}))
+        report = made(runs)
+        [its] = report.evaluated
+        assert sorted(one.run for one in its.runs) == shown
+        said = [w for w in report.warnings if "of weights that the run no longer has" in w]
+        assert bool(said) == told
+        assert any("did not record its weights" in note for note in its.notes) == (not hashes)
+
+
 def test_a_report_that_leaves_all_evaluations_out_says_how_to_see_them(tmp_path: Path, capsys):
     plant_evaluated(tmp_path, GOOD, 2.0)
     said = "evaluations of runs on other data sets are left out: --dataset demo"

@@ -15,6 +15,7 @@ from test_experiments import ROOT
 
 from tokd_lightning import cli
 from tokd_lightning.errors import TokdError
+from tokd_lightning.recipe import recipe_hash
 from tokd_lightning.tables import estimate, plan, runner
 from tokd_lightning.tables.plan import Plan, look, make_plan
 from tokd_lightning.tables.reproduce import dry_run, reproduce
@@ -144,6 +145,10 @@ def test_what_a_cell_was_made_from_is_compared_and_made_again_only_when_asked(
     code, said = go(made)
     assert code == 0
     assert f"{RGB}: stale ({what}); kept, --rerun sets it aside and makes it anew" in said
+    counted = "0 of 2 runs need nothing; 2 stale: --rerun sets them aside"
+    if what != "data":
+        counted = "1 of 2 runs need nothing; 1 stale: --rerun sets it aside"
+    assert counted in said
     assert calls(place) == []
     assert results.read_text() == before
 
@@ -152,6 +157,34 @@ def test_what_a_cell_was_made_from_is_compared_and_made_again_only_when_asked(
     assert f"fit {RGB} --rerun table3" in calls(place)
     if what != "teacher":
         assert set(kinds(again).values()) == {"done"}
+
+
+def test_a_student_of_a_teacher_that_is_not_the_table_s_is_stale_though_that_one_is_missing(place):
+    made = planned(place, method=["at"], branches=["rgb"])
+    assert go(made)[0] == 0
+    (place / "runs" / TEACHER / "metrics.json").unlink()
+    results = place / "runs" / RGB / "metrics.json"
+    document = json.loads(results.read_text())
+    for recipe, state in ((recipe_hash(made.cells[0].arguments()), "done"), ("toy", "stale")):
+        document["hashes"]["teacher_recipe"] = recipe
+        results.write_text(json.dumps(document))
+        assert kinds(made)[RGB].startswith(state)
+
+
+def test_splits_that_were_exchanged_are_named(place):
+    made = planned(place, method=["vanilla"])
+    assert go(made)[0] == 0
+    cell = made.cells[-1]
+    rows = {"files": "f", "paths": "p", "splits": "s"}
+    results = place / "runs" / cell.name / "metrics.json"
+    document = json.loads(results.read_text())
+    document["hashes"] |= {"data": "w", "rows": rows}
+    results.write_text(json.dumps(document))
+    for now, kind in (
+        ({"data": "w", "rows": rows}, "done"),
+        ({"data": "v", "rows": rows | {"splits": "t"}}, "stale (data: other splits)"),
+    ):
+        assert str(Looker(place / "runs", {cell.data: now})(cell)) == kind
 
 
 def test_an_interrupted_fit_of_the_same_configuration_is_resumed_and_another_is_stale(place):

@@ -87,6 +87,8 @@ def _table(options: argparse.Namespace) -> int:
     if commands and not dry:
         raise TokdError("--commands goes with --dry-run")
     plan = make_plan(key, **given)
+    for said in {one.experiment: one.edited() for one in plan.cells if one.edited()}.values():
+        print(f"note: {said}")
     if dry:
         dry_run(plan, workers, commands=commands, cluster=cluster)
         return 0

@@ -38,6 +38,11 @@ class BestCheckpoint(ModelCheckpoint):
         """The key of Lightning's own callback, so that runs of earlier versions go on."""
         return super().state_key.replace(type(self).__qualname__, STATE, 1)
 
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the validation, if there was one: a run can be ended before."""
+        if self.monitor in trainer.callback_metrics:
+            super().on_train_epoch_end(trainer, pl_module)
+
     def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
         """Decide whether the network just validated is the best so far."""
         better = super().check_monitor_top_k(trainer, current) or self._wins_tie(trainer, current)

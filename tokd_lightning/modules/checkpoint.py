@@ -15,7 +15,7 @@ from torch import Tensor
 from tokd_lightning.errors import TokdError
 from tokd_lightning.models import DualBranchTeacher
 from tokd_lightning.modules.best import BestCheckpoint
-from tokd_lightning.modules.last import LastCheckpoint
+from tokd_lightning.modules.last import LAST, LastCheckpoint, keep_previous
 
 HEADER = "tokd"
 # Data and branches of a teacher -> how its experiment's name begins, and its quality.
@@ -142,6 +142,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
+            keep_previous(path)
             part.replace(path)
         except (OSError, RuntimeError) as error:
             part.unlink(missing_ok=True)
@@ -156,7 +157,7 @@ def best_and_last(folder: Path, monitor: str, every: int | None = None) -> list[
         monitor: Metric of the validation.
         every: Batches between two saves of last.ckpt, see :class:`LastCheckpoint`.
     """
-    return [BestCheckpoint(folder, monitor), LastCheckpoint(folder / "last.ckpt", every)]
+    return [BestCheckpoint(folder, monitor), LastCheckpoint(folder / LAST, every)]
 
 
 def state_hash(path: str | Path, kind: str | None = "teacher") -> str:

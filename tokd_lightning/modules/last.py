@@ -20,6 +20,7 @@ from tokd_lightning.errors import Terminated, TokdError
 from tokd_lightning.modules.finite import stop_if_broken
 
 POSITION = "position"
+LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
 DAMAGED = "last.damaged.ckpt"
 SHARE = 0.01  # of the time, for saving
@@ -152,8 +153,6 @@ class LastCheckpoint(Checkpoint):
         for logger in trainer.loggers:
             if hasattr(logger, "flush"):
                 logger.flush()  # rows that the checkpoint counts
-        if trainer.is_global_zero:
-            _keep_previous(self.path)
         trainer.save_checkpoint(self.path, weights_only=False)
         ended = time.monotonic()
         if timed and self.every is None:
@@ -202,9 +201,12 @@ def _sums(module: Any) -> dict[str, torch.Tensor]:
     return dict(module.train_accuracy.metric_state)
 
 
-def _keep_previous(last: Path) -> None:
-    """Give last.ckpt a second name, which stays when the next one takes the first."""
-    if not last.is_file():
+def keep_previous(last: Path) -> None:
+    """Give last.ckpt a second name, which stays when the next one, written whole, takes the first.
+
+    Other checkpoints are left alone.
+    """
+    if last.name != LAST or not last.is_file():
         return
     previous = last.with_name(PREVIOUS)
     part = previous.with_name(f".{PREVIOUS}.part")
@@ -231,15 +233,16 @@ def checkpoint_to_resume(last: Path) -> tuple[Path | None, str]:
         TokdError: What there is cannot be read.
     """
     previous = last.with_name(PREVIOUS)
-    if not last.is_file():
-        return (previous, "") if previous.is_file() and not damage(previous) else (None, "")
-    if not (wrong := damage(last)):
+    wrong = damage(last) if last.is_file() else ""
+    if last.is_file() and not wrong:
         return last, ""
     if previous.is_file() and not damage(previous):
         return previous, wrong
+    if not last.is_file() and not previous.is_file():
+        return None, ""
     raise TokdError(
-        f"{last} is damaged ({wrong}) and there is no earlier checkpoint: --rerun sets the run "
-        "aside and starts again"
+        f"{last} is {f'damaged ({wrong})' if wrong else 'missing'}, and there is no whole "
+        f"{PREVIOUS} before it: --rerun sets the run aside and starts again"
     )
 
 

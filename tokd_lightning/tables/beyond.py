@@ -1,7 +1,7 @@
 """Beyond the paper: does rotation turn "both < rgb" around for other methods, with controls."""
 
 from tokd_lightning.tables.entries import ACC, HEADS, Entry, PaperTable
-from tokd_lightning.tables.grid import METHODS, STUDENTS, student
+from tokd_lightning.tables.grid import DEMO, METHODS, STUDENTS, student
 
 _BEYOND: dict[str, tuple[str, dict[str, object]]] = {
     "FitNet, rotation": ("fitnet", {"rotation": "learned"}),
@@ -30,7 +30,7 @@ def beyond(datasets: tuple[str, ...]) -> PaperTable:
     """Return the cells that the paper has not: every student with both branches."""
     entries = []
     for data in datasets:
-        for backbone in STUDENTS if data != "demo" else ("resnet18_thin",):
+        for backbone in STUDENTS if data not in DEMO else ("resnet18_thin",):
             row = f"{HEADS[data]}, {STUDENTS[backbone]}"
             hinton = student(data, backbone, "hinton")
             entries.append(Entry(row, "KD", ACC, None, hinton))

@@ -109,7 +109,7 @@ def _job(experiment: _Experiment, quality: str, seed: int, data: Path, runs: Pat
     name = experiment.name(quality, seed)
     options = [
         *("--config", _EXPERIMENTS / experiment.file, "--runs", runs, "--seed_everything", seed),
-        *("--data.root", data, "--data.quality", quality, *experiment.options),
+        *("--data.root", data, "--data.quality", quality, "--name", name, *experiment.options),
     ]
     needs = ["data"]
     if experiment.distils:

@@ -7,6 +7,7 @@ from tokd_lightning.tables.grid import GridCell, Option, sharing
 
 ACC, AUC, EER = "test/frame/acc", "test/frame/auc", "test/frame/eer"
 HEADS = {"ffpp": "FF++ c40", "celebdf": "Celeb-DF", "demo": "mini-FF++ c40"}
+HEADS["demo-c23"] = "mini-FF++ c23"
 
 
 class Entry(NamedTuple):

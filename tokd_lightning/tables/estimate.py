@@ -1,6 +1,7 @@
 """How long the cells of a table take and how much memory, from a few batches of each kind."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -61,7 +62,10 @@ def expected_seconds(plan: Plan) -> dict[str, float]:
 def to_go(plan: Plan, states: Mapping[str, State], workers: int) -> str:
     """Say what is left of a plan, and how long it takes and in how much memory, as far as known."""
     left = [cell for cell in plan.cells if not plan.settled(states[cell.name])]
-    text = f"{len(plan.cells) - len(left)} of {len(plan.cells)} runs need nothing"
+    kept = Counter(states[cell.name].kind for cell in plan.cells if cell not in left)
+    text = f"{kept.pop('done', 0)} of {len(plan.cells)} runs need nothing"
+    for kind, number in kept.items():
+        text += f"; {number} {kind}: --rerun sets {'it' if number == 1 else 'them'} aside"
     if not left:
         return text
     expected, known = expected_seconds(plan), read_estimates(plan.runs)

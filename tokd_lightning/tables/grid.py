@@ -9,6 +9,7 @@ import yaml
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.naming import NAMED, PLACE, Cell, name_of
+from tokd_lightning.shipped import edits
 
 EXPERIMENTS = Path("experiments")
 DISTILLERS = Path("configs/distillers")
@@ -48,7 +49,12 @@ DATASETS = {
     "demo": DataSet(
         "mini-FF++", "synthetic", "c40", "demo", Path("data/demo"), (("data.quality", "c40"),)
     ),
+    # What `make demo` trains on.
+    "demo-c23": DataSet(
+        "mini-FF++ c23", "synthetic", "c23", "demo", Path("data/demo"), (("data.quality", "c23"),)
+    ),
 }
+DEMO = ("demo", "demo-c23")
 STUDENTS = {"resnet18_thin": "ResNet18-T", "resnet34_thin": "ResNet34-T", "xception": "Xception"}
 _SHORT = {"resnet18_thin": "res18t", "resnet34_thin": "res34t", "xception": "xception"}
 METHODS = {
@@ -62,6 +68,11 @@ METHODS = {
     "fitnet": "FitNet",
 }
 WITHOUT_BRANCHES = ("vanilla", "hinton")
+_NEVER_DONE = {
+    "trainer.limit_test_batches": "a table's numbers are of the whole test split",
+    "trainer.fast_dev_run": "it keeps nothing",
+    "trainer.barebones": "it keeps nothing",
+}
 BRANCHES = {"none": "", "rgb": "RGB", "frequency": "Fre", "both": "Both"}
 
 
@@ -99,7 +110,7 @@ class GridCell:
         """The experiment file that the cell overrides."""
         if self.role == "teacher":
             kind = "teacher"
-        elif self.data == "demo":
+        elif self.dataset.experiments == "demo":
             kind = "vanilla" if self.method == "vanilla" else "tokd"
         else:
             kind = _SHORT[self.backbone]
@@ -111,7 +122,8 @@ class GridCell:
         place = f"{self.dataset.name}-{self.dataset.quality}"
         it = Cell(place, self.role, self.backbone, self.method, self.branches, self.seed)
         changed = {_full(key): value for key, value in (*self.extra, *self.common)}
-        return name_of(it, {k: v for k, v in changed.items() if not _is_place(k)})
+        changed = {k: v for k, v in changed.items() if not _is_place(k)}
+        return name_of(it, changed | {f"shipped {k}": v for k, v in self.edits().items()})
 
     @property
     def title(self) -> str:
@@ -130,15 +142,39 @@ class GridCell:
             return None
         return teacher_of(self.data, self.common)
 
-    def options(self) -> list[Option]:
-        """What the cell overrides in its experiment, matters of place aside."""
+    def edits(self) -> dict[str, Any]:
+        """Return in what its experiment and its distiller are not as they were shipped."""
+        here, distiller = Path.cwd(), dict(self.options(False)).get("model.distiller")
+        found = edits(self.experiment.as_posix(), here)
+        if distiller is None:
+            return found
+        kept = {k: v for k, v in found.items() if not k.startswith("model.distiller.")}
+        return kept | {f"model.distiller.{k}": v for k, v in edits(str(distiller), here).items()}
+
+    def edited(self) -> str:
+        """Say in what its files are not as they were shipped, and what comes of it."""
+        found = self.edits()
+        if not found:
+            return ""
+        keys = ", ".join(list(found)[:3]) + (" and more" if len(found) > 3 else "")
+        return (
+            f"{self.experiment} or a part of it is not as shipped ({keys}): its runs are none of "
+            f"the paper's and are named apart, {self.name}"
+        )
+
+    def options(self, all_of_them: bool = True) -> list[Option]:
+        """What the cell overrides in its experiment, matters of place aside.
+
+        Args:
+            all_of_them: Whether those that the name is hashed of are among them.
+        """
         options = list(self.dataset.own)
         shipped = "vanilla" if self.experiment.stem == "demo_vanilla" else "tokd"
         if self.role == "student" and self.method != shipped:
             options.append(("model.distiller", f"{DISTILLERS}/{self.method}.yaml"))
         if self.role == "student" and self.branches not in {"none", "both"}:
             options.append(("model.distiller.branches", self.branches))
-        return [*options, *self.extra, *self.common]
+        return [*options, *self.extra, *self.common] if all_of_them else options
 
     def arguments(self, root: Path | None = None, runs: Path = Path("runs")) -> list[str]:
         """Arguments of ``tokd fit`` and ``tokd test``.
@@ -155,7 +191,7 @@ class GridCell:
         if self.teacher is not None:
             best = runs / self.teacher.name / "checkpoints" / "best.ckpt"
             given.append(("model.teacher", best))
-        if self.common:  # a fit leaves out of its name what its experiment says already
+        if self.common or self.edits():  # a fit leaves out of its name what its experiment says
             given.append(("name", self.name))
         return [part for key, v in (*given, *self.options()) for part in (f"--{key}", _text(v))]
 
@@ -163,7 +199,7 @@ class GridCell:
 def teacher_of(data: str, common: tuple[Option, ...] = ()) -> GridCell:
     """Return the teacher of a data set, which all its students share."""
     shared = tuple(option for option in common if not option[0].startswith("model."))
-    backbone = "resnet18_thin" if data == "demo" else "xception"
+    backbone = "resnet18_thin" if data in DEMO else "xception"
     return GridCell(data, "teacher", backbone, "teacher", "both", (), TEACHER_SEED, shared)
 
 
@@ -261,6 +297,8 @@ def settings_of(texts: Sequence[str]) -> tuple[Option, ...]:
         if {key, _full(key)} & cells:
             instead = "--data" if key == "data.root" else "the table's cells, which filters choose"
             raise TokdError(f"--set {text}: that is said by {instead}")
+        if key in _NEVER_DONE:
+            raise TokdError(f"--set {text}: {_NEVER_DONE[key]}, so that no run of it would be done")
         try:
             options.append((key, yaml.safe_load(value)))
         except yaml.YAMLError as error:

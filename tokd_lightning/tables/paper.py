@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tokd_lightning.tables.beyond import beyond
 from tokd_lightning.tables.entries import ACC, AUC, EER, HEADS, Entry, PaperTable
-from tokd_lightning.tables.grid import BRANCHES, METHODS, STUDENTS, GridCell, student
+from tokd_lightning.tables.grid import BRANCHES, DEMO, METHODS, STUDENTS, GridCell, student
 from tokd_lightning.tables.grid import teacher_of as teacher
 
 PUBLISHED = Path(__file__).parent / "published"
@@ -103,12 +103,10 @@ def _table3(datasets: tuple[str, ...]) -> PaperTable:
         if data in datasets:
             cell = student(data, students[line["student"]], method, branches)
             entries.append(_third(cell, float(line["acc"])))
-    if "demo" in datasets:
+    for demo in (key for key in DEMO if key in datasets):
         for line in _read("table3_distillation")[:13]:
-            cell = student(
-                "demo", "resnet18_thin", line["method"].lower(), line["branches"].lower()
-            )
-            entries.append(_third(cell, None))
+            method, branches = line["method"].lower(), line["branches"].lower()
+            entries.append(_third(student(demo, "resnet18_thin", method, branches), None))
     return PaperTable(
         "table3",
         "Distillation methods: accuracy with one branch and with both",

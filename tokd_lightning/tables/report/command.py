@@ -11,7 +11,7 @@ from rich.text import Text
 from tokd_lightning.errors import TokdError
 from tokd_lightning.runs import write_atomically
 from tokd_lightning.tables.entries import PaperTable
-from tokd_lightning.tables.grid import DATASETS, EXPERIMENTS, GridCell, settings_of
+from tokd_lightning.tables.grid import DATASETS, DEMO, EXPERIMENTS, GridCell, settings_of
 from tokd_lightning.tables.paper import PAPER, TABLES, paper_table
 from tokd_lightning.tables.report import text
 from tokd_lightning.tables.report.build import build
@@ -62,7 +62,7 @@ def report(
     for name in dataset or ():
         if name not in DATASETS:
             raise TokdError(f"--dataset {name}: choose from {', '.join(DATASETS)}")
-    common, data = settings_of(settings), tuple(dataset or PAPER)
+    common, data = settings_of(settings), _with_demo(runs, tuple(dataset or PAPER))
     reader = Reader(runs, state or _compared(runs))
     tables = [paper_table(key, data).sharing(common) for key in map(_key, table or ())]
     every = [paper_table(key, data).sharing(common) for key in TABLES]
@@ -71,6 +71,15 @@ def report(
     _write(made, folder, filled)
     _print(made, folder, console or Console())
     return 0
+
+
+def _with_demo(runs: Path, datasets: tuple[str, ...]) -> tuple[str, ...]:
+    """Let ``demo`` mean the qualities of the mini-FF++ that there are runs of."""
+    if "demo" not in datasets:
+        return datasets
+    made = [key for key in DEMO if any(runs.glob(f"synthetic-{DATASETS[key].quality}_*"))]
+    others = [name for name in datasets if name not in DEMO]
+    return (*others, *(made or ["demo"]), *({"demo-c23"} & {*datasets} - {*made}))
 
 
 def _key(name: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tokd_lightning.errors import TokdError
+from tokd_lightning.identity import belongs
 from tokd_lightning.runs import Run
 from tokd_lightning.tables.evaluated import data_of
 from tokd_lightning.tables.grid import DATASETS
@@ -82,7 +83,17 @@ def read_evaluations(reader: Reader, shown: Set[str]) -> tuple[EvaluatedOn, ...]
             continue
         trained_on = str(record["trained_on"]).rpartition("-")[0]
         if trained_on in others:
-            left_out |= {key for key, data in DATASETS.items() if data.name == trained_on}
+            left_out.add(next(key for key, data in DATASETS.items() if data.name == trained_on))
+            continue
+        same = belongs(record, results := _results(file))
+        if same is None and results:
+            said = f"{record['run']}: its fit did not record its weights, so these may be of others"
+            notes.setdefault(name, []).append(said)
+        if same is False:
+            reader.warn(
+                f"{file} is of weights that the run no longer has, and is left out: tokd evaluate "
+                "with --update"
+            )
             continue
         measured = _read(reader, file.with_name("robustness.json"), _robustness)
         if measured is not None and not _of(measured, record):
@@ -99,6 +110,14 @@ def read_evaluations(reader: Reader, shown: Set[str]) -> tuple[EvaluatedOn, ...]
 def figure_name(kind: str, name: str) -> str:
     """Name a figure of a data set, as a file: ``robustness-ffpp-c23``."""
     return f"{kind}-{re.sub(r'[^A-Za-z0-9_-]', '-', name)}"
+
+
+def _results(file: Path) -> dict[str, Any] | None:
+    """Return the results of the run that an evaluation is of; None where they cannot be read."""
+    try:
+        return Run(file.parents[2]).results()
+    except TokdError:
+        return None
 
 
 def _read(reader: Reader, file: Path, checked: Callable[[Any], Any]) -> dict[str, Any] | None:

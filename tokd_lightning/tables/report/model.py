@@ -10,7 +10,7 @@ from tokd_lightning.tables.entries import ACC, AUC, EER, Entry, PaperTable
 from tokd_lightning.tables.grid import GridCell
 from tokd_lightning.tables.report.conflict import Pair
 from tokd_lightning.tables.report.evaluations import EvaluatedOn
-from tokd_lightning.tables.report.reading import Result, state_among
+from tokd_lightning.tables.report.reading import STALE, Result, state_among
 from tokd_lightning.tables.report.svg import Svg
 from tokd_lightning.tables.statistics import Summary
 
@@ -52,8 +52,10 @@ class Place:
 
     @property
     def difference(self) -> float | None:
-        """Ours less the published number; None where either is missing."""
+        """Ours less the published number; None where either is missing, or ours is stale."""
         published = self.entry.published
+        if self.state == STALE:
+            return None
         return None if self.ours is None or published is None else self.ours.mean - published
 
     @property
@@ -141,9 +143,14 @@ class TableReport:
         rivals = [
             other.ours.mean
             for (r, c), other in self.places.items()
-            if other.ours and (r == row if by_row else c == column)
+            if other.ours and other.state != STALE and (r == row if by_row else c == column)
         ]
-        if place.ours is None or len(rivals) < 2 or not place.entry.metric.startswith("test/"):
+        if (
+            place.ours is None
+            or place.state == STALE
+            or len(rivals) < 2
+            or not place.entry.metric.startswith("test/")
+        ):
             return False
         return place.ours.mean == (min if place.entry.metric == EER else max)(rivals)
 

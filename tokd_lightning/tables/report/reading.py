@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tokd_lightning.errors import TokdError
+from tokd_lightning.identity import belongs
 from tokd_lightning.runs import Run
 from tokd_lightning.tables.grid import DATASETS, GridCell
 
@@ -169,6 +170,12 @@ class Reader:
             if found is None:
                 found = self._evaluations[folder.name] = Run(folder).evaluations()
             fitting = [key for key in sorted(found) if _is_test_of(key, found[key], on)]
+            for key in [key for key in fitting if belongs(found[key], result.about) is False]:
+                fitting.remove(key)
+                self.warn(
+                    f"{folder / 'evaluations' / key} is of weights that the run no longer has, and "
+                    "is left out: tokd evaluate with --update"
+                )
             if not fitting:
                 state = NOT_EVALUATED if result.counts else result.state
                 return replace(result, state=state, metrics={}, data_hash="")

@@ -20,7 +20,7 @@ LEGEND = {
     "not evaluated": "trained and tested, but not scored on the other data set",
     "not computed": "a size or time of a network that tokd can compute and has not",
     "stale": "made by other code or configuration than today's, or, where tokd table has compared "
-    "them, of other data; its number is shown",
+    "them, of other data; its number is shown, without a difference: --rerun sets it aside",
     "unreadable": "its files are broken; the warnings name them",
     "cited": "a number of other work, not run here",
     "other frames": "tested on other frames than most of its row: not to be compared",
