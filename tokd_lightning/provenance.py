@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
+from tokd_lightning import __version__
 from tokd_lightning.naming import Config, config_hash
 
 
@@ -39,7 +40,8 @@ def commit() -> str | None:
 def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
     packages = ("torch", "torchvision", "lightning", "timm", "kornia", "torchmetrics", "pandas")
-    return {name: metadata.version(name) for name in ("tokd-lightning", *packages)}
+    # Of a source tree that is not installed there is no metadata.
+    return {"tokd-lightning": __version__, **{name: metadata.version(name) for name in packages}}
 
 
 def provenance(config: Config, inputs: Mapping[str, str]) -> Config:

@@ -5,6 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from tokd_lightning.commands import asked
+from tokd_lightning.errors import renamed
+
+# Of messages about data sets, which training says too.
+_OUR_WORDS = {
+    r" \(--data\.quality\)": " (--quality)",
+    r"--splits \(--data\.splits in training\)": "--splits",
+    r"--data\.(splits|quality)": r"--\1",
+    r"with --data\.root": "as PATH",
+    r"\(--data\.root\)": "(--root)",
+    r"by --data\.root": "as PATH",
+}
 
 
 def add_to(commands: Any) -> None:
@@ -86,16 +97,19 @@ def _demo(options: argparse.Namespace) -> int:
 def _prepare(options: argparse.Namespace) -> int:
     from tokd_lightning.data.prepare import prepare
 
-    return prepare(**asked(options))
+    with renamed(_OUR_WORDS):
+        return prepare(**asked(options))
 
 
 def _verify(options: argparse.Namespace) -> int:
     from tokd_lightning.data.verify import verify
 
-    return verify(**asked(options))
+    with renamed(_OUR_WORDS):
+        return verify(**asked(options))
 
 
 def _show(options: argparse.Namespace) -> int:
     from tokd_lightning.data.show import show
 
-    return show(**asked(options))
+    with renamed(_OUR_WORDS):
+        return show(**asked(options))

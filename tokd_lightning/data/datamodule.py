@@ -20,6 +20,7 @@ from tokd_lightning.data.manifest import SPLITS, Scan, check, counts, counts_tab
 from tokd_lightning.data.pairs import limit, pair, same_quality, summary
 from tokd_lightning.data.sampling import Balance, EvaluationBatches, EveryNth, TrainingBatches
 from tokd_lightning.errors import TokdError
+from tokd_lightning.terminal import keep_words
 
 
 class FrameDataModule(LightningDataModule, ABC):
@@ -176,7 +177,8 @@ class FrameDataModule(LightningDataModule, ABC):
         scan = self._index()
         if first and stage == "fit" and (self.trainer is None or self.trainer.is_global_zero):
             left_out = len(scan.empty), len(scan.dropped)
-            rich.print(counts_table(scan.manifest, self.frames_per_video, *left_out))
+            table = counts_table(scan.manifest, self.frames_per_video, *left_out)
+            rich.print(keep_words(table, rich.get_console()))
             if self._pairs:
                 print(self._pairs)
 

@@ -16,7 +16,7 @@ from tokd_lightning.console import mistakes_in_one_line
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.target import Target
 from tokd_lightning.data.writing import write_bytes
-from tokd_lightning.errors import TokdError
+from tokd_lightning.errors import TokdError, renamed
 from tokd_lightning.evaluate.further import complete, further
 from tokd_lightning.evaluate.record import SEEN, before, changes, counts
 from tokd_lightning.evaluate.run import Trained
@@ -223,13 +223,8 @@ def our_words(words: Mapping[str, str] = OUR_WORDS) -> Iterator[None]:
     Args:
         words: Regular expression of theirs -> ours.
     """
-    try:
+    with renamed(words):
         yield
-    except TokdError as error:
-        message = str(error)
-        for theirs, ours in words.items():
-            message = re.sub(theirs, ours, message)
-        raise TokdError(message) from error
 
 
 def refuse_unwritable(folder: Path) -> None:

@@ -32,6 +32,7 @@ from tokd_lightning.data.prepare.options import Encoding, Options
 from tokd_lightning.data.prepare.plan import Layout, identify, make_plan, split_files, stamps
 from tokd_lightning.data.prepare.summary import Outcome, manifest_text, problems_text, summary_table
 from tokd_lightning.errors import TokdError
+from tokd_lightning.terminal import keep_words
 
 # Raised whenever the same options give other pictures than before.
 _RECIPE = 1
@@ -129,7 +130,9 @@ def prepare(
         shutil.rmtree(parts, ignore_errors=True)
     except OSError as error:
         raise TokdError(f"{out} cannot be written: {error.strerror or error}") from error
-    Console().print(summary_table(plan, outcome, str(out / "problems.csv")))
+    console = Console()
+    summary = summary_table(plan, outcome, str(out / "problems.csv"))
+    console.print(keep_words(summary, console))
     return _exit_code(out)
 
 
