@@ -1,9 +1,17 @@
 """Valid command lines of every verb, and what a user can do wrong with one of them."""
 
+import csv
+import os
 import random
+import shutil
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from PIL import Image
+from trees import draw, make_ffpp
+
+ROOT = Path(__file__).parents[1]
 FAST = [
     "--data.size=48", "--data.crop=48", "--data.batch_size=8", "--data.num_workers=0",
     "--data.samples_per_epoch=16", "--trainer.max_epochs=1", "--model.lr_scheduler.total_steps=2",
@@ -54,7 +62,8 @@ FILES = ("one.yaml", "run/fit.yaml", "run/metrics.json", "list.csv", "run/checkp
 JUNK = (
     "", " ", "x", "-1", "0", "1.5", "1e30", "nan", "inf", "null", "true", "None", "[]", "[1, 2]",
     "{a: 1}", "{", "99999999999999999999", "../..", "/nowhere/at/all", "/dev/null", "tiny",
-    "list.csv", "one.yaml", "a b", "%s", "%(x)s", "é人", "--", "-", "\x00", "\n", "*", "a=b", "=", ":", "own:",
+    "list.csv", "one.yaml", "a b", "%s", "%(x)s", "é人", "--", "-", "\x00", "\n", "*", "a=b",
+    "=", ":", "own:",
     "torch.nn.Linear", "os.system", "kornia.augmentation.RandomJPEG", "TOKD",
     "vit_tiny_patch16_224", "resnet18.nosuchtag", "x" * 300,
 )  # fmt: skip
@@ -75,6 +84,69 @@ _UNKNOWN = (
     ["--data.balance=whole"], ["--data.root=list.csv"], ["--data.root=videos"],
     ["--seed_everything=x"], ["--trainer.max_time=x"], ["--trainer.logger=x"],
 )  # fmt: skip
+
+
+def make_place(place: Path) -> None:
+    """Make what the command lines name, but for ``run`` and ``student``."""
+    sys.path.append(str(ROOT / "tests" / "data"))
+    from tiny_videos import film, make_ffpp_videos
+
+    from tokd_lightning.data.demo.video import encode
+
+    make_ffpp(place / "tiny", ids=6)
+    make_ffpp_videos(place / "videos", qualities=("c23",), frames=3)
+    encode(film(3, 4), place / "clip.mp4", "c23")
+    Image.fromarray(draw(1, 1, 64, 1)).save(place / "face.png")
+    splits = {"000": "train", "001": "train", "002": "val", "003": "val"}
+    with (place / "list.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "label", "split", "video", "method"])
+        for path in sorted(place.glob("tiny/*/*/c23/faces/*/*.png")):
+            video, method = path.parent.name, path.parts[-5]
+            kind = ["real", ""] if method == "youtube" else ["fake", method]
+            split = splits.get(video[:3], "test")
+            rows.writerow([path.relative_to(place), kind[0], split, video, kind[1]])
+    text = (ROOT / "experiments/demo_vanilla.yaml").read_text(encoding="utf-8")
+    (place / "one.yaml").write_text(text.replace("../configs", str(ROOT / "configs")))
+    for name in ("experiments", "configs"):
+        (place / name).symlink_to(ROOT / name)
+
+
+def copy_of(place: Path, case: "Case", where: Path) -> set[str]:
+    """Make a copy of the place with the file that the case has spoilt; return what is in it."""
+    shutil.rmtree(where, ignore_errors=True)
+    shutil.copytree(place, where, copy_function=os.link, symlinks=True)
+    if case.file is not None and case.content is not None:
+        (where / case.file).unlink()
+        (where / case.file).write_bytes(case.content)
+    return inside(where)
+
+
+def inside(folder: Path) -> set[str]:
+    """Return what is in a folder, without the notes of the driver and locks that are let go."""
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*")}
+    return found - {".stderr", ".stdout"}
+
+
+def wrong_with(case: "Case", code: int | None, said: str, left: set[str]) -> str | None:
+    """Return what a command line did that it must not do.
+
+    Args:
+        case: The command line.
+        code: Its exit code; None where it was killed because it hung.
+        said: Standard error.
+        left: What is there that was not.
+    """
+    told = [line for line in said.splitlines() if line.startswith("tokd: ")]
+    if code is None:
+        return "it hangs"
+    if "Traceback" in said or code not in ({0, 1, 2} if case.verb.startswith("verify") else {0, 2}):
+        return f"exit code {code}: {said[-2000:]}"
+    if code == 2 and len(told) != 1:
+        return f"{len(told)} lines that begin with tokd: {said[-2000:]}"
+    if code == 2 and left:
+        return f"it left {sorted(left)[:5]} ({told[0]})"
+    return None
 
 
 class Case(NamedTuple):

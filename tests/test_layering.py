@@ -9,6 +9,8 @@ PACKAGE = Path(tokd_lightning.__file__).parent
 # Room -> rooms it may import. Everyone may import errors.
 ALLOWED = {
     "errors": set(),
+    "wording": set(),
+    "terminal": set(),
     "frequency": set(),
     "naming": set(),
     "recipe": {"naming"},
@@ -19,7 +21,7 @@ ALLOWED = {
     "wandb_account": set(),
     "wandb_run": {"naming", "runs", "wandb_account"},
     "dashboard": {"runs", "tables", "wandb_account"},
-    "console": set(),
+    "console": {"wording"},
     "launch": {"loggers", "modules"},
     "precision": {"naming"},
     "provenance": {"naming"},
@@ -27,8 +29,8 @@ ALLOWED = {
     "pictures": {"data", "frequency", "models", "modules"},
     "results": {"data", "evaluation", "models", "modules", "runs"},
     "models": {"frequency"},
-    "distillation": {"models"},
-    "data": {"frequency"},
+    "distillation": {"models", "terminal"},
+    "data": {"frequency", "terminal"},
     "evaluation": set(),
     "modules": {"distillation", "models", "evaluation"},
     "tables": {"naming", "provenance", "recipe", "runs"},
@@ -52,7 +54,7 @@ ALLOWED = {
         "wandb_run",
     },
     "inputs": {"console", "data", "modules", "training"},
-    "probe": {"console", "runs", "training"},
+    "probe": {"commands", "console", "runs", "training"},
     "sizes": {"models", "provenance", "runs"},
     "evaluate": {
         "modules",

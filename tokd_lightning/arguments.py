@@ -4,12 +4,17 @@ from collections.abc import Sequence
 
 from lightning.pytorch.cli import LightningArgumentParser
 
+from tokd_lightning.errors import TokdError
+
 
 def config_first(args: Sequence[str]) -> list[str]:
     """Put the files of ``--config`` in front of all options, which then change what they say.
 
     Args:
         args: The subcommand and its arguments.
+
+    Raises:
+        TokdError: No file is given, nor the classes of model and data that it would name.
     """
     files, others, rest = [], [], list(args[1:])
     while rest:
@@ -18,6 +23,10 @@ def config_first(args: Sequence[str]) -> list[str]:
             files += [arg, rest.pop(0)]
         else:
             (files if arg.startswith("--config=") else others).append(arg)
+    names = {arg.partition("=")[0] for arg in others}
+    helped = any(name.endswith("help") or name == "--print_config" for name in names)
+    if not files and not helped and not {"--model", "--data"} <= names:
+        raise TokdError("name an experiment: tokd fit --config experiments/….yaml")
     return [*args[:1], *files, *others]
 
 

@@ -46,12 +46,27 @@ def main(args: Sequence[str] | None = None) -> int:
 def _run(given: list[str]) -> int:
     command = given[0] if given else ""
     if command in fits.HELP and not {"-h", "--help"} & set(given):
-        return fits.run(given)
+        return _run_fit(given)
     options, unknown = _parser().parse_known_args(given)
     if unknown:
         options.of.error(f"unrecognized arguments: {' '.join(unknown)}")
     run_command: Callable[[argparse.Namespace], int] = options.run
     return run_command(options)
+
+
+def _run_fit(given: list[str]) -> int:
+    """Run a command whose arguments LightningCLI knows."""
+    if given[0] == "inputs":
+        from tokd_lightning.inputs import print_inputs
+
+        return print_inputs(given[1:])
+    if given[0] == "probe":
+        from tokd_lightning.probe import probe
+
+        return probe(given[1:])
+    from tokd_lightning.training import run
+
+    return run(given)
 
 
 def _parser() -> LineParser:

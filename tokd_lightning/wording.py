@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 HINT = {"distiller": ": tokd methods lists those there are"}
-SEE = "see tokd fit --help"
 _TYPES = {
     "int": "an integer",
     "float": "a number",
@@ -40,7 +39,7 @@ def one_line(message: str, known: Iterable[str] = ()) -> str:
     ):
         name = f"{inside[1]}.{inside[2]}"
         near = f" (did you mean {inside[2]}?)" if inside[2] in known else meant(inside[2], known)
-        return f"unknown option '{name}'{near}: {SEE}"
+        return f"unknown option '{name}'{near}: see tokd fit --help"
     if unknown := re.search(
         r'Parser key "([^"]+)": Expected a path but (\S+) either not accessible or invalid(.*)',
         text,
@@ -69,8 +68,8 @@ def one_line(message: str, known: Iterable[str] = ()) -> str:
         return "--config: the file is no YAML of options, as experiments/*.yaml are"
     if given := re.match(r"unrecognized arguments: (\S+)", text):
         return (
-            f"{text[:200]}{meant(given[1].partition('=')[0], known)}: {SEE}; a .yaml belongs "
-            "behind --config"
+            f"{text[:200]}{meant(given[1].partition('=')[0], known)}: see tokd fit --help; a .yaml "
+            "belongs behind --config"
         )
     if "No supported gpu backend" in text:
         return "no GPU was found: leave --trainer.accelerator at auto, or set it to cpu"
@@ -79,7 +78,8 @@ def one_line(message: str, known: Iterable[str] = ()) -> str:
     if match := re.search(r"[Oo]ption '([^']+)'", text):
         name = match[1]
         return (
-            f"unknown option '{name}'{meant(name, known)}, in a YAML or on the command line: {SEE}"
+            f"unknown option '{name}'{meant(name, known)}, in a YAML or on the command line: see "
+            "tokd fit --help"
         )
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 

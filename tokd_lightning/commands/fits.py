@@ -29,10 +29,10 @@ _EXAMPLES = {
     "probe": ("tokd probe --out FILE.json --config experiments/ffpp_res18t.yaml",),
 }
 _NOTE = """\
-Options change what the files of --config say, wherever they stand. What is not
-listed here is in the output of --print_config and in docs/training.md. Other
-classes for model, data, distiller, optimizers and augmentation: docs/extend.md
-and `tokd methods`.
+Options change what the files of --config say, wherever they stand. All options
+of a class: --model.help DistillModule, --data.help FFPPDataModule, and so on. All
+keys: --print_config and docs/training.md. Methods, networks and augmentations of
+your own: docs/extend.md.
 """
 _CONFIG = {
     "config FILE": "experiment (experiments/*.yaml) or a run's fit.yaml; again for changes to it",
@@ -110,25 +110,6 @@ _TRAINER = {
     "fast_dev_run B": "true: one batch of everything; nothing is kept",
     "deterministic B": "true: the same bits on a GPU again",
 }
-
-
-def run(args: list[str]) -> int:
-    """Run one of them.
-
-    Args:
-        args: The command line, from the command on.
-    """
-    if args[0] == "inputs":
-        from tokd_lightning.inputs import print_inputs
-
-        return print_inputs(args[1:])
-    if args[0] == "probe":
-        from tokd_lightning.probe import probe
-
-        return probe(args[1:])
-    from tokd_lightning.training import run as run_lightning
-
-    return run_lightning(args)
 
 
 def add_to(commands: Any) -> None:
