@@ -9,6 +9,8 @@ PACKAGE = Path(tokd_lightning.__file__).parent
 # Room -> rooms it may import. Everyone may import errors.
 ALLOWED = {
     "errors": set(),
+    "wording": set(),
+    "terminal": set(),
     "frequency": set(),
     "looks": set(),
     "naming": set(),
@@ -22,7 +24,7 @@ ALLOWED = {
     "wandb_account": set(),
     "wandb_run": {"naming", "runs", "wandb_account"},
     "dashboard": {"runs", "tables", "wandb_account"},
-    "console": set(),
+    "console": {"wording"},
     "launch": {"loggers", "modules", "step"},
     "step": set(),
     "shorthand": {"distillation", "recipe"},
@@ -33,8 +35,8 @@ ALLOWED = {
     "pictures": {"data", "frequency", "models", "modules"},
     "results": {"data", "evaluation", "models", "modules", "runs"},
     "models": {"frequency"},
-    "distillation": {"models"},
-    "data": {"frequency"},
+    "distillation": {"models", "terminal"},
+    "data": {"frequency", "terminal"},
     "evaluation": {"looks"},
     "modules": {"distillation", "models", "evaluation"},
     "tables": {"identity", "looks", "naming", "provenance", "recipe", "runs", "shipped"},
@@ -62,7 +64,7 @@ ALLOWED = {
         "wandb_run",
     },
     "inputs": {"console", "data", "modules", "training"},
-    "probe": {"console", "runs", "training"},
+    "probe": {"commands", "console", "runs", "training"},
     "sizes": {"models", "provenance", "runs"},
     "evaluate": {
         "modules",

@@ -1,31 +1,71 @@
 """What the command line of a fit or a test has beside Lightning's options."""
 
+from collections.abc import Sequence
+
 from lightning.pytorch.cli import LightningArgumentParser
+
+from tokd_lightning.errors import TokdError
+
+
+def config_first(args: Sequence[str]) -> list[str]:
+    """Put the files of ``--config`` in front of all options, which then change what they say.
+
+    Args:
+        args: The subcommand and its arguments.
+
+    Raises:
+        TokdError: No file is given, nor the classes of model and data that it would name.
+    """
+    files, others, rest = [], [], list(args[1:])
+    while rest:
+        arg = rest.pop(0)
+        if arg in {"--config", "-c"} and rest:
+            files += [arg, rest.pop(0)]
+        else:
+            (files if arg.startswith("--config=") else others).append(arg)
+    names = {arg.partition("=")[0] for arg in others}
+    helped = any(name.endswith("help") or name == "--print_config" for name in names)
+    if not files and not helped and not {"--model", "--data"} <= names:
+        raise TokdError("name an experiment: tokd fit --config experiments/….yaml")
+    return [*args[:1], *files, *others]
 
 
 def add_arguments(parser: LightningArgumentParser) -> None:
     """Add where runs lie, what to do with an earlier one, where curves go, when to save."""
     add = parser.add_argument
-    add("--runs", type=str, default="runs", help="folder of all run folders")
-    add("--name", type=str | None, default=None, help="of the run; else made of its cell")
-    add("--rerun", action="store_true", help="fit again; the earlier run is set aside")
-    add("--reuse", action="store_true", help="end with success where the run is finished")
+    add("--runs", type=str, default="runs", help="folder of all run folders (runs)")
+    add(
+        "--name",
+        type=str | None,
+        default=None,
+        help="name of the run's folder; else made from data, network, method and seed",
+    )
+    add("--rerun", action="store_true", help="set an earlier run aside and fit again")
+    add("--reuse", action="store_true", help="do nothing if the run is finished already")
     add(
         "--log",
+        type=str,
         default="wandb",
-        help="beside the CSV: wandb, tensorboard, both with a comma, none",
+        help="where curves go besides metrics.csv: wandb (default), tensorboard, both with a "
+        "comma, none",
     )
     add(
         "--pictures",
         type=int | None,
         default=None,
-        help="frames in the test's pictures.png, 0: none; null: a real one and one of each forgery",
+        help="frames that a test draws in pictures.png, 0: none; null: a real one and one of each "
+        "forgery",
     )
     add(
         "--checkpoint_every",
         type=int | None,
         default=None,
-        help="batches from one save of last.ckpt to the next; null: as saving stays below 1 % of "
-        "the time",
+        help="save last.ckpt every so many batches; null: so often that saving takes less than "
+        "1 % of the time",
     )
-    add("--monitor", default="val/frame/acc", help="selects best.ckpt, the highest wins")
+    add(
+        "--monitor",
+        type=str,
+        default="val/frame/acc",
+        help="metric of the validation that selects best.ckpt, the highest wins",
+    )

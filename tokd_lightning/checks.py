@@ -49,8 +49,8 @@ def check_arguments(config: Config) -> None:
             "--trainer.limit_val_batches must not be 0"
         )
     monitors = [f"val/{level}/{name}" for level in ("frame", "video") for name in _SELECTING]
-    if config["monitor"] not in monitors:
-        raise TokdError(f"--monitor {config['monitor']}: choose from {', '.join(monitors)}")
+    if config.get("monitor") not in monitors:
+        raise TokdError(f"--monitor {config.get('monitor')}: choose from {', '.join(monitors)}")
     for key, ours in (("accumulate_grad_batches", "accumulate"), ("gradient_clip_val", "clip")):
         if trainer.get(key) not in (None, 1 if ours == "accumulate" else None):
             raise TokdError(

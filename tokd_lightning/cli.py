@@ -4,20 +4,12 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
 
 from tokd_lightning import __version__
-from tokd_lightning.commands import data, deploy, runs, tables
-from tokd_lightning.errors import TERMINATED, Terminated, TokdError
+from tokd_lightning.commands import LineParser, data, deploy, fits, runs, tables
+from tokd_lightning.errors import TERMINATED, Terminated, TokdError, the_told_one
 
 BROKEN_PIPE = 141  # 128 + SIGPIPE, as shells have it
-
-LIGHTNING = {
-    "fit": "train a teacher or distil a student: --config experiments/….yaml",
-    "validate": "score the validation split with a run's best checkpoint",
-    "test": "score the test split; writes scores and metrics to the run's folder",
-    "predict": "score the test split's frames without metrics",
-}
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -32,17 +24,10 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if args is None else args)
     try:
-        if given and given[0] in LIGHTNING:
-            from tokd_lightning.training import run
-
-            return run(given)
-        if given and given[0] in _FOR_FITS and not {"-h", "--help"} & set(given):
-            return _FOR_FITS[given[0]](given[1:])
-        options = _parser().parse_args(given)
-        run_command: Callable[[argparse.Namespace], int] = options.run
-        return run_command(options)
+        with the_told_one():
+            return _run(given)
     except TokdError as error:
-        print(f"tokd: {error}", file=sys.stderr)
+        print(f"tokd: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # as `| head` ends a program
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -58,46 +43,42 @@ def main(args: Sequence[str] | None = None) -> int:
         return 130
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, like everything else here."""
+def _run(given: list[str]) -> int:
+    command = given[0] if given else ""
+    if command in fits.HELP and not {"-h", "--help"} & set(given):
+        return _run_fit(given)
+    options, unknown = _parser().parse_known_args(given)
+    if unknown:
+        options.of.error(f"unrecognized arguments: {' '.join(unknown)}")
+    run_command: Callable[[argparse.Namespace], int] = options.run
+    return run_command(options)
 
-    def error(self, message: str) -> NoReturn:
-        raise TokdError(f"{message} (see {self.prog} --help)")
+
+def _run_fit(given: list[str]) -> int:
+    """Run a command whose arguments LightningCLI knows."""
+    if given[0] == "inputs":
+        from tokd_lightning.inputs import print_inputs
+
+        return print_inputs(given[1:])
+    if given[0] == "probe":
+        from tokd_lightning.probe import probe
+
+        return probe(given[1:])
+    from tokd_lightning.training import run
+
+    return run(given)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser() -> LineParser:
+    parser = LineParser(
         prog="tokd",
         description="Two-in-one knowledge distillation for facial forgery detection.",
     )
     parser.add_argument("--version", action="version", version=f"tokd_lightning {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name, what in LIGHTNING.items():
-        commands.add_parser(name, help=what)
-
-    for name, what in _FOR_FITS_HELP.items():
-        commands.add_parser(name, help=what, description=what)
-
+    fits.add_to(commands)
     for group in (data, runs, deploy, tables):
         group.add_to(commands)
+    for command in commands.choices.values():
+        command.set_defaults(of=command)
     return parser
-
-
-def _inputs(args: list[str]) -> int:
-    from tokd_lightning.inputs import print_inputs
-
-    return print_inputs(args)
-
-
-def _probe(args: list[str]) -> int:
-    from tokd_lightning.probe import probe
-
-    return probe(args)
-
-
-# They take the arguments of a fit, which LightningCLI knows.
-_FOR_FITS: dict[str, Callable[[list[str]], int]] = {"inputs": _inputs, "probe": _probe}
-_FOR_FITS_HELP = {
-    "inputs": "print the hashes that a fit would record of its data and teacher, as JSON",
-    "probe": "time a few batches of a fit: tokd probe --out FILE and the fit's own arguments",
-}

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
-from tokd_lightning.errors import TokdError
-
-HINT = {"distiller": ": tokd methods lists those there are"}
+from tokd_lightning.errors import TokdError, the_told_one
+from tokd_lightning.wording import one_line
 
 
 class Parser(LightningArgumentParser):
@@ -30,7 +30,18 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise a TokdError with the part of jsonargparse's message that names the cause."""
-        raise TokdError(one_line(message)) from ex
+        known = self._known()
+        said = one_line(message, known)
+        whole = "--config" in known  # else the parser of a class's arguments
+        raise TokdError(re.sub(r"^(?=[\w.]+: )", "--" if whole else "", said)) from ex
+
+    def _known(self) -> set[str]:
+        """Return the names of all options, those of subcommands too."""
+        parsers: list[Any] = [self]
+        for action in self._actions:
+            parsers += (getattr(action, "_name_parser_map", None) or {}).values()
+        actions = [action for parser in parsers for action in parser._actions]
+        return {name for action in actions for name in (*action.option_strings, action.dest)}
 
 
 class _Said(logging.Handler):
@@ -84,47 +95,6 @@ def print_metrics(metrics: dict[str, float], split: str, folder: Path) -> None:
     Console().print(table)
 
 
-def one_line(message: str) -> str:
-    """Put the cause that a library names over several lines into one."""
-    lines = [line.strip(" -") for line in message.strip().splitlines() if line.strip()]
-    text = " ".join(lines)
-    if nested := re.search(
-        r"Union subtypes Subtypes: \[<class 'tokd_.*?Errors: (.*?) Expected a <class 'NoneType'>",
-        text,
-    ):
-        return one_line(nested[1])
-    if unread := re.search(r'Parser key "([^"]+)": Config file loop detected: (\S+) ->', text):
-        return f"{unread[1]}: {unread[2]} names no class that can be imported"
-    if unknown := re.search(
-        r'Parser key "([^"]+)": Expected a path but (\S+) either not accessible or invalid(.*)',
-        text,
-    ):
-        key, value, why = unknown.groups()
-        if kind := re.search(r"to be a subclass of <class '(\w+)'>", why):
-            return f"{key}: {value} is no {kind[1]}"
-        return (
-            f"{key}: {value} is neither a file nor a class that can be imported{HINT.get(key, '')}"
-        )
-    if expected := re.findall(
-        r'Parser key "([^"]+)": ?((?:Type|Expected)[^:]*?\. Got value: (?:\[.*?\]|\S+))', text
-    ):
-        return f"{expected[-1][0]}: {expected[-1][1]}"
-    if re.search(r"arguments are required: (\w+\.)?(data|model)\b", text):
-        return "name an experiment: tokd fit --config experiments/….yaml"
-    if absent := re.search(r'Parser key "config": .*?does not exist: (\S+)', text):
-        return (
-            f"--config: there is no file {absent[1]}: start where experiments/ is, or give its "
-            "whole path"
-        )
-    if text.startswith("unrecognized arguments"):
-        return f"{text[:200]}: see tokd fit --help; a .yaml belongs behind --config"
-    if "No supported gpu backend" in text:
-        return "no GPU was found: leave --trainer.accelerator at auto, or set it to cpu"
-    if match := re.search(r"[Oo]ption '([^']+)'", text):
-        return f"unknown option '{match[1]}', in a YAML or on the command line: see tokd fit --help"
-    return text if len(text) <= 300 else f"{text[:297]}…"
-
-
 def some(keys: Sequence[str]) -> str:
     """Name the first three keys and how many more there are."""
     return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
@@ -134,16 +104,19 @@ def some(keys: Sequence[str]) -> str:
 def mistakes_in_one_line() -> Iterator[None]:
     """Turn what libraries raise over a user's mistake into a TokdError of one line."""
     try:
-        yield
+        with the_told_one():
+            yield
     except MisconfigurationException as error:
         raise TokdError(one_line(str(error))) from error
+    except UnicodeDecodeError as error:
+        raise TokdError(f"a file that was given is no UTF-8 text ({error})") from error
+    except yaml.YAMLError as error:
+        raise TokdError(f"a value is not valid YAML: {' '.join(str(error).split())}") from error
     except ValueError as error:
         # jsonargparse wraps what a constructor raises: the cause is what the user can mend.
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        if isinstance(cause, TokdError):
-            raise cause from None
         if isinstance(cause, ValueError) and cause is not error:
             raise TokdError(one_line(str(cause))) from error
         raise

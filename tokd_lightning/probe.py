@@ -1,6 +1,5 @@
 """``tokd probe``: time a few batches of a fit, to tell how long all of it would take."""
 
-import argparse
 import json
 import resource
 import time
@@ -11,6 +10,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from tokd_lightning.commands import LineParser
 from tokd_lightning.console import mistakes_in_one_line, quieten
 from tokd_lightning.runs import write_atomically
 from tokd_lightning.training import TokdCLI
@@ -72,7 +72,7 @@ def probe(args: list[str]) -> int:
     Raises:
         TokdError: What a fit would end with.
     """
-    parser = argparse.ArgumentParser(prog="tokd probe", add_help=False, allow_abbrev=False)
+    parser = LineParser(prog="tokd probe", add_help=False, allow_abbrev=False)
     parser.add_argument("--out", type=Path, required=True)
     given, rest = parser.parse_known_args(args)
     quieten()

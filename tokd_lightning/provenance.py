@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
+from tokd_lightning import __version__
 from tokd_lightning.data.versions import media_versions
 from tokd_lightning.naming import Config, config_hash
 
@@ -40,7 +41,8 @@ def commit() -> str | None:
 def versions() -> dict[str, str]:
     """Versions of what a result depends on, those of what reads pictures and videos included."""
     packages = ("torch", "torchvision", "lightning", "timm", "kornia", "torchmetrics", "pandas")
-    found = {name: metadata.version(name) for name in ("tokd-lightning", *packages)}
+    # Of a source tree that is not installed there is no metadata.
+    found = {"tokd-lightning": __version__, **{name: metadata.version(name) for name in packages}}
     return found | media_versions()
 
 

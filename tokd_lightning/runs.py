@@ -174,6 +174,8 @@ def write_atomically(path: Path, text: str) -> None:
     Raises:
         TokdError: The folder cannot be written.
     """
+    if not path.name:
+        raise TokdError(f"{path} cannot be written: it is a folder")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

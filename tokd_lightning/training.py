@@ -5,6 +5,7 @@ import json
 import shlex
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from tokd_lightning.arguments import add_arguments
+from tokd_lightning.arguments import add_arguments, config_first
 from tokd_lightning.checks import (
     check_arguments,
     check_earlier,
@@ -99,7 +100,7 @@ class TokdCLI(LaunchingCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
-            args=written_out(args),
+            args=config_first(written_out(args)),
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -243,6 +244,7 @@ class TokdCLI(LaunchingCLI):
         """Open the run's folder, or end where a finished run is to be reused."""
         datamodule, config = self.datamodule, self.config["fit"]
         self.new = is_rank_zero() and not self.run.folder.exists()
+        self.first = not self.run.folder.parent.exists()
         if not is_rank_zero() or config.trainer.fast_dev_run:
             return
         datamodule.setup("fit")
@@ -284,6 +286,9 @@ class TokdCLI(LaunchingCLI):
             named = (self.run.folder / FILE).exists()  # frames of a loss that is not finite
             if self.new and not named and not self.run.last.exists():
                 shutil.rmtree(self.run.folder, ignore_errors=True)
+                if self.first:
+                    with suppress(OSError):  # it has other runs by now
+                        self.run.folder.parent.rmdir()
             raise
 
     def after_fit(self) -> None:

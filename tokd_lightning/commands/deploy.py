@@ -10,36 +10,53 @@ from tokd_lightning.commands import asked
 def add_to(commands: Any) -> None:
     """Add them."""
     export = commands.add_parser("export", help="write a student as ONNX or safetensors")
-    export.add_argument("source", type=Path, metavar="RUN|CKPT")
+    export.add_argument("source", type=Path, metavar="RUN|CKPT", help="run folder, or checkpoint")
     export.add_argument(
         "--format", type=_formats, default=["onnx"], dest="formats", metavar="A,B",
-        help="onnx (default), safetensors, or both with a comma",
+        help="onnx (default), safetensors, or both with a comma between them",
     )  # fmt: skip
-    export.add_argument("--out", type=Path, required=True, metavar="DIR")
-    export.add_argument("--data", type=Path, metavar="DIR", help="the run's data, if moved")
+    export.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    export.add_argument(
+        "--data", type=Path, metavar="DIR", help="folder of the run's data, if it was moved"
+    )
     export.add_argument(
         "--detector", metavar="D",
-        help="haar, mtcnn, none, a YuNet .onnx (default: what cut the training frames out)",
+        help="haar, mtcnn, none, a YuNet .onnx (default: what cropped the training frames)",
     )  # fmt: skip
     export.set_defaults(run=_export)
 
     detect = commands.add_parser("detect", help="score images, folders and videos")
     detect.add_argument("model", type=Path, metavar="MODEL", help="what tokd export wrote")
-    detect.add_argument("paths", type=Path, nargs="*", metavar="PATH")
-    said = detect.add_mutually_exclusive_group()
-    said.add_argument("--json", action="store_true", help="for programs, in place of the table")
-    said.add_argument("--csv", action="store_true", help="one row per file")
-    detect.add_argument("--annotate", type=Path, metavar="DIR", help="pictures: face, score, heat")
-    detect.add_argument("--backend", choices=("onnx", "torch"), default="onnx")
-    detect.add_argument("--frames", type=int, default=32, metavar="N", help="per video (32)")
     detect.add_argument(
-        "--detector", metavar="D", help="haar, mtcnn, none, a YuNet .onnx (default: the model's)"
+        "paths", type=Path, nargs="*", metavar="PATH", help="images, videos, folders"
     )
-    detect.add_argument("--threshold", type=float, metavar="P", help="default: the model's")
-    detect.add_argument("--batch-size", type=int, default=32, metavar="N", help="faces (32)")
-    detect.add_argument("--workers", type=int, metavar="N", help="that read; one per core")
+    said = detect.add_mutually_exclusive_group()
+    said.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    said.add_argument("--csv", action="store_true", help="print CSV, one row per file")
     detect.add_argument(
-        "--time-limit", type=float, default=60.0, metavar="S", help="for one file (60)"
+        "--annotate", type=Path, metavar="DIR", help="write pictures with face, score and heatmap"
+    )
+    detect.add_argument(
+        "--backend", choices=("onnx", "torch"), default="onnx", help="runtime (onnx)"
+    )
+    detect.add_argument("--frames", type=int, default=32, metavar="N", help="frames per video (32)")
+    detect.add_argument(
+        "--detector", metavar="D", help="haar, mtcnn, none, a YuNet .onnx (default: as in training)"
+    )
+    detect.add_argument(
+        "--threshold",
+        type=float,
+        metavar="P",
+        help="call a file fake from this P(fake) on (default: the model's)",
+    )
+    detect.add_argument(
+        "--batch-size", type=int, default=32, metavar="N", help="faces per batch (32)"
+    )
+    detect.add_argument(
+        "--workers", type=int, metavar="N", help="processes that read files (one per core)"
+    )
+    detect.add_argument(
+        "--time-limit", type=float, default=60.0, metavar="S", help="seconds for one file (60)"
     )
     detect.set_defaults(run=_detect)
 

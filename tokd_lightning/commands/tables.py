@@ -14,26 +14,37 @@ _SEVERAL: dict[str, Any] = {"nargs": "+", "default": [], "action": "extend"}
 def add_to(commands: Any) -> None:
     """Add them."""
     table = commands.add_parser("table", help="make a table of the paper: ours beside published")
-    table.add_argument("number", choices=[*map(str, range(1, 8)), "beyond"], metavar="1…7|beyond")
+    table.add_argument(
+        "number", choices=[*map(str, range(1, 8)), "beyond"], metavar="1…7|beyond", help="table"
+    )
     figure = commands.add_parser("figure", help="make a figure of the paper")
-    figure.add_argument("number", choices=("3", "4"), metavar="3|4")
+    figure.add_argument("number", choices=("3", "4"), metavar="3|4", help="figure")
     for made, kind in ((table, "table"), (figure, "figure")):
         _add_grid(made)
         made.set_defaults(run=_table, kind=kind)
 
     report = commands.add_parser("report", help="the paper's tables and figures beside the runs")
-    report.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
     report.add_argument(
-        "--table", nargs="+", metavar="N", help="3, figure4, beyond; default: what is begun"
+        "--runs",
+        type=Path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="folder of all run folders (runs)",
     )
-    report.add_argument("--dataset", nargs="+", metavar="D", help="ffpp, celebdf, demo")
+    report.add_argument(
+        "--table",
+        nargs="+",
+        metavar="N",
+        help="3, figure4, beyond, … (default: all that have runs)",
+    )
+    report.add_argument("--dataset", nargs="+", metavar="D", help="data sets: ffpp, celebdf, demo")
     _add_settings(report)
     report.add_argument(
         "--filled",
         action="store_true",
         help="LaTeX of the rows and columns that have runs",
     )
-    report.add_argument("--out", type=Path, metavar="DIR", help="default: report in --runs")
+    report.add_argument("--out", type=Path, metavar="DIR", help="folder to write (RUNS/report)")
     report.set_defaults(run=_report)
 
 
@@ -45,24 +56,34 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
     add("--commands", action="store_true", help="with --dry-run: the command of every run")
     add("--estimate", action="store_true", help="time a few batches: hours and memory to go")
     for name in ("dataset", "student", "method", "branches"):
-        add(f"--{name}", type=_names, default=[], metavar="A,B", help="only these")
+        add(f"--{name}", type=_names, default=[], metavar="A,B", help=f"only these: {name}")
     add("--seeds", type=int, default=1, metavar="N", help="seeds per student (1)")
-    add("--data", **_SEVERAL, metavar="NAME=DIR", help="where the data sets are")
+    add(
+        "--data",
+        **_SEVERAL,
+        metavar="NAME=DIR",
+        help="folders of the data sets, as ffpp=/data/ffpp",
+    )
     add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of all run folders")
-    add("--workers", type=int, metavar="N", help="at a time (one per GPU, two without)")
-    add("--rerun", action="store_true", help="make anew what was made from something else")
+    add("--workers", type=int, metavar="N", help="fits at a time (one per GPU, two without)")
+    add("--rerun", action="store_true", help="set stale runs aside and make them again")
     _add_settings(parser)
     add("--cluster", choices=("slurm", "local"), help="one job per run: in SLURM's queue, or here")
     add("--slurm", **_SEVERAL, metavar="KEY=VALUE",
-        help="of the jobs, as submitit names it: time=1440 gpus_per_node=1")  # fmt: skip
-    add("--export", choices=("sbatch",), help="write a script of SLURM that needs only tokd")
-    add("--out", type=Path, metavar="FILE", help="of --export (RUNS/tableN.sbatch)")
-    add("--log", default="wandb", metavar="V", help="beside the CSV: wandb, tensorboard, none")
+        help="options of the jobs, in submitit's names: time=1440 gpus_per_node=1")  # fmt: skip
+    add("--export", choices=("sbatch",), help="write a SLURM script that needs only tokd")
+    add("--out", type=Path, metavar="FILE", help="script that --export writes (RUNS/tableN.sbatch)")
+    add(
+        "--log",
+        default="wandb",
+        metavar="V",
+        help="where curves go besides metrics.csv: wandb (default), tensorboard, none",
+    )
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", **_SEVERAL, metavar="KEY=VALUE", dest="settings",
-        help="options of all fits, such as trainer.precision=bf16-mixed")  # fmt: skip
+        help="options for all fits, such as trainer.precision=bf16-mixed")  # fmt: skip
 
 
 def _names(text: str) -> list[str]:

@@ -25,6 +25,7 @@ from tokd_lightning.data.rows import fold_hash, row_hashes, whole_hash
 from tokd_lightning.data.sampling import Balance, EvaluationBatches, EveryNth, TrainingBatches
 from tokd_lightning.data.suspicions import partial_notes, suspicions
 from tokd_lightning.errors import TokdError
+from tokd_lightning.terminal import keep_words
 
 
 class FrameDataModule(LightningDataModule, ABC):
@@ -196,7 +197,8 @@ class FrameDataModule(LightningDataModule, ABC):
         self.announced = True
         if self.trainer is None or self.trainer.is_global_zero:
             left_out = len(scan.empty), len(scan.dropped)
-            rich.print(counts_table(scan.manifest, self.frames_per_video, *left_out))
+            table = counts_table(scan.manifest, self.frames_per_video, *left_out)
+            rich.print(keep_words(table, rich.get_console()))
             for line in (*self.notes(), *self._pairs):
                 self.say(line)
 

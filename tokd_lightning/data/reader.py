@@ -151,9 +151,14 @@ def _list_ffpp(
     parts = {method: _qualities([root / _FFPP[1] / method], kinds) for method in ALL_METHODS}
     found = _qualities([root / _FFPP[1] / method for method in ALL_METHODS], kinds)
     if not found:
+        way_out = (
+            "get the data set's videos"  # of tokd prepare, which would else advise itself
+            if list(kinds) == ["videos"]
+            else "extract them with `tokd prepare ffpp`"
+        )
         raise TokdError(
-            f"{root} has no {' or '.join(kinds)} in {_FFPP[1]}/<method>/<quality>/: get them, or "
-            "extract them with `tokd prepare ffpp`"
+            f"{root} has no {' or '.join(kinds)} in {_FFPP[1]}/<method>/<quality>/: {way_out}, or "
+            "see that the path is the tree's root"
         )
     wanted = [q for i, q in enumerate(found) if not any(same_quality(q, p) for p in found[:i])]
     if quality is not None:

@@ -17,6 +17,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         TokdError: The file cannot be written.
     """
+    if not path.name:
+        raise TokdError(f"{path} cannot be written: it is a folder")
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ import pandas as pd
 from tokd_lightning.deploy.record import FILES
 from tokd_lightning.deploy.source import Source
 from tokd_lightning.deploy.thresholds import at
+from tokd_lightning.errors import TokdError
 from tokd_lightning.evaluation.metrics import video_table
 
 _METRICS = ("acc", "balanced_acc", "acc_real", "acc_fake", "auc", "eer")
@@ -145,9 +146,13 @@ def _tested(source: Source, level: str, threshold: float) -> dict[str, float] | 
     """Apply the chosen threshold to the scores of the run's own test."""
     if source.run is None or not (file := source.run.folder / "test_frames.csv").is_file():
         return None
-    scores = pd.read_csv(file)
-    rows = scores if level == "frame" else video_table(scores)
-    return at(rows["label"].to_numpy(np.int64), rows["p_fake"].to_numpy(np.float64), threshold)
+    try:
+        scores = pd.read_csv(file)
+        rows = scores if level == "frame" else video_table(scores)
+        truth = rows["label"].to_numpy(np.int64), rows["p_fake"].to_numpy(np.float64)
+    except (ValueError, LookupError) as error:
+        raise TokdError(f"{file} cannot be read ({error}): test the run again") from error
+    return at(*truth, threshold)
 
 
 def _elsewhere(source: Source) -> Iterator[str]:

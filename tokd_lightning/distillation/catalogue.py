@@ -19,6 +19,7 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.models.backbones import build_backbone
 from tokd_lightning.models.outputs import Shapes
 from tokd_lightning.models.probe import map_shapes
+from tokd_lightning.terminal import keep_words
 
 METHODS: tuple[type[Distiller], ...] = (
     Vanilla,
@@ -69,7 +70,8 @@ def print_methods(
             ", ".join(f"{w:g}" for w in sorted(set(distiller.weights.values()))) or "–",
             f"{extra_parameters(distiller) / 1e6:.3f}",
         )
-    Console().print(table)
+    console = Console()
+    console.print(keep_words(table, console))
 
 
 def extra_parameters(distiller: Distiller) -> int:

@@ -17,7 +17,7 @@ from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.missed import missed_faces
 from tokd_lightning.data.target import Target
 from tokd_lightning.data.writing import write_bytes
-from tokd_lightning.errors import TokdError
+from tokd_lightning.errors import TokdError, renamed, reworded
 from tokd_lightning.evaluate.further import complete, further
 from tokd_lightning.evaluate.record import SEEN, before, changes, counts
 from tokd_lightning.evaluate.run import Trained
@@ -119,7 +119,7 @@ def evaluate(
         say(f"{record['run']} on {name}: {len(table)} frames")
         data.announced, data.say = True, say
         for note in data.notes(options.split):
-            say(f"  {in_our_words(note)}")
+            say(f"  {reworded(note, OUR_WORDS)}")
         if missed := missed_faces(Path(data.root)):
             say(f"{name}: {missed}, which are not scored")
         started = time.monotonic()
@@ -232,17 +232,8 @@ def our_words(words: Mapping[str, str] = OUR_WORDS) -> Iterator[None]:
     Args:
         words: Regular expression of theirs -> ours.
     """
-    try:
+    with renamed(words):
         yield
-    except TokdError as error:
-        raise TokdError(in_our_words(str(error), words)) from error
-
-
-def in_our_words(message: str, words: Mapping[str, str] = OUR_WORDS) -> str:
-    """Let a message that names an option of ``tokd fit`` name the one of this command."""
-    for theirs, ours in words.items():
-        message = re.sub(theirs, ours, message)
-    return message
 
 
 def refuse_unwritable(folder: Path) -> None:

@@ -42,6 +42,7 @@ from tokd_lightning.data.prepare.summary import (
 )
 from tokd_lightning.data.versions import media_versions
 from tokd_lightning.errors import TokdError
+from tokd_lightning.terminal import keep_words
 
 # Raised whenever the same options give other pictures than before.
 _RECIPE = 2
@@ -157,7 +158,9 @@ def prepare(
         shutil.rmtree(parts, ignore_errors=True)
     except OSError as error:
         raise TokdError(f"{out} cannot be written: {error.strerror or error}") from error
-    Console().print(summary_table(plan, outcome, str(out / "problems.csv")))
+    console = Console()
+    summary = summary_table(plan, outcome, str(out / "problems.csv"))
+    console.print(keep_words(summary, console))
     for line in subset_lines(plan, outcome):
         print(line)
     return _exit_code(out)

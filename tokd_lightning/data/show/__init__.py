@@ -13,6 +13,7 @@ from tokd_lightning.data.show.run import is_run, read_scores, sheet_of_run
 from tokd_lightning.data.show.sheet import Sheet, draw
 from tokd_lightning.data.writing import write_bytes
 from tokd_lightning.errors import TokdError
+from tokd_lightning.terminal import keep_words
 
 __all__ = ["show"]
 
@@ -85,7 +86,7 @@ def show(
         table = contents_table(manifest, bands, drawn)
     write_bytes(out, drawn.png)
     console = Console()
-    console.print(table)
+    console.print(keep_words(table, console))
     for frame, reason in list(drawn.unreadable.items())[:_REASONS]:
         print(f"{frame} cannot be read: {reason}")
     if len(drawn.unreadable) > _REASONS:

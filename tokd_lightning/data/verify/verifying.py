@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import track
+from rich.table import Table
 
 from tokd_lightning.data.missed import missed_faces
 from tokd_lightning.data.parallel import in_processes
@@ -26,6 +27,7 @@ from tokd_lightning.data.verify.kinds import SEVERITIES
 from tokd_lightning.data.verify.reading import read, report_refusal
 from tokd_lightning.data.writing import write_text
 from tokd_lightning.errors import TokdError
+from tokd_lightning.terminal import keep_words
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -141,12 +143,12 @@ def _look_inside(
     return lengths
 
 
-def _print(path: Path, report: Report, counts: object) -> None:
+def _print(path: Path, report: Report, counts: Table) -> None:
     console = Console()
-    console.print(counts)
+    console.print(keep_words(counts, console))
     findings = report.findings()
     if findings:
-        console.print(report.table())
+        console.print(keep_words(report.table(), console))
     number = {
         name: sum(len(f.items) for f in findings if f.severity == name) for name in SEVERITIES
     }

@@ -1,0 +1,48 @@
+"""Words of tables stay whole on a terminal of 80 columns."""
+
+import io
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from tokd_lightning.cli import main
+from tokd_lightning.data.verify.counting import counts_table
+from tokd_lightning.distillation.catalogue import METHODS
+from tokd_lightning.terminal import keep_words
+
+
+def printed(table, width=80):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(keep_words(table, console))
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    return " ".join(" ".join(lines).split())
+
+
+def test_the_methods_are_whole_in_80_columns(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["methods", "--student", "test_resnet", "--teacher", "test_resnet"]) == 0
+    out = capsys.readouterr().out
+    words = set(out.replace("│", " ").replace("┃", " ").split())
+    for method in METHODS:
+        assert {*method.__name__.split(), *method.citation.split()} <= words
+        assert set(method.formula.split()) <= words
+
+
+def test_the_counts_of_an_ff_tree_are_whole_in_80_columns():
+    names = ["real", "Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"]
+    row = {"dataset": "ffpp", "quality": "c23", "kind": "faces", "videos": 720, "frames": 23040}
+    counts = [row | {"split": s, "method": m} for s in ("train", "val", "test") for m in names]
+    text = printed(counts_table(counts))
+    for name in (*names, "quality", "files", "split", "train"):
+        assert name in text
+    assert text.count("(23040)") == 15
+
+
+@pytest.mark.parametrize("width", [200, 60])
+def test_a_table_is_left_alone_where_it_fits_or_cannot_fit(width):
+    table = Table("a", "b")
+    table.add_row("x" * 50, "y" * 50)
+    text = printed(table, width)
+    assert ("x" * 50 in text) == (width == 200)

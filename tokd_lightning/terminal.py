@@ -1,0 +1,60 @@
+"""Tables on terminals that are narrower than they are."""
+
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_PATH = 22  # characters of a path that stay together
+
+
+def keep_words(table: Table, console: Console) -> Table:
+    """Lay out a table that is too wide so that lines break between words.
+
+    Rich takes from the widest columns what is too much, and breaks the words of the others.
+
+    Args:
+        table: Its columns get widths, and its frame goes where that does not suffice.
+        console: Where it is to be printed.
+
+    Returns:
+        The table.
+    """
+    contents = [_texts(table, number) for number in range(len(table.columns))]
+    whole = [max(map(cell_len, _lines(texts)), default=0) for texts in contents]
+    words = [max(map(_least, " ".join(texts).split()), default=0) for texts in contents]
+    if sum(whole) + _frame(table) <= console.width:
+        return table
+    for between in (1, 0):
+        if sum(words) + _frame(table) > console.width:
+            table.box, table.padding, table.show_edge = SIMPLE_HEAD, (0, between, 0, 0), False
+    spare = console.width - _frame(table) - sum(words)
+    if spare < 0:
+        return table
+    missing = sum(whole) - sum(words)
+    for column, least, wanted in zip(table.columns, words, whole, strict=True):
+        column.ratio = None
+        column.width = least + int(spare * (wanted - least) / max(missing, spare, 1))
+    return table
+
+
+def _texts(table: Table, number: int) -> list[str]:
+    column = table.columns[number]
+    cells = [column.header, *column.cells]
+    return [Text.from_markup(cell).plain if isinstance(cell, str) else str(cell) for cell in cells]
+
+
+def _least(word: str) -> int:
+    return min(cell_len(word), _PATH) if "/" in word else cell_len(word)
+
+
+def _lines(texts: list[str]) -> list[str]:
+    return [line for text in texts for line in text.splitlines()]
+
+
+def _frame(table: Table) -> int:
+    """Return the characters of a line that are not content."""
+    columns, (_, right, _, left) = len(table.columns), table.padding
+    edges = 2 if table.box and table.show_edge else 0
+    return columns * (left + right) + (columns - 1 if table.box else 0) + edges
