@@ -67,7 +67,7 @@ def test_videos_are_cut_as_the_frames_that_were_prepared(size, run, videos, tmp_
     prepared, copy = tmp_path / "prepared", shutil.copytree(run, tmp_path / "run")
     options = ["--frames", "6", "--size", str(size), "--encoding", "png", "--workers", "1"]
     assert main(["prepare", "ffpp", str(videos), "--out", str(prepared), *options]) == 0
-    assert main(["evaluate", str(copy), "--on", f"own:{prepared / 'manifest.csv'}"]) == 0
+    assert main(["evaluate", str(copy), "--on", f"own-c23:{prepared / 'manifest.csv'}"]) == 0
     scores = pd.read_csv(next(copy.glob("evaluations/*/frames.csv")))
     expected = scores.groupby(["method", "video"])["p_fake"].mean()
     record = export(copy, tmp_path / "model", "--format", "safetensors", "--data", prepared)
