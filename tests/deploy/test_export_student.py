@@ -166,7 +166,8 @@ def test_the_threshold_is_chosen_on_the_validation_split(model, run, data, tmp_p
 def test_without_data_the_threshold_is_one_half_and_the_card_says_so(run, tmp_path, capsys):
     copy = shutil.copytree(run, tmp_path / run.name)
     config = (copy / "fit.yaml").read_text().splitlines()
-    gone = ["    root: /nowhere" if "  root: " in line else line for line in config]
+    nowhere = f"    root: {tmp_path / 'nowhere'}"
+    gone = [nowhere if "  root: " in line else line for line in config]
     (copy / "fit.yaml").write_text("\n".join(gone))
     assert export(copy, tmp_path / "out", "--format", "safetensors") == 0
     said = capsys.readouterr().out

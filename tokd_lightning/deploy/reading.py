@@ -104,15 +104,16 @@ def _faces(kind: str, given: Film, finder: Finder, wanted: Wanted) -> Found:
     whole = _whole(kind, pictures, wanted)
     if whole and wanted.detector != "none":
         notes.append(f"taken whole: its {wanted.stored} pixels are those of a prepared frame")
-    track, *others = [None] if whole else finder.find("", pictures)
+    tracks = [] if whole else finder.find("", pictures)
+    track = tracks[0] if tracks else None
     if track is not None and not track.found:
         return Found(kind, "no_face", "; ".join(["no face was found", *notes]))
     if track is not None and track.absent:
-        count = f"{len(track.absent)} of {len(pictures)}"
-        notes.append(f"no face on {count} frames, which are not scored")
+        lost = f"{len(track.absent)} of {len(pictures)}"
+        notes.append(f"no face on {lost} frames, which are not scored")
     if track is not None and kind == "image" and track.at_once > 1:
         notes.append(f"{track.at_once} faces, the largest scored")
-    elif track is not None and (count := as_large(track, others)):
+    elif track is not None and (count := as_large(track, tracks[1:])):
         notes.append(f"{count} other faces are about as large, one is scored")
     margin = finder.margin(wanted.margin)
     looks = []
