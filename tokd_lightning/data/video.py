@@ -255,7 +255,7 @@ class Shelf:
             return frame
         picture = source.upright(frame)
         if self.file is None:
-            self.file = cast(BufferedRandom, tempfile.TemporaryFile())  # noqa: SIM115 (see clear)
+            self.file = tempfile.TemporaryFile()  # noqa: SIM115 (see clear)
         place = self.file.seek(0, io.SEEK_END)
         try:
             self.file.write(picture.data)
