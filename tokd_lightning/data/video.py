@@ -43,7 +43,6 @@ _STILLS = {"mjpeg", "png", "apng", "bmp", "gif", "tiff", "webp", "jpegls", "jpeg
 _DEFAULT_BONUS = 5_000_000  # FFmpeg's own, in pixels
 _SCALE = (("scale", "flags=bicubic"), ("format", "pix_fmts=rgb24"))
 _BUDGET = 128 << 20  # 32 frames of 1080p fit, of 4K they do not
-_YCGCO, _BT2020_NCL = 8, 9
 _STRAIGHT = 1.0  # degrees
 _TICKS = itertools.count()
 
@@ -144,9 +143,7 @@ def through_filters(frame: av.VideoFrame, chain: Iterable[tuple[str, str]]) -> a
     Raises:
         OSError: FFmpeg has no way to do it (av.FFmpegError among them).
     """
-    form = f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}"
-    colours = f"colorspace={int(frame.colorspace)}:range={int(frame.color_range)}"
-    graph = _graph(f"{form}:time_base=1/1:{colours}", tuple(chain))
+    graph = _graph(_form(frame), tuple(chain))
     # Frames of many videos pass one graph, which wants their times to increase.
     times = frame.pts, frame.time_base
     frame.pts, frame.time_base = next(_TICKS), Fraction(1)
@@ -162,8 +159,14 @@ def through_filters(frame: av.VideoFrame, chain: Iterable[tuple[str, str]]) -> a
             frame.time_base = times[1]
 
 
+def _form(frame: av.VideoFrame) -> str:
+    """Write what a graph must know of its frames."""
+    form = f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/1"
+    return f"{form}:colorspace={int(frame.colorspace)}:range={int(frame.color_range)}"
+
+
 # Python frees a graph late, and its buffers with it: one is used for all frames of a kind.
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _graph(form: str, chain: tuple[tuple[str, str], ...]) -> Graph:
     """Make a graph of one input, the filters and one output, for one thread."""
     graph = Graph()
@@ -255,7 +258,7 @@ class Shelf:
             return frame
         picture = source.upright(frame)
         if self.file is None:
-            self.file = cast(BufferedRandom, tempfile.TemporaryFile())  # noqa: SIM115 (see clear)
+            self.file = tempfile.TemporaryFile()  # noqa: SIM115 (see clear)
         place = self.file.seek(0, io.SEEK_END)
         try:
             self.file.write(picture.data)
@@ -365,10 +368,12 @@ def promised_packets(container: av.container.InputContainer, stream: av.VideoStr
 
 
 def _refuse_colours(frame: av.VideoFrame) -> None:
-    """Raise ValueError where FFmpeg cannot convert the colours of a frame."""
-    matrix = int(frame.colorspace)
-    if matrix == _YCGCO or matrix > _BT2020_NCL:
-        raise ValueError(f"FFmpeg cannot convert its colours (matrix {matrix} of ITU-T H.273)")
+    """Raise ValueError where FFmpeg cannot convert a frame to RGB."""
+    try:
+        _graph(_form(frame), _SCALE)
+    except av.FFmpegError as error:
+        said = f"{frame.format.name}, matrix {int(frame.colorspace)} of ITU-T H.273"
+        raise ValueError(f"FFmpeg cannot convert its colours ({said})") from error
 
 
 def reason(error: Exception) -> str:
