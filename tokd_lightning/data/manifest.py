@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from rich.markup import escape
 from rich.progress import track
@@ -116,7 +117,8 @@ def check(manifest: pd.DataFrame, apart: tuple[str, ...] | None = None) -> None:
     if (spread > 1).any():
         videos = ("/".join(map(str, key)) for key in spread.index[spread > 1])
         raise TokdError(f"videos in more than one split: {_first(videos)}")
-    rows = manifest[_held_apart(manifest) if apart is None else manifest["split"].isin(apart)]
+    marks = _held_apart(manifest) if apart is None else manifest["split"].isin(apart)
+    rows = manifest if marks.all() else manifest[marks]
     people = pd.concat(
         rows[["dataset", role, "split"]].set_axis(["dataset", "id", "split"], axis=1)
         for role in ("target", "source")
@@ -132,9 +134,12 @@ def check(manifest: pd.DataFrame, apart: tuple[str, ...] | None = None) -> None:
 
 def _held_apart(manifest: pd.DataFrame) -> "pd.Series[bool]":
     """Mark the rows whose people may be in no other split, by the rules of their data sets."""
-    rows = zip(manifest["split"], manifest["dataset"], manifest["path"], strict=True)
-    marks = [split != "test" or not shares_test(name, path) for split, name, path in rows]
-    return pd.Series(marks, index=manifest.index, dtype=bool)
+    apart = manifest["split"] != "test"
+    test = manifest.loc[~apart, ["dataset", "path"]]
+    pairs = zip(test["dataset"], test["path"], strict=True)
+    marks = apart.to_numpy(copy=True)
+    marks[~marks] = np.array([not shares_test(name, path) for name, path in pairs], dtype=bool)
+    return pd.Series(marks, index=manifest.index)
 
 
 def counts(manifest: pd.DataFrame, frames_per_video: int) -> pd.DataFrame:

@@ -20,6 +20,7 @@ _GENERIC = re.compile(
 )
 _QUALITY = re.compile(r"raw|c[0-9]+|original")
 _NUMBER = re.compile(r"[0-9]+")
+_DIGITS = dict.fromkeys(map(ord, "0123456789"))
 _WORD = re.compile(r"[a-z]+|[0-9]+")
 _SUFFIXES = (".npy", ".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _LARGEST = 18  # digits of a count
@@ -71,58 +72,80 @@ def name_videos(images: Sequence[Image]) -> Names:
     Args:
         images: In any order.
     """
-    if all(image.video for image in images):
-        return Names([image.video for image in images], 0)
+    rows: dict[_Group, list[int]] = defaultdict(list)
+    for row, i in enumerate(images):
+        folder = i.file.rpartition("/")[0]
+        rows[_Group(i.dataset, i.method, i.quality, i.video, i.packed, folder)].append(row)
     folders: dict[str, list[Image]] = defaultdict(list)
-    for image in images:
-        folder = image.file.rpartition("/")[0]
-        if not image.video and not image.packed and folder:
-            folders[folder].append(image)
+    for group, its in rows.items():
+        if not group.video and not group.packed and group.folder:
+            folders[group.folder] += [images[row] for row in its]
     single = _single(folders)
-    units = [_unit(image, single) for image in images]
-    given = {_Key(*i[2:5], i.video, "") for i in images if i.video}
-    names = _tell_apart(
-        {_Key(*i[2:5], *unit) for i, unit in zip(images, units, strict=True)}, given
-    )
-    videos = [i.video or names[unit[0]] for i, unit in zip(images, units, strict=True)]
+    keys: dict[_Key, list[int]] = {}
+    videos = [""] * len(images)
+    given = set()
+    for group, its in rows.items():
+        about = group[:3]
+        if group.video:
+            given.add(_Key(*about, group.video, ""))
+            for row in its:
+                videos[row] = group.video
+        elif group.packed or not group.folder or group.folder in single:
+            for row in its:
+                file = images[row].file
+                keys.setdefault(_Key(*about, file, _same(file, not group.packed)), []).append(row)
+        else:
+            keys[_Key(*about, group.folder, _same(group.folder, False))] = its
+    names = _tell_apart(set(keys), given)
+    for key, its in keys.items():
+        for row in its:
+            videos[row] = names[key.place]
     return Names(videos, sum(len(folders[folder]) for folder in single))
 
 
+class _Group(NamedTuple):
+    """Images that say the same of their video and are in one folder."""
+
+    dataset: str
+    method: str
+    quality: str
+    video: str
+    packed: bool
+    folder: str
+
+
 def _single(folders: dict[str, list[Image]]) -> set[str]:
-    """Choose the folders whose images are single pictures."""
+    """Choose the folders whose images are single pictures; numbered frames never are."""
+    bare = {name: its for name, its in folders.items() if not any(i.numbered for i in its)}
     single = {
-        name for name, its in folders.items() if _is_mixed(its) or _is_container(name, its, folders)
+        name for name, its in bare.items() if _is_mixed(its) or _is_container(name, its, folders)
     }
-    frames = {name: its for name, its in folders.items() if name not in single}
-    if any(image.numbered for its in frames.values() for image in its):
-        frames = {n: its for n, its in frames.items() if not any(i.numbered for i in its)}
+    frames = {name: its for name, its in bare.items() if name not in single}
     by_class: dict[tuple[str, bool, str, str], list[str]] = defaultdict(list)
-    by_label: dict[tuple[str, bool, str], list[str]] = defaultdict(list)
+    by_label: dict[tuple[str, bool, str], dict[str, None]] = defaultdict(dict)
     for name, its in frames.items():
         for dataset, method, quality, split in dict.fromkeys(i[2:6] for i in its):
             by_class[dataset, method == "real", quality, split].append(name)
-            if name not in (known := by_label[dataset, method == "real", quality]):
-                known.append(name)
+            by_label[dataset, method == "real", quality][name] = None
     if all(len(names) == 1 for names in by_class.values()):
         single |= {name for name, its in frames.items() if len(its) > _FEW}
     for names in by_label.values():
-        if _runs_on([[_last(image.file) for image in frames[name]] for name in names]):
+        few = list(names)[:3]
+        if _runs_on([_range(frames[n]) for n in few]) and _runs_on(
+            [_range(frames[n]) for n in names]
+        ):
             single |= set(names)
     return single
 
 
 def _is_mixed(its: Sequence[Image]) -> bool:
     """Return whether images cannot be frames of one video: of two methods, or without numbers."""
-    if any(image.numbered for image in its):
-        return False
-    shapes = {_NUMBER.sub("#", image.file.rpartition("/")[2].rpartition(".")[0]) for image in its}
+    shapes = {image.file.rpartition("/")[2].rpartition(".")[0].translate(_DIGITS) for image in its}
     return len({image.method for image in its}) > 1 or len(shapes) > max(1, len(its) / 2)
 
 
 def _is_container(folder: str, its: Sequence[Image], folders: Iterable[str]) -> bool:
     """Return whether a folder is named after what it holds rather than after a video."""
-    if any(image.numbered for image in its):
-        return False
     above, _, name = folder.casefold().rpartition("/")
     if not _is_generic(name, its):
         return False
@@ -145,11 +168,15 @@ def _last(file: str) -> int:
     return int(numbers[-1]) if numbers and len(numbers[-1]) < _LARGEST else -1
 
 
-def _runs_on(folders: Sequence[Sequence[int]]) -> bool:
+def _range(its: Sequence[Image]) -> tuple[int, int]:
+    numbers = [_last(image.file) for image in its]
+    return min(numbers), max(numbers)
+
+
+def _runs_on(ranges: Iterable[tuple[int, int]]) -> bool:
     """Return whether three folders or more share a count: those of videos begin again."""
-    ranges = sorted((min(numbers), max(numbers)) for numbers in folders if len(numbers) > 1)
-    gaps = [later[0] > earlier[1] for earlier, later in itertools.pairwise(ranges)]
-    return len(ranges) > 2 and all(gaps)
+    some = sorted(pair for pair in ranges if pair[0] < pair[1])
+    return len(some) > 2 and all(b[0] > a[1] for a, b in itertools.pairwise(some))
 
 
 class _Key(NamedTuple):
@@ -168,16 +195,6 @@ class _Key(NamedTuple):
     quality: str
     place: str
     same: str
-
-
-def _unit(image: Image, single: set[str]) -> tuple[str, str]:
-    """Return the place of an image's video, and what of it tells the video from others."""
-    if image.video:
-        return image.video, ""
-    folder = image.file.rpartition("/")[0]
-    still = not image.packed and (not folder or folder in single)
-    place = image.file if still or image.packed else folder
-    return place, _same(place, still)
 
 
 @lru_cache(maxsize=1 << 12)
