@@ -182,7 +182,8 @@ class Cluster:
 
     def _env(self) -> dict[str, str]:
         path = f"{os.environ['PATH']}{SBIN}"  # of now: a test has programs of its own there
-        return os.environ | self.environment | {"PATH": path}
+        plain = {k: v for k, v in os.environ.items() if not k.startswith("SQUEUE_")}
+        return plain | self.environment | {"PATH": path}
 
 
 def running(folder: Path, proctrack: str, **options: str) -> Iterator[Cluster]:
