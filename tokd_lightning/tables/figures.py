@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from tokd_lightning.errors import TokdError
 from tokd_lightning.looks import looks
 
-_STYLES = ["-", "--", ":", "-."]
+_STYLES: list[Literal["-", "--", ":", "-."]] = ["-", "--", ":", "-."]
 # What a panel shows -> the columns it may be drawn from, the first that is there.
 _TRAINING = {
     "validation AUC": ("val/frame/auc",),
