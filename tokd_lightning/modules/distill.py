@@ -32,6 +32,7 @@ from tokd_lightning.modules.stepping import each_alone, loss_scale, optimizer_of
 from tokd_lightning.modules.symptoms import warn_of_collapse, warn_of_idle_rotation
 
 FINEST = 4
+NO_RATE = 1e-12  # of the first one: too small for its ratio to mean anything
 BEYOND = 10_000  # steps of a schedule that a short run does not come to
 NO_TEACHER = "this method distils a teacher: name its checkpoint with --model.teacher PATH"
 
@@ -262,7 +263,7 @@ class DistillModule(DetectionModule):
         steps = int(length) if math.isfinite(length) else 0
         for step in range(steps + BEYOND):
             eta_s, eta_r = (of[0].param_groups[0]["lr"] for of in (student, rotation))
-            if not eta_s or not eta_r:
+            if min(eta_s / rates[0], eta_r / rates[1]) < NO_RATE:
                 return False
             first = first or eta_r / eta_s
             if not math.isclose(eta_r / eta_s, first, rel_tol=1e-6):
