@@ -254,9 +254,9 @@ class DistillModule(DetectionModule):
 
     def _falls_later(self) -> bool:
         """Return whether the run ends before eta_R / eta_S changes, which then falls."""
-        if self.make_rotation_scheduler is None:
-            return False
         rates = [optimizer.defaults["lr"] for optimizer in self.trainer.optimizers[:2]]
+        if self.make_rotation_scheduler is None or not all(rates):
+            return False
         student = self._stand_in(self.make_scheduler, rates[0], "lr_scheduler")
         rotation = self._stand_in(self.make_rotation_scheduler, rates[1], "rotation_scheduler")
         first, length = None, self._length()
