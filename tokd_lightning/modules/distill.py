@@ -32,6 +32,7 @@ from tokd_lightning.modules.stepping import each_alone, loss_scale, optimizer_of
 from tokd_lightning.modules.symptoms import warn_of_collapse, warn_of_idle_rotation
 
 FINEST = 4
+NO_RATE = 1e-12  # of the first one: too small for its ratio to mean anything
 BEYOND = 10_000  # steps of a schedule that a short run does not come to
 NO_TEACHER = "this method distils a teacher: name its checkpoint with --model.teacher PATH"
 
@@ -253,16 +254,16 @@ class DistillModule(DetectionModule):
 
     def _falls_later(self) -> bool:
         """Return whether the run ends before eta_R / eta_S changes, which then falls."""
-        if self.make_rotation_scheduler is None:
-            return False
         rates = [optimizer.defaults["lr"] for optimizer in self.trainer.optimizers[:2]]
+        if self.make_rotation_scheduler is None or not all(rates):
+            return False
         student = self._stand_in(self.make_scheduler, rates[0], "lr_scheduler")
         rotation = self._stand_in(self.make_rotation_scheduler, rates[1], "rotation_scheduler")
         first, length = None, self._length()
         steps = int(length) if math.isfinite(length) else 0
         for step in range(steps + BEYOND):
             eta_s, eta_r = (of[0].param_groups[0]["lr"] for of in (student, rotation))
-            if not eta_s or not eta_r:
+            if min(eta_s / rates[0], eta_r / rates[1]) < NO_RATE:
                 return False
             first = first or eta_r / eta_s
             if not math.isclose(eta_r / eta_s, first, rel_tol=1e-6):
