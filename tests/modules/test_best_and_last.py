@@ -120,7 +120,7 @@ def test_of_several_validations_an_epoch_the_numbers_are_those_of_the_best(tmp_p
         trainer = pl.Trainer(
             accelerator="cpu",
             max_epochs=1,
-            val_check_interval=1,
+            val_check_interval=0.5,
             limit_val_batches=1,
             num_sanity_val_steps=0,
             logger=RunLogger(folder),
