@@ -46,6 +46,7 @@ def test_a_copy_of_a_shipped_file_is_the_paper_s_cell_and_a_changed_one_is_not(t
     assert named(own(tmp_path, "ffpp_teacher", toy)).startswith(f"{TEACHER}-")
 
 
+@pytest.mark.slow
 def test_two_files_are_one_configuration(tmp_path):
     (tmp_path / "changes.yaml").write_text("trainer:\n  max_epochs: 1\n")
     base = f"--config={ROOT}/experiments/ffpp_res18t.yaml"

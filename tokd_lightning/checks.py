@@ -141,7 +141,7 @@ def check_inputs(run: Run, model: Any, data: FrameDataModule) -> dict[str, Any]:
         )
     if earlier and not rows_are_known(earlier):
         rank_zero_info(f"{run.folder}: {UNKNOWN_ROWS}")
-    if teacher is not None:
+    if path and teacher is not None:
         tell_of_teacher(teacher[HEADER], data)
         _warn_of_unfinished(Path(path).absolute())
     return inputs

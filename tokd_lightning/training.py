@@ -307,7 +307,9 @@ class TokdCLI(LaunchingCLI):
     def _finish(self) -> None:
         monitor = self.config["fit"].monitor
         hashes = self.inputs | {"weights": state_hash(self.run.best, self.cell.role)}
-        [last] = [one for one in self.trainer.callbacks if isinstance(one, LastCheckpoint)]
+        [last] = [
+            one for one in self.trainer.checkpoint_callbacks if isinstance(one, LastCheckpoint)
+        ]
         results = {
             "name": self.run.folder.name,
             "status": "finished",

@@ -5,9 +5,12 @@ from torch.utils.data import DataLoader
 from torchmetrics.classification import BinaryAccuracy
 
 from tokd_lightning.errors import TokdError
+from tokd_lightning.loggers import RunLogger
 from tokd_lightning.modules.checkpoint import AtomicCheckpointIO, best_and_last
 from tokd_lightning.modules.finite import FiniteLoss
 from tokd_lightning.modules.last import LastCheckpoint, checkpoint_to_resume
+from tokd_lightning.results import selected
+from tokd_lightning.runs import Run
 
 
 class WorseAndWorse(pl.LightningModule):
@@ -92,13 +95,49 @@ def test_a_run_whose_folder_was_moved_keeps_its_best(tmp_path, epochs):
     moved = (tmp_path / "a").rename(tmp_path / "b")
     found = trained(moved, Scored(**curves), 4, "val/frame/acc", moved / "last.ckpt")
     assert found["epoch"] == whole["epoch"] == 1
+    last = torch.load(moved / "last.ckpt", weights_only=True)
     state, theirs = (
         next(s for k, s in checkpoint["callbacks"].items() if k.startswith("ModelCheckpoint"))
-        for checkpoint in (found, whole)
+        for checkpoint in (last, whole)
     )
     assert state["best_model_score"] == theirs["best_model_score"]
     assert state["best_model_path"] == str(moved / "best.ckpt")
     assert state["validation"] == theirs["validation"]
+
+
+def test_of_several_validations_an_epoch_the_numbers_are_those_of_the_best(tmp_path):
+    class Twice(Scored):
+        seen = -1
+
+        def validation_step(self, batch, batch_idx):
+            self.seen += 1
+            self.log("val/frame/acc", self.curves["acc"][self.seen])
+            self.log("val/loss", float(self.seen))
+
+    data = DataLoader(torch.ones(2, 1))
+    for name, acc, best in (("first", [0.9, 0.5], 0), ("last", [0.5, 0.9], 1)):
+        folder = tmp_path / name
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            max_epochs=1,
+            val_check_interval=0.5,
+            limit_val_batches=1,
+            num_sanity_val_steps=0,
+            logger=RunLogger(folder),
+            callbacks=best_and_last(folder / "checkpoints", "val/frame/acc"),
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(Twice(acc=acc), data, data)
+        found = selected(Run(folder), "val/frame/acc")
+        assert found["metrics"] == {"val/frame/acc": 0.9, "val/loss": best}
+        assert (found["selected"]["epoch"], found["selected"]["step"]) == (0, best + 1)
+        path = folder / "checkpoints/best.ckpt"
+        checkpoint = torch.load(path, weights_only=True)
+        for state in checkpoint["callbacks"].values():
+            state.pop("validation", None)  # as an earlier version has left it
+        torch.save(checkpoint, path)
+        assert selected(Run(folder), "val/frame/acc") == found
 
 
 def test_the_checkpoint_before_the_last_stays_while_training_lasts(tmp_path):

@@ -73,8 +73,12 @@ class LastCheckpoint(Checkpoint):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remove the checkpoint before the last: nothing will be trained on."""
-        if trainer.is_global_zero and self.path.is_file():
-            self.path.with_name(PREVIOUS).unlink(missing_ok=True)
+        previous = self.path.with_name(PREVIOUS)
+        if trainer.is_global_zero and previous.is_file():
+            if self.path.is_file():
+                previous.unlink()
+            else:  # the last was damaged, and nothing was left to train
+                previous.replace(self.path)
 
     # When
 
