@@ -14,7 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from tokd_lightning.arguments import add_arguments, config_first
+from tokd_lightning.arguments import add_arguments, check_values, config_first
 from tokd_lightning.checks import check_arguments, check_earlier, check_fit_of, check_inputs
 from tokd_lightning.console import Parser, mistakes_in_one_line, print_metrics, quieten
 
@@ -76,6 +76,7 @@ class TokdCLI(LaunchingCLI):
         self.config = parser.parse_args(args)
         self.recipe = recipe_hash(args)
         name = self.config.subcommand
+        check_values(self.config[name])
         self.resolved = _resolve(self._parser(name), self.config[name])
         check_arguments(self.resolved)
 

@@ -1,6 +1,7 @@
 """last.ckpt: all that a run needs to go on in the middle of an epoch as if nothing had happened."""
 
 import math
+import pickle
 import signal
 import sys
 import time
@@ -13,7 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from torch import distributed
 
-from tokd_lightning.errors import Terminated
+from tokd_lightning.errors import Terminated, TokdError
 from tokd_lightning.modules.finite import stop_if_broken
 
 POSITION = "position"
@@ -173,6 +174,13 @@ def _sums(module: Any) -> dict[str, torch.Tensor]:
 
 
 def rows_of(checkpoint: Path) -> int:
-    """Read how many rows ``metrics.csv`` had for a checkpoint; all if it does not say."""
-    saved = torch.load(checkpoint, mmap=True, map_location="cpu", weights_only=True)
+    """Read how many rows ``metrics.csv`` had for a checkpoint; all if it does not say.
+
+    Raises:
+        TokdError: The file is no checkpoint.
+    """
+    try:
+        saved = torch.load(checkpoint, mmap=True, map_location="cpu", weights_only=True)
+    except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise TokdError(f"{checkpoint} cannot be read as a checkpoint") from error
     return int(saved.get(POSITION, {}).get("rows", sys.maxsize))
