@@ -1,6 +1,9 @@
 """What the command line of a fit or a test has beside Lightning's options."""
 
+import inspect
+import sys
 from collections.abc import Sequence
+from typing import Any
 
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -28,6 +31,35 @@ def config_first(args: Sequence[str]) -> list[str]:
     if not files and not helped and not {"--model", "--data"} <= names:
         raise TokdError("name an experiment: tokd fit --config experiments/….yaml")
     return [*args[:1], *files, *others]
+
+
+def check_values(config: Any) -> None:
+    """Refuse null where there must be a value, which the parser lets pass, and negative workers.
+
+    Args:
+        config: The parsed configuration of a subcommand, with ``data`` and ``model``.
+
+    Raises:
+        TokdError: There is such a value.
+    """
+    for group in ("data", "model"):
+        block = config[group]
+        for name, value in (
+            vars(block.init_args) if block and block.get("init_args") else {}
+        ).items():
+            if value is None and not _may_be_null(str(block.class_path), name):
+                raise TokdError(f"--{group}.{name} must not be null")
+            if name == "num_workers" and isinstance(value, int) and value < 0:
+                raise TokdError(f"--{group}.{name} must be a number from 0 on, not {value}")
+
+
+def _may_be_null(class_path: str, name: str) -> bool:
+    module, _, kind = class_path.rpartition(".")
+    for base in getattr(sys.modules.get(module), kind, object).__mro__:
+        found = inspect.signature(base).parameters.get(name) if "__init__" in vars(base) else None
+        if found is not None:
+            return "None" in str(found.annotation) or found.annotation is found.empty
+    return True
 
 
 def add_arguments(parser: LightningArgumentParser) -> None:

@@ -16,7 +16,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from tokd_lightning.arguments import add_arguments, config_first
+from tokd_lightning.arguments import add_arguments, check_values, config_first
 from tokd_lightning.checks import (
     check_arguments,
     check_earlier,
@@ -114,6 +114,7 @@ class TokdCLI(LaunchingCLI):
         self.config = parser.parse_args(args)
         self.recipe = recipe_hash(args)
         name = self.config.subcommand
+        check_values(self.config[name])
         self.resolved = _resolve(self._parser(name), self.config[name])
         check_arguments(self.resolved)
         if name == "fit":

@@ -1,10 +1,12 @@
 """Commands on methods and runs: ``methods``, ``evaluate``, ``explain``, ``compare``, ``tour``."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tokd_lightning.commands import asked
+from tokd_lightning.errors import TokdError
 
 
 def add_to(commands: Any) -> None:
@@ -174,13 +176,22 @@ def _methods(options: argparse.Namespace) -> int:
     return 0
 
 
+def _refuse_missing(runs: Sequence[Path]) -> None:
+    """Refuse a run that is not there before the first of the others is worked on."""
+    for run in runs:
+        if not run.exists():
+            raise TokdError(f"{run} does not exist: name folders that tokd fit made, runs/NAME")
+
+
 def _evaluate(options: argparse.Namespace) -> int:
+    _refuse_missing(options.runs)
     from tokd_lightning.evaluate import evaluate_command
 
     return evaluate_command(**asked(options))
 
 
 def _explain(options: argparse.Namespace) -> int:
+    _refuse_missing(options.runs)
     from tokd_lightning.explain import explain_command
 
     return explain_command(**asked(options))

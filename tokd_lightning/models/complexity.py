@@ -39,8 +39,9 @@ def complexity(network: nn.Module, size: int) -> Complexity:
     """Count parameters and MACs as Table 1 does.
 
     Convolutions, linear layers and matrix products (attention included) count by PyTorch's own
-    formulas, whichever module or function computes them; their biases do not. As in Table 1, batch
-    norms, ReLUs and poolings count two per element. Everything else is left out, other
+    formulas, whichever module or function computes them; their biases do not. Batch norms, ReLUs
+    and poolings count two per element: the paper does not say what it counted, and this is what
+    gives its figures. Everything else is left out, other
     normalisations and activations and the transform of Eq. 1 among it.
 
     Args:
