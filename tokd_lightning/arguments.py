@@ -19,7 +19,9 @@ def config_first(args: Sequence[str]) -> list[str]:
     Raises:
         TokdError: No file is given, nor the classes of model and data that it would name.
     """
-    files, others, rest = [], [], list(args[1:])
+    files: list[str] = []
+    others: list[str] = []
+    rest = list(args[1:])
     while rest:
         arg = rest.pop(0)
         if arg in {"--config", "-c"} and rest:

@@ -237,9 +237,9 @@ def _keep_tables_here(media: Mapping[str, Any], run: Any) -> None:
     """
     import wandb
 
-    for name, value in media.items():
-        if isinstance(value, wandb.Table):
-            value.bind_to_run(run, name, run.step)
+    tables: dict[str, Any] = {k: v for k, v in media.items() if isinstance(v, wandb.Table)}
+    for name, table in tables.items():
+        table.bind_to_run(run, name, run.step)
 
 
 def summary_of(results: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,6 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     defaults: dict[str, Any] = {}
     for base in reversed(kind.__mro__ if known else FrameDataModule.__mro__):
         if "__init__" in vars(base) and issubclass(base, FrameDataModule):
-            parameters = inspect.signature(base.__init__).parameters.items()
+            parameters = inspect.signature(vars(base)["__init__"]).parameters.items()
             defaults |= {k: p.default for k, p in parameters if p.default is not p.empty}
     return defaults | dict(block.get("init_args") or {})
