@@ -59,6 +59,7 @@ def test_every_problem_is_listed_and_training_goes_on(tree, tmp_path, capsys):
         ("real", "003", "c23", "short"),
         ("real", "003", "c40", "short"),
         ("real", "004", "c23", "truncated"),
+        ("real", "004", "c23", "wrong_crf"),
         ("real", "004", "c40", "lengths_differ"),
     }
     faces = tmp_path / "out" / YOUTUBE

@@ -94,7 +94,7 @@ def _may_say(data: bytes) -> bool:
     if data.startswith(_PNG):
         return _png_may_say(data)
     if data[8:12] == b"WEBP":
-        return data[12:16] == b"VP8X" and bool(data[20] & _WEBP_SAYS)
+        return data[12:16] == b"VP8X" and len(data) > 20 and bool(data[20] & _WEBP_SAYS)
     return data.startswith(_TIFF) or data[4:8] == b"ftyp"
 
 

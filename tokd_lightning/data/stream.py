@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from tokd_lightning.data.quality import CRF
 from tokd_lightning.data.video import Source, promised_packets, video_stream
 
 _OPTIONS = re.compile(rb"x264 - core [^\0]*? options: ([^\0]*)")
 _CRF = re.compile(rb"(?<!\S)crf=([0-9]+(?:\.[0-9]+)?)(?!\S)")
 _LOSSLESS = re.compile(rb"(?<!\S)(?:qp=0|crf=0(?:\.0+)?)(?!\S)")
-_CLAIM = re.compile(r"c([0-9]{1,2})")
-_LOSSLESS_NAMES = ("raw", "c0")
 _MOST_PACKETS = 5_000_000
-
-CRF = float | Literal["lossless"] | None
-"""The quality that x264 was asked for; None where the stream does not tell."""
 
 
 class Packets(NamedTuple):
@@ -108,30 +104,3 @@ def crf_of(packet: bytes) -> CRF:
         return "lossless"
     crf = _CRF.search(options[1])
     return None if crf is None else float(crf[1])
-
-
-def wrong_crf(quality: str, crf: CRF) -> str:
-    """Hold the encoder's own setting against the quality that a folder is named after.
-
-    ``c23`` claims CRF 23, ``c0`` and ``raw`` lossless coding; other names claim nothing.
-
-    Args:
-        quality: The folder's name.
-        crf: What the encoder says.
-
-    Returns:
-        What contradicts the name; empty where nothing does or the stream does not tell.
-    """
-    claim = claimed_crf(quality)
-    said = "lossless" if crf == 0 else crf
-    if claim is None or said is None or said == claim:
-        return ""
-    return f"encoded {said if isinstance(said, str) else f'at CRF {said:g}'}, not {quality}"
-
-
-def claimed_crf(quality: str) -> CRF:
-    """Return what a quality folder's name says of its files; None where it says nothing."""
-    if quality in _LOSSLESS_NAMES:
-        return "lossless"
-    match = _CLAIM.fullmatch(quality)
-    return float(match[1]) if match else None

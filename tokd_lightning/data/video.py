@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import math
 import struct
 import tempfile
 from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import lru_cache
+from io import BufferedRandom
 from pathlib import Path
-from typing import BinaryIO, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import av
 import numpy as np
 from av.filter import Graph
-from av.sidedata.sidedata import Type as SideData
 from numpy.typing import NDArray
 
 T = TypeVar("T")
@@ -38,15 +42,16 @@ _GUARD = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
 _STILLS = {"mjpeg", "png", "apng", "bmp", "gif", "tiff", "webp", "jpegls", "jpeg2000"}
 _DEFAULT_BONUS = 5_000_000  # FFmpeg's own, in pixels
 _SCALE = (("scale", "flags=bicubic"), ("format", "pix_fmts=rgb24"))
-_BUDGET = 256 << 20  # 32 frames of 1080p fit, of 4K they do not
-_YCGCO, _BT2020_NCL = 8, 9
+_BUDGET = 128 << 20  # 32 frames of 1080p fit, of 4K they do not
 _STRAIGHT = 1.0  # degrees
+_TICKS = itertools.count()
 
 
-class Source(NamedTuple):
+@dataclass(frozen=True)
+class Source:
     """A video to read.
 
-    Attributes:
+    Args:
         content: Its file, or the bytes of one.
         matrix: How its frames are turned and mirrored to be shown; None where the frames say so
             themselves.
@@ -56,6 +61,7 @@ class Source(NamedTuple):
     content: Path | bytes
     matrix: Matrix | None = None
     guarded: bool = False
+    _seen: dict[int, Matrix] = field(default_factory=dict, repr=False, compare=False)
 
     def open(self) -> av.container.InputContainer:
         """Open it; raises OSError or ValueError (av.FFmpegError) if it is not a video."""
@@ -66,7 +72,17 @@ class Source(NamedTuple):
 
     def display(self, frame: av.VideoFrame) -> Matrix:
         """Return the display matrix of a frame."""
-        return display_matrix(frame) if self.matrix is None else self.matrix
+        if self.matrix is not None:
+            return self.matrix
+        # A frame whose side data were looked at stays in memory until Python looks for cycles: so
+        # few are, one per angle.
+        try:
+            angle: int = frame.rotation
+        except ValueError:  # a matrix that has none
+            return UPRIGHT
+        if angle not in self._seen:
+            self._seen[angle] = display_matrix(frame)
+        return self._seen[angle]
 
     def upright(self, frame: Frame) -> Picture:
         """Convert a frame to RGB ``(H, W, 3)``, turned and mirrored as it is to be shown.
@@ -76,8 +92,9 @@ class Source(NamedTuple):
         """
         if isinstance(frame, Stored):
             frame.file.seek(frame.place)
-            data = frame.file.read(math.prod(frame.shape))
-            return np.frombuffer(bytearray(data), np.uint8).reshape(frame.shape)
+            picture = np.empty(frame.shape, np.uint8)
+            frame.file.readinto(picture.data)
+            return picture
         chain = (*_turns(self.display(frame)), *_SCALE)
         shown = through_filters(frame, chain).to_ndarray()
         return np.ascontiguousarray(shown, np.uint8)
@@ -92,7 +109,7 @@ class Source(NamedTuple):
 
 def display_matrix(frame: av.VideoFrame) -> Matrix:
     """Return how a frame says that it is to be shown."""
-    said = frame.side_data.get(SideData.DISPLAYMATRIX)
+    said: Any = frame.side_data.get("DISPLAYMATRIX")
     return UPRIGHT if said is None else struct.unpack("=9i", bytes(said))
 
 
@@ -117,7 +134,7 @@ def _turns(matrix: Matrix) -> list[tuple[str, str]]:
 
 
 def through_filters(frame: av.VideoFrame, chain: Iterable[tuple[str, str]]) -> av.VideoFrame:
-    """Send one frame through FFmpeg's filters; making the graph costs a tenth of using it.
+    """Send one frame through FFmpeg's filters.
 
     Args:
         frame: It speaks for its colours, whatever is said of the stream.
@@ -126,21 +143,41 @@ def through_filters(frame: av.VideoFrame, chain: Iterable[tuple[str, str]]) -> a
     Raises:
         OSError: FFmpeg has no way to do it (av.FFmpegError among them).
     """
+    graph = _graph(_form(frame), tuple(chain))
+    # Frames of many videos pass one graph, which wants their times to increase.
+    times = frame.pts, frame.time_base
+    frame.pts, frame.time_base = next(_TICKS), Fraction(1)
+    try:
+        graph.push(frame)
+        return cast(av.VideoFrame, graph.pull())
+    except BaseException:
+        _graph.cache_clear()
+        raise
+    finally:
+        frame.pts = times[0]
+        if times[1] is not None:
+            frame.time_base = times[1]
+
+
+def _form(frame: av.VideoFrame) -> str:
+    """Write what a graph must know of its frames."""
+    form = f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/1"
+    return f"{form}:colorspace={int(frame.colorspace)}:range={int(frame.color_range)}"
+
+
+# Python frees a graph late, and its buffers with it: one is used for all frames of a kind.
+@lru_cache(maxsize=4)
+def _graph(form: str, chain: tuple[tuple[str, str], ...]) -> Graph:
+    """Make a graph of one input, the filters and one output, for one thread."""
     graph = Graph()
     graph.threads = 1
-    base = frame.time_base or "1/25"
-    last = graph.add(
-        "buffer",
-        f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base={base}"
-        f":colorspace={int(frame.colorspace)}:range={int(frame.color_range)}",
-    )
+    last = graph.add("buffer", form)
     for name, options in (*chain, ("buffersink", "")):
         step = graph.add(name, options or None)
         last.link_to(step)
         last = step
     graph.configure()
-    graph.push(frame)
-    return graph.pull()
+    return graph
 
 
 def video_stream(container: av.container.InputContainer) -> av.VideoStream:
@@ -185,7 +222,7 @@ def _rank(stream: av.VideoStream) -> int:
 class Stored(NamedTuple):
     """A frame that :class:`Shelf` put on the disk, upright."""
 
-    file: BinaryIO
+    file: BufferedRandom
     place: int
     shape: tuple[int, ...]
 
@@ -203,7 +240,7 @@ class Shelf:
     def __init__(self, budget: int = _BUDGET) -> None:
         self.budget = budget
         self.held = 0
-        self.file: BinaryIO | None = None
+        self.file: BufferedRandom | None = None
 
     def keep(self, source: Source, frame: av.VideoFrame) -> Frame:
         """Keep a frame.
@@ -221,7 +258,7 @@ class Shelf:
             return frame
         picture = source.upright(frame)
         if self.file is None:
-            self.file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 (see clear)
+            self.file = tempfile.TemporaryFile()  # noqa: SIM115 (see clear)
         place = self.file.seek(0, io.SEEK_END)
         try:
             self.file.write(picture.data)
@@ -331,10 +368,12 @@ def promised_packets(container: av.container.InputContainer, stream: av.VideoStr
 
 
 def _refuse_colours(frame: av.VideoFrame) -> None:
-    """Raise ValueError where FFmpeg cannot convert the colours of a frame."""
-    matrix = int(frame.colorspace)
-    if matrix == _YCGCO or matrix > _BT2020_NCL:
-        raise ValueError(f"FFmpeg cannot convert its colours (matrix {matrix} of ITU-T H.273)")
+    """Raise ValueError where FFmpeg cannot convert a frame to RGB."""
+    try:
+        _graph(_form(frame), _SCALE)
+    except av.FFmpegError as error:
+        said = f"{frame.format.name}, matrix {int(frame.colorspace)} of ITU-T H.273"
+        raise ValueError(f"FFmpeg cannot convert its colours ({said})") from error
 
 
 def reason(error: Exception) -> str:

@@ -17,7 +17,8 @@ from tokd_lightning.data.prepare.frames import cut_out
 from tokd_lightning.data.prepare.options import Options
 from tokd_lightning.data.prepare.plan import Clip, Version
 from tokd_lightning.data.prepare.reencoding import reencode
-from tokd_lightning.data.stream import CRF, Packets, read_packets, wrong_crf
+from tokd_lightning.data.quality import CRF, wrong_crf
+from tokd_lightning.data.stream import Packets, read_packets
 from tokd_lightning.data.video import DAMAGE, Frame, Shelf, Source, read_frames, reason
 
 

@@ -20,7 +20,7 @@ from tokd_lightning.data.prepare.finders import make_finder
 from tokd_lightning.data.prepare.frames import encode_image
 from tokd_lightning.data.prepare.options import Options
 from tokd_lightning.data.prepare.plan import Clip, Group, stamps
-from tokd_lightning.data.stream import CRF
+from tokd_lightning.data.quality import CRF
 from tokd_lightning.errors import TokdError
 
 

@@ -96,7 +96,7 @@ def _form(frame: av.VideoFrame) -> tuple[int, int, str]:
     return frame.width, frame.height, known if even else "yuv444p"
 
 
-def _fit(frame: av.VideoFrame, width: int, height: int, form: str) -> av.VideoFrame:
+def _fit(frame: av.VideoFrame, width: int, height: int, form: str | None) -> av.VideoFrame:
     """Convert a frame; its matrix and range stay, those of RGB become YUV's usual ones."""
     if (frame.width, frame.height, frame.format.name) == (width, height, form):
         return frame

@@ -16,7 +16,7 @@ from tokd_lightning.data.manifest import COLUMNS
 from tokd_lightning.data.missed import shares
 from tokd_lightning.data.prepare.options import Options
 from tokd_lightning.data.prepare.plan import Plan, Version
-from tokd_lightning.data.stream import CRF
+from tokd_lightning.data.quality import CRF, as_text
 
 PROBLEM_COLUMNS = ("dataset", "method", "video", "quality", "problem", "detail")
 UNLISTED = "unlisted"
@@ -71,7 +71,7 @@ def manifest_text(plan: Plan, outcome: Outcome, options: Options, detector: str)
         v = version.video
         about = (v.dataset, v.method, v.name, v.target, v.source, v.quality)
         twin = "" if version.crf is None else version.crf
-        crf = _as_text(outcome.crfs.get(version.out))
+        crf = as_text(outcome.crfs.get(version.out))
         made = (options.stored_as, twin, crf, detector, options.margin, options.size)
         label = int(v.method != "real")
         for path, frame, *square in outcome.rows[version.out]:
@@ -91,13 +91,9 @@ def count_crfs(plan: Plan, outcome: Outcome) -> dict[str, dict[str, int]]:
     """
     counts: dict[str, Counter[str]] = {}
     for version in plan.versions:
-        said = _as_text(outcome.crfs.get(version.out)) or "unknown"
+        said = as_text(outcome.crfs.get(version.out)) or "unknown"
         counts.setdefault(version.video.quality, Counter())[said] += 1
     return {quality: dict(sorted(found.items())) for quality, found in counts.items()}
-
-
-def _as_text(crf: CRF) -> str:
-    return f"{crf:g}" if isinstance(crf, (int, float)) else crf or ""
 
 
 def problems_text(plan: Plan, outcome: Outcome) -> str:

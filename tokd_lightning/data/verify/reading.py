@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from tokd_lightning.data.layouts.celebdf_tree import PARTS
@@ -17,6 +18,7 @@ from tokd_lightning.data.verify.ffpp import FAKE, REAL, read_ffpp
 from tokd_lightning.data.verify.findings import Report
 from tokd_lightning.data.verify.inventory import Inventory
 from tokd_lightning.data.verify.lists import read_table
+from tokd_lightning.data.verify.streams import find_wrong_sources
 from tokd_lightning.data.verify.structure import find_leaks
 from tokd_lightning.data.verify.tree import Tree
 from tokd_lightning.data.verify.trees import read_celebdf, read_flat
@@ -42,16 +44,21 @@ def read(
         TokdError: It is nothing of this kind, or holds no video.
     """
     place = root_of(path, root)
+    manifest: Path | None = None
     if path.is_dir():
         place, inventory = path, _read_tree(path, quality, splits, report)
+        manifest = path / MANIFEST
     elif not path.exists():
         raise TokdError(f"{path} does not exist: name a data set's folder or manifest")
     elif path.suffix.lower() == ".csv":
-        inventory = read_table(path, place, quality, report)
+        inventory, manifest = read_table(path, place, quality, report), path
     elif path.suffix.lower() == ".json":
         inventory = read_json(path, place, quality, report)
     else:
         raise TokdError(f"{path} is neither a folder nor a manifest (.csv or .json)")
+    if manifest is not None and _names(manifest, "crf"):
+        with suppress(TokdError):  # what is wrong with a tree's own manifest is reported already
+            find_wrong_sources(manifest, quality, report)
     if not inventory.clips:
         of = f" of quality {quality}" if quality else ""
         raise TokdError(f"{path} holds no videos{of}, neither as files nor as frames")
@@ -80,6 +87,15 @@ def _read_tree(path: Path, quality: str | None, splits: Path | None, report: Rep
     if MANIFEST in tree.files(""):
         _check_manifest(path / MANIFEST, report)
     return inventory
+
+
+def _names(manifest: Path, column: str) -> bool:
+    """Return whether the header of a table names a column; not if there is no such file."""
+    try:
+        with manifest.open(encoding="utf-8-sig") as lines:
+            return column in lines.readline()
+    except (OSError, ValueError):
+        return False
 
 
 def _check_manifest(manifest: Path, report: Report) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from tokd_lightning.data.layouts.cells import Cells
+from tokd_lightning.data.manifest import COLUMNS
+from tokd_lightning.data.quality import CRF, as_crf, claimed_crf, wrong_crf
 from tokd_lightning.data.verify.findings import Report
 from tokd_lightning.data.verify.inventory import Clip
 
@@ -28,7 +31,7 @@ class Stream(NamedTuple):
     """
 
     frames: int = -1
-    crf: float | Literal["lossless"] | None = None
+    crf: CRF = None
     digest: bytes = b""
     problem: str = ""
     detail: str = ""
@@ -93,10 +96,6 @@ def report_streams(clips: Sequence[Clip], found: Sequence[Stream], report: Repor
 
 def find_wrong_crf(clips: Sequence[Clip], found: Sequence[Stream], report: Report) -> None:
     """Hold the encoder's own setting against the quality that the folder is named after."""
-    if not clips:
-        return
-    from tokd_lightning.data.stream import claimed_crf, wrong_crf
-
     for clip, stream in zip(clips, found, strict=True):
         quality = clip.video.quality
         if claimed_crf(quality) is None or stream.problem:
@@ -105,3 +104,27 @@ def find_wrong_crf(clips: Sequence[Clip], found: Sequence[Stream], report: Repor
             report.add("unknown-crf", clip.video.place)
         elif detail := wrong_crf(quality, stream.crf):
             report.add("wrong-crf", clip.video.place, detail)
+
+
+def find_wrong_sources(manifest: Path, quality: str | None, report: Report) -> None:
+    """Report videos of a manifest that were cut from files of another compression.
+
+    ``tokd prepare`` notes in the column ``crf`` what the encoder of each video said.
+
+    Args:
+        manifest: The table.
+        quality: The rows to look at; None takes all.
+        report: Takes ``wrong-crf``.
+
+    Raises:
+        TokdError: It is no table.
+    """
+    columns = Cells(manifest, COLUMNS).columns
+    if not {"crf", "quality", "video"} <= set(columns):
+        return
+    names = ("dataset", "method", "video", "quality", "crf")
+    nothing = [""] * len(columns["crf"])
+    rows = dict.fromkeys(zip(*(columns.get(name, nothing) for name in names), strict=True))
+    for *key, named, crf in rows:
+        if quality in (None, named) and (detail := wrong_crf(named, as_crf(crf))):
+            report.add("wrong-crf", "/".join(filter(None, key)), f"cut from a file {detail}")
