@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import yaml
 from lightning.pytorch.cli import LightningArgumentParser
 
 from tokd_lightning.errors import TokdError
@@ -103,3 +104,13 @@ def add_arguments(parser: LightningArgumentParser) -> None:
         default="val/frame/acc",
         help="metric of the validation that selects best.ckpt, the highest wins",
     )
+
+
+def resolve(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
+    """Return a configuration as plain values, as ``fit.yaml`` has it: keys that are null left out.
+
+    Args:
+        parser: Of the subcommand.
+        config: What it has parsed.
+    """
+    return dict(yaml.safe_load(parser.dump(config, skip_link_targets=False)))

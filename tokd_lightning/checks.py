@@ -10,11 +10,12 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from tokd_lightning.console import some
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.errors import TokdError
-from tokd_lightning.identity import UNKNOWN_ROWS, changed_data, rows_are_known
+from tokd_lightning.identity import UNKNOWN_ROWS, changed_data, rows_are_known, with_source
 from tokd_lightning.modules import DetectionModule
 from tokd_lightning.modules.checkpoint import HEADER, read_checkpoint, weights_hash
 from tokd_lightning.modules.distill import NO_TEACHER
 from tokd_lightning.naming import Config, differences
+from tokd_lightning.provenance import source_hash
 from tokd_lightning.runs import Run
 
 _SELECTING = ("acc", "balanced_acc", "acc_real", "acc_fake", "auc", "ap")  # more is better
@@ -191,3 +192,37 @@ def check_fit_of(header: dict[str, Any], model: DetectionModule, data: FrameData
                 f"the checkpoint was trained on images with {key} {header[key]}, the data module "
                 f"gives {key} {getattr(data, key)}: use the run's own fit.yaml as --config"
             )
+
+
+def sources_of(run: Run, resumed: bool) -> list[str | None]:
+    """Return the hashes of the code of all parts of a fit, and warn where the code has changed.
+
+    Args:
+        run: The run.
+        resumed: Whether earlier parts of the fit exist.
+    """
+    now = source_hash()
+    if not resumed:
+        return [now]
+    earlier = (run.inputs() or {}).get("sources") or [None]
+    if earlier[-1] != now:
+        before = f"code {earlier[-1][:8]}" if earlier[-1] else "code that it does not say"
+        rank_zero_warn(
+            f"{run.folder} was begun with {before} and goes on with {now[:8]}: "
+            "metrics.json names both"
+        )
+    return with_source(earlier, now)
+
+
+def kept_recipe(run: Run, config: Config, recipe: str) -> str:
+    """Return the recipe hash that a run was begun with, where its configuration is the same.
+
+    Args:
+        run: The run.
+        config: The resolved configuration of this command.
+        recipe: The hash of this command's own recipe.
+    """
+    earlier = run.config()
+    if earlier is None or differences(config, earlier):
+        return recipe
+    return str((run.inputs() or {}).get("recipe", recipe))

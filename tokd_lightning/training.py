@@ -10,19 +10,20 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning.pytorch as pl
-import yaml
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from tokd_lightning.arguments import add_arguments, check_values, config_first
+from tokd_lightning.arguments import add_arguments, check_values, config_first, resolve
 from tokd_lightning.checks import (
     check_arguments,
     check_earlier,
     check_fit_of,
     check_inputs,
     check_teacher,
+    kept_recipe,
+    sources_of,
 )
 from tokd_lightning.console import Parser, mistakes_in_one_line, print_metrics, quieten, some
 
@@ -31,7 +32,7 @@ from tokd_lightning.data import celebdf, ffpp, manifest_table
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.errors import TokdError
 from tokd_lightning.evaluation.metrics import inverted
-from tokd_lightning.identity import UNKNOWN_ROWS, changed_data, rows_are_known, with_source
+from tokd_lightning.identity import UNKNOWN_ROWS, changed_data, rows_are_known
 from tokd_lightning.launch import LaunchingCLI, said_once
 from tokd_lightning.loggers import CURVES, build_loggers, is_rank_zero, loggers_of_test, progress
 from tokd_lightning.modules import DetectionModule
@@ -46,7 +47,6 @@ from tokd_lightning.modules.finite import FILE
 from tokd_lightning.modules.last import DAMAGED, LastCheckpoint, checkpoint_to_resume, rows_of
 from tokd_lightning.naming import (
     EVALUATION,
-    Config,
     cell,
     differences,
     measured_otherwise,
@@ -115,7 +115,7 @@ class TokdCLI(LaunchingCLI):
         self.recipe = recipe_hash(args)
         name = self.config.subcommand
         check_values(self.config[name])
-        self.resolved = _resolve(self._parser(name), self.config[name])
+        self.resolved = resolve(self._parser(name), self.config[name])
         check_arguments(self.resolved)
         if name == "fit":
             check_trainer_options(self.resolved["trainer"])
@@ -129,7 +129,7 @@ class TokdCLI(LaunchingCLI):
         self.cell = cell(self.resolved)
         self.run = Run(self._folder(parser, config))
         self._settle_precision(config)
-        self._keep_recipe()
+        self.recipe = kept_recipe(self.run, self.resolved, self.recipe)
         if self.subcommand != "fit":
             config["ckpt_path"] = str(config.get("ckpt_path") or self.run.best)
             if self.subcommand != "predict":
@@ -154,10 +154,10 @@ class TokdCLI(LaunchingCLI):
         if config.name:
             return runs / str(config.name)
         file = files[0] if files else None
-        own = None if file is None else _resolve(parser, parser.parse_args(["--config", str(file)]))
+        own = None if file is None else resolve(parser, parser.parse_args(["--config", str(file)]))
         experiment = own
         if (name := reference(self.resolved, file)) is not None:
-            experiment = _resolve(parser, parser.parse_args(["--config", as_yaml(name)]))
+            experiment = resolve(parser, parser.parse_args(["--config", as_yaml(name)]))
         folder = runs / run_name(self.resolved, experiment)
         earlier, again = runs / run_name(self.resolved, own), bool(config.get("rerun"))
         if not folder.exists() and earlier != folder and not again and self._is_of(earlier):
@@ -184,12 +184,6 @@ class TokdCLI(LaunchingCLI):
         precision = settle_precision(self.resolved, None if anew else self.run.config())
         if precision is not None:
             config.trainer.precision = self.resolved["trainer"]["precision"] = precision
-
-    def _keep_recipe(self) -> None:
-        """Let a run that goes on as its own fit.yaml says be what it was begun as."""
-        earlier = self.run.config()
-        if earlier is not None and not differences(self.resolved, earlier):
-            self.recipe = (self.run.inputs() or {}).get("recipe", self.recipe)
 
     def _meet_earlier_run(self, config: Any) -> None:
         if not is_rank_zero():
@@ -255,24 +249,13 @@ class TokdCLI(LaunchingCLI):
             raise Finished(f"{self.run.folder}: finished, reused")
         views, rows = config.log.split(","), rows_of(config.ckpt_path) if config.ckpt_path else 0
         loggers = build_loggers(self.run.folder, views, self.cell, self.resolved, rows)
-        self.inputs |= {"recipe": self.recipe, "sources": self._sources(bool(config.ckpt_path))}
+        self.inputs |= {
+            "recipe": self.recipe,
+            "sources": sources_of(self.run, bool(config.ckpt_path)),
+        }
         self.run.begin(self.resolved, self.inputs)
         self.run.hold()
         self.trainer.loggers = [*loggers, *self.trainer.loggers]
-
-    def _sources(self, resumed: bool) -> list[str | None]:
-        """Return the code of this fit behind that of the parts before; say where it is another."""
-        now = source_hash()
-        if not resumed:
-            return [now]
-        earlier = (self.run.inputs() or {}).get("sources") or [None]
-        if earlier[-1] != now:
-            before = f"code {earlier[-1][:8]}" if earlier[-1] else "code that it does not say"
-            rank_zero_warn(
-                f"{self.run.folder} was begun with {before} and goes on with {now[:8]}: "
-                "metrics.json names both"
-            )
-        return with_source(earlier, now)
 
     def fit(self, **arguments: Any) -> None:
         """Train; what fails before the first checkpoint leaves no run folder behind."""
@@ -435,8 +418,3 @@ def run(args: list[str]) -> int:
         except SIGTERMException:  # exit code 0 as Lightning raises it
             raise KeyboardInterrupt from None
     return 0
-
-
-def _resolve(parser: LightningArgumentParser, config: Any) -> Config:
-    text = parser.dump(config, skip_link_targets=False)
-    return dict(yaml.safe_load(text))
