@@ -90,7 +90,7 @@ def _inside(pictures: dict[int, Picture], faces: Sequence[Track]) -> list[float]
 
 
 def _first(values: Sequence[float], least: float) -> int | None:
-    """Return the index of a value that is clearly above all others; None if there is none."""
+    """Return the index of a value that is clearly above all others, else None."""
     order = sorted(range(len(values)), key=lambda i: -values[i])
     best, second = values[order[0]], values[order[1]]
     return order[0] if best >= _CLEARLY * second and best - second >= least else None
