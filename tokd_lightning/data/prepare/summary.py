@@ -22,7 +22,7 @@ PROBLEM_COLUMNS = ("dataset", "method", "video", "quality", "problem", "detail")
 UNLISTED = "unlisted"
 PASSED_OVER = "passed_over"
 TRACK = "every kept frame, scene by scene"
-"""How faces are tracked, as recorded in ``prepare.json``."""
+"""Face tracking method, as recorded in ``prepare.json``."""
 EXTRA_COLUMNS = (
     *("encoding", "reencoded", "crf", "detector", "margin", "stored"),
     *("x", "y", "side"),
