@@ -1,4 +1,4 @@
-"""The student in use (Sec. 4.3): ``tokd export`` writes S_B and G_Sc, ``tokd detect`` scores files.
+"""Deployment (Sec. 4.3): ``tokd export`` writes S_B and G_Sc, ``tokd detect`` scores files.
 
 Nothing is imported here, so that ``tokd detect`` starts without torch and Lightning.
 """

@@ -1,4 +1,4 @@
-"""Pictures of what a detector saw: the face, its score, the heat map, the scores over time."""
+"""Annotated pictures of scored files: the face, its score, the heatmap, the scores over time."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ _STRONGEST = 0.65
 def annotate_file(
     folder: Path, verdict: Verdict, heat: Heat, model: Model, taken: set[str]
 ) -> list[Path]:
-    """Draw one file: the face, its score and heat map; of a video the face with the highest score.
+    """Draw one file: the face, its score and heatmap; for a video the face with the highest score.
 
-    A video gets a second picture, its scores over time.
+    A video gets a second picture with its scores over time.
 
     Args:
-        folder: Where to; made if need be.
-        verdict: What is said of the file.
-        heat: Its faces and their heat maps.
-        model: What scored it.
-        taken: Names of pictures made so far, which are not used again; those of this file join.
+        folder: Output folder; created if missing.
+        verdict: Verdict on the file.
+        heat: Its faces and their heatmaps.
+        model: The model that scored it.
+        taken: Picture names already used; the name of this file's pictures is added.
 
     Returns:
-        What was written.
+        The written files.
 
     Raises:
-        TokdError: The folder cannot be written.
+        TokdError: The folder cannot be written, or matplotlib is missing for a video.
     """
     highest = int(np.argmax([score.p_fake for score in verdict.frames]))
     look, score = heat.looks[highest], verdict.frames[highest]
@@ -58,7 +58,7 @@ def annotate_file(
 
 
 def _free(name: str, taken: set[str]) -> str:
-    """Return a name that no other file of this run has, and enter it."""
+    """Return a name that is not yet in ``taken``, and add it."""
     numbered = (f"{name}-{number}" for number in count(2))
     free = next(each for each in chain([name], numbered) if each not in taken)
     taken.add(free)
@@ -66,7 +66,7 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 def _plain(path: Path) -> str:
-    """Return a file's name in letters that every font has, and no longer than can be shown."""
+    """Return a file's name in printable ASCII, at most its last 60 characters."""
     name = path.name.encode("ascii", "replace").decode()
     return "".join(mark if mark.isprintable() else "?" for mark in name)[-60:]
 
@@ -99,7 +99,7 @@ def _sheet(
 
 
 def _with_box(look: Look, verdict: Verdict) -> Image.Image:
-    """Draw the crop on the picture, brought to the sheet's height."""
+    """Draw the crop's box on the picture, resized to the sheet's height."""
     assert look.shown is not None
     image = Image.fromarray(look.shown)
     factor = min(_SIDE / image.height, 2 * _SIDE / image.width)
@@ -112,7 +112,7 @@ def _with_box(look: Look, verdict: Verdict) -> Image.Image:
     draw.rectangle((x, y, x + across - 1, y + along - 1), outline=colour, width=3)
     label = f"{verdict.p_fake:.2f}"
     _, _, right, bottom = draw.textbbox((0, 0), label, _font(18))
-    above = y - bottom - 8 if y >= bottom + 8 else y  # not over the eyes of a small face
+    above = y - bottom - 8 if y >= bottom + 8 else y  # above the box if there is room
     place = (min(max(0, x), image.width - right - 8), min(max(0, above), image.height - bottom - 8))
     draw.rectangle((*place, place[0] + right + 8, place[1] + bottom + 6), fill=colour)
     draw.text((place[0] + 4, place[1] + 2), label, (255, 255, 255), _font(18))
@@ -120,15 +120,15 @@ def _with_box(look: Look, verdict: Verdict) -> Image.Image:
 
 
 def heated(face: Picture, heat: np.ndarray, model: Model) -> Image.Image:
-    """Lay a heat map over the middle of a face, which is what the network saw.
+    """Overlay a heatmap on the centre crop of a face, which is what the network saw.
 
-    Red speaks for fake and blue for real, the stronger the less transparent, in units of the
-    strongest place.
+    Red is evidence for fake, blue for real; opacity is proportional to the absolute value, relative
+    to the map's maximum.
 
     Args:
         face: RGB, ``(size, size, 3)``.
         heat: ``(h, w)``.
-        model: Says which middle.
+        model: Gives the size of the face and of the crop.
     """
     start, end = (model.size - model.crop) // 2, (model.size + model.crop) // 2
     image = np.asarray(Image.fromarray(face).resize((_SIDE, _SIDE)), np.float32)
@@ -149,7 +149,11 @@ def heated(face: Picture, heat: np.ndarray, model: Model) -> Image.Image:
 
 
 def plot(verdict: Verdict) -> bytes:
-    """Draw the scores of a video over time, their mean and the threshold, as a PNG."""
+    """Plot the scores of a video over time, their mean and the threshold, as a PNG.
+
+    Raises:
+        TokdError: matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

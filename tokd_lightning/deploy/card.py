@@ -1,4 +1,4 @@
-"""The model card: what an exported student is, what it is worth and what it is not for."""
+"""Model card of an exported student: what it is, its metrics, its intended use and limits."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -43,11 +43,14 @@ and wholly generated scenes are not what it was trained on. A low score does not
 
 
 def model_card(record: Mapping[str, Any], source: Source) -> str:
-    """Write the card in Markdown.
+    """Return the card in Markdown.
 
     Args:
-        record: What ``model.json`` will say.
+        record: Content of ``model.json``.
         source: The student.
+
+    Raises:
+        TokdError: The run's ``test_frames.csv`` cannot be read.
     """
     return "\n".join(_lines(record, source)) + "\n\n" + _USE
 
@@ -143,7 +146,7 @@ def _table(record: Mapping[str, Any], source: Source) -> Iterator[str]:
 
 
 def _tested(source: Source, level: str, threshold: float) -> dict[str, float] | None:
-    """Apply the chosen threshold to the scores of the run's own test."""
+    """Compute the metrics of the run's own test at the chosen threshold."""
     if source.run is None or not (file := source.run.folder / "test_frames.csv").is_file():
         return None
     try:
@@ -156,7 +159,7 @@ def _tested(source: Source, level: str, threshold: float) -> dict[str, float] | 
 
 
 def _elsewhere(source: Source) -> Iterator[str]:
-    """Quote what ``tokd evaluate`` has found on other data."""
+    """Yield the results of ``tokd evaluate`` on other data."""
     found = source.run.evaluations() if source.run else {}
     rows = [
         _row(f"{name}, {level}s", {k: record["metrics"].get(f"test/{level}/{k}") for k in _METRICS})

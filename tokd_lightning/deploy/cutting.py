@@ -1,4 +1,4 @@
-"""How faces are cut out for a student: as its training frames were."""
+"""Face cropping for a student: the same as for its training frames."""
 
 import json
 from collections.abc import Mapping
@@ -21,11 +21,11 @@ _BOX = "x, y, width, height of the crop, margin included, in pixels of the uprig
 
 
 class Cutting(NamedTuple):
-    """How faces are cut out.
+    """Face cropping to record for a model.
 
     Attributes:
-        face: What ``model.json`` says of it.
-        file: The YuNet file that is to go with the model; None where it needs none.
+        face: The entry ``face`` of ``model.json``.
+        file: The YuNet file to copy next to the model; None if there is none to copy.
     """
 
     face: dict[str, Any]
@@ -33,19 +33,20 @@ class Cutting(NamedTuple):
 
 
 def cutting(source: Source, known: Validation, detector: str | None = None) -> Cutting:
-    """Find out how the training frames were cut out.
+    """Determine how the training frames were cropped.
 
-    ``prepare.json`` and the manifest say it for what ``tokd prepare`` made. Of other frames some
-    are taken as ``tokd detect`` would, whole and with the face cut out, and what gives the scores
-    that the frames had in validation is chosen.
+    For frames of ``tokd prepare``, ``prepare.json`` or the manifest states it. Otherwise some
+    validation frames are scored as ``tokd detect`` would, whole and with the face cropped; faces
+    are cropped if that reproduces the validation scores (mean difference at most 0.02), else
+    pictures are taken whole.
 
     Args:
         source: The student.
         known: Its validation split.
-        detector: What finds faces instead.
+        detector: Face detector to use instead.
 
     Raises:
-        TokdError: The detector or ``prepare.json`` cannot be read.
+        TokdError: The detector is a table of boxes, or it or ``prepare.json`` cannot be read.
     """
     said = _said(known)
     margin = float(said.get("margin", _MARGIN))
@@ -81,7 +82,7 @@ def _face(detector: str, margin: float, stored: int | None, why: str) -> dict[st
 
 
 def _said(known: Validation) -> dict[str, Any]:
-    """Read what prepare.json or the manifest say; nothing where they say nothing."""
+    """Read detector, margin and size from prepare.json or the manifest; empty if not stated."""
     file = None if known.root is None else known.root / "prepare.json"
     if file is not None and file.is_file():
         try:
@@ -106,7 +107,7 @@ def _said(known: Validation) -> dict[str, Any]:
 
 
 def _agreeing(source: Source, scores: pd.DataFrame, root: Path) -> dict[str, Any]:
-    """Score validation frames as tokd detect would, and choose what agrees with validation."""
+    """Score validation frames as tokd detect would; choose the cropping that agrees best."""
     files = scores[~scores["path"].str.contains("#")]
     chosen = np.linspace(0, len(files) - 1, min(_TRIED, len(files))).round().astype(int)
     rows = files.iloc[chosen]
@@ -115,7 +116,7 @@ def _agreeing(source: Source, scores: pd.DataFrame, root: Path) -> dict[str, Any
         for detector in ("none", "haar"):
             wanted = Wanted(1, source.size, detector, _MARGIN, show=False)
             apart[detector] = _apart(source, rows, root, wanted)
-    except TokdError:  # without OpenCV: training reads them whole
+    except TokdError:  # OpenCV is missing; pictures are taken whole, as in training
         apart = {}
     best = "haar" if apart.get("haar", 1.0) <= _AGREES else "none"
     why = "the training frames do not say how they were cut out; "
@@ -132,7 +133,7 @@ def _agreeing(source: Source, scores: pd.DataFrame, root: Path) -> dict[str, Any
 
 @torch.inference_mode()
 def _apart(source: Source, rows: pd.DataFrame, root: Path, wanted: Wanted) -> float:
-    """Return by how much scores differ on average; a frame without a face counts as 1."""
+    """Return the mean absolute difference of the scores; a frame without a face counts as 1."""
     from tokd_lightning.deploy.reading import read
 
     differences = []
@@ -147,7 +148,7 @@ def _apart(source: Source, rows: pd.DataFrame, root: Path, wanted: Wanted) -> fl
 
 
 def network_input(faces: np.ndarray, source: Source) -> torch.Tensor:
-    """Turn faces, RGB ``(N, size, size, 3)``, into what the network sees."""
+    """Convert faces, RGB ``(N, size, size, 3)``, to the network's input ``(N, 3, crop, crop)``."""
     start = (source.size - source.crop) // 2
     middle = faces[:, start : start + source.crop, start : start + source.crop]
     mean, std = (_column(source.model.header[key]) for key in ("mean", "std"))
@@ -161,7 +162,7 @@ def _column(value: Any) -> torch.Tensor:
 
 
 def resampling(face: Mapping[str, Any]) -> str:
-    """Say in a sentence how the crop becomes the input."""
+    """Describe in a sentence how the crop is resized to the input."""
     if face["detector"] == "none" and face["stored"] is None:
         return "the whole picture to size x size: bilinear, antialiased (Pillow's BILINEAR)"
     said = "by area where it shrinks (cv2.INTER_AREA), bicubic where it grows (cv2.INTER_CUBIC)"

@@ -1,4 +1,4 @@
-"""``tokd detect``: images, folders and videos scored by an exported student."""
+"""``tokd detect``: score images, folders and videos with an exported student."""
 
 from __future__ import annotations
 
@@ -45,28 +45,28 @@ def detect(
     workers: int | None = None,
     time_limit: float = 60.0,
 ) -> int:
-    """Score files and say which are called fake.
+    """Score files and print which are classified as fake.
 
     Args:
-        model: What ``tokd export`` wrote.
+        model: Folder written by ``tokd export``, or a file in it.
         paths: Images, videos, and folders of them.
-        json: Print a JSON document in place of the table.
-        csv: Print a row per file in place of the table.
+        json: Whether to print a JSON document instead of the table.
+        csv: Whether to print a CSV row per file instead of the table.
         annotate: Folder for pictures and plots.
         backend: ``onnx`` or ``torch``.
-        frames: Of a video, at most.
-        detector: Finds faces; by default the one that the model names.
-        threshold: P(fake) above which a file is called fake; by default the model's.
-        batch_size: Faces scored at a time.
-        workers: Processes that read; one per core by default.
-        time_limit: Seconds for one file.
+        frames: Largest number of frames per video.
+        detector: Face detector; by default the model's.
+        threshold: P(fake) above which a file is classified as fake; by default the model's.
+        batch_size: Faces per batch.
+        workers: Number of reading processes; one per core by default.
+        time_limit: Seconds per file.
 
     Returns:
-        The exit code: 0, whatever the verdicts; 1 if no file could be scored.
+        The exit code: 0 for any verdicts; 1 if no file could be scored.
 
     Raises:
-        TokdError: The model or an option is not as it should be, there is nothing to score, or the
-            folder for pictures cannot be written.
+        TokdError: The model or an option is invalid, there is nothing to score, or the folder for
+            pictures cannot be written.
     """
     _check(frames, threshold, batch_size, workers, time_limit)
     opened = open_model(Path(model))
@@ -85,7 +85,7 @@ def detect(
         workers=min(workers or os.cpu_count() or 1, len(files.found) or 1),
         time_limit=time_limit,
         show=annotate is not None,
-        # Whoever says "none" gives what training was given: crops, not scenes.
+        # An explicit "none" means that the inputs are crops like the training frames, not scenes.
         stored=opened.face.stored if detector != "none" or opened.face.detector == "none" else None,
     )
     engine = Engine(opened, backend)
@@ -101,7 +101,7 @@ def detect(
 
                 try:
                     drawn += annotate_file(annotate, verdict, heat, opened, taken)
-                except TokdError as error:  # the scores are worth more than the pictures
+                except TokdError as error:  # keep scoring; raised after the scores are printed
                     undrawn = error
             advance()
     ordered = [verdicts[path] for path in files.found]
@@ -149,7 +149,7 @@ def _print(verdicts: Sequence[Verdict], files: Files, model: Model, about: dict[
 
 @contextmanager
 def _progress(total: int) -> Iterator[Any]:
-    """Show a bar where somebody looks."""
+    """Show a progress bar if stderr is a terminal."""
     if not sys.stderr.isatty():
         yield lambda: None
         return
@@ -172,7 +172,7 @@ def _check(
 
 
 def _refuse_undrawable(files: Sequence[Path]) -> None:
-    """Refuse to begin where the plots of videos cannot be drawn at the end."""
+    """Raise before scoring if the plots of videos cannot be drawn without matplotlib."""
     if find_spec("matplotlib") is None and any(f.suffix.lower() in VIDEOS for f in files):
         raise TokdError("--annotate plots videos with matplotlib: pip install matplotlib")
 

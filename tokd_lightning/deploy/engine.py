@@ -1,4 +1,4 @@
-"""Faces to P(fake): preprocessing as recorded, then ONNX Runtime or torch."""
+"""P(fake) of faces: preprocessing as recorded, then ONNX Runtime or torch."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Floats = npt.NDArray[np.float32]
 
 
 class Scores(NamedTuple):
-    """What the network says of faces.
+    """Output of the network for faces.
 
     Attributes:
         p_fake: Probability of fake, ``(N,)``.
-        heat: Where it comes from, ``(N, h, w)``, in logits: above 0 speaks for fake.
+        heat: Heatmaps, ``(N, h, w)``, in logits: values above 0 are evidence for fake.
     """
 
     p_fake: npt.NDArray[np.float64]
@@ -30,14 +30,14 @@ class Scores(NamedTuple):
 
 
 class Engine:
-    """Scores faces.
+    """Scorer of faces.
 
     Args:
         model: The exported student.
         backend: ``onnx`` runs ``model.onnx``, ``torch`` the weights in ``model.safetensors``.
 
     Raises:
-        TokdError: The file is not there, not the exported one, or needs a package that is not.
+        TokdError: The file is missing or not the exported one, or a package it needs is missing.
     """
 
     def __init__(self, model: Model, backend: Backend = "onnx") -> None:
@@ -51,11 +51,11 @@ class Engine:
 
 
 def prepare(faces: Pictures, model: Model) -> Floats:
-    """Turn faces into what the network sees: the middle of them, in [0, 1], normalised.
+    """Convert faces to the network's input: their centre crop, scaled to [0, 1], normalised.
 
     Args:
         faces: RGB, ``(N, size, size, 3)``.
-        model: Says how.
+        model: Gives sizes, mean and standard deviation.
 
     Returns:
         ``(N, 3, crop, crop)``.
@@ -69,7 +69,7 @@ def prepare(faces: Pictures, model: Model) -> Floats:
 
 
 def softmax(logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Turn logits ``(N, 2)`` into probabilities, in float64 as in training."""
+    """Convert logits ``(N, 2)`` to probabilities, in float64 as in training."""
     wide = logits.astype(np.float64)
     powers = np.exp(wide - wide.max(1, keepdims=True))
     probabilities: npt.NDArray[np.float64] = powers / powers.sum(1, keepdims=True)
@@ -80,8 +80,8 @@ def onnx_session(content: bytes | Path, threads: int = 0) -> Any:
     """Open an ONNX file on the CPU.
 
     Args:
-        content: The file, or what is in it.
-        threads: To compute on; 0 takes one per core.
+        content: The file's path or its content.
+        threads: Number of threads; 0 takes one per core.
 
     Raises:
         TokdError: ONNX Runtime is not installed, or cannot run the file.

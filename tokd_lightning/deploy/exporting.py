@@ -1,4 +1,4 @@
-"""``tokd export``: a trained student as files that need no training code."""
+"""``tokd export``: write a trained student as files that need no training code."""
 
 import hashlib
 import json
@@ -58,17 +58,18 @@ def export(
     Args:
         source: A run's folder, or a checkpoint.
         out: The folder; new, empty or holding an earlier export. Files of the same weights in
-            another format stay.
+            another format are kept.
         formats: ``onnx``, ``safetensors`` or both.
-        data: Where the run's data lie, if not where its configuration says.
-        detector: What shall find faces; by default what cut the training frames out.
+        data: Where the run's data are, if not where its configuration says.
+        detector: Face detector to record; by default the one that cropped the training frames.
 
     Returns:
         The exit code, 0.
 
     Raises:
-        TokdError: It is no student of ours, the folder holds something else or cannot be written,
-            a package is missing, or the files do not answer as the training module does.
+        TokdError: The source is not a student of this package, the folder holds something else or
+            cannot be written, a package is missing, or the outputs of a written file differ from
+            the training module's.
     """
     out = Path(out)
     _refuse_folder(out)
@@ -147,7 +148,7 @@ def _content(source: Source, kind: str) -> bytes:
 
 
 def _answer(source: Source, kind: str, content: bytes, out: Path) -> Answer:
-    """Let an exported file answer, read back as a user of it would."""
+    """Return a function that runs an exported file, read back as a user would."""
     if kind == "onnx":
         return onnx_answer(content)
     file = out.with_name(f".{out.name}.{os.getpid()}.safetensors.part")
@@ -171,7 +172,7 @@ def _write(
     extra: dict[str, bytes],
     source: Source,
 ) -> None:
-    """Write the files, ``model.json`` last: without it the folder holds no model."""
+    """Write the files, ``model.json`` last: without it the folder is not a model."""
     (out / RECORD).unlink(missing_ok=True)
     for name in (DETECTOR, *REFERENCE):
         if name not in extra:
@@ -188,7 +189,7 @@ def _write(
 
 
 def _keep_others(out: Path, record: dict[str, Any]) -> None:
-    """Keep what an earlier export of the same weights has written in another format."""
+    """Keep the files that an earlier export of the same weights wrote in another format."""
     try:
         earlier = open_model(out)
     except TokdError:

@@ -1,4 +1,4 @@
-"""The files that a user means by paths."""
+"""Search for the files to score."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tokd_lightning.errors import TokdError
 
 
 class Files(NamedTuple):
-    """Files to score, each once; how many in folders were passed over by their names."""
+    """Files to score, without duplicates, and the number of other files in folders."""
 
     found: list[Path]
     passed_over: int
@@ -21,15 +21,15 @@ class Files(NamedTuple):
 def find_files(paths: Sequence[Path]) -> Files:
     """Find the files to score.
 
-    A path that names no folder is taken whatever its name is, even one that is not there: what is
-    wrong with it is said when it is its turn. In folders, those with a suffix of images or videos
-    are taken, and folders that cannot be read; hidden ones are not.
+    A path that is not a folder is always taken, even a missing one: errors are reported when it is
+    read. In folders, files with an image or video suffix are taken, and unreadable folders; hidden
+    ones are skipped.
 
     Args:
         paths: Files and folders.
 
     Raises:
-        TokdError: No path was given, or they hold nothing to score.
+        TokdError: No path was given, or there is nothing to score.
     """
     if not paths:
         raise TokdError("no paths were given: name images, videos or folders of them")
@@ -54,7 +54,7 @@ def find_files(paths: Sequence[Path]) -> Files:
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except OSError:  # its name is too long, or it lies where nobody may look
+    except OSError:  # the name is too long, or a parent folder is not accessible
         return False
 
 

@@ -1,4 +1,4 @@
-"""What passes between the processes that read files and the one that scores them."""
+"""Messages between the processes that read files and the one that scores them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Picture = npt.NDArray[np.uint8]
 
 
 class Wanted(NamedTuple):
-    """What is wanted of files.
+    """Options for reading files.
 
     Attributes:
-        frames: Of a video, at most.
+        frames: Largest number of frames per video.
         size: Side of a face in pixels.
-        detector: What :func:`~tokd_lightning.data.prepare.finders.make_finder` takes.
-        margin: Side of a face's crop in units of the face's.
-        show: Whether the pictures themselves are wanted too, to be drawn on.
-        stored: Side of the square that a crop is brought to first, see
+        detector: Face detector, see :func:`~tokd_lightning.data.prepare.finders.make_finder`.
+        margin: Side of the crop in units of the face's side.
+        show: Whether to return the pictures too, for annotation.
+        stored: Side to which a crop is resized first, see
             :class:`~tokd_lightning.deploy.record.Face`.
-        time_limit: Seconds for one file.
+        time_limit: Seconds per file.
     """
 
     frames: int
@@ -44,7 +44,7 @@ class Look(NamedTuple):
         time: Seconds from the video's start; None for an image.
         box: The crop, margin included: x, y, width and height in pixels of the picture.
         face: RGB, ``(size, size, 3)``.
-        shown: The picture, shrunk to 960 pixels, where it is wanted.
+        shown: The picture, shrunk to 960 pixels; None unless requested.
         scale: Side of ``shown`` / side of the picture.
     """
 
@@ -57,13 +57,13 @@ class Look(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a file gave.
+    """Result of reading a file.
 
     Attributes:
         kind: ``image``, ``video`` or ``unknown``.
         status: ``scored`` if there are faces; else ``no_face``, ``unreadable``, ``too_large`` or
             ``too_slow``.
-        note: The reason in a few words, or what is wrong with a file that could be read in part.
+        note: A short reason, or what is wrong with a file that was read only in part.
         looks: Its faces, in order of time.
     """
 

@@ -1,4 +1,4 @@
-"""The student as it is deployed: S_B, G_Sc and a heat map, as ONNX, safetensors and torch."""
+"""Deployed student: S_B, G_Sc and a heatmap, as ONNX, safetensors and torch."""
 
 import contextlib
 import io
@@ -23,14 +23,14 @@ EXTRA = 'pip install "tokd-lightning[deploy]"'
 
 
 class Deployed(nn.Module):
-    r"""S_B with G_Sc (Sec. 4.3) and where in the picture its answer comes from.
+    r"""S_B with G_Sc (Sec. 4.3) and the class activation map of its decision.
 
-    G_Sc is a linear layer on the average of S_B's last map :math:`f`, so that what speaks for fake
-    over real is itself an average over places, the class activation map
+    G_Sc is a linear layer on the spatial average of S_B's last feature map :math:`f`, so that the
+    difference of the fake and the real logit is the spatial average of the class activation map
 
     .. math:: h_{yx} = \sum_c (w^{fake}_c - w^{real}_c) f_{cyx} + b^{fake} - b^{real}
 
-    whose mean is the difference of the two logits: nothing is scaled or clipped.
+    Nothing is scaled or clipped.
 
     Args:
         student: The student; put into ``eval()``.
@@ -51,7 +51,7 @@ class Deployed(nn.Module):
             image: ``(B, 3, S, S)``.
 
         Returns:
-            Logits of real and fake, ``(B, 2)``, and heat maps, ``(B, S / 32, S / 32)``.
+            Logits of real and fake, ``(B, 2)``, and heatmaps, ``(B, S / 32, S / 32)``.
         """
         output = self.student(image)
         weight, bias = self.student.classifier.weight, self.student.classifier.bias
@@ -68,14 +68,15 @@ def to_onnx(
     """Export a network of images to ONNX.
 
     Args:
-        network: Maps ``(B, 3, size, size)`` to what :data:`OUTPUTS` names, or to its first.
+        network: Maps ``(B, 3, size, size)`` to the outputs named in :data:`OUTPUTS`, or to the
+            first only.
         size: Side of the images in pixels.
-        about: Kept in the file's metadata, as JSON.
-        batch: Images at a time; None takes any number.
+        about: Stored in the file's metadata, as JSON.
+        batch: Fixed batch size; None allows any.
 
     Raises:
-        TokdError: The extra ``[deploy]`` is not installed, or the network takes batches of one size
-            alone.
+        TokdError: The extra ``[deploy]`` is not installed, or the network supports only one batch
+            size.
     """
     _need("onnx", "onnxscript", "onnxruntime")
     network.eval()
@@ -106,11 +107,11 @@ def to_onnx(
 
 
 def to_safetensors(student: Student, about: Mapping[str, Any] | None = None) -> bytes:
-    """Write the weights of S_B and G_Sc, ``backbone.…`` and ``classifier.…``.
+    """Return the weights of S_B and G_Sc, ``backbone.…`` and ``classifier.…``, as file content.
 
     Args:
         student: The student.
-        about: Kept in the file's header, as JSON.
+        about: Stored in the file's header, as JSON.
     """
     from safetensors.torch import save
 
@@ -119,10 +120,10 @@ def to_safetensors(student: Student, about: Mapping[str, Any] | None = None) -> 
 
 
 def from_safetensors(file: Path, network: Mapping[str, Any]) -> Deployed:
-    """Rebuild a student.
+    """Rebuild a student from its weights.
 
     Args:
-        file: What :func:`to_safetensors` wrote.
+        file: File with the content that :func:`to_safetensors` returned.
         network: Arguments of :class:`~tokd_lightning.models.Student`.
 
     Raises:
@@ -140,7 +141,7 @@ def from_safetensors(file: Path, network: Mapping[str, Any]) -> Deployed:
 
 
 def _forget_the_machine(graph: Any) -> None:
-    """Drop the exporter's notes on every node: tracebacks, with the paths of this disk."""
+    """Remove the exporter's notes from every node: tracebacks with paths of this machine."""
     for part in (graph, *graph.node, *graph.value_info, *graph.initializer, *graph.input):
         part.doc_string = ""
         del part.metadata_props[:]
@@ -159,7 +160,7 @@ def _need(*packages: str) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Any:
-    """Keep the exporter's remarks on its own workings to itself."""
+    """Suppress the exporter's log messages, warnings and prints."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""Whether an exported file answers as the training module does."""
+"""Parity check: an exported file must give the same outputs as the training module."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,24 +16,25 @@ TOLERANCE = 1e-4
 _BATCHES = (1, 2, 7)
 
 Answer = Callable[[npt.NDArray[np.float32]], tuple[npt.NDArray[Any], npt.NDArray[Any]]]
-"""Normalised images to logits and heat maps."""
+"""Function from normalised images to logits and heatmaps."""
 
 
 @torch.inference_mode()
 def parity(source: Source, answer: Answer, real: Tensor | None) -> dict[str, Any]:
-    """Compare logits, on random inputs in batches of several sizes and on real ones.
+    """Compare logits on random inputs, in batches of several sizes, and on real inputs.
 
     Args:
         source: The student in its training module.
-        answer: What the exported file answers.
-        real: Normalised images; None where there are none.
+        answer: Runs the exported file.
+        real: Normalised images; None if there are none.
 
     Returns:
-        Largest absolute differences ``random`` and ``real``, the number of ``real_inputs`` and the
-        ``tolerance``.
+        Largest absolute differences ``random`` and ``real`` (None without real inputs), the numbers
+        of ``random_inputs`` and ``real_inputs``, and the ``tolerance``.
 
     Raises:
-        TokdError: They differ by more than 1e-4, or a heat map's mean is not what the logits say.
+        TokdError: Logits differ by more than 1e-4, or a heatmap's mean differs from the difference
+            of the logits by more than 2e-4.
     """
     generator = torch.Generator().manual_seed(0)
     shape = (3, source.crop, source.crop)
@@ -66,10 +67,10 @@ def _difference(source: Source, answer: Answer, images: Tensor) -> float:
 
 
 def onnx_answer(content: bytes) -> Answer:
-    """Return what ONNX Runtime makes of a file.
+    """Return a function that runs an ONNX file in ONNX Runtime.
 
     Raises:
-        TokdError: The extra ``[deploy]`` is not installed.
+        TokdError: The extra ``[deploy]`` is not installed, or the file cannot be run.
     """
     from tokd_lightning.deploy.engine import onnx_session
 

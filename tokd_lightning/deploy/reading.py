@@ -1,4 +1,4 @@
-"""One file of a user's becomes faces: whatever it is, and without trusting it."""
+"""Reading the faces of one user file of any kind, without trusting it."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from tokd_lightning.deploy.found import Found, Look, Wanted
 from tokd_lightning.deploy.videos import Film, Unfit, film
 
 LARGEST = 50_000_000
-"""Pixels of a picture, at most: more is no photograph, or one that should be made smaller first."""
+"""Largest number of pixels of a picture; a larger photograph has to be shrunk first."""
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 _SHOWN = 960
 
 
 def read(path: Path, wanted: Wanted) -> Found:
-    """Read a file as what it is, whatever its name says.
+    """Read a file by its content, regardless of its suffix.
 
     Args:
         path: The file.
-        wanted: What of it.
+        wanted: How to read it.
 
     Returns:
-        Its faces, or why there are none; nothing that a file holds makes it raise.
+        Its faces, or the reason why there are none; no file content makes it raise.
     """
     try:
         return _read(path, wanted)
@@ -41,7 +41,7 @@ def read(path: Path, wanted: Wanted) -> Found:
         return Found(unfit.kind, unfit.status, unfit.reason)
     except MemoryError:
         return Found("unknown", "too_large", "reading it takes too much memory")
-    except Exception as error:  # decoders raise anything over a broken file
+    except Exception as error:  # decoders raise any exception on a broken file
         said = " ".join(str(getattr(error, "strerror", None) or error).split())
         return Found("unknown", "unreadable", said[:160] or type(error).__name__)
 
@@ -65,7 +65,7 @@ def _read(path: Path, wanted: Wanted) -> Found:
 
 
 def _picture(path: Path) -> Picture | None:
-    """Decode an image, upright, RGB; None if it is none."""
+    """Decode an image, upright, RGB; None if the file is not an image."""
     try:
         with path.open("rb") as file, Image.open(file, formats=_formats()) as image:
             width, height = image.size
@@ -85,20 +85,20 @@ def _picture(path: Path) -> Picture | None:
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's reason, not the decoder's
+            raise  # an error of the file system, not of the decoder
         said = " ".join(str(error).split())[:120] or type(error).__name__
         raise Unfit(f"a broken image ({said})", "image") from error
 
 
 @cache
 def _formats() -> list[str]:
-    """Name the formats that this Pillow was built to read."""
+    """Return the accepted formats that this build of Pillow can read."""
     Image.init()
     return [name for name in _FORMATS if name in Image.OPEN]
 
 
 def _faces(kind: str, given: Film, finder: Finder, wanted: Wanted) -> Found:
-    """Find the face as ``tokd prepare`` does, and cut it out of every picture."""
+    """Find the face as ``tokd prepare`` does, and crop it from every picture."""
     pictures = given.pictures
     notes = [given.note] if given.note else []
     whole = _whole(kind, pictures, wanted)
@@ -129,10 +129,10 @@ def _faces(kind: str, given: Film, finder: Finder, wanted: Wanted) -> Found:
 
 
 def _whole(kind: str, pictures: Mapping[int, Picture], wanted: Wanted) -> bool:
-    """Return whether pictures are what the network was trained on, rather than scenes with a face.
+    """Return whether pictures are like the training frames, not scenes with a face.
 
-    So they are where training frames were taken as they are, and where an image has just the size
-    of those that ``tokd prepare`` wrote for training.
+    They are if the training frames were used whole, or if an image has exactly the size of the
+    frames that ``tokd prepare`` wrote for training.
     """
     if wanted.detector == "none":
         return wanted.stored is None
@@ -148,7 +148,7 @@ def _look(
     square: Square | None,
     wanted: Wanted,
 ) -> Look:
-    """Cut the face out, or take the whole picture where there is no square."""
+    """Crop the face, or take the whole picture if there is no square."""
     height, width = picture.shape[:2]
     corners = (0, 0, width, height) if square is None else (*square, square.side)
     x, y, across, along = (int(value / shrunk) for value in corners)
@@ -162,13 +162,13 @@ def _look(
 
 
 def fed_face(picture: Picture, square: Square | None, size: int, stored: int | None) -> Picture:
-    """Return what the network is fed of a picture, as in training.
+    """Crop and resize a picture to the network's input, as in training.
 
     Args:
         picture: RGB, ``(H, W, 3)``.
-        square: The crop; None takes the picture as it is, as training takes a frame.
+        square: The crop; None takes the whole picture, as training takes a frame.
         size: Side of the input.
-        stored: Side that ``tokd prepare`` gave the crops; None where that is the input's.
+        stored: Side of the crops that ``tokd prepare`` wrote; None if it is that of the input.
 
     Returns:
         RGB, ``(size, size, 3)``.

@@ -1,4 +1,4 @@
-"""``model.json``: what an exported student is, and how a picture becomes its input."""
+"""``model.json``: description of an exported student and of its preprocessing."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _BROKEN = (
 
 
 class Face(NamedTuple):
-    """How faces are cut out.
+    """Face cropping of a model.
 
     Attributes:
         detector: ``haar``, ``mtcnn``, ``none``, or ``yunet-`` and the hash of its file.
         margin: Side of the crop / side of the face.
-        source: Who says so.
-        stored: Side in pixels of the square that a crop is brought to first; None where that is the
-            size of the input, and with the detector ``none`` where pictures are taken as they are.
+        source: Where these values come from.
+        stored: Side in pixels to which a crop is resized first; None if it is the size of the
+            input, or, with the detector ``none``, if pictures are taken whole.
     """
 
     detector: str
@@ -48,17 +48,17 @@ class Model(NamedTuple):
     """An exported student.
 
     Attributes:
-        folder: Where it lies.
-        name: Of the run that it comes from.
+        folder: Its folder.
+        name: Name of the run or checkpoint it comes from.
         network: Arguments of :class:`~tokd_lightning.models.Student`.
-        size: Side in pixels that a face is brought to.
-        crop: Side of the square cut from the middle of it; ``size`` where nothing is cut off.
-        mean: Subtracted from channels in [0, 1].
-        std: Divided by.
-        face: How faces are cut out.
-        thresholds: Level, ``frame`` or ``video``, to the value above which P(fake) means fake.
+        size: Side in pixels to which a face is resized.
+        crop: Side of its centre crop, the input; at most ``size``.
+        mean: Mean to subtract from each channel in [0, 1].
+        std: Standard deviation to divide each channel by.
+        face: Its face cropping.
+        thresholds: Level, ``frame`` or ``video``, to the value of P(fake) above which it is fake.
         files: Format to the file's ``name``, ``sha256`` and ``bytes``.
-        record: All of ``model.json``.
+        record: Content of ``model.json``.
     """
 
     folder: Path
@@ -75,14 +75,14 @@ class Model(NamedTuple):
 
     @property
     def warnings(self) -> list[str]:
-        """Reasons for which its verdicts mean little, each a sentence."""
+        """Reasons why its verdicts mean little."""
         return warnings(self.record)
 
     def detector(self) -> str:
-        """Return the name or file of what finds faces.
+        """Return the name or the file of the face detector.
 
         Raises:
-            TokdError: It is a YuNet file that is not next to the model, or another one is.
+            TokdError: It is a YuNet file that is missing next to the model, or has changed.
         """
         name = self.face.detector
         if not name.startswith("yunet-"):
@@ -100,13 +100,13 @@ class Model(NamedTuple):
         return str(file)
 
     def file(self, kind: str) -> Path:
-        """Return the file of a format, its content checked.
+        """Return the file of a format after checking its hash.
 
         Args:
             kind: ``onnx`` or ``safetensors``.
 
         Raises:
-            TokdError: It was not exported to that format, or the file is not the one it wrote.
+            TokdError: The model was not exported to that format, or the file is missing or changed.
         """
         if kind not in self.files:
             there = " and ".join(self.files)
@@ -133,7 +133,7 @@ def open_model(path: Path) -> Model:
         path: Its folder, or a file in it.
 
     Raises:
-        TokdError: There is none, or it is none of ours.
+        TokdError: The path has no exported model, or not one of this package and version.
     """
     if not path.exists():
         raise TokdError(f"{path} does not exist: tokd export RUN --format onnx --out {path}")
@@ -161,7 +161,7 @@ def _model(folder: Path, record: dict[str, Any]) -> Model:
     if not (1 <= crop <= size <= 4096 and len(mean) == len(std) == 3 and min(std) > 0):
         raise ValueError("no input of a network")
     margin = float(face["margin"])
-    given = face.get("stored")  # models of before do not have it
+    given = face.get("stored")  # missing in older models
     stored = None if given is None else int(given)
     if stored is not None and not 1 <= stored <= 4096:
         raise ValueError("no size of a picture")
@@ -191,10 +191,10 @@ def _model(folder: Path, record: dict[str, Any]) -> Model:
 
 
 def warnings(record: Mapping[str, Any]) -> list[str]:
-    """Return the reasons for which a model's verdicts mean little.
+    """Return reasons why a model's verdicts mean little.
 
     Args:
-        record: ``model.json``.
+        record: Content of ``model.json``.
     """
     found = []
     if record["trained"].get("synthetic"):

@@ -1,4 +1,4 @@
-"""A picture with its input and logits, by which others check their own preprocessing."""
+"""Reference picture with its input tensor and logits, to check custom preprocessing against."""
 
 import hashlib
 import io
@@ -22,15 +22,15 @@ _BOX = (97, 41, 203)
 def reference(
     source: Source, face: Mapping[str, Any]
 ) -> tuple[dict[str, Any] | None, dict[str, bytes]]:
-    """Make a reference picture and what the network is fed and answers of it.
+    """Make a reference picture, and compute the network's input and logits for it.
 
     Args:
         source: The student.
-        face: How faces are cut out, as in ``model.json``.
+        face: How faces are cropped, as in ``model.json``.
 
     Returns:
-        What ``model.json`` says of it, and the files by name; nothing where the packages that cut
-        faces out are not installed.
+        The entry of ``model.json`` and the files by name; None and no files if the packages for
+        cropping are not installed.
     """
     try:
         from tokd_lightning.data.prepare.boxes import Square
@@ -59,7 +59,7 @@ def reference(
 
 
 def _picture() -> np.ndarray:
-    """Draw gradients, stripes and noise: whatever is done otherwise shows."""
+    """Draw gradients, stripes and noise, which expose any difference in preprocessing."""
     width, height = _SIZE
     y, x = np.mgrid[:height, :width]
     noise = np.random.default_rng(0).normal(0, 12, (height, width, 3))

@@ -1,4 +1,4 @@
-"""What ``tokd detect`` says of files: a table for people, JSON and CSV for programs."""
+"""Output of ``tokd detect``: a table for people, JSON and CSV for programs."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class FrameScore(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What is said of one file.
+    """Verdict on one file.
 
     Attributes:
         path: The file.
         kind: ``image``, ``video`` or ``unknown``.
         status: ``scored``, ``no_face``, ``unreadable``, ``too_large`` or ``too_slow``.
-        p_fake: Mean of its frames' P(fake); None where it was not scored.
-        threshold: Above it the file is called fake.
+        p_fake: Mean P(fake) of its frames; None if it was not scored.
+        threshold: A file with P(fake) above it is classified as fake.
         frames: Its scored frames.
         note: Why it was not scored, or what is wrong with it.
     """
@@ -55,14 +55,14 @@ class Verdict(NamedTuple):
 
     @property
     def verdict(self) -> str | None:
-        """``fake`` or ``real``; None where it was not scored."""
+        """``fake`` or ``real``; None if it was not scored."""
         if self.p_fake is None:
             return None
         return "fake" if self.p_fake > self.threshold else "real"
 
 
 def table(verdicts: Sequence[Verdict]) -> Table:
-    """Show scored files with a bar each."""
+    """Return a table of the scored files, with a bar each."""
     noted = any(one.note for one in verdicts)
     shown = Table(box=None, pad_edge=False)
     shown.add_column("file", overflow="fold")
@@ -83,7 +83,7 @@ def table(verdicts: Sequence[Verdict]) -> Table:
 
 
 def bar(one: Verdict) -> Text:
-    """Draw P(fake) as a bar, and the threshold as a stroke in it."""
+    """Return P(fake) as a bar, with the threshold as a line in it."""
     share, stroke = one.p_fake or 0.0, min(_BAR - 1, int(one.threshold * _BAR))
     filled = round(share * _BAR)
     text = Text()
@@ -97,9 +97,9 @@ def document(verdicts: Sequence[Verdict], model: Model, about: dict[str, Any]) -
     """Return the JSON document.
 
     Args:
-        verdicts: Of all files.
-        model: What scored them.
-        about: How: backend, detector, thresholds.
+        verdicts: Verdicts on all files.
+        model: The model that scored them.
+        about: Backend, detector and thresholds used.
     """
     trained = model.record.get("trained", {})
     return {
@@ -126,15 +126,15 @@ def document(verdicts: Sequence[Verdict], model: Model, about: dict[str, Any]) -
 def no_face_by_class(verdicts: Sequence[Verdict]) -> dict[str, dict[str, int]]:
     """Count the files without a face among the real and the fake ones.
 
-    The class is taken from folders' names, as data sets have them (``real``, ``fake``,
+    The class is taken from the folder names that data sets use (``real``, ``fake``,
     ``original_sequences``, ``Celeb-synthesis`` …).
 
     Args:
-        verdicts: Of all files.
+        verdicts: Verdicts on all files.
 
     Returns:
-        Class -> ``files`` and ``no_face``; empty unless both classes are there and a face is
-        missing somewhere.
+        Class -> ``files`` and ``no_face``; empty unless both classes are present and at least one
+        file has no face.
     """
     found: dict[str, Counter[str]] = {"real": Counter(), "fake": Counter()}
     for one in verdicts:
@@ -150,7 +150,7 @@ def no_face_by_class(verdicts: Sequence[Verdict]) -> dict[str, dict[str, int]]:
 
 
 def comma_separated(verdicts: Sequence[Verdict]) -> str:
-    """Return one row per file, :data:`COLUMNS`."""
+    """Return CSV with the columns :data:`COLUMNS`, one row per file."""
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -163,5 +163,5 @@ def comma_separated(verdicts: Sequence[Verdict]) -> str:
 
 
 def printable(text: str) -> str:
-    """Replace what would move the cursor or cannot be encoded: names come from strangers."""
+    """Replace unprintable characters, since names are untrusted and could move the cursor."""
     return "".join(mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in text)

@@ -1,4 +1,4 @@
-"""From files to verdicts: read side by side, scored in batches."""
+"""Scoring of files: read in parallel, scored in batches."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tokd_lightning.deploy.workers import read_all
 
 
 class Options(NamedTuple):
-    """How to score.
+    """Options for scoring files.
 
     Attributes:
-        detector: Finds faces.
+        detector: Face detector.
         thresholds: Level, ``frame`` for images or ``video``, to the threshold.
-        frames: Of a video, at most.
-        batch_size: Faces at a time.
-        workers: Processes that read.
-        time_limit: Seconds for one file.
-        show: Whether the pictures are wanted, to be drawn on.
-        stored: Side of the square that crops are brought to first.
+        frames: Largest number of frames per video.
+        batch_size: Faces per batch.
+        workers: Number of reading processes.
+        time_limit: Seconds per file.
+        show: Whether to keep the pictures for annotation.
+        stored: Side to which crops are resized first.
     """
 
     detector: str
@@ -39,7 +39,7 @@ class Options(NamedTuple):
 
 
 class Heat(NamedTuple):
-    """What can be drawn of a file: its faces and the heat map of each."""
+    """Data for annotating a file: its faces and the heatmap of each."""
 
     looks: Sequence[Look]
     maps: Floats
@@ -48,18 +48,18 @@ class Heat(NamedTuple):
 def score_files(
     files: Sequence[Path], engine: Engine, options: Options
 ) -> Iterator[tuple[Verdict, Heat | None]]:
-    """Score files and yield each as it is done.
+    """Score files and yield each when it is done.
 
     Args:
-        files: Whatever they are.
+        files: Files of any kind.
         engine: Scores faces.
-        options: How.
+        options: How to score.
 
     Yields:
-        What is said of a file, and what can be drawn of it where that is wanted.
+        The verdict on a file, and its data for annotation if requested.
 
     Raises:
-        TokdError: The detector needs something that is not there.
+        TokdError: The detector needs a package or file that is missing, or no process can run.
     """
     model = engine.model
     wanted = Wanted(

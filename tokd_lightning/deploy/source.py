@@ -1,4 +1,4 @@
-"""What is exported: a run, or a bare checkpoint."""
+"""Source of an export: a run, or a checkpoint without its run."""
 
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -15,7 +15,7 @@ class Source(NamedTuple):
     """A student to export.
 
     Attributes:
-        name: Of its run, or of the checkpoint.
+        name: Name of its run or checkpoint.
         model: The training module that holds it, in ``eval()``.
         config: Configuration of the run's fit; None for a checkpoint outside a run.
         run: The run whose ``best.ckpt`` it is; None for any other checkpoint.
@@ -33,17 +33,17 @@ class Source(NamedTuple):
 
     @property
     def results(self) -> dict[str, Any]:
-        """What ``metrics.json`` says of this very checkpoint, nothing where it says nothing."""
+        """Content of ``metrics.json`` if this is the run's best checkpoint; else empty."""
         return (self.run.results() if self.run else None) or {}
 
     @property
     def crop(self) -> int:
-        """Side of what the network sees."""
+        """Side of the network's input in pixels."""
         return int(self.model.header["input_size"])
 
     @property
     def size(self) -> int:
-        """Side of what that is cut from."""
+        """Side of the image that the input is cropped from, in pixels."""
         given = self._data.get("size")
         return self.crop if given is None else int(given)
 
@@ -52,13 +52,13 @@ class Source(NamedTuple):
         return dict(self.config["data"]["init_args"]) if self.config else {}
 
     def about(self) -> dict[str, Any]:
-        """Say where the network comes from, for ``model.json``."""
+        """Return the provenance of the network for ``model.json``."""
         results = self.results
         kept = ("balance", "precision", "seed", "selected", "commit", "versions")
         data = self.model.header["data"]
         return {
             "data": data,
-            # The name that the demo's data have, since a checkpoint may be all there is.
+            # Without results, the demo's data are recognised by their name.
             "synthetic": results.get("synthetic", data.startswith("synthetic-")),
             "cell": cell(self.config)._asdict() if self.config else None,
             "weights": self.model.weights,
@@ -68,13 +68,13 @@ class Source(NamedTuple):
 
 
 def open_source(path: Path) -> Source:
-    """Read what is to be exported.
+    """Read the student to export.
 
     Args:
         path: A run's folder, or a checkpoint.
 
     Raises:
-        TokdError: It is neither, or holds a teacher.
+        TokdError: The path is neither, or holds a teacher.
     """
     run, config = None, None
     if not path.exists():

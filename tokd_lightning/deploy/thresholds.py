@@ -1,4 +1,4 @@
-"""The decision threshold: from which P(fake) on a detector says fake."""
+"""Decision threshold: the P(fake) above which a detector says fake."""
 
 from typing import Any
 
@@ -12,17 +12,17 @@ PLAIN = "0.5, as no validation scores of both classes were there to choose it on
 
 
 def choose_threshold(label: LabelArray, p_fake: FloatArray) -> float:
-    """Choose the threshold of the highest balanced accuracy.
+    """Choose the threshold with the highest balanced accuracy.
 
-    Candidates lie half-way between neighbouring scores, and at 0.5; of those that are equally good
-    the nearest to 0.5 is taken. A sample is called fake where its score is above.
+    Candidates are the midpoints between neighbouring scores, and 0.5; of equally good ones the
+    nearest to 0.5 is taken. A sample is classified as fake if its score is above the threshold.
 
     Args:
         label: 0 real, 1 fake, ``(N,)``.
         p_fake: Scores in [0, 1], ``(N,)``.
 
     Returns:
-        The threshold; 0.5 where one class is missing.
+        The threshold; 0.5 if a class is missing.
     """
     real, fake = np.sort(p_fake[label == 0]), np.sort(p_fake[label == 1])
     if not len(real) or not len(fake):
@@ -37,15 +37,15 @@ def choose_threshold(label: LabelArray, p_fake: FloatArray) -> float:
 
 
 def thresholds(scores: pd.DataFrame | None) -> dict[str, Any]:
-    """Choose the thresholds of frames and of videos.
+    """Choose the thresholds for frames and for videos.
 
     Args:
-        scores: The validation split's, one row per frame, as for
+        scores: Scores of the validation split, one row per frame, as for
             :func:`~tokd_lightning.evaluation.metrics.frame_and_video_metrics`.
 
     Returns:
-        Level -> ``value``, ``rule``, and where they were chosen ``count`` and the metrics
-        ``at_value`` and ``at_half``.
+        Level -> ``value`` and ``rule``, and, unless it is the default 0.5, ``count`` and the
+        metrics ``at_value`` and ``at_half``.
     """
     if scores is None or scores["label"].nunique() < 2:
         plain = {"value": 0.5, "rule": PLAIN}
@@ -65,12 +65,12 @@ def thresholds(scores: pd.DataFrame | None) -> dict[str, Any]:
 
 
 def at(label: LabelArray, p_fake: FloatArray, threshold: float) -> dict[str, float]:
-    """Compute the metrics that depend on a threshold, and AUC and EER beside them.
+    """Compute the accuracies at a threshold, and AUC and EER, which do not depend on it.
 
     Args:
         label: 0 real, 1 fake, ``(N,)``.
         p_fake: Scores, ``(N,)``.
-        threshold: Above it a sample is called fake.
+        threshold: A sample with a score above it is classified as fake.
     """
     called = (p_fake > threshold).astype(np.float64)
     metrics = binary_metrics(label, called)

@@ -1,4 +1,4 @@
-"""The validation split of a run: scores to choose the threshold on, and real inputs."""
+"""Validation split of a run: scores for choosing the threshold, and real inputs."""
 
 from importlib import import_module
 from pathlib import Path
@@ -22,14 +22,14 @@ _OUR_WORDS = {r"--data\.root": "--data"}
 
 
 class Validation(NamedTuple):
-    """What is known of the validation split.
+    """Available data of the validation split.
 
     Attributes:
-        scores: One row per frame; None where there are none.
-        inputs: Some normalised images, ``(N, 3, S, S)``; None where there are none.
+        scores: One row per frame; None if there are none.
+        inputs: Some normalised images, ``(N, 3, S, S)``; None if there are none.
         said: Where the scores come from, or why there are none.
-        root: Where the frames are; None where that is not known.
-        frames: The rows of the split; None where they cannot be read.
+        root: Where the frames are; None if unknown.
+        frames: The rows of the split; None if they cannot be read.
     """
 
     scores: pd.DataFrame | None
@@ -40,11 +40,11 @@ class Validation(NamedTuple):
 
 
 def validation(source: Source, root: Path | None = None) -> Validation:
-    """Take the validation scores that ``tokd evaluate --split val`` has stored, or make them.
+    """Return the validation scores that ``tokd evaluate --split val`` stored, or compute them.
 
     Args:
         source: The student.
-        root: Where the run's data lie now; by default where its configuration says.
+        root: Where the run's data are now; by default where its configuration says.
     """
     stored = stored_validation(source.run, source.model.weights) if source.run else None
     said = "scores that tokd evaluate has stored"
@@ -94,7 +94,7 @@ def _data(config: Config | None, root: Path | None) -> FrameDataModule:
 
 @torch.inference_mode()
 def _score(source: Source, data: FrameDataModule, rows: int) -> tuple[pd.DataFrame, Tensor]:
-    """Score the first ``rows`` frames; keep some of every batch."""
+    """Score at least the first ``rows`` frames; keep some images of every batch."""
     table, kept, found = data.table("val"), [], []
     for batch in data.val_dataloader():
         batch = data.on_after_batch_transfer(batch, 0)

@@ -1,4 +1,4 @@
-"""Frames of a user's video: a few of them, spread over all of it, as far as it can be read."""
+"""A few frames of a user's video, evenly spaced over its readable part."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Film(NamedTuple):
     """Frames of a video.
 
     Attributes:
-        pictures: Upright, RGB, by their numbers.
-        times: Their seconds.
+        pictures: Upright RGB pictures by frame number.
+        times: Time in seconds by frame number.
         note: What is wrong with the video.
         scale: Side of a picture / side of the video's frame, at most 1.
     """
@@ -43,7 +43,7 @@ class Film(NamedTuple):
 
 
 class Unfit(Exception):
-    """A file that cannot be scored; the message is the reason in a few words."""
+    """A file that cannot be scored; the message is a short reason."""
 
     def __init__(self, reason: str, kind: str = "unknown", status: str = "unreadable") -> None:
         super().__init__(reason)
@@ -53,18 +53,18 @@ class Unfit(Exception):
 def film(path: Path, count: int, largest: int, seconds: float = math.inf) -> Film:
     """Read evenly spaced frames up to the first damage, as ``tokd prepare`` does.
 
-    In a video of more than 3000 frames the wanted ones are sought from the key frames before them,
-    so that not everything is decoded. Where even that takes more than half of the time, key frames
-    alone are taken, and the note says so.
+    In a video of more than 3000 frames, each wanted frame is decoded from the key frame before it,
+    so that not everything is decoded. If reading takes more than half of the time and there are
+    enough key frames, only key frames are used, and the note says so.
 
     Args:
         path: The video.
-        count: Frames wanted.
-        largest: Pixels of a frame, at most.
-        seconds: Time for the file.
+        count: Number of frames.
+        largest: Largest number of pixels of a frame.
+        seconds: Time limit for the file.
 
     Raises:
-        Unfit: It is no video, or its frames are too large.
+        Unfit: The file is not a readable video, or its frames are too large.
     """
     source = Source(path, guarded=True)
     until = time.monotonic() + seconds / 2
@@ -88,16 +88,16 @@ def film(path: Path, count: int, largest: int, seconds: float = math.inf) -> Fil
 
 
 class _LateError(Exception):
-    """Half of the time is over."""
+    """Half of the time limit has passed."""
 
 
 class _Shots:
-    """Frames that are kept as pictures of one size.
+    """Frames kept as pictures of one size.
 
     Args:
         source: The video.
-        count: How many there will be.
-        until: When to give up.
+        count: Expected number of frames.
+        until: Monotonic time at which to give up.
     """
 
     def __init__(self, source: Source, count: int, until: float) -> None:
@@ -108,7 +108,7 @@ class _Shots:
         self.left_out = 0
 
     def keep(self, index: int, frame: av.VideoFrame) -> None:
-        """Keep a frame, unless it is of another size than the first."""
+        """Keep a frame, unless its size differs from the first one's."""
         if time.monotonic() > self.until:
             raise _LateError
         shape = (frame.width, frame.height)
@@ -120,7 +120,7 @@ class _Shots:
         self.times[index] = frame.time
 
     def film(self, damage: str) -> Film:
-        """Return what was kept."""
+        """Return the kept frames."""
         notes = [damage] if damage else []
         if self.left_out:
             notes.append("its frames change their size: those of the first size are used")
@@ -129,7 +129,7 @@ class _Shots:
 
 
 def _seek(shots: _Shots, wanted: Sequence[int]) -> bool:
-    """Keep frames by seeking; return False where that does not find every one of them."""
+    """Keep frames by seeking; return False if that does not find all of them."""
     try:
         with shots.source.open() as container:
             stream = video_stream(container)
@@ -169,7 +169,7 @@ def _seek(shots: _Shots, wanted: Sequence[int]) -> bool:
 
 
 def _packets(source: Source, largest: int) -> tuple[int, list[int]]:
-    """Count the frames by their packets and say which are key frames, without decoding."""
+    """Return the number of frames and the key frames, from packets without decoding."""
     packets = read_packets(source)
     width, height = packets.size
     if width * height > largest:
@@ -178,7 +178,7 @@ def _packets(source: Source, largest: int) -> tuple[int, list[int]]:
 
 
 def _key_frames(source: Source, keys: int, count: int) -> Film:
-    """Decode key frames alone, evenly spaced ones of them."""
+    """Decode only key frames, and keep evenly spaced ones."""
     wanted = set(evenly_spaced(keys, count))
     pictures: dict[int, Picture] = {}
     times: dict[int, float | None] = {}
@@ -204,12 +204,12 @@ def _key_frames(source: Source, keys: int, count: int) -> Film:
 
 
 def _scale(width: int, height: int, count: int) -> float:
-    """Return by what pictures are made smaller where as many would fill the memory."""
+    """Return the factor by which ``count`` pictures are shrunk to fit in the memory budget."""
     return min(1.0, math.sqrt(_BUDGET / (count * width * height * 3)))
 
 
 def _picture(source: Source, frame: av.VideoFrame, scale: float) -> Picture:
-    """Convert a frame to a picture, made smaller."""
+    """Convert a frame to a picture, shrunk by a factor."""
     picture = source.upright(frame)
     if scale == 1:
         return picture

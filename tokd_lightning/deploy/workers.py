@@ -1,7 +1,7 @@
-"""Files read in processes that may hang, die or eat memory: that costs the one file.
+"""Reading of files in separate processes: a hang, a crash or too much memory costs only one file.
 
-A decoder of a foreign file is the likeliest part of a program to crash, so each runs under a clock
-and a limit of memory, and another takes its place.
+The decoder of an untrusted file is the part of a program most likely to crash, so each process has
+a time and a memory limit, and is replaced if it fails.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ _FAILURES = 3
 def read_all(
     paths: Sequence[Path], wanted: Wanted, workers: int, limit: float
 ) -> Iterator[tuple[int, Found]]:
-    """Read files side by side, and yield them as they come.
+    """Read files in parallel, and yield each when it is done.
 
     Args:
         paths: The files.
-        wanted: What of them.
-        workers: Processes.
-        limit: Seconds for one file.
+        wanted: How to read them.
+        workers: Number of processes.
+        limit: Seconds per file.
 
     Yields:
-        The file's number and what it gave.
+        The file's index and the result of reading it.
 
     Raises:
-        TokdError: The detector needs something that is not there, or no process can be started.
+        TokdError: The detector needs a package or file that is missing, or processes fail to start.
     """
     waiting = list(range(len(paths)))[::-1]
     crew: list[_Worker] = []
@@ -79,11 +79,11 @@ def read_all(
 
 
 Answer = tuple[int | None, Found]
-"""A file's number, None of a process that is merely ready, and what it gave."""
+"""A file's index and its result; the index is None if a process only reports that it is ready."""
 
 
 class _Worker:
-    """One process, and what it is doing."""
+    """One process and its current job."""
 
     def __init__(self, wanted: Wanted) -> None:
         self.pipe, theirs = _SPAWN.Pipe()
@@ -95,13 +95,13 @@ class _Worker:
         self.until = time.monotonic() + _STARTUP
 
     def give(self, job: int, paths: Sequence[Path], limit: float) -> None:
-        """Give it a file; a process that is dead by now is noticed when it does not answer."""
+        """Send the process a file; a dead process is noticed when it does not answer."""
         self.job, self.until = job, time.monotonic() + limit
         with contextlib.suppress(OSError):
             self.pipe.send(paths[job])
 
     def hear(self) -> Answer | None:
-        """Take its answer: a file's, or that it is ready for the first."""
+        """Receive the result of a file, or the message that the process is ready."""
         try:
             answer = self.pipe.recv()
         except (EOFError, OSError):
@@ -115,21 +115,21 @@ class _Worker:
         return job, answer
 
     def overdue(self) -> Answer | None:
-        """Give it up if its time is over and no answer lies in the pipe."""
+        """Kill the process if its time is over and no answer is in the pipe."""
         if time.monotonic() < self.until or self.pipe.poll():
             return None
         return self._lost("too_slow", "reading it took too long")
 
     def _lost(self, status: str, why: str) -> Answer:
         if not self.ready:
-            self.process.join(1)  # it has closed the pipe and may not have ended: how does it?
+            self.process.join(1)  # the pipe is closed; wait for the exit code
         self.kill()
         if not self.ready:
             return None, Found("unknown", _FAILED, f"exit code {self.process.exitcode}")
         return self.job, Found("unknown", status, why)
 
     def kill(self) -> None:
-        """End it now."""
+        """Kill the process."""
         self.alive = False
         self.process.kill()
         self.process.join()
@@ -137,7 +137,7 @@ class _Worker:
 
 
 def _patience(crew: Sequence[_Worker]) -> float:
-    """Return how long to wait: an hour at most, as the system's clock takes no more than weeks."""
+    """Return the seconds to wait, at most an hour, since the system's timeout is limited."""
     return min(3600.0, max(0.0, min(one.until for one in crew) - time.monotonic()))
 
 
@@ -153,12 +153,12 @@ def _work(pipe: Connection, wanted: Wanted) -> None:
     except TokdError as error:
         pipe.send(error)
         return
-    except Exception as error:  # a broken installation, no memory: the reason is all there is
+    except Exception as error:  # a broken installation, no memory: report the reason
         pipe.send(TokdError(f"files cannot be read here: {type(error).__name__}: {error}"))
         return
     _limit()
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123 (a device, for its descriptor)
-        os.dup2(nowhere.fileno(), 2)  # what libraries in C print over broken files
+        os.dup2(nowhere.fileno(), 2)  # hides messages of C libraries about broken files
     pipe.send(Found("unknown", _READY))
     while True:
         try:
@@ -170,7 +170,7 @@ def _work(pipe: Connection, wanted: Wanted) -> None:
 
 
 def _limit() -> None:
-    """Bound the memory where the system can; never raise what is lower already."""
+    """Limit the memory where the system supports it; never raise a lower limit."""
     try:
         import resource
     except ImportError:

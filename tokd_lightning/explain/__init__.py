@@ -1,4 +1,4 @@
-"""``tokd explain``: what a run looks at, in space (Grad-CAM, RFAM) and in frequency (bands)."""
+"""``tokd explain``: explain a run in space (Grad-CAM, RFAM) and in frequency (bands)."""
 
 from tokd_lightning.explain.command import explain_command
 from tokd_lightning.explain.explaining import explain

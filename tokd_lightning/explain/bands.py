@@ -1,4 +1,4 @@
-"""``bands.csv`` and its figure: how the scores fall as frequencies are taken out of the images."""
+"""``bands.csv`` and its figure: how the scores drop as frequencies are removed from the images."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,13 +26,14 @@ _GREY = "0.91"
 
 
 def band_table(found: Survey) -> pd.DataFrame:
-    """Measure a run under every filter.
+    """Compute the metrics of a run under every filter.
 
     Returns:
-        A row per filter: ``filter``, ``low`` and ``high`` (the band that is removed, or what a low-
-        or high-pass keeps), ``frames``, ``auc``, ``balanced_acc``, the mean P(fake) of real and of
-        fake frames, what the first two lose (``…_drop``), and of a removed band its share of the
-        images' energy but for the mean, in real and in fake frames.
+        A row per filter: ``filter``, ``low`` and ``high`` (the removed band, or the band that a
+        low- or high-pass keeps), ``frames``, ``auc``, ``balanced_acc``, the mean P(fake) of real
+        and of fake frames (``p_fake_…``), the drops of AUC and balanced accuracy (``…_drop``), and
+        for a removed band its share of the images' energy without the mean, in real and in fake
+        frames (``energy_…``).
     """
     label = found.scores["label"].to_numpy(np.int64)
     total = found.energy.sum(axis=0)
@@ -66,15 +67,15 @@ def _mean(values: np.ndarray) -> float:
 def draw_bands(
     tables: Mapping[str, pd.DataFrame], title: str, cutoffs: Sequence[float] = ()
 ) -> Figure:
-    """Draw runs side by side: without one band, low-passed and high-passed.
+    """Draw the curves of all runs: one band removed, low-passed and high-passed.
 
-    The shading behind the curves is the share of each band in the images' energy, its mean apart,
-    on a logarithmic scale from 10^-5 to 1.
+    The shading behind the curves is the share of each band in the images' energy without the
+    mean, on a logarithmic scale from 10^-5 to 1.
 
     Args:
-        tables: Label of each run -> its :func:`band_table`, all of the same bands.
-        title: Of the figure.
-        cutoffs: Of the filters of Eq. 1 that the runs' networks have, to be marked.
+        tables: Label of each run -> its :func:`band_table`, all with the same bands.
+        title: Title of the figure.
+        cutoffs: Cutoffs of the Eq. 1 filters of the runs' networks, to mark.
     """
     first = next(iter(tables.values()))
     bands = first[first["filter"] == "remove"]
@@ -142,7 +143,7 @@ def _shade(axes: Axes, energy: np.ndarray) -> None:
 def _curve(
     table: pd.DataFrame, kind: str, edges: Sequence[float]
 ) -> tuple[list[float], pd.DataFrame]:
-    """Return where on the axis of bands a kind of filter has its points, and their rows."""
+    """Return the positions of a kind of filter on the band axis, and its rows."""
     rows = table[table["filter"] == kind]
     if kind == "remove":
         return [number + 0.5 for number in range(len(rows))], rows

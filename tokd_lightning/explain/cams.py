@@ -1,4 +1,4 @@
-"""``gradcam.png``: the places that speak for fake and for real, laid over test frames."""
+"""``gradcam.png``: evidence for fake and for real, overlaid on test frames."""
 
 import io
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from tokd_lightning.explain.drawing import WRONG, short, view
 from tokd_lightning.models import DualBranchTeacher, Student
 from tokd_lightning.models.gradcam import grad_cam
 
-# In inches: a picture, what lies between two, room for labels, titles and colour bars.
+# In inches: a picture, the gap between two, space for labels, titles and colour bars.
 _SIDE, _GAP, _LABELS, _TITLES, _BARS = 1.15, 0.06, 1.35, 0.8, 0.5
 _TEXT = {"size": 7.5}
 _MAP = "inferno"
@@ -32,10 +32,10 @@ class Cams(NamedTuple):
     """Grad-CAM of some frames.
 
     Attributes:
-        rows: ``path``, ``method``, ``video``, ``frame``, ``label`` and ``p_fake`` of each.
-        images: As the network saw them, in [0, 1], ``(N, H, W, 3)``.
-        names: Of the maps: branch and stride.
-        maps: One per name, ``(N, h, w)``, before the ReLU.
+        rows: ``path``, ``method``, ``video``, ``frame``, ``label`` and ``p_fake`` of each frame.
+        images: The images as the network saw them, RGB in 0..255, ``(N, H, W, 3)``.
+        names: Branch and stride of each map.
+        maps: One array per name, ``(N, h, w)``, before the ReLU.
     """
 
     rows: pd.DataFrame
@@ -54,11 +54,11 @@ def look(
     """Compute Grad-CAM of normalised images, one after the other.
 
     Args:
-        network: In ``eval()``, on its device.
-        data: Says how they were normalised.
-        rows: Of the split's table, one per image.
+        network: The network in ``eval()``, on its device.
+        data: Gives the normalisation.
+        rows: Rows of the split's table, one per image.
         images: ``(N, 3, H, W)``.
-        strides: Of the maps.
+        strides: Strides of the maps.
     """
     device = next(network.parameters()).device
     p_fake, names, parts = [], [], []
@@ -74,7 +74,7 @@ def look(
 
 
 def write_maps(path: Path, cams: Cams) -> None:
-    """Keep the maps themselves as ``.npz``, for other figures; :func:`read_maps` reads them."""
+    """Write the maps as ``.npz`` for other figures; :func:`read_maps` reads them."""
     arrays: dict[str, Any] = {key: cams.rows[key].to_numpy() for key in (*_KEYS, "p_fake")}
     for key in ("path", "method", "video"):
         arrays[key] = arrays[key].astype(str)
@@ -85,7 +85,7 @@ def write_maps(path: Path, cams: Cams) -> None:
 
 
 def read_maps(path: Path) -> Cams:
-    """Read what :func:`write_maps` has kept."""
+    """Read a file written by :func:`write_maps`."""
     with np.load(path) as kept:
         keys = [key for key in kept.files if key.startswith("map/")]
         names = [(key.split("/")[1], int(key.split("/")[2])) for key in keys]
@@ -97,10 +97,10 @@ class Column(NamedTuple):
     """A column of the sheet.
 
     Attributes:
-        title: Above it.
-        heat: ``(N, h, w)``, laid over the frames where it is above 0; None shows the frames alone.
-        top: What has the brightest colour.
-        p_fake: Of the frames, where they are to be written into it.
+        title: Text above it.
+        heat: ``(N, h, w)``, overlaid on the frames where it is above 0; None shows only the frames.
+        top: Value of the brightest colour.
+        p_fake: P(fake) to write into each frame; None writes nothing.
     """
 
     title: str
@@ -110,7 +110,7 @@ class Column(NamedTuple):
 
 
 def columns_of(cams: Cams) -> list[Column]:
-    """Show what speaks for fake, Grad-CAM, and what for real; of one map both have one scale."""
+    """Return the columns of a sheet: Grad-CAM for fake and for real, one scale per map."""
     found = [Column("frame")]
     for (branch, stride), heat in zip(cams.names, cams.maps, strict=True):
         top = float(np.abs(heat).max()) or 1.0
@@ -120,13 +120,13 @@ def columns_of(cams: Cams) -> list[Column]:
 
 
 def together(runs: Sequence[tuple[str, Cams]]) -> tuple[pd.DataFrame, Any, list[Column]]:
-    """Put runs side by side on the frames that all have, with what speaks for fake.
+    """Combine runs on the frames they have in common: Grad-CAM for fake side by side.
 
     Args:
-        runs: Label and Grad-CAM of each.
+        runs: Label and Grad-CAM of each run.
 
     Returns:
-        The frames' rows, their images and the columns; no row where there is no common frame.
+        The frames' rows, their images and the columns; no rows without a common frame.
     """
     first = runs[0][1]
     common = set.intersection(*(set(cams.rows["path"]) for _, cams in runs))
@@ -149,11 +149,11 @@ def draw_cams(
     """Draw a sheet, a row per frame.
 
     Args:
-        rows: ``method``, ``video``, ``frame``, ``label`` of each frame, and ``p_fake`` if one
-            network has seen them.
+        rows: ``method``, ``video``, ``frame``, ``label`` of each frame, and ``p_fake`` for a sheet
+            of one network.
         images: ``(N, H, W, 3)``.
-        columns: What to draw.
-        heading: Above it all.
+        columns: Columns of the sheet.
+        heading: Text at the top.
     """
     step, high = _SIDE + _GAP, len(rows)
     wide, tall = _LABELS + step * len(columns) + 0.25, _BARS + step * high + _TITLES
@@ -221,7 +221,7 @@ def _grey(image: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def _enlarged(heat: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
-    """Bring a map to the size of the image, which it covers from edge to edge."""
+    """Upsample a map to the size of the image, which it covers from edge to edge."""
     whole = functional.interpolate(
         torch.from_numpy(np.ascontiguousarray(heat))[None, None], size, mode="bilinear"
     )

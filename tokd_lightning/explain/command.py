@@ -1,4 +1,4 @@
-"""Every run named, its figures, those of all together, and W&B."""
+"""The command ``tokd explain``: figures of each run and of all together, and W&B."""
 
 import sys
 from collections.abc import Sequence
@@ -34,21 +34,21 @@ def explain_command(
     force: bool = False,
     **options: Any,
 ) -> int:
-    """Explain runs; what fails is named and passed over.
+    """Explain runs; a run that fails is reported and skipped.
 
     Args:
         runs: Run folders, or the ``checkpoints/best.ckpt`` in them.
         on: A data set, as :func:`~tokd_lightning.data.target.parse_target` reads it; None takes
             each run's own.
-        out: Where figures of several runs together go.
-        force: Explain again what has been explained.
-        **options: Of :class:`Options`.
+        out: Folder for the figures of several runs together.
+        force: Whether to explain a run again that was explained already.
+        **options: Fields of :class:`Options`.
 
     Returns:
-        The exit code: 2 where something failed, or else 0.
+        The exit code: 2 if a run failed, else 0.
 
     Raises:
-        TokdError: The data set or the options are not as they should be; nothing was done.
+        TokdError: The data set or the options are invalid; nothing was done.
     """
     quieten()
     how = Options(**options)
@@ -87,21 +87,21 @@ def _one(trained: Trained, target: Target | None, how: Options, force: bool) -> 
             say(f"  {explained.folder / name}")
     folder = trained.run.folder
     shown = explained.new and explained.folder.name == "explanations" and recorded(folder)
-    if shown and trained.run.results() is not None:  # else its fit may be writing there now
+    if shown and trained.run.results() is not None:  # otherwise its fit may still be writing there
         with ended():
             publish(open_wandb(folder, cell(trained.config), trained.config), folder)
     return explained
 
 
 def compare(done: dict[Path, Explained], out: Path) -> list[Path]:
-    """Draw runs together: the bands of all, and Grad-CAM on the frames that all have.
+    """Draw runs together: the bands of all, and Grad-CAM on the frames they have in common.
 
     Args:
         done: Run folder -> its explanation.
-        out: Where to.
+        out: Output folder.
 
     Returns:
-        What was written.
+        The written files.
 
     Raises:
         TokdError: A file cannot be read or written.

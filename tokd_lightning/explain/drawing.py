@@ -1,4 +1,4 @@
-"""What the figures of an explanation share: looks, and how they become files."""
+"""Common style and file output of the figures of an explanation."""
 
 import io
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from tokd_lightning.data.writing import write_bytes
 WRONG = "#C0392B"
 _FORMATS: Mapping[str, Mapping[str, Any]] = {
     "png": {"dpi": 150},
-    "pdf": {"dpi": 300, "metadata": {"CreationDate": None}},  # equal figures are equal files
+    "pdf": {"dpi": 300, "metadata": {"CreationDate": None}},  # equal figures give equal files
 }
 _LETTERS = 24
 
@@ -24,7 +24,7 @@ def save(figure: Figure, path: Path) -> list[str]:
 
     Args:
         figure: The figure.
-        path: Without suffix.
+        path: Path without suffix.
 
     Returns:
         The files' names.
@@ -33,29 +33,29 @@ def save(figure: Figure, path: Path) -> list[str]:
         TokdError: A file cannot be written.
     """
     names = []
-    with matplotlib.rc_context({"pdf.fonttype": 42}):  # letters, not outlines, in a paper
+    with matplotlib.rc_context({"pdf.fonttype": 42}):  # embed TrueType fonts, not outlines
         for suffix, options in _FORMATS.items():
             page = io.BytesIO()
             figure.savefig(page, format=suffix, **options)
             write_bytes(path.with_name(f"{path.name}.{suffix}"), page.getvalue())
             names.append(f"{path.name}.{suffix}")
-            figure.set_layout_engine("none")  # it is laid out now, which takes most of the time
+            figure.set_layout_engine("none")  # already laid out; a second layout is slow
     return names
 
 
 def tidy(axes: Axes) -> None:
-    """Leave two spines and a faint grid."""
+    """Hide the top and right spines and draw a faint grid."""
     axes.grid(color="0.82", linewidth=0.4)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def short(text: str) -> str:
-    """Cut a text to what fits beside a picture; no letter of it starts a formula."""
+    """Shorten a text to fit next to a picture, and escape dollar signs for mathtext."""
     cut = text if len(text) <= _LETTERS else f"{text[: _LETTERS - 9]}…{text[-8:]}"
     return cut.replace("$", r"\$")
 
 
 def view(name: str) -> str:
-    """Name a branch as the paper does."""
+    """Return the paper's symbol of a branch, or "student"."""
     return {"rgb": "$x$", "frequency": "$x^F$"}.get(name, "student")

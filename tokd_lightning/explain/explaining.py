@@ -1,4 +1,4 @@
-"""One run explained: its figures and tables."""
+"""Explanation of one run: its figures and tables."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ _SINGLE = 5  # frames of which rfam.png shows the attention
 
 
 class Explained(NamedTuple):
-    """An explanation: its folder, what its ``explanations.json`` holds, and if it is a new one."""
+    """An explanation: its folder, the content of ``explanations.json``, and whether it is new."""
 
     folder: Path
     record: Config
@@ -57,16 +57,16 @@ def explain(
     say: Callable[[str], None] = print,
     bar: bool = False,
 ) -> Explained:
-    """Explain a run, or take what an equal explanation has left in its folder.
+    """Explain a run, or return an earlier explanation with the same record.
 
-    Everything is computed in 32-true, whatever the run was trained in.
+    Everything is computed in 32-true, whatever precision the run was trained in.
 
     Args:
         trained: The run.
         target: Data to explain it on; None takes the run's own.
-        options: How.
-        force: Explain again what has been explained.
-        say: Takes a line on what is going on.
+        options: How to explain; None takes the defaults.
+        force: Whether to explain again if there is an earlier explanation.
+        say: Called with lines about the progress.
         bar: Whether to show a progress bar.
 
     Raises:
@@ -97,7 +97,7 @@ def explain(
         found = survey(network, few, options.split, edges, advance)
     heading = f"{name}, {options.split} frames"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / FILE).unlink(missing_ok=True)  # it says that all is there
+    (folder / FILE).unlink(missing_ok=True)  # it marks a complete explanation
     names = _bands(folder, found, network, heading, label(record["cell"]))
     names += _cams(folder, found, network, data, few, options, heading)
     record["seconds"] = round(time.monotonic() - started, 1)
@@ -112,7 +112,7 @@ def explain(
 
 
 def _with_hint(trained: Trained, target: Target | None, options: Options) -> FrameDataModule:
-    """Build the data and see that they are there."""
+    """Build the data module and check that its split has frames."""
     try:
         data = frames_of(trained, target, options)
         empty = data.table(options.split).empty
@@ -183,7 +183,7 @@ def _cams(
 
 @contextmanager
 def _progress(total: int, bar: bool) -> Iterator[Callable[[], None]]:
-    """Show a bar where somebody looks."""
+    """Show a progress bar on stderr if ``bar`` is set."""
     if not bar:
         yield lambda: None
         return

@@ -1,4 +1,4 @@
-"""How to explain a run, and on which frames."""
+"""Options of an explanation, and its data."""
 
 import os
 from importlib import import_module
@@ -20,26 +20,26 @@ from tokd_lightning.naming import Config
 
 STRIDES = (8, 16, 32)
 WIDTHS = ("log", "equal")
-_LOWEST = 1 / 32  # where the first of the log bands ends
+_LOWEST = 1 / 32  # upper edge of the first logarithmic band
 _KEPT = ("batch_size", "frames_per_video", "on_error")
 
 
 class Options(NamedTuple):
-    """How to explain; None is what the run was trained with.
+    """Options of an explanation; None takes the value the run was trained with.
 
     Attributes:
         split: ``test`` or ``val``.
-        frames: Frames whose Grad-CAM is drawn, the first of those that ``pictures.png`` has.
-        errors: The most confident errors that join them, at most.
-        strides: Of the maps that Grad-CAM reads.
-        bands: Number of bands of frequency.
-        widths: ``log``: the first band ends at 1/32, each further one is wider than the one before
-            by the same factor; ``equal``.
-        band_frames: Evenly spaced frames of every video whose bands are removed.
+        frames: Number of frames for Grad-CAM, the first of those in ``pictures.png``.
+        errors: Largest number of most confident errors added to them.
+        strides: Strides of the feature maps for Grad-CAM.
+        bands: Number of frequency bands.
+        widths: ``log``: the first band ends at 1/32, and the upper edges grow by a constant factor;
+            ``equal``: all bands have the same width.
+        band_frames: Evenly spaced frames per video for the removal of bands.
         batch_size: Frames per batch.
-        workers: Processes that decode.
+        workers: Number of dataloader workers.
         device: ``auto``, ``cpu`` or ``gpu``.
-        on_error: Whether an unreadable frame ends it (``fail``) or is left out (``skip``).
+        on_error: Whether an unreadable frame is an error (``fail``) or is left out (``skip``).
     """
 
     split: str = "test"
@@ -56,10 +56,10 @@ class Options(NamedTuple):
 
 
 def check_options(options: Options) -> None:
-    """Refuse options that no explanation can have.
+    """Check the ranges of the options and the device.
 
     Raises:
-        TokdError: A number is out of its range, or there is no such device.
+        TokdError: A number is out of range, or no GPU was found for ``gpu``.
     """
     least = {"frames": 1, "errors": 0, "bands": 2, "band_frames": 1, "batch_size": 1, "workers": 0}
     for key, smallest in least.items():
@@ -71,15 +71,15 @@ def check_options(options: Options) -> None:
 
 
 def band_edges(count: int, widths: str, size: int) -> list[float]:
-    """Cut the frequencies u / H + v / W of [0, 2] into bands.
+    """Return the edges of bands of the frequencies u / H + v / W in [0, 2].
 
     Args:
-        count: Of bands.
+        count: Number of bands.
         widths: As in :class:`Options`.
-        size: Side of the images.
+        size: Side of the images in pixels.
 
     Raises:
-        TokdError: A band has not one frequency of such images.
+        TokdError: A band contains no frequency of images of this size.
     """
     if widths == "equal":
         edges = [2 * k / count for k in range(count + 1)]
@@ -101,16 +101,16 @@ def band_edges(count: int, widths: str, size: int) -> list[float]:
 def frames_of(
     trained: Trained, target: Target | None, options: Options, frames: int | None = None
 ) -> FrameDataModule:
-    """Build the data module of a run's own data, or of others, prepared as the run's own are.
+    """Build the data module of a run's own data, or of other data preprocessed in the same way.
 
     Args:
         trained: The run.
         target: Other data; None takes the run's own from where its configuration says.
-        options: How.
-        frames: Evenly spaced frames of every video.
+        options: How to explain.
+        frames: Evenly spaced frames per video; None takes the run's own number.
 
     Raises:
-        TokdError: There are no such data.
+        TokdError: The data do not exist.
     """
     own, asked = trained.fed, {"batch_size": options.batch_size, "frames_per_video": frames}
     given: Config = {key: value for key, value in asked.items() if value is not None}
@@ -134,7 +134,7 @@ def frames_of(
 
 
 def loader_of(data: FrameDataModule, split: str) -> FrameLoader:
-    """Load every frame of a split once."""
+    """Return a loader of every frame of a split, once each."""
     return data.test_dataloader() if split == "test" else data.val_dataloader()
 
 
@@ -142,7 +142,7 @@ def read(data: FrameDataModule, split: str, rows: list[int]) -> tuple[list[int],
     """Read rows of a split's table.
 
     Returns:
-        Those that could be read, and their images as the network sees them, ``(N, 3, H, W)``.
+        The rows that could be read, and their images as network input, ``(N, 3, H, W)``.
 
     Raises:
         TokdError: A frame cannot be read and must not be skipped.
@@ -155,9 +155,9 @@ def read(data: FrameDataModule, split: str, rows: list[int]) -> tuple[list[int],
 
 
 def where(target: Target | None, trained: Trained, split: str) -> Path:
-    """Name the folder of an explanation, below the run's.
+    """Return the folder of an explanation, relative to the run's.
 
-    Of the run's own test split it is ``explanations`` itself, wherever the data lie now.
+    For the run's own test split it is ``explanations`` itself, even if the data have moved.
     """
     label = trained.model.header["data"] if target is None else target.label
     part = [] if label == trained.model.header["data"] else [label]

@@ -1,4 +1,4 @@
-"""What ``explanations.json`` says, and whether an earlier explanation is the one asked for."""
+"""``explanations.json``: its content, and the check for an earlier explanation to reuse."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ def before(
     options: Options,
     edges: Sequence[float],
 ) -> Config:
-    """Say all of an explanation that is known before it."""
+    """Return the part of the record that is known before the explanation is computed."""
     kind = str(trained.config["data"]["class_path"]).rsplit(".", 1)[-1]
     shown = target or Target(data.name, kind, data.quality, data.root)
     record = evaluation.before(trained, shown, data, options.split, "32-true")
@@ -39,10 +39,10 @@ def before(
 
 
 def earlier(folder: Path, record: Config) -> Config | None:
-    """Return an explanation that is in a folder already; None where there is none, or no whole one.
+    """Return the record of a complete earlier explanation in a folder, else None.
 
     Raises:
-        TokdError: It was made from something else, or cannot be read.
+        TokdError: It was made with different data or options, or cannot be read.
     """
     path = folder / FILE
     if not path.is_file():
@@ -60,7 +60,7 @@ def earlier(folder: Path, record: Config) -> Config | None:
 
 
 def write(folder: Path, record: Config, names: Sequence[str]) -> None:
-    """Write what was made from what, with the hash of every file: the last of all files."""
+    """Write the record with the hash of every file; it is written after all other files."""
     record["files"] = {name: _hash(folder / name) for name in sorted(names)}
     write_atomically(folder / FILE, json.dumps(record, indent=2) + "\n")
 

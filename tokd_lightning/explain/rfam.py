@@ -1,4 +1,4 @@
-"""``rfam.png``: what a teacher's RFAMs attend to, on the mean of each class and on frames."""
+"""``rfam.png``: attention of a teacher's RFAMs, as the mean of each method and on frames."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,13 +12,13 @@ from tokd_lightning.explain.drawing import short, view
 from tokd_lightning.explain.survey import Attention
 
 _BRANCHES = ("rgb", "frequency")
-# In inches: a picture, what lies between two, room for labels, titles and for a colour bar.
+# In inches: a picture, the gap between two, space for labels, titles and a colour bar.
 _SIDE, _GAP, _LABELS, _TITLES, _BAR = 0.95, 0.06, 0.8, 0.8, 0.52
 _TEXT = {"size": 7.5}
 
 
 def rfam_table(found: Attention, methods: dict[str, int]) -> pd.DataFrame:
-    """Average the attention over places.
+    """Average the attention over space.
 
     Returns:
         A row per RFAM, branch and method: ``rfam`` (from 1), ``branch``, ``method``, ``frames`` and
@@ -45,11 +45,11 @@ def fake_less_real(
 
     Args:
         values: Mean map of each method, ``(methods, h, w)``.
-        methods: Their names and how many frames each has.
+        methods: Names of the methods, and the number of frames of each.
         fake: Which of them are forgeries.
 
     Returns:
-        ``(h, w)``; not a number where one kind is missing.
+        ``(h, w)``; NaN if a class is missing.
     """
     weight = np.array(list(methods.values()), np.float64)
     chosen = np.array(fake)
@@ -72,18 +72,17 @@ def draw_rfam(
 ) -> Figure:
     """Draw a sheet, a row per RFAM and branch.
 
-    Three groups of columns, each row of a group with a scale of its own: means per method, fake
-    less real, and single frames. Above each column stands what it is of: the mean frame, or the
-    frame.
+    Three groups of columns: means per method, fake minus real, and single frames; each row of a
+    group has its own scale. The mean frame or the single frame is above its column.
 
     Args:
         found: The means.
-        methods: Names of the methods, and how many frames each has.
+        methods: Names of the methods, and the number of frames of each.
         fake: Which of them are forgeries.
         frames: ``method``, ``video`` and ``frame`` of the single frames.
         images: The single frames, ``(N, H, W, 3)``.
         single: Their attention, in the order of ``found.maps``, ``(N, h, w)`` each.
-        heading: Above it all.
+        heading: Text at the top.
     """
     step, rows = _SIDE + _GAP, len(found.maps)
     groups = [len(methods), 1, len(frames)]

@@ -1,4 +1,4 @@
-"""One pass over a split: scores with and without each band, and what the RFAMs attend to."""
+"""One pass over a split: scores with and without each band, and the attention of the RFAMs."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -21,13 +21,13 @@ FloatArray = NDArray[np.float64]
 
 
 class Filter(NamedTuple):
-    """What is done to an image before a network sees it; its channel means stay.
+    """A filter applied to an image before the network; it keeps the channel means.
 
     Attributes:
-        kind: ``none``; ``remove``: without the frequencies from ``low`` to ``high``; ``low-pass``
-            and ``high-pass``: with those alone; ``mean``: without any.
-        low: Of u / H + v / W.
-        high: The first that is above.
+        kind: ``none``; ``remove``: removes the frequencies from ``low`` to ``high``; ``low-pass``
+            and ``high-pass``: keep only those; ``mean``: removes all.
+        low: Lower bound of u / H + v / W, inclusive.
+        high: Upper bound, exclusive.
     """
 
     kind: str
@@ -36,10 +36,10 @@ class Filter(NamedTuple):
 
 
 class Attention(NamedTuple):
-    """Means of a teacher's attention, over the frames of each method, in order.
+    """Mean attention of a teacher over the frames of each method, in the order of the methods.
 
     Attributes:
-        maps: Per RFAM and branch, x before x^F: ``(methods, h, w)``.
+        maps: One array per RFAM and branch, x before x^F, ``(methods, h, w)``.
         images: Mean frame in [0, 1], ``(methods, H, W, 3)``.
     """
 
@@ -48,16 +48,16 @@ class Attention(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """What one pass has found.
+    """Results of one pass.
 
     Attributes:
         scores: A row per frame: the split's table and ``p_fake``.
         filtered: P(fake) under each filter, ``(filters, frames)``, in the order of ``scores``.
-        filters: Their names.
-        energy: Mean square of each band in an image in [0, 1], of real and of fake frames,
+        filters: The filters.
+        energy: Mean square of each band of images in [0, 1], for real and for fake frames,
             ``(bands, 2)``.
-        methods: ``real`` and the forgeries, and how many frames each has.
-        attention: Of a teacher with RFAMs; None of other networks.
+        methods: ``real`` and the forgeries, and the number of frames of each.
+        attention: Attention of a teacher with RFAMs; None for other networks.
     """
 
     scores: pd.DataFrame
@@ -69,7 +69,7 @@ class Survey(NamedTuple):
 
 
 def filters(edges: Sequence[float]) -> list[Filter]:
-    """Name the filters that :func:`filtered` applies, in its order."""
+    """Return the filters that :func:`filtered` applies, in the same order."""
     first, last = edges[0], edges[-1]
     found = [Filter("none", first, last)]
     for low, high in pairwise(edges):
@@ -80,13 +80,13 @@ def filters(edges: Sequence[float]) -> list[Filter]:
 
 
 def filtered(x: Tensor, edges: Sequence[float]) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Apply one filter after the other to images ``(B, C, H, W)``.
+    """Apply each filter to images ``(B, C, H, W)``.
 
-    Normalised images are filtered as those in [0, 1] would be: what normalisation subtracts is in
-    the mean, which stays, and what it divides by goes through a linear filter.
+    Filtering normalised images is equivalent to filtering those in [0, 1]: the normalisation's
+    offset is in the mean, which is kept, and its scale commutes with linear filters.
 
     Yields:
-        What is left and, of a removed band, the band.
+        The filtered images and, if a band was removed, the band, else None.
     """
     yield x, None
     below = mean = x.mean(dim=(2, 3), keepdim=True).expand_as(x).contiguous()
@@ -107,17 +107,17 @@ def survey(
     edges: Sequence[float],
     advance: Callable[[], None] = lambda: None,
 ) -> Survey:
-    """Look at every frame of a split once, under every filter.
+    """Score every frame of a split under every filter, in one pass.
 
     Args:
-        network: In ``eval()``, on its device.
+        network: The network in ``eval()``, on its device.
         data: The frames; each is decoded once.
         split: ``test`` or ``val``.
-        edges: Of the bands of frequency.
+        edges: Edges of the frequency bands.
         advance: Called after each batch.
 
     Raises:
-        TokdError: A frame cannot be read, none can, or a score is not a number.
+        TokdError: A frame cannot be read, no frame can be read, or a score is not finite.
     """
     device = next(network.parameters()).device
     table, names = data.table(split), filters(edges)
@@ -181,9 +181,9 @@ def _added(sums: list[Tensor], values: list[Tensor], codes: Tensor, count: int) 
 
 
 def _means(sums: list[Tensor], methods: dict[str, int]) -> Attention | None:
-    if len(sums) < 2:  # no RFAM has a map, as with `rfam: none`
+    if len(sums) < 2:  # no RFAM has a map, e.g. with `rfam: none`
         return None
     number = np.array(list(methods.values()), np.float64)
-    with np.errstate(invalid="ignore"):  # of a method without a frame
+    with np.errstate(invalid="ignore"):  # methods without a frame
         means = [total.numpy() / number.reshape(-1, *[1] * (total.ndim - 1)) for total in sums]
     return Attention(means[:-1], means[-1].transpose(0, 2, 3, 1))

@@ -1,6 +1,6 @@
-"""A mini-FF++ that anybody can make offline: synthetic clips, four forgeries, a real encoder.
+"""Mini-FF++ made offline: synthetic clips, four forgeries, a real encoder.
 
-Importing this package without its extra raises ``TokdError``, which says how to install it.
+Importing this package without its extra raises ``TokdError`` with the install command.
 """
 
 from importlib.util import find_spec

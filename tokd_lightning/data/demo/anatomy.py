@@ -1,4 +1,4 @@
-"""Who a procedural face is: proportions, colours and habits drawn at random, and its 68 points."""
+"""Anatomy of a procedural face: randomly drawn proportions, colours and style, and 68 points."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _IRIS = np.array([[84, 54, 34], [58, 38, 28], [96, 116, 138], [104, 112, 76], [1
 
 @dataclass(frozen=True)
 class Anatomy:
-    """One face: lengths in half pictures from the picture's centre, y down; colours in 0..255."""
+    """One face: lengths in half picture sides from the centre, y down; colours in 0..255."""
 
     half_width: float
     crown: float
@@ -84,12 +84,12 @@ class Anatomy:
         return upper, line, line + self.lower_lip * np.sqrt(1 - along**2) * (1 - 0.2 * along**2)
 
     def brow(self, along: Row) -> Row:
-        """Return the height of a brow's middle at 0 (inner end) .. 1 (outer end)."""
+        """Return the height of a brow's centre line at 0 (inner end) .. 1 (outer end)."""
         arch = self.brow_arch * (np.sin(np.pi * along**1.3) - 0.7 * along**3)
         return np.asarray(self.brow_y - arch)
 
     def points(self) -> Points:
-        """Return the 68 points in half pictures from the centre, ``(68, 2)``."""
+        """Return the 68 points in half picture sides from the centre, ``(68, 2)``."""
         turn = np.linspace(0, np.pi, 17)
         jaw_y = self.eye_y + 0.02 + (self.chin - self.eye_y - 0.02) * np.sin(turn)
         jaw = np.stack([-np.sign(np.cos(turn)) * self.outline(jaw_y), jaw_y], 1)
@@ -117,11 +117,11 @@ class Anatomy:
 
 
 def draw_anatomy(rng: np.random.Generator, kin: np.random.Generator) -> Anatomy:
-    """Draw one face at random; traits hang together (beards on masculine faces, grey on old).
+    """Draw one face at random; traits are correlated (beards on masculine faces, grey on old).
 
     Args:
-        rng: Draws this face.
-        kin: Draws what the faces of one family share: complexion, sex, roughly their age.
+        rng: Generator of this face.
+        kin: Generator of what the two faces of a pair share: complexion, sex, roughly their age.
     """
     masculine = 0.5 * int(kin.random() < 0.5) + 0.5 * float(rng.random())
     age = float(np.clip(kin.random() + rng.normal(0, 0.1), 0, 1))

@@ -1,4 +1,4 @@
-"""What procedural drawing needs: coordinates, soft edges, layers, noise and strands of hair."""
+"""Canvas for procedural drawing: coordinates, soft edges, layers, noise and strands of hair."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Canvas:
 
     @classmethod
     def blank(cls, size: int, zoom: float = 1.0) -> Canvas:
-        """Make a black square canvas of ``size`` pixels that shows ``1 / zoom`` to each side."""
+        """Make a black square canvas of ``size`` pixels covering ``±1 / zoom`` units."""
         ticks = (((np.arange(size) + 0.5) * 2 / size - 1) / zoom).astype(np.float32)
         picture = np.zeros((size, size, 3), np.float32)
         return cls(picture, ticks[None], ticks[:, None], zoom * size / 2)
@@ -43,11 +43,11 @@ class Canvas:
         return len(self.picture)
 
     def pixels(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Turn canvas coordinates (x, y) into pixels, pixel centres at integers."""
+        """Convert canvas coordinates (x, y) to pixels, pixel centres at integers."""
         return np.asarray(points * self.unit + (self.size - 1) / 2)
 
     def inside(self, distance: ArrayLike, softness: float = 1.0) -> Plane:
-        """Turn a signed distance (positive inside, canvas units) into coverage in ``[0, 1]``.
+        """Convert a signed distance (positive inside, canvas units) to coverage in ``[0, 1]``.
 
         Args:
             distance: Signed distance to an outline.
@@ -61,15 +61,15 @@ class Canvas:
         return np.asarray(np.exp(-(((self.x - cx) / sx) ** 2) - ((self.y - cy) / sy) ** 2))
 
     def paint(self, colour: ArrayLike, cover: Plane) -> None:
-        """Lay a colour, ``(3,)`` or one per pixel, over the picture where ``cover`` says."""
+        """Blend a colour, ``(3,)`` or one per pixel, into the picture with weight ``cover``."""
         self.picture += (np.asarray(colour, np.float32) - self.picture) * cover[..., None]
 
     def shade(self, factor: ArrayLike, cover: Plane) -> None:
-        """Multiply the picture by a factor, per channel or not, where ``cover`` says."""
+        """Multiply the picture by a factor, scalar or per channel, with weight ``cover``."""
         self.picture *= 1 + (np.asarray(factor, np.float32) - 1) * cover[..., None]
 
     def strands(self, curves: Iterable[NDArray[np.float64]], width: float) -> Plane:
-        """Draw thin curves, ``(P, 2)`` each, and return how much they cover.
+        """Draw thin curves, ``(P, 2)`` each, and return their coverage.
 
         Args:
             curves: Points of each curve in canvas units.
@@ -87,9 +87,9 @@ def cloud(rng: np.random.Generator, size: int, coarse: int, octaves: int = 3) ->
     """Sum noise of several scales, standard deviation about 1.
 
     Args:
-        rng: Where the noise comes from.
+        rng: Generator of the noise.
         size: Side of the result in pixels.
-        coarse: Cells across of the coarsest octave; each next one doubles it at half weight.
+        coarse: Cells per side of the coarsest octave; each next one doubles it at half weight.
         octaves: Number of scales.
     """
     total = np.zeros((size, size), np.float32)

@@ -1,4 +1,4 @@
-"""Who appears in the demo: faces drawn by the program, or photographs of a folder."""
+"""Portraits of the demo: faces drawn by the program, or photographs of a folder."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from tokd_lightning.errors import TokdError
 
 
 def generator(seed: int, index: int, purpose: str) -> np.random.Generator:
-    """Return the random numbers of one identity for one purpose, whoever asks and when."""
+    """Return a random generator that depends only on seed, identity and purpose."""
     return np.random.default_rng([seed, index, zlib.crc32(purpose.encode())])
 
 
 class Cast(Protocol):
-    """Portraits by number; 2k and 2k + 1 look alike, they will swap faces."""
+    """Portraits by number; 2k and 2k + 1 look alike and swap faces."""
 
     @property
     def source(self) -> str:
-        """What the portraits are made of; equal strings mean equal portraits."""
+        """Return the origin of the portraits; equal strings mean equal portraits."""
 
     def portrait(self, index: int) -> Portrait:
         """Return one portrait."""
 
 
 class ProceduralCast:
-    """People who do not exist.
+    """Procedurally drawn people, who do not exist.
 
     Args:
-        seed: Draws them.
+        seed: Seed of the faces.
         size: Side of a portrait in pixels.
     """
 
@@ -46,20 +46,20 @@ class ProceduralCast:
         self.seed, self.size = seed, size
 
     def portrait(self, index: int) -> Portrait:
-        """Draw one face; the two of a pair are kin."""
+        """Draw one face; the two of a pair share their ``kin`` generator."""
         kin = generator(self.seed, index // 2, "kin")
         return draw_face(generator(self.seed, index, "face"), kin, self.size)
 
 
 class PhotographCast:
-    """People of a folder of photographs, paired by complexion, pairs in random order.
+    """People from a folder of photographs, paired by brightness, pairs in random order.
 
     Args:
         folder: Frontal portraits, one person each.
         landmarks: CSV without header, a line per photograph: file name, then x, y pairs in pixels;
             189 as in the Face Research Lab London Set, or iBUG's 68.
-        identities: How many of them; ``None`` takes all, one less if that is odd.
-        seed: Draws who takes part, the order and the framing.
+        identities: Number of people; ``None`` takes all, one less if that is odd.
+        seed: Seed of the selection, the order and the framing.
 
     Raises:
         TokdError: Folder or file missing, a photograph unreadable or without points, too few.

@@ -1,4 +1,4 @@
-"""Clips: a portrait moves its head, talks and blinks, and is filmed by some camera."""
+"""Clips: a portrait that moves its head, talks and blinks, recorded by a simulated camera."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tokd_lightning.data.demo.warping import resample, thin_plate_map
 Pictures = NDArray[np.uint8]
 Series = NDArray[np.float64]
 
-# Closed lips share their points, so that warps are steered by the outer ones only.
+# The inner points of closed lips coincide, so only the outer ones control the warps.
 STEERING = slice(0, INNER_LIPS.start)
 _BORDER_MARGIN = 1.3
 _SUPERSAMPLING = 2
@@ -45,7 +45,7 @@ class Clip(NamedTuple):
     Attributes:
         frames: RGB, ``(T, size, size, 3)`` uint8.
         points: The 68 points of each frame, ``(T, 68, 2)``, pixels.
-        relaxed: The same without any expression.
+        relaxed: The same points without any expression.
         expression: Mouth opening, smile, raised brows, closed eyes per frame, ``(T, 4)``.
     """
 
@@ -76,11 +76,11 @@ def express(points: Points, expression: NDArray[np.float64]) -> Points:
 
 
 def film(portrait: Portrait, rng: np.random.Generator, frames: int, size: int) -> Clip:
-    """Let a portrait act and film it.
+    """Animate and film a portrait.
 
     Args:
-        portrait: Who; twice as large as the film keeps all of its detail.
-        rng: Decides motion, expressions, light and camera.
+        portrait: The portrait; at twice the size of the frames it keeps all of its detail.
+        rng: Generator of motion, expressions, light and camera.
         frames: Number of frames.
         size: Side of a frame in pixels.
     """
@@ -115,7 +115,7 @@ def _curve(rng: np.random.Generator, frames: int, columns: int) -> Series:
 
 
 def _act(rng: np.random.Generator, frames: int) -> Series:
-    """Draw an expression per frame: talk, smile, brows, at times a blink."""
+    """Draw an expression per frame: talk, smile, brows, sometimes a blink."""
     raw = _curve(rng, frames, 3)
     talk = rng.uniform(0, 1.3) * np.clip(np.abs(raw[:, 0]) * 1.3 - 0.2, 0, 1)
     smile = rng.uniform(0.0, 0.6) + 0.4 * raw[:, 1]
@@ -126,7 +126,7 @@ def _act(rng: np.random.Generator, frames: int) -> Series:
 
 
 def _move_heads(neutral: Points, rng: np.random.Generator, frames: int) -> Series:
-    """Shift, roll, scale and turn the relaxed points, ``(frames, 68, 2)``."""
+    """Return the relaxed points shifted, rolled, scaled and turned, ``(frames, 68, 2)``."""
     unit = interocular(neutral)
     centre = neutral.mean(0)
     curve = _curve(rng, frames, 6) * rng.uniform(0.3, 1.0)
@@ -162,7 +162,7 @@ def _open_mouth(shot: NDArray[np.float32], points: Points) -> None:
 
 
 def _record(shots: list[NDArray[np.float32]], rng: np.random.Generator, size: int) -> Pictures:
-    """Film shots: light that flickers, lens, sensor noise; the same chain for every clip."""
+    """Simulate the camera: flickering light, lens, sensor noise; the same chain for every clip."""
     tint = rng.normal(1, [0.05, 0.015, 0.05])
     gamma = rng.uniform(0.85, 1.2)
     exposure = rng.uniform(0.85, 1.1) * (1 + rng.uniform(0.01, 0.06) * _curve(rng, len(shots), 1))

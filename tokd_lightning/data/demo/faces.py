@@ -1,4 +1,4 @@
-"""Procedural faces: a height field that is lit, with eyes, lips and skin painted on."""
+"""Procedural faces: a lit height field with eyes, lips and skin painted on."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _SHADOW_HUE = np.array([1.0, 1.14, 1.24], np.float32)
 
 
 def draw_face(rng: np.random.Generator, kin: np.random.Generator, size: int) -> Portrait:
-    """Paint a portrait of somebody who does not exist.
+    """Paint a portrait of a person who does not exist.
 
     Args:
-        rng: Decides everything that is their own.
-        kin: Decides what they share with their family, see :func:`draw_anatomy`.
+        rng: Generator of the individual traits.
+        kin: Generator of the traits shared with the pair's other face, see :func:`draw_anatomy`.
         size: Side of the square picture, pixels.
     """
     who = draw_anatomy(rng, kin)

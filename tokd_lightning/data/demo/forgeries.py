@@ -1,8 +1,8 @@
-"""The four forgeries of FF++, imitated: each leaves the traces of its family and nothing else.
+"""Imitations of FF++'s four forgeries; each leaves only the traces of its family.
 
 Rössler et al., "FaceForensics++: Learning to Detect Manipulated Facial Images", ICCV 2019,
 describe the originals. A forgery works on the finished frames of two clips; pixels outside its
-mask stay what they were.
+mask do not change.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ Forgery = Callable[[Clip, Clip, np.random.Generator], Pictures]
 
 
 def deepfakes(target: Clip, donor: Clip, rng: np.random.Generator) -> Pictures:
-    """Swap in the donor's face as a low-resolution decoder gives it back.
+    """Swap in the donor's face as a low-resolution decoder would reconstruct it.
 
     Coarse and smooth inside, colours transferred, a wide feathered border.
 
     Args:
         target: The clip to forge.
-        donor: Whose face it gets.
-        rng: Draws the decoder's resolution and the border, once per clip.
+        donor: The clip whose face is used.
+        rng: Draws the decoder's resolution and the border width, once per clip.
     """
     detail, feather = rng.uniform(0.48, 0.64), rng.uniform(0.05, 0.09)
     forged = []
@@ -50,14 +50,14 @@ def deepfakes(target: Clip, donor: Clip, rng: np.random.Generator) -> Pictures:
 
 
 def face2face(target: Clip, donor: Clip, rng: np.random.Generator) -> Pictures:
-    """Give the target the donor's expression by a warp of its own face.
+    """Give the target the donor's expression by warping its own face.
 
-    The face passes through a texture: resampled twice, lit a little differently, cut sharply.
+    The face is rendered as a texture: resampled twice, lit slightly differently, with a sharp edge.
 
     Args:
         target: The clip to forge.
-        donor: Whose expression it gets.
-        rng: Draws texture resolution and light, once per clip.
+        donor: The clip whose expression is used.
+        rng: Draws the texture's resolution and light, once per clip.
     """
     detail = rng.uniform(0.68, 0.83)
     light = (1 + rng.normal(0, 0.035) + rng.normal(0, 0.015, 3)).astype(np.float32)
@@ -73,14 +73,14 @@ def face2face(target: Clip, donor: Clip, rng: np.random.Generator) -> Pictures:
 
 
 def faceswap(target: Clip, donor: Clip, rng: np.random.Generator) -> Pictures:
-    """Copy the donor's face at full resolution, blended tightly, trembling from frame to frame.
+    """Copy the donor's face at full resolution, with a tremor from frame to frame.
 
-    Cut out by a hard border; colours are matched on average only, and not fully.
+    The border is hard; only mean colours are matched, and not fully.
 
     Args:
         target: The clip to forge.
-        donor: Whose face it gets.
-        rng: Draws the tremor and how well colours are matched.
+        donor: The clip whose face is used.
+        rng: Draws the tremor and the degree of colour matching.
     """
     match, tremor = rng.uniform(0.2, 0.65), rng.uniform(0.012, 0.03)
     forged = []
@@ -99,14 +99,14 @@ def faceswap(target: Clip, donor: Clip, rng: np.random.Generator) -> Pictures:
 
 
 def neural_textures(target: Clip, donor: Clip, rng: np.random.Generator) -> Pictures:
-    """Resynthesise the region of the mouth with the donor's expression.
+    """Resynthesise the mouth region with the donor's expression.
 
-    A decoder that doubles its resolution at the end: half the detail, and its four kernel phases
-    differ, which shows as a fine regular pattern.
+    Imitates a decoder whose last layer doubles the resolution: half the detail, and four kernel
+    phases that differ, visible as a fine regular pattern.
 
     Args:
         target: The clip to forge.
-        donor: Whose mouth movements it gets.
+        donor: The clip whose mouth movements are used.
         rng: Draws the decoder's pattern, once per clip.
     """
     phases = rng.normal(0, 1, (2, 2))
@@ -135,7 +135,7 @@ FORGERIES: dict[str, Forgery] = {
 
 
 def mouth_region(*shapes: Points) -> Points:
-    """Return points around mouth and chin, whatever the expression."""
+    """Return the points around mouth and chin of one or more shapes."""
     return np.concatenate([part for p in shapes for part in (p[LIPS], p[5:12] * 0.9 + p[33] * 0.1)])
 
 
@@ -149,7 +149,7 @@ def _both(target: Clip, donor: Clip) -> list[tuple[Image, Points, Image, Points]
 
 
 def _through(image: Image, detail: float, way: int) -> Image:
-    """Shrink an image to a share of its resolution and enlarge it again."""
+    """Shrink an image to a fraction of its resolution and enlarge it again."""
     size = len(image)
     small = max(8, round(size * detail))
     shrunk = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
@@ -157,7 +157,7 @@ def _through(image: Image, detail: float, way: int) -> Image:
 
 
 def _transfer_colour(face: Image, frame: Image, mask: Plane, spread: bool) -> Image:
-    """Give a face the frame's mean colour under a mask, and its contrast if ``spread``."""
+    """Match a face to the frame's mean colour under a mask, and to its contrast if ``spread``."""
     weight = (mask / mask.sum())[..., None]
     mean, aim = (face * weight).sum((0, 1)), (frame * weight).sum((0, 1))
     if not spread:

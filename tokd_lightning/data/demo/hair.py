@@ -28,7 +28,7 @@ def _comb(canvas: Canvas, who: Anatomy, mask: Plane, curves: list[Curve], width:
 
 
 def paint_hair_behind(canvas: Canvas, who: Anatomy, rng: np.random.Generator) -> None:
-    """Paint the hair that hangs behind the neck, or a bun; nothing for short hair."""
+    """Paint the hair behind the neck, or a bun; nothing for short hair."""
     x, y, rough = canvas.x, canvas.y, 0.012 * cloud(rng, canvas.size, 24, 3)
     if who.hair_style == "bun":
         radius = rng.uniform(0.16, 0.22)
@@ -119,7 +119,7 @@ def paint_brows(canvas: Canvas, who: Anatomy, rng: np.random.Generator) -> None:
 
 
 def paint_beard(canvas: Canvas, who: Anatomy, rng: np.random.Generator) -> None:
-    """Paint stubble, a full beard, a goatee or a moustache, if there is one."""
+    """Paint stubble, a full beard, a goatee or a moustache, if the face has one."""
     if who.beard == "none":
         return
     x, y = canvas.x, canvas.y
@@ -149,7 +149,7 @@ def paint_beard(canvas: Canvas, who: Anatomy, rng: np.random.Generator) -> None:
 
 
 def paint_glasses(canvas: Canvas, who: Anatomy, rng: np.random.Generator) -> None:
-    """Paint glasses with a faint reflection, if the face wears any."""
+    """Paint glasses with a faint reflection, if the face wears them."""
     if who.glasses == "none":
         return
     x, y = canvas.x, canvas.y

@@ -31,7 +31,7 @@ def interocular(points: Points) -> float:
 
 
 def crown(points: Points) -> Points:
-    """Return 9 points over the top of the head, from ear to ear, guessed from jaw and brows.
+    """Return 9 points over the top of the head, from ear to ear, estimated from the jaw.
 
     Args:
         points: The 68 points, ``(68, 2)``.
@@ -53,12 +53,12 @@ def border(size: int) -> Points:
 
 
 def hull_mask(points: Points, size: int, feather: float = 0.0, grow: float = 1.0) -> Plane:
-    """Fill the convex hull of some points with soft edges.
+    """Draw the filled convex hull of points, with soft edges.
 
     Args:
         points: Points in pixels, ``(P, 2)``.
-        size: Side of the square mask.
-        feather: Sigma of the blur of its edge, in pixels.
+        size: Side of the square mask in pixels.
+        feather: Sigma of the edge blur in pixels.
         grow: Factor on the distances from the points' centre.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Making the demo: arguments checked, an earlier tree reused or resumed, pairs made in parallel."""
+"""Creation of the demo: check arguments, reuse or resume a tree, make pairs in parallel."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tokd_lightning.data.parallel import in_processes
 from tokd_lightning.errors import TokdError
 
 DEFAULT_IDENTITIES = 120
-# Raised whenever the same arguments give other pictures than before.
+# Incremented whenever the same arguments give different pictures.
 _RECIPE = 1
 _RECORD = "demo.json"
 _FEWEST = 6
@@ -43,23 +43,23 @@ def make_demo(
 ) -> None:
     """Make a mini-FF++: real clips and four kinds of forgeries in the official tree.
 
-    Equal arguments give equal frames, whatever the number of workers. A tree that was finished
-    with the same arguments is left as it is; one that was interrupted is completed.
+    Equal arguments give equal frames, whatever the number of workers. A tree finished with the
+    same arguments is left unchanged; an interrupted one is completed.
 
     Args:
         out: Folder to fill; new, empty, or holding an earlier demo of the same arguments.
-        identities: Even, at least 6; default 120, or all photographs.
+        identities: Number of identities, even, at least 6; default 120, or all photographs.
         faces: Folder of frontal photographs to use; default: procedural faces.
         landmarks: The photographs' points, see :class:`~.cast.PhotographCast`.
         quality: Quality folders to make, as FF++ names them: ``raw``, ``c0``, ``c23``, ``c40``.
-        seed: Everything random follows from it, at least 0.
+        seed: Seed of everything random, at least 0.
         frames: Frames per clip, at least 1.
         size: Side of a frame in pixels, a multiple of 8, at least 32.
-        workers: Processes; default one per core.
+        workers: Number of processes; default one per core.
 
     Raises:
-        TokdError: Arguments that cannot be met, photographs that cannot be used, a folder that
-            holds something else, or a disk that cannot be written.
+        TokdError: Arguments are invalid, photographs cannot be used, the folder holds something
+            else, or the output cannot be written.
     """
     qualities = tuple(dict.fromkeys(quality))
     _check(identities, faces, landmarks, qualities, seed, frames, size)
@@ -113,7 +113,7 @@ def _check(
 
 
 def _finished_before(out: Path, record: dict[str, Any]) -> bool:
-    """Tell whether this very demo is complete; refuse a folder that holds anything else."""
+    """Return whether this demo is complete; raise if the folder holds anything else."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:

@@ -1,4 +1,4 @@
-"""Photographs as portraits: reading them and their points, and framing the face."""
+"""Photographs as portraits: reading photographs and their points, framing the face."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tokd_lightning.errors import TokdError
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 _MARGIN = 4.15
 
-# Where the 68 points lie among the 189 of the London set; pairs are averaged.
+# Indices of the 68 points among the 189 of the London set; pairs are averaged.
 _LONDON_COUNT = 189
 _LONDON: list[int | tuple[int, int]] = [
     *(109, 110, 186, 111, 125, 126, 127, 128, 129, 130, 131, 132, 133, 114, 188, 113, 112),
@@ -38,14 +38,15 @@ _LONDON: list[int | tuple[int, int]] = [
 
 
 def list_photographs(folder: Path, landmarks: Path) -> list[tuple[Path, Points]]:
-    """Find the photographs of a folder, by name, with their 68 points.
+    """List the photographs of a folder, sorted by name, with their 68 points.
 
     Args:
-        folder: Where the photographs lie.
+        folder: Folder of the photographs.
         landmarks: CSV of their points, see :class:`~.cast.PhotographCast`.
 
     Raises:
-        TokdError: Folder or file missing, no text, a malformed line, a photograph without points.
+        TokdError: Folder or file missing, file not a UTF-8 CSV, a malformed line, a photograph
+            without points.
     """
     if not folder.is_dir():
         raise TokdError(f"{folder} is not a folder: --faces wants a folder of photographs")
@@ -94,12 +95,12 @@ def read(path: Path) -> Pictures:
     """Read a photograph as RGB uint8.
 
     Raises:
-        TokdError: It is no image.
+        TokdError: The file cannot be read as an image.
     """
     try:
         with Image.open(path) as image:
             return to_rgb(image)
-    except Exception as error:  # decoders raise anything over a broken file
+    except Exception as error:  # decoders raise any exception on a broken file
         raise TokdError(f"{path} cannot be read as an image: replace or remove it") from error
 
 
@@ -111,12 +112,12 @@ def look_of(picture: Pictures, points: Points) -> float:
 
 
 def frame_photograph(picture: Pictures, points: Points, rng: np.random.Generator) -> Portrait:
-    """Crop a square around the face, as large as the procedural faces have it.
+    """Crop a square around the face, at the scale of the procedural faces.
 
     Args:
-        picture: RGB, any size; it is mirrored where the crop leaves it.
+        picture: RGB, any size; mirrored beyond its border.
         points: Its 68 points.
-        rng: Varies the framing, mirrors every other face.
+        rng: Draws the framing, and mirrors a face with probability 0.5.
     """
     side = round(interocular(points) * _MARGIN * rng.uniform(0.93, 1.1))
     eyes, chin = points[36:48].mean(0), points[8]
@@ -131,7 +132,7 @@ def frame_photograph(picture: Pictures, points: Points, rng: np.random.Generator
 
 
 def mirrored(points: Points, width: int) -> Points:
-    """Flip the 68 points with their picture, so that each keeps its meaning.
+    """Flip the 68 points horizontally and reorder them, so that each keeps its meaning.
 
     Args:
         points: The 68 points.

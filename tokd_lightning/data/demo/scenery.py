@@ -1,4 +1,4 @@
-"""What surrounds a procedural face: the room behind it, neck, shoulders and clothes."""
+"""Surroundings of a procedural face: the background, neck, shoulders and clothes."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ def paint_bust(canvas: Canvas, who: Anatomy, light: float, rng: np.random.Genera
     """Paint neck, shoulders and clothes.
 
     Args:
-        canvas: The picture, background done.
-        who: Whose bust.
-        light: Where the light comes from, -1 (left) .. 1 (right).
-        rng: Draws the clothes.
+        canvas: The picture with its background.
+        who: The face.
+        light: Direction of the light, -1 (left) .. 1 (right).
+        rng: Generator of the clothes.
     """
     size, x, y = canvas.size, canvas.x, canvas.y
     neck = who.half_width * (0.58 + 0.16 * who.masculine)

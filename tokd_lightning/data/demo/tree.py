@@ -1,4 +1,4 @@
-"""The demo on disk: FF++'s official tree, written pair by pair, resumable, in parallel."""
+"""Demo on disk: FF++'s official tree, written pair by pair, resumable, in parallel."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ again. Numbers measured on this data say nothing about any real data set.
 
 
 class Job(NamedTuple):
-    """One pair of identities to be filmed, forged both ways, encoded and decoded.
+    """One pair of identities to film, forge in both directions, encode and decode.
 
     Attributes:
-        cast: Where the portraits come from.
+        cast: Source of the portraits.
         first: Number of the first identity; the second follows.
         out: Root of the tree.
         quality: Names of the quality folders.
@@ -57,17 +57,17 @@ class Job(NamedTuple):
 
     @property
     def part(self) -> Path:
-        """The file that says this pair is complete; it holds the pair's landmarks."""
+        """Return the file that marks this pair as complete; it holds the pair's landmarks."""
         return self.out / _PARTS / f"{self.first:03d}.csv"
 
 
 def make_pair(job: Job) -> None:
     """Write two identities' real clips and their eight forgeries in every quality.
 
-    Nothing is left under its final name half-written, and the pair counts as done only when its
-    part file is there.
+    Files get their final names only when complete, and the pair counts as done only once its part
+    file exists.
     """
-    # Pairs run side by side already; more threads inside each would only slow them down.
+    # Pairs already run in parallel; more threads inside each would only slow them down.
     cv2.setNumThreads(1)
     numbers = (job.first, job.first + 1)
     clips = [
@@ -88,7 +88,7 @@ def make_pair(job: Job) -> None:
 
 
 def finish_tree(root: Path, jobs: list[Job], splits: dict[str, list[list[str]]]) -> None:
-    """Write splits and landmarks, and remove what only the making needed."""
+    """Write the split files and the landmarks of all pairs."""
     folder = root / "splits"
     folder.mkdir(exist_ok=True)
     for split, pairs in splits.items():
@@ -102,14 +102,14 @@ def finish_tree(root: Path, jobs: list[Job], splits: dict[str, list[list[str]]])
 
 
 def remove_parts(root: Path) -> None:
-    """Forget which pairs were complete; for a tree that is finished as a whole."""
+    """Remove the part files of a finished tree."""
     shutil.rmtree(root / _PARTS, ignore_errors=True)
 
 
 def write_notice(
     root: Path, identities: int, source: str, frames: int, size: int, quality: tuple[str, ...]
 ) -> None:
-    """Write SYNTHETIC.txt, which says what this data is and is not."""
+    """Write SYNTHETIC.txt, which explains what this data is and is not."""
     qualities = ", ".join(quality)
     kind = source if source == "procedural faces" else "photographs set in motion by a program"
     notice = _NOTICE.format(
@@ -119,13 +119,13 @@ def write_notice(
 
 
 def split_pairs(identities: int) -> dict[str, list[list[str]]]:
-    """Deal pairs of identities to train, val and test, about 70 : 10 : 20, at least one each.
+    """Divide pairs of identities into train, val and test, about 70 : 10 : 20, at least one each.
 
     Args:
         identities: An even number, at least 6.
 
     Returns:
-        Official meaning: [a, b] owns the reals a and b and the fakes a_b and b_a.
+        Pairs by split, as in FF++: [a, b] stands for the reals a and b and the fakes a_b and b_a.
     """
     pairs = [[f"{n:03d}", f"{n + 1:03d}"] for n in range(0, identities, 2)]
     val, test = max(1, round(len(pairs) * 0.1)), max(1, round(len(pairs) * 0.2))
@@ -158,7 +158,7 @@ def _rows(name: str, clip: Clip) -> Iterator[list[str]]:
 
 
 def write_rows(path: Path, rows: list[list[str]]) -> None:
-    """Write a CSV file all at once or not at all."""
+    """Write a CSV file atomically."""
     draft = path.with_name(f".{path.name}.part")
     with draft.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
@@ -166,7 +166,7 @@ def write_rows(path: Path, rows: list[list[str]]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file all at once or not at all."""
+    """Write a text file atomically."""
     draft = path.with_name(f".{path.name}.part")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)

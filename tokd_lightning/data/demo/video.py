@@ -1,4 +1,4 @@
-"""Frames through a real H.264 encoder and back, as FF++ made its compressed versions."""
+"""Encoding and decoding of frames by a real H.264 encoder, as for FF++'s compressed versions."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tokd_lightning.errors import TokdError
 _LOSSLESS = ("raw", "c0")
 _WORST_CRF = 51
 _FRAME_RATE = 25
-# With AVX-512 and B-frames, x264's macroblock tree reads memory it never wrote: equal frames then
-# give unequal files. Everything else is as x264 has it by default.
+# With AVX-512 and B-frames, x264's macroblock tree reads uninitialised memory: equal frames then
+# give different files. All other options are x264's defaults.
 _REPEATABLE = {"x264-params": "mbtree=0"}
 
 
@@ -25,7 +25,7 @@ def encoder_options(quality: str) -> dict[str, str]:
         quality: Name of an FF++ quality folder.
 
     Raises:
-        TokdError: The name means no quality.
+        TokdError: The name is not a quality.
     """
     if quality in _LOSSLESS:
         return {"qp": "0"}
@@ -37,7 +37,7 @@ def encoder_options(quality: str) -> dict[str, str]:
 
 
 def encode(frames: NDArray[np.uint8], path: Path, quality: str) -> None:
-    """Write frames as an MP4 by libx264, 4:4:4, at the CRF that the quality is named after.
+    """Write frames as an MP4 by libx264, 4:4:4, at the CRF of the quality's name.
 
     Equal frames give equal bytes.
 

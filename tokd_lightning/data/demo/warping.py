@@ -1,4 +1,4 @@
-"""Smooth warps between point sets: every motion, expression and face swap of the demo is one."""
+"""Smooth warps between point sets, used for every motion, expression and face swap of the demo."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def _kernel(squared: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def thin_plate_map(to: Points, read: Points, size: int, step: int = 4) -> Map:
-    """Fit a thin-plate spline and tabulate where each output pixel is read.
+    """Fit a thin-plate spline and return the input coordinates of each output pixel.
 
     Bookstein, "Principal warps: thin-plate splines and the decomposition of deformations",
     TPAMI 1989. The spline is evaluated on a grid and interpolated in between.
 
     Args:
         to: Control points in the output, ``(P, 2)``, pixels.
-        read: The points of the input that come to lie there, ``(P, 2)``, pixels.
-        size: Side of the square output.
+        read: The input points that map to them, ``(P, 2)``, pixels.
+        size: Side of the square output in pixels.
         step: Grid spacing in pixels; divides ``size`` or is rounded so that it does.
 
     Returns:
@@ -50,7 +50,7 @@ def thin_plate_map(to: Points, read: Points, size: int, step: int = 4) -> Map:
     squared = (grid**2).sum(1)[:, None] + (knots**2).sum(1) - 2 * grid @ knots.T
     bent = _kernel(np.maximum(squared, 0).astype(np.float32)) @ weights[:count]
     shift = bent + weights[count] + grid @ weights[count + 1 :]
-    # Rounded far below what can be seen: the last bits may depend on the number of BLAS threads.
+    # Rounded far below visibility: the last bits may depend on the number of BLAS threads.
     shift = np.round(shift, 3).reshape(cells, cells, 2).astype(np.float32)
     fine = cv2.resize(shift, (size, size), interpolation=cv2.INTER_LINEAR)
     axis = np.arange(size, dtype=np.float32)
@@ -60,12 +60,12 @@ def thin_plate_map(to: Points, read: Points, size: int, step: int = 4) -> Map:
 
 
 def resample(image: Image, where: Map, cubic: bool = False) -> Image:
-    """Read an image at a map's coordinates; the picture is mirrored beyond its edge.
+    """Sample an image at a map's coordinates; it is mirrored beyond its border.
 
     Args:
         image: ``(H, W, 3)`` or ``(H, W)``.
         where: Coordinates (x, y), ``(h, w, 2)``.
-        cubic: Interpolate by cubic convolution and not linearly.
+        cubic: Whether to use cubic instead of linear interpolation.
     """
     method = cv2.INTER_CUBIC if cubic else cv2.INTER_LINEAR
     x, y = where[..., 0], where[..., 1]

@@ -1,6 +1,6 @@
-"""Videos become face frames: ``tokd prepare``.
+"""Face frames from videos: ``tokd prepare``.
 
-Importing this package without its extra raises ``TokdError``, which says how to install it.
+Importing this package without its extra raises ``TokdError`` with the install command.
 """
 
 from importlib.util import find_spec

@@ -1,4 +1,4 @@
-"""From face boxes of frames to one square per frame."""
+"""Face tracks, and the square crop they give for each frame."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class Square(NamedTuple):
 
 
 class Track(NamedTuple):
-    """Where a face is in a video of some size.
+    """Position and size of one face throughout a video.
 
     Attributes:
-        width: Of the picture in which it was found, pixels.
-        height: Of that picture, pixels.
-        frames: Increasing frame numbers at which the centre is known; none if there is no face.
+        width: Width in pixels of the picture in which it was found.
+        height: Height in pixels of that picture.
+        frames: Increasing frame numbers at which the centre is known; empty without a face.
         centres: ``(len(frames), 2)``, x and y in units of the picture's width and height.
-        side: Of the face in units of the picture's width, the median.
-        sides: The same for every frame, constant within a scene; None where it is constant.
-        exact: Whether the face is on those frames alone, rather than also between and around them.
-        absent: Frames on which it was looked for and not found.
-        at_once: Faces of any size that were seen on one frame, at most.
+        side: Median side of the face in units of the picture's width.
+        sides: Side on each of ``frames``, constant within a scene; None if constant throughout.
+        exact: Whether the face is only on those frames, not also between and around them.
+        absent: Frames that were searched without finding it.
+        at_once: Largest number of faces, of any size, seen on one frame.
     """
 
     width: int
@@ -47,7 +47,7 @@ class Track(NamedTuple):
 
     @property
     def found(self) -> bool:
-        """Whether there is a face at all."""
+        """Return whether the track has a face."""
         return len(self.frames) > 0
 
     @property
@@ -62,15 +62,15 @@ class Track(NamedTuple):
     def square(self, frame: int, width: int, height: int, margin: float) -> Square:
         """Return the crop of a frame: inside the picture, of one size throughout a scene.
 
-        A square that reaches over the border is moved in; one that is larger than the picture
-        takes its whole shorter side.
+        A square that crosses the border is shifted inside; one that is larger than the picture
+        is reduced to the picture's shorter side.
 
         Args:
             frame: Index in the video; before the first and after the last known centre the face
-                stays where it was, between two of them it moves evenly.
-            width: Of the picture to be cropped, pixels.
-            height: Of that picture, pixels.
-            margin: Side of the crop in units of the face's.
+                does not move, between two of them its centre is interpolated linearly.
+            width: Width in pixels of the picture to crop.
+            height: Height in pixels of that picture.
+            margin: Side of the crop in units of the face's side.
         """
         x = float(np.interp(frame, self.frames, self.centres[:, 0])) * width
         y = float(np.interp(frame, self.frames, self.centres[:, 1])) * height
@@ -91,16 +91,16 @@ def no_face(width: int, height: int) -> Track:
 
 
 def as_large(face: Track, others: Iterable[Track]) -> int:
-    """Count the faces that may be taken for the main one as well."""
+    """Count the other faces that are nearly as large as the main one (0.6 of its side or more)."""
     return sum(other.side >= _AS_LARGE * face.side for other in others)
 
 
 def side_of(box: Floats) -> float:
-    """Return the side of the square of a box's area."""
+    """Return the side of the square that has a box's area."""
     return float(np.sqrt(box[2] * box[3]))
 
 
 def middle_of(box: Floats) -> Floats:
-    """Return x and y of a box's middle."""
+    """Return x and y of a box's centre."""
     middle: Floats = box[:2] + box[2:] / 2
     return middle

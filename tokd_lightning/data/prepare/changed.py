@@ -1,4 +1,4 @@
-"""Which of several faces a forger has changed: by the data set's masks, or against the original."""
+"""Choice of the manipulated face among several: by the data set's masks or the real video."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from tokd_lightning.data.prepare.plan import Clip
 from tokd_lightning.data.video import Source, read_frames
 
 _FRAMES = 8
-_CLEARLY = 2.0  # times as much as of the next face
-_COVERED = 0.05  # of a face, by its mask
-_LEVELS = 1.0  # of 255, by which a face differs more than the next one
+_CLEARLY = 2.0  # least ratio of the best face's value to the next one's
+_COVERED = 0.05  # least lead over the next face in the share covered by the mask
+_LEVELS = 1.0  # least lead over the next face in mean difference, of 255 levels
 _BLUR = 3
 
 
 def changed_face(root: Path, fake: Clip, real: Clip, faces: Sequence[Track]) -> int | None:
-    """Find out which face of a video was changed.
+    """Find the manipulated face of a fake video.
 
-    The mask that FF++ and DeepFakeDetection have of the video is asked first
-    (``<method>/masks/videos``), then the difference from the real video at equal frames.
+    The video's mask, which FF++ and DeepFakeDetection provide (``<method>/masks/videos``), is used
+    first, then the difference from the same frames of the real video.
 
     Args:
-        root: What the videos' places are relative to.
-        fake: The video.
-        real: The one it was made from; empty if that is not known.
-        faces: Where faces are on either.
+        root: Folder that the videos' paths are relative to.
+        fake: The fake video.
+        real: The real video it was made from; empty if unknown.
+        faces: Tracks of the faces on either video.
 
     Returns:
-        The face's place in the list; None if neither tells.
+        Index of the face in ``faces``; None if neither gives a clear answer.
     """
     if (mask := _mask(root, fake[0].video.place)) is not None:
         covered = [value / 255 for value in _inside(_read(mask, faces), faces)]
@@ -56,7 +56,7 @@ def changed_face(root: Path, fake: Clip, real: Clip, faces: Sequence[Track]) -> 
 
 
 def _mask(root: Path, place: str) -> Path | None:
-    """Find the video of a fake's mask in an FF++ tree."""
+    """Find the mask video of a fake in an FF++ tree."""
     path = PurePosixPath(place)
     if len(path.parts) != 5 or path.parts[0] != "manipulated_sequences":
         return None
@@ -90,12 +90,12 @@ def _inside(pictures: dict[int, Picture], faces: Sequence[Track]) -> list[float]
 
 
 def _first(values: Sequence[float], least: float) -> int | None:
-    """Return the place of a value that is clearly above all others."""
+    """Return the index of a value that is clearly above all others, else None."""
     order = sorted(range(len(values)), key=lambda i: -values[i])
     best, second = values[order[0]], values[order[1]]
     return order[0] if best >= _CLEARLY * second and best - second >= least else None
 
 
 def _soft(picture: Picture) -> Picture:
-    """Take out the finest structure, in which compression differs."""
+    """Blur away the finest structure, which differs by compression."""
     return np.asarray(cv2.GaussianBlur(picture, (0, 0), _BLUR), np.uint8)

@@ -31,13 +31,13 @@ class Shot(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Something about one video that its user should know.
+    """A problem with one video, reported to the user.
 
     Attributes:
         version: The video.
         kind: ``missing``, ``unreadable``, ``truncated``, ``wrong_crf``, ``no_face``,
             ``face_lost``, ``several_faces``, ``short`` or ``lengths_differ``.
-        detail: More of it.
+        detail: Details for the report.
     """
 
     version: Version
@@ -46,14 +46,14 @@ class Problem(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """What one video gave.
+    """Result of cutting the faces out of one video.
 
     Attributes:
-        track: Where its face is; None if no quality of it can be read.
-        shots: Of every quality that could be read, the same frames and crops.
+        track: Track of its face; None if no quality can be read.
+        shots: The same frames and crops of every readable quality.
         problems: What went wrong.
-        crfs: The CRF that x264 was asked for, of every quality whose stream tells.
-        others: Where other faces are; none of a video whose track was lent.
+        crfs: The CRF that x264 was given, for every quality whose stream states it.
+        others: Tracks of other faces; empty for a video with a lent track.
     """
 
     track: Track | None
@@ -64,7 +64,7 @@ class Taken(NamedTuple):
 
 
 class Upright(Mapping[int, Picture]):
-    """Frames by their numbers as pictures, each converted when it is asked for.
+    """Mapping from frame numbers to pictures, each converted on access.
 
     Args:
         source: The video.
@@ -79,7 +79,7 @@ class Upright(Mapping[int, Picture]):
         return self.source.upright(self.frames[frame])
 
     def __iter__(self) -> Iterator[int]:
-        """Iterate over the numbers."""
+        """Iterate over the frame numbers."""
         return iter(self.frames)
 
     def __len__(self) -> int:
@@ -88,7 +88,7 @@ class Upright(Mapping[int, Picture]):
 
 
 class _View(NamedTuple):
-    """What one quality of a video gave, and how many frames it has up to what damage."""
+    """Crops of one quality of a video, its number of readable frames, and what damage ended it."""
 
     shots: list[Shot]
     length: int
@@ -96,11 +96,11 @@ class _View(NamedTuple):
 
 
 class Cutter:
-    """Cuts faces out of videos.
+    """Face cutter for videos.
 
     Args:
-        finder: Knows where faces are.
-        options: How they are cut out.
+        finder: Finds the faces.
+        options: How they are cropped.
     """
 
     def __init__(self, finder: Finder, options: Options) -> None:
@@ -112,15 +112,14 @@ class Cutter:
     def take(self, root: Path, clip: Clip, lent: Track | None = None) -> Taken:
         """Cut the face out of evenly spaced frames of a video, at all its qualities.
 
-        The frames are spread over the shortest of its qualities, which is known for sure only once
-        everything is decoded: packets are counted first, and if decoding gives other lengths it is
-        done again.
+        The frames are spread over the shortest quality. Its length is certain only after decoding:
+        packets are counted first, and if decoding gives another length the video is read again.
 
         Args:
-            root: What the videos' places are relative to.
+            root: Folder that the videos' paths are relative to.
             clip: The video, the best quality first.
-            lent: The face of the real video that this one was made from; it holds for a picture of
-                the same size.
+            lent: Face track of the real video that this one was made from; used if the pictures
+                have the same size.
         """
         sources, packets, problems = self._open(root, clip)
         length = min((found.length for found in packets.values()), default=0)
@@ -148,7 +147,7 @@ class Cutter:
     def _open(
         self, root: Path, clip: Clip
     ) -> tuple[dict[Version, Source], dict[Version, Packets], list[Problem]]:
-        """Find what can be opened and read its packets; make twins."""
+        """Re-encode twins, open the readable videos and read their packets."""
         sources: dict[Version, Source] = {}
         packets: dict[Version, Packets] = {}
         problems: list[Problem] = []
@@ -178,7 +177,7 @@ class Cutter:
     def _look(
         self, sources: Mapping[Version, Source], wanted: Sequence[int], lent: Track | None
     ) -> tuple[list[Track], dict[Version, _View]]:
-        """Read every quality; the first that gives a frame decides where the face is."""
+        """Read every quality; the face is located on the first one that gives a frame."""
         faces: list[Track] = []
         views: dict[Version, _View] = {}
         self.shelf.clear()
@@ -198,7 +197,7 @@ class Cutter:
     def _keep(
         self, source: Source, faces: Sequence[Track], index: int, frame: av.VideoFrame
     ) -> tuple[int, Frame | Shot | None]:
-        """Cut the face out at once where it is known, so that no large picture is held."""
+        """Crop the face at once if its track is known, so that no large picture is kept."""
         if not faces:
             return index, self.shelf.keep(source, frame)
         track = faces[0]
@@ -211,7 +210,7 @@ class Cutter:
         kept: Sequence[tuple[int, Frame | Shot | None]],
         lent: Track | None,
     ) -> list[Track]:
-        """Take the face of the real video, or look for one on the frames."""
+        """Use the face track of the real video, or search the frames for faces."""
         frames = {i: f for i, f in kept if f is not None and not isinstance(f, Shot)}
         pictures = Upright(source, frames)
         if lent is None or any(source.size(f) != lent.size for f in frames.values()):
@@ -227,7 +226,7 @@ class Cutter:
     def _remarks(
         self, views: Mapping[Version, _View], track: Track | None, lent: Track | None
     ) -> Iterator[Problem]:
-        """Say what a user should know of qualities that could be read."""
+        """Yield the problems of the readable qualities."""
         shortest = min((view.length for view in views.values()), default=0)
         for version, view in views.items():
             if view.damage:

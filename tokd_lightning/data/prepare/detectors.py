@@ -1,4 +1,4 @@
-"""Face detectors: a picture becomes boxes; what they need is imported when they are asked for."""
+"""Face detectors: bounding boxes from a picture; each imports its dependencies when it is made."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Boxes = npt.NDArray[np.float64]
 
 
 class Detector(NamedTuple):
-    """Finds faces in a picture.
+    """Face detector for a picture.
 
     Attributes:
         anywhere: Finds faces of any size in a whole picture.
-        near_side: Finds faces whose side is about a number of pixels, 0.7 to 1.45 times that.
-        side: Pixels along a face to which pictures are scaled before ``near_side``.
+        near_side: Finds faces whose side is 0.7 to 1.45 times a given number of pixels.
+        side: Side of a face, in pixels, to which pictures are scaled before ``near_side``.
     """
 
     anywhere: Callable[[Picture], Boxes]
@@ -37,11 +37,11 @@ class Detector(NamedTuple):
         return self.anywhere(picture)
 
     def of_side(self, picture: Picture, side: float) -> Boxes:
-        """Find faces of about a given side in a whole picture, on a smaller copy of it.
+        """Find faces of about a given side in a whole picture, on a resized copy.
 
         Args:
             picture: RGB, ``(H, W, 3)``.
-            side: Pixels along the face.
+            side: Side of the face in pixels.
         """
         height, width = picture.shape[:2]
         scale = self.side / side
@@ -85,7 +85,7 @@ _HAAR_FACE = 48.0
 _NETWORK_FACE = 64.0
 _SHORTER_SIDE = 320
 _CONFIDENT = 0.9
-_REACH = 1.1  # faces, from the middle of the last one
+_REACH = 1.1  # face sides, from the centre of the last box
 _SMALLER, _LARGER = 0.7, 1.45
 _LARGEST = 4096
 
@@ -93,8 +93,8 @@ _LARGEST = 4096
 def haar() -> Detector:
     """Make the default detector: OpenCV's Haar cascade alt2 for frontal faces.
 
-    Pictures are shrunk to 480 pixels along their shorter side; faces are found from a twelfth of it
-    upward.
+    Pictures are shrunk to 480 pixels along their shorter side; the smallest face found is a
+    twelfth of it.
 
     Source:
         P. Viola and M. Jones, "Rapid object detection using a boosted cascade of simple features",
@@ -137,7 +137,7 @@ def haar() -> Detector:
 
 
 def mtcnn() -> Detector:
-    """Make an MTCNN detector of the package facenet-pytorch, which the user installs.
+    """Make an MTCNN detector from the package facenet-pytorch, which the user installs.
 
     Source:
         K. Zhang et al., "Joint face detection and alignment using multitask cascaded convolutional
@@ -168,20 +168,20 @@ def mtcnn() -> Detector:
 
 
 def yunet(model: Path) -> Detector:
-    """Make a YuNet detector of an ONNX file, as OpenCV's model zoo has it.
+    """Make a YuNet detector from an ONNX file of OpenCV's model zoo.
 
     Pictures are shrunk to 320 pixels along their shorter side: the network was trained on faces of
     10 to 300 pixels.
 
     Args:
-        model: The file.
+        model: The ONNX file.
 
     Source:
         W. Wu, H. Peng and S. Yu, "YuNet: a tiny millisecond-level face detector", Machine
         Intelligence Research 20, 2023.
 
     Raises:
-        TokdError: The file is missing or is not such a model.
+        TokdError: The file is missing or is not a YuNet model.
     """
     if not model.is_file():
         raise TokdError(f"no detector {model}: give haar, mtcnn, none, an .onnx or a .csv file")

@@ -1,4 +1,4 @@
-"""Ways to know where the face of a video is: by a detector, from a table, or not at all."""
+"""Face finders: by a detector, from a table of boxes, or the whole picture."""
 
 from __future__ import annotations
 
@@ -22,34 +22,33 @@ _COLUMNS = ("video", "frame", "x", "y", "w", "h")
 
 
 class Finder(ABC):
-    """Finds the faces of a video."""
+    """Base class of everything that locates the faces of a video."""
 
     @abstractmethod
     def find(self, video: str, pictures: Mapping[int, Picture]) -> list[Track]:
-        """Return where the face is, then where others are that are not much smaller.
+        """Return the track of the main face, then those of others that are not much smaller.
 
         Args:
             video: The video's name.
-            pictures: The frames to cut out, of one size, by their numbers, increasing; at least
-                one.
+            pictures: The frames to crop, by increasing frame number; of one size, at least one.
         """
 
     def take_over(self, known: Track, pictures: Mapping[int, Picture]) -> Track:
-        """Return a track of other frames of the same picture for these.
+        """Transfer a track from other frames to these; by default it is kept unchanged.
 
         Args:
-            known: Where the face is on the other frames.
+            known: Face track on the other frames.
             pictures: Frames of the track's size.
         """
         return known
 
     def margin(self, wanted: float) -> float:
-        """Return the margin that the crop shall have, in units of the track's side."""
+        """Return the margin of the crop in units of the track's side; by default ``wanted``."""
         return wanted
 
 
 class Detecting(Finder):
-    """Asks a detector.
+    """Finder that runs a face detector.
 
     Args:
         detector: Finds boxes in one picture.
@@ -63,31 +62,30 @@ class Detecting(Finder):
         return follow_faces(pictures, self.detector)
 
     def take_over(self, known: Track, pictures: Mapping[int, Picture]) -> Track:
-        """Look around the known places where they are too far away."""
+        """Search around the known positions on frames that are too far from the track's."""
         return follow_known(pictures, self.detector, known)
 
 
 class Listed(Finder):
-    """Reads face boxes from a CSV file with the columns video, frame, x, y, w, h.
+    """Finder that reads face boxes from a CSV file with the columns video, frame, x, y, w, h.
 
     ``video`` is a name without suffix, ``frame`` an index from 0; x, y (upper left corner), w and h
-    are pixels of the video's best quality. One row per video is enough; between several frames
-    the centre is interpolated. A fake needs no row where its real video has one and is of the
-    same size.
+    are in pixels of the video's best quality. One row per video is enough; between several frames
+    the centre is interpolated. A fake needs no row if its real video has one and the same size.
 
     Args:
         file: The table.
 
     Raises:
-        TokdError: It cannot be read, lacks a column, has a cell that is no number of its kind, or
-            two rows for one frame.
+        TokdError: The file cannot be read, lacks a column, has an invalid number or two rows for
+            one frame.
     """
 
     def __init__(self, file: Path) -> None:
         self.boxes: dict[str, dict[int, Boxes]] = defaultdict(dict)
         try:
             with file.open(newline="", encoding="utf-8-sig") as lines:
-                # A spreadsheet may have put semicolons or tabs in place of commas.
+                # Spreadsheets may write semicolons or tabs instead of commas.
                 delimiter = max(",;\t", key=lines.readline().count)
                 lines.seek(0)
                 rows = csv.DictReader(lines, delimiter=delimiter)
@@ -117,7 +115,7 @@ class Listed(Finder):
         known[frame] = box
 
     def find(self, video: str, pictures: Mapping[int, Picture]) -> list[Track]:
-        """Take the boxes as they are, all of them; the side is their median."""
+        """Return one track of all listed boxes, unchanged; its side is their median."""
         height, width = next(iter(pictures.values())).shape[:2]
         known = dict(sorted(self.boxes.get(video, {}).items()))
         if not known:
@@ -129,27 +127,27 @@ class Listed(Finder):
 
 
 class Whole(Finder):
-    """Takes the middle of the picture, as large as it can be, for videos that are faces already."""
+    """Finder that takes the largest central square, for videos that are already face crops."""
 
     def find(self, video: str, pictures: Mapping[int, Picture]) -> list[Track]:
-        """Return the middle of the picture, from side to side."""
+        """Return the largest square at the centre of the picture."""
         height, width = next(iter(pictures.values())).shape[:2]
         side = min(width, height) / width
         return [Track(width, height, np.zeros(1), np.full((1, 2), 0.5), side)]
 
     def margin(self, wanted: float) -> float:
-        """Return 1: there is nothing around the picture."""
+        """Return 1, because there is nothing outside the picture."""
         return 1.0
 
 
 def fingerprint(detector: str) -> str:
-    """Return a detector's name, with the content of a file rather than its place.
+    """Return a detector's name; a file is identified by a hash of its content, not by its path.
 
     Args:
-        detector: What :func:`make_finder` takes.
+        detector: A value that :func:`make_finder` accepts.
 
     Raises:
-        TokdError: The file cannot be read, or the name means nothing.
+        TokdError: The file cannot be read, or the name is unknown.
     """
     if detector in ("haar", "mtcnn", "none"):
         return detector
@@ -167,14 +165,14 @@ def fingerprint(detector: str) -> str:
 
 @lru_cache(maxsize=4)
 def make_finder(detector: str) -> Finder:
-    """Make what finds faces, once per process.
+    """Make a face finder; cached per process.
 
     Args:
-        detector: ``haar``, ``mtcnn``, ``none``, the path of a YuNet ``.onnx`` or of a ``.csv`` of
+        detector: ``haar``, ``mtcnn``, ``none``, or the path of a YuNet ``.onnx`` or a ``.csv`` of
             boxes.
 
     Raises:
-        TokdError: It needs something that is not there.
+        TokdError: A package or file it needs is missing or invalid.
     """
     match detector, Path(detector).suffix.lower():
         case "none", _:

@@ -1,4 +1,4 @@
-"""What becomes of a frame: cut out, resized, encoded."""
+"""Cropping, resizing and encoding of a frame."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def cut_out(picture: Picture, square: Square, size: int) -> Picture:
 
     Args:
         picture: RGB, ``(H, W, 3)``.
-        square: Lies inside the picture.
-        size: Pixels along a side of the result.
+        square: The crop, inside the picture.
+        size: Side of the result in pixels.
 
     Returns:
         RGB, ``(size, size, 3)``.
@@ -37,15 +37,18 @@ def cut_out(picture: Picture, square: Square, size: int) -> Picture:
 def encode_image(picture: Picture, options: Options) -> tuple[str, bytes]:
     """Encode a crop.
 
-    JPEG keeps the colours at full resolution (4:4:4): halving it takes away the fine structure of
-    colour, in which forgeries betray themselves, to save 15 % of the bytes.
+    JPEG keeps the colours at full resolution (4:4:4): halving it saves 15 % of the bytes but
+    removes fine colour structure, which reveals forgeries.
 
     Args:
         picture: RGB, ``(H, W, 3)``.
-        options: JPEG or PNG, and the quality.
+        options: JPEG or PNG, and the JPEG quality.
 
     Returns:
         The file's suffix and its content.
+
+    Raises:
+        TokdError: OpenCV cannot write this format.
     """
     if options.encoding == "png":
         suffix, how = ".png", [cv2.IMWRITE_PNG_COMPRESSION, _PNG_EFFORT]

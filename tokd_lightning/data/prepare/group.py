@@ -1,4 +1,4 @@
-"""The work of one process at a time: a real video and all the fakes made from it."""
+"""Preparation of one group: a real video and all fakes made from it, in one process."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from tokd_lightning.errors import TokdError
 
 
 class Job(NamedTuple):
-    """One group to be prepared.
+    """One group to prepare.
 
     Attributes:
         group: The videos.
-        root: What their places are relative to.
-        out: The output.
-        part: The file that says this group is complete; it holds the group's rows and problems.
-        detector: What finds faces, see :func:`~.finders.make_finder`.
-        options: How they are cut out and stored.
+        root: Folder that their paths are relative to.
+        out: Output folder.
+        part: File that marks the group as complete; it holds the group's rows and problems.
+        detector: Face detector, see :func:`~.finders.make_finder`.
+        options: How faces are cropped and stored.
     """
 
     group: Group
@@ -47,16 +47,16 @@ class Job(NamedTuple):
 def prepare_group(job: Job) -> int:
     """Write the faces of a group's videos at all their qualities.
 
-    Nothing is left under its final name half-written, and the group counts as done only when its
-    part file is there.
+    Files get their final names only when complete, and the group counts as done only once its part
+    file exists.
 
     Returns:
-        How many videos it was, every quality counted.
+        Number of videos, every quality counted.
 
     Raises:
-        TokdError: The disk cannot be written.
+        TokdError: The output cannot be written.
     """
-    # Groups run side by side already; with one thread OpenCV also finds faces in one order.
+    # Groups already run in parallel; with one thread OpenCV also returns faces in a fixed order.
     cv2.setNumThreads(1)
     cutter = Cutter(make_finder(job.detector), job.options)
     rows: dict[str, list[list[Any]]] = {}
@@ -83,7 +83,7 @@ def prepare_group(job: Job) -> int:
 
 
 def _take_all(cutter: Cutter, job: Job) -> Iterator[tuple[Clip, Taken]]:
-    """Cut the faces out of the videos of a group; of several faces the one that was changed."""
+    """Cut the face out of every video of a group; among several, the manipulated one."""
     first, *fakes = job.group
     taken = cutter.take(job.root, first)
     lent = dict.fromkeys(fakes, taken.track)
@@ -109,7 +109,7 @@ def _take_all(cutter: Cutter, job: Job) -> Iterator[tuple[Clip, Taken]]:
 
 
 def _settle(cutter: Cutter, root: Path, clip: Clip, taken: Taken) -> Taken:
-    """Choose among the faces of a fake that was searched by itself."""
+    """Choose among the faces of a fake that was searched without its real video."""
     if not taken.others or taken.track is None:
         return taken
     faces = [taken.track, *taken.others]
@@ -129,10 +129,10 @@ def _several(clip: Clip, faces: Sequence[Track], used: str) -> list[Problem]:
 
 
 def _store(place: Path, name: str, shots: list[Shot], options: Options) -> list[list[Any]]:
-    """Write the crops of a video as one folder or one pack; none gives an empty one.
+    """Write the crops of a video as one folder or one pack, empty without crops.
 
     Returns:
-        Path in the output, frame, x, y and side of each.
+        Path in the output, frame, x, y and side of each crop.
     """
     draft = place.with_name(f".{place.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)

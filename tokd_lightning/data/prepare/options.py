@@ -1,4 +1,4 @@
-"""What a user chooses about frames and crops."""
+"""Options for frames and crops."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ _SMALLEST, _LARGEST = 16, 4096
 
 @dataclass(frozen=True)
 class Options:
-    """How faces are cut out and stored.
+    """Options for cropping and storing faces.
 
     Args:
         frames: Evenly spaced frames per video, at least 1.
-        size: Pixels along a side of the stored square, 16 to 4096.
-        margin: Side of the crop in units of the face box's, above 0.
+        size: Side of the stored square in pixels, 16 to 4096.
+        margin: Side of the crop in units of the face box's side, above 0 and at most 10.
         encoding: ``jpeg`` or ``png``.
         jpeg_quality: 1 to 100.
-        pack: One file of raw pixels per video in place of a folder of images.
+        pack: Whether to write one file of raw pixels per video instead of a folder of images.
         reencode: CRF of a re-encoded twin of every video, 0 to 51; None for no twin.
 
     Raises:
-        TokdError: A number is out of its range, or PNG is to be packed.
+        TokdError: A value is out of range, or options contradict each other (``pack`` with PNG, a
+            JPEG quality without JPEG).
     """
 
     frames: int = 32

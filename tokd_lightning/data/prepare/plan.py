@@ -1,4 +1,4 @@
-"""Which videos there are, which share a face track, and where their frames shall lie."""
+"""Plan of a preparation: the videos, the groups that share a face track, the output paths."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _SEQUENCES = ("original_sequences", "manipulated_sequences")
 _LOSSLESS = ("original", "raw", "c0")
 _MEDIA = VIDEO_SUFFIXES | SUFFIXES | {PACK_SUFFIX}
 NOTICE = "SYNTHETIC.txt"
-"""What says that a tree was made by ``tokd demo``; it stays with what is made of it."""
+"""File that marks a tree as made by ``tokd demo``; it is copied to everything made from it."""
 
 
 class Version(NamedTuple):
     """One video at one quality.
 
     Attributes:
-        video: What the layout found; for a re-encoded twin, with the twin's quality.
-        out: Where its frames go, relative to the output: a folder, or a pack less its suffix.
-        crf: What it is re-encoded at before anything else; None for the file as it is.
+        video: The layout's entry; for a re-encoded twin, with the twin's quality.
+        out: Path of its frames relative to the output: a folder, or a pack without its suffix.
+        crf: CRF at which it is re-encoded first; None to use the file unchanged.
     """
 
     video: Video
@@ -49,22 +49,22 @@ class Version(NamedTuple):
 Clip = tuple[Version, ...]
 """One video at all its qualities, the best first."""
 Group = tuple[Clip, ...]
-"""A real video and the fakes made of it, or a video that stands alone."""
+"""A real video and the fakes made from it, or a single video."""
 
 
 _Key = tuple[str, str, str]
 
 
 class Plan(NamedTuple):
-    """All there is to do.
+    """Everything to prepare.
 
     Attributes:
-        versions: In the order of the layout's lists, quality by quality.
-        groups: The same, by what shares a face track.
-        across: Places in the output of fakes that no split may hold.
-        unlisted: Video files of the tree that no split names, relative to it; they are left out.
-        passed_over: Other files among the videos that are not read as such, relative to the tree.
-        subset: What is made of the split files where only videos that are there are wanted.
+        versions: Videos in the order of the layout's lists, quality by quality.
+        groups: The same videos, grouped by shared face track.
+        across: Output paths of fakes that no split may contain.
+        unlisted: Video files that no split lists, relative to the tree; they are left out.
+        passed_over: Other files among the videos, which are ignored, relative to the tree.
+        subset: The trimmed split files if only the existing videos are used.
     """
 
     versions: list[Version]
@@ -92,16 +92,17 @@ def make_plan(
     """List the videos of a tree and sort them into groups.
 
     Args:
-        layout: What the tree is.
+        layout: Layout of the tree.
         root: The tree.
-        quality: Which to take; None takes all. Of a flat tree, what its one quality is called.
-        methods: Manipulations to take beside the real videos; None takes all.
-        splits: FF++'s split files or Celeb-DF's test list, if they lie elsewhere.
+        quality: Qualities to take; None takes all. For a flat tree, the name of its one quality.
+        methods: Manipulations to take in addition to the real videos; None takes all.
+        splits: FF++'s split files or Celeb-DF's test list, if they are elsewhere.
         reencode: CRF of a twin of every video, made from its best quality.
-        subset: Whether to take the videos that are there and to trim the split files to them.
+        subset: Whether to take only the existing videos and trim the split files to them.
 
     Raises:
-        TokdError: The tree is of another layout or has no such quality or method.
+        TokdError: The tree has another layout, lacks a quality or method, has the quality of the
+            twins already, or has names that collide or cannot be written to a manifest.
     """
     if layout not in LAYOUTS:
         raise TokdError(f"no layout {layout!r}: there are {', '.join(LAYOUTS)}")
@@ -117,7 +118,7 @@ def make_plan(
         if unknown := [name for name in methods if name not in there]:
             raise TokdError(f"{root} has no method {unknown[0]!r}: there is {', '.join(there)}")
         videos = [v for v in videos if v.method in ("real", *methods)]
-        # Actors belong to DeepFakeDetection, the other real videos to the other methods.
+        # Real videos of actors belong to DeepFakeDetection, the others to the other methods.
         kept = {v.dataset for v in videos if v.method != "real"}
         videos = [v for v in videos if not kept or v.dataset in kept]
     part = _subset(layout, root, videos, splits) if subset else None
@@ -134,14 +135,14 @@ def make_plan(
 
 
 def _subset(layout: Layout, root: Path, videos: list[Video], splits: Path | None) -> Subset:
-    """Trim the lists of a tree to the videos that are there."""
+    """Trim the split files or test list of a tree to the existing videos."""
     if layout == "folder":
         raise TokdError("a flat tree has no lists of videos to trim: leave out --subset")
     return (trim_ffpp if layout == "ffpp" else trim_celebdf)(root, videos, splits)
 
 
 def _refuse_places(versions: Sequence[Version]) -> None:
-    """Refuse outputs that would lie in one another, and names that no manifest can hold."""
+    """Raise on output paths that collide or nest, and on names that no manifest can hold."""
     outs: dict[str, str] = {}
     for version in versions:
         place, quality = version.video.place, version.video.quality
@@ -166,7 +167,7 @@ def _unlisted(
     quality: Sequence[str] | None,
     methods: Sequence[str] | None,
 ) -> list[str]:
-    """Find the video files of an FF++ tree that nobody asked to leave out and nobody lists."""
+    """Find the video files of the chosen qualities and methods that FF++'s splits do not list."""
     planned = {version.video.place for version in versions}
     parts = {PurePosixPath(place).parts[1:3] for place in planned}
     names, levels = ({part[i] for part in parts} for i in (0, 1))
@@ -188,7 +189,7 @@ def _unlisted(
 
 
 def _passed_over(root: Path, versions: Sequence[Version]) -> list[str]:
-    """Find the files among the videos that are none by their names."""
+    """Find the files among the videos whose suffix is not a video's, an image's or a pack's."""
     folders = {PurePosixPath(version.video.place).parent for version in versions}
     beside = {folder.parent / place.name for folder in folders for place in _folders(root, folder)}
     return [
@@ -200,7 +201,7 @@ def _passed_over(root: Path, versions: Sequence[Version]) -> list[str]:
 
 
 def _folders(root: Path, folder: PurePosixPath) -> list[Path]:
-    """List the folders beside one; in one of them all files may be of another kind."""
+    """List the folders next to one; all files of such a folder may be of another kind."""
     if folder.name == VIDEOS:
         return []
     return [place for place in (root / folder.parent).iterdir() if place.is_dir()]
@@ -211,7 +212,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _clips(versions: Iterable[Version]) -> dict[_Key, Clip]:
-    """Put the qualities of every video together: files before twins, the best first."""
+    """Collect the qualities of every video: files before twins, the best first."""
     clips: dict[_Key, list[Version]] = {}
     for version in versions:
         v = version.video
@@ -233,20 +234,20 @@ def _twins(layout: Layout, root: Path, clips: Iterable[Clip], crf: int) -> Itera
 
 
 def identify(group: Group) -> str:
-    """Return a name for a group that changes with anything it is made of."""
+    """Return a name for a group, a hash of its content."""
     content = json.dumps(group, ensure_ascii=False)
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
 def stamps(group: Group, root: Path) -> list[list[int]]:
-    """Return size and time of a group's video files, by which a change of them is known.
+    """Return size and modification time of a group's video files, to detect changes.
 
     Args:
         group: The videos.
         root: The tree.
 
     Returns:
-        Per file its size and modification time in nanoseconds; nothing of one that is not there.
+        Size and modification time in nanoseconds of each file; empty for a missing file.
     """
     found: list[list[int]] = []
     for place in dict.fromkeys(version.video.place for clip in group for version in clip):
@@ -259,12 +260,12 @@ def stamps(group: Group, root: Path) -> list[list[int]]:
 
 
 def split_files(layout: Layout, root: Path, splits: Path | None) -> dict[str, Path]:
-    """Find what else belongs into the output: its place there and where it is now.
+    """Find the other files to copy to the output: path in the output to present path.
 
     Args:
-        layout: What the tree is.
+        layout: Layout of the tree.
         root: The tree.
-        splits: Where the split files or the list are, if elsewhere.
+        splits: Where the split files or the test list are, if elsewhere.
     """
     found = {NOTICE: root / NOTICE} if (root / NOTICE).is_file() else {}
     if layout == "celebdf":
@@ -288,7 +289,7 @@ def _layout_of(video: Video) -> Layout:
 
 
 def _place(layout: Layout, video: Video, twin: str | None = None) -> str:
-    """Say where the frames of a video go, as training will look for them."""
+    """Return the output path of a video's frames, where training looks for them."""
     parts = PurePosixPath(video.place).parts
     if layout == "ffpp":  # <sequences>/<method>/<quality>/videos/<file>
         return "/".join((*parts[:2], twin or parts[2], "faces", video.name))
@@ -299,7 +300,7 @@ def _place(layout: Layout, video: Video, twin: str | None = None) -> str:
 
 
 def _rank(quality: str) -> tuple[int, int, str]:
-    """Sort qualities from the best to the worst; unknown names come last."""
+    """Return a sort key for qualities, the best first; unknown names come last."""
     if quality in _LOSSLESS:
         return 0, _LOSSLESS.index(quality), quality
     match = re.fullmatch(r"c(\d+)", quality)
@@ -307,7 +308,7 @@ def _rank(quality: str) -> tuple[int, int, str]:
 
 
 def _grouped(clips: Mapping[_Key, Clip]) -> list[Group]:
-    """Put every real video and the fakes made from it together, the real one first."""
+    """Group every real video with the fakes made from it, the real one first."""
     groups: dict[_Key, list[Clip]] = {}
     for key, clip in clips.items():
         v = clip[0].video

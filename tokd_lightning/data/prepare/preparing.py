@@ -1,4 +1,4 @@
-"""Preparing a tree: an earlier output reused or resumed, groups of videos in parallel."""
+"""Preparation of a tree: reuse or resume an earlier output, process groups in parallel."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ from tokd_lightning.data.versions import media_versions
 from tokd_lightning.errors import TokdError
 from tokd_lightning.terminal import keep_words
 
-# Raised whenever the same options give other pictures than before.
+# Incremented whenever the same options give different pictures.
 _RECIPE = 2
 _RECORD = "prepare.json"
 _GROUPS = "groups.json"
 DETECTOR = "detector.onnx"
-"""A copy of the YuNet file by which faces were found."""
+"""A copy of the YuNet file that found the faces."""
 _PARTS = ".parts"
 
 
@@ -74,36 +74,35 @@ def prepare(
 ) -> int:
     """Cut faces out of the videos of a data set (paper, Sec. 5.1: 32 frames, 299 pixels).
 
-    The output mirrors the tree it was made from. Equal options give equal bytes, whatever the
-    number of workers and however often it was interrupted. An output that was finished with the
-    same options is left as it is, an interrupted one is completed; videos that were missing or have
-    changed since are done anew.
+    The output mirrors the input tree. Equal options give equal bytes, whatever the number of
+    workers and of interruptions. An output finished with the same options is left unchanged, an
+    interrupted one is completed; videos that were missing or have changed are prepared again.
 
     Args:
-        layout: What the tree is: ``ffpp``, ``celebdf``, or ``folder`` for the flat one.
+        layout: Layout of the tree: ``ffpp``, ``celebdf``, or ``folder`` for the flat one.
         root: The tree.
         out: Folder to fill; new, empty, or holding an earlier output of the same options.
         frames: Evenly spaced frames per video.
-        size: Pixels along a side of the crops.
-        margin: Side of the crop in units of the face box's.
-        detector: ``haar``, ``mtcnn``, ``none``, the path of a YuNet ``.onnx`` or of a ``.csv`` of
+        size: Side of the crops in pixels.
+        margin: Side of the crop in units of the face box's side.
+        detector: ``haar``, ``mtcnn``, ``none``, or the path of a YuNet ``.onnx`` or a ``.csv`` of
             boxes, see :class:`~.finders.Listed`.
-        quality: Which qualities to take; None takes all there are.
-        methods: Manipulations to take; None takes all there are.
-        splits: FF++'s split files or Celeb-DF's test list, if they lie elsewhere.
+        quality: Qualities to take; None takes all.
+        methods: Manipulations to take; None takes all.
+        splits: FF++'s split files or Celeb-DF's test list, if they are elsewhere.
         encoding: ``jpeg`` or ``png``.
         jpeg_quality: 1 to 100.
-        pack: One file of raw pixels per video in place of a folder of images.
-        workers: Processes; default one per core.
+        pack: Whether to write one file of raw pixels per video instead of a folder of images.
+        workers: Number of processes; default one per core.
         reencode: CRF of a re-encoded twin of every video, made from its best quality.
-        subset: Whether to take the videos that are there and to trim the split files to them.
+        subset: Whether to take only the existing videos and trim the split files to them.
 
     Returns:
         The command's exit code: 0, or 1 if no video gave a frame.
 
     Raises:
-        TokdError: Options that cannot be met, a tree that is not as described, a folder that holds
-            something else, or a disk that cannot be written.
+        TokdError: Options are invalid, the tree is not as described, the folder holds something
+            else, or the output cannot be written.
     """
     options = Options(frames, size, margin, encoding, jpeg_quality, pack, reencode)
     if workers is not None and workers < 1:
@@ -148,7 +147,7 @@ def prepare(
             _put(out, name, file.read_bytes())
         for name, text in (plan.subset.files if plan.subset else {}).items():
             _put(out, name, text.encode())
-        if Path(detector).suffix.lower() == ".onnx":  # for whoever uses what is trained on these
+        if Path(detector).suffix.lower() == ".onnx":  # copied for models trained on these frames
             _put(out, DETECTOR, Path(detector).read_bytes())
         manifest = manifest_text(plan, outcome, options, record["detector"])
         _put(out, "manifest.csv", manifest.encode())
@@ -167,9 +166,12 @@ def prepare(
 
 
 def _finished_before(out: Path, record: dict[str, Any]) -> tuple[bool, list[dict[str, str]]]:
-    """Return whether this very output is complete, and the versions of what made it so far.
+    """Return whether this output is complete, and the library versions that made it so far.
 
-    A folder that holds anything else is refused; one of before versions were recorded has none.
+    An output from before versions were recorded has none.
+
+    Raises:
+        TokdError: The folder holds anything else.
     """
     if not out.exists() or (out.is_dir() and not any(p.name != _PARTS for p in out.iterdir())):
         return False, []
@@ -194,7 +196,7 @@ def _finished_before(out: Path, record: dict[str, Any]) -> tuple[bool, list[dict
 
 
 def _made_by(others: Sequence[dict[str, str]]) -> str:
-    """Return what was made by other versions than these, and by which; pixels may differ."""
+    """Return a message about other library versions that made the output; pixels may differ."""
     if not others:
         return ""
     now = media_versions()
@@ -208,7 +210,7 @@ def _made_by(others: Sequence[dict[str, str]]) -> str:
 
 
 def _exit_code(out: Path) -> int:
-    """Return 0 if there is any frame."""
+    """Return 0 if the manifest has a frame, else 1."""
     with (out / "manifest.csv").open(encoding="utf-8") as lines:
         return 0 if len(list(itertools.islice(lines, 2))) == 2 else 1
 
@@ -226,13 +228,13 @@ class _Rate(ProgressColumn):
     """Videos per second of this run."""
 
     def render(self, task: Task) -> Text:
-        """Draw it."""
+        """Render the rate."""
         speed = task.finished_speed or task.speed
         return Text("– videos/s" if speed is None else f"{speed:.1f} videos/s")
 
 
 def _known(out: Path, jobs: list[Job]) -> dict[str, dict[str, Any]]:
-    """Find the groups that are done, and whose videos are the same files as then."""
+    """Return the finished groups whose output exists and whose videos have not changed since."""
     try:
         earlier = dict(json.loads((out / _GROUPS).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -256,7 +258,7 @@ def _read(part: Path) -> dict[str, Any]:
 
 
 def _gather(parts: Iterable[dict[str, Any]]) -> Outcome:
-    """Put what the groups wrote down together."""
+    """Merge the records of all groups."""
     outcome = Outcome({}, {}, {})
     for part in parts:
         outcome.rows.update(part["rows"])
@@ -267,7 +269,7 @@ def _gather(parts: Iterable[dict[str, Any]]) -> Outcome:
 
 
 def _put(out: Path, name: str, content: bytes) -> None:
-    """Write a file all at once; a draft that a kill leaves goes with the parts."""
+    """Write a file atomically; the draft is in the parts folder, which is removed at the end."""
     draft = out / _PARTS / "draft"
     draft.write_bytes(content)
     (out / name).parent.mkdir(exist_ok=True)

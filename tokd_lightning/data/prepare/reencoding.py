@@ -1,4 +1,4 @@
-"""A twin of a video at another quality, for data sets that were published at one only."""
+"""Re-encoded twin of a video at another quality, for data sets published at one quality only."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ from tokd_lightning.data.video import (
 _FORMATS = ("yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p")
 _USUAL_RATE = Fraction(25)
 _ALL = range(1 << 40)
-# What a frame says of its colours, and the numbers that say nothing of YUV (0 is RGB).
+# Colour properties of a frame, and the values that do not specify a YUV colour space (0 is RGB).
 _COLOURS = {
     "colorspace": (0, 2, 3),
     "color_range": (0,),
     "color_primaries": (0, 2, 3),
     "color_trc": (0, 2, 3),
 }
-# As in the demo: with AVX-512 and B-frames, x264's macroblock tree reads memory it never wrote.
+# As in the demo: with AVX-512 and B-frames, x264's macroblock tree reads uninitialised memory.
 _REPEATABLE = {"x264-params": "mbtree=0"}
 
 
 def reencode(path: Path, crf: int) -> tuple[Source, Reading[Matrix]]:
-    """Encode a video again by libx264 at a CRF, all its frames, in memory.
+    """Re-encode all frames of a video by libx264 at a CRF, in memory.
 
-    The pixel format is kept where libx264 has it with 8 bits; a picture whose sides are not even
-    goes to 4:4:4, which needs no even ones. Matrix, range, primaries and transfer are handed on, so
-    that the twin is shown in the colours of the original. Equal videos give equal bytes.
+    The pixel format is kept if libx264 supports it with 8 bits, else it becomes 4:2:0; pictures
+    with an odd side become 4:4:4, which allows them. Matrix, range, primaries and transfer are
+    copied, so that the twin has the colours of the original. Equal videos give equal bytes.
 
     Args:
         path: The video; it is read up to the first damage.
         crf: H.264's constant rate factor, 0 to 51.
 
     Returns:
-        The twin, and how the original could be read; if not at all, the twin is empty.
+        The twin, and the result of reading the original; the twin is empty if no frame was read.
     """
     target = io.BytesIO()
     original = Source(path)
@@ -63,7 +63,7 @@ def reencode(path: Path, crf: int) -> tuple[Source, Reading[Matrix]]:
         stream = streams[0]
         frame = _fit(frame, stream.width, stream.height, stream.pix_fmt)
         frame.pts, frame.time_base = index, 1 / rate
-        # The encoder would repeat the choices of the first one.
+        # Otherwise the encoder would repeat the picture types of the first encoding.
         frame.pict_type = PictureType.NONE
         container.mux(stream.encode(frame))
         return matrix
@@ -90,14 +90,14 @@ def _options(crf: int) -> dict[str, str]:
 
 
 def _form(frame: av.VideoFrame) -> tuple[int, int, str]:
-    """Return width, height and pixel format that a frame is encoded in."""
+    """Return the width, height and pixel format in which a frame is encoded."""
     known = frame.format.name if frame.format.name in _FORMATS else "yuv420p"
     even = frame.width % 2 == 0 and frame.height % 2 == 0
     return frame.width, frame.height, known if even else "yuv444p"
 
 
 def _fit(frame: av.VideoFrame, width: int, height: int, form: str | None) -> av.VideoFrame:
-    """Convert a frame; its matrix and range stay, those of RGB become YUV's usual ones."""
+    """Convert a frame; its matrix and range are kept, RGB gets the defaults of YUV."""
     if (frame.width, frame.height, frame.format.name) == (width, height, form):
         return frame
     scale = ("scale", f"{width}:{height}:flags=bicubic")
@@ -105,7 +105,7 @@ def _fit(frame: av.VideoFrame, width: int, height: int, form: str | None) -> av.
 
 
 def _describe(stream: av.VideoStream, frame: av.VideoFrame) -> None:
-    """Tell the encoder size, format and colours of its frames, where those are known."""
+    """Set the encoder's size, pixel format and, where known, colour properties."""
     stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, frame.format.name
     stream.thread_count = 1
     context: Any = stream.codec_context

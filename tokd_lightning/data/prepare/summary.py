@@ -1,4 +1,4 @@
-"""What a preparation tells its user: the manifest, the problems, and a table of both."""
+"""Report of a preparation: the manifest, the problems, and a table of both."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROBLEM_COLUMNS = ("dataset", "method", "video", "quality", "problem", "detail")
 UNLISTED = "unlisted"
 PASSED_OVER = "passed_over"
 TRACK = "every kept frame, scene by scene"
-"""How faces are followed, for the record."""
+"""Face tracking method, as recorded in ``prepare.json``."""
 EXTRA_COLUMNS = (
     *("encoding", "reencoded", "crf", "detector", "margin", "stored"),
     *("x", "y", "side"),
@@ -42,12 +42,12 @@ _KINDS = {
 
 
 class Outcome(NamedTuple):
-    """What came of all groups.
+    """Results of all groups.
 
     Attributes:
-        rows: By place in the output: path, frame, x, y, side of every frame.
-        problems: By place in the output: kind and detail.
-        crfs: By place in the output: the CRF that x264 was asked for, where its stream tells.
+        rows: By path in the output: path, frame, x, y, side of every frame.
+        problems: By path in the output: kind and detail.
+        crfs: By path in the output: the CRF that x264 was given, if the stream states it.
     """
 
     rows: dict[str, list[list[Any]]]
@@ -56,13 +56,13 @@ class Outcome(NamedTuple):
 
 
 def manifest_text(plan: Plan, outcome: Outcome, options: Options, detector: str) -> str:
-    """Write the manifest: every frame, in the order of the plan; fakes across a border left out.
+    """Return the manifest: every frame in the order of the plan, without fakes across splits.
 
     Args:
-        plan: What there was to do.
-        outcome: What came of it.
-        options: How faces were cut out and stored.
-        detector: What found them, see :func:`~.finders.fingerprint`.
+        plan: The plan.
+        outcome: Its results.
+        options: How faces were cropped and stored.
+        detector: Face detector, see :func:`~.finders.fingerprint`.
     """
     rows: list[Sequence[Any]] = [(*COLUMNS, *EXTRA_COLUMNS)]
     for version in plan.versions:
@@ -80,14 +80,14 @@ def manifest_text(plan: Plan, outcome: Outcome, options: Options, detector: str)
 
 
 def count_crfs(plan: Plan, outcome: Outcome) -> dict[str, dict[str, int]]:
-    """Count the videos of each quality by the CRF that their encoder says.
+    """Count the videos of each quality by the CRF that their streams state.
 
     Args:
-        plan: What there was to do.
-        outcome: What came of it.
+        plan: The plan.
+        outcome: Its results.
 
     Returns:
-        By quality: videos by CRF, ``lossless`` or ``unknown``.
+        By quality: number of videos by CRF, ``lossless`` or ``unknown``.
     """
     counts: dict[str, Counter[str]] = {}
     for version in plan.versions:
@@ -97,7 +97,7 @@ def count_crfs(plan: Plan, outcome: Outcome) -> dict[str, dict[str, int]]:
 
 
 def problems_text(plan: Plan, outcome: Outcome) -> str:
-    """Write the problems, in the order of the plan."""
+    """Return the problems as CSV, in the order of the plan."""
     rows: list[Sequence[Any]] = [PROBLEM_COLUMNS]
     for version in plan.versions:
         v = version.video
@@ -111,12 +111,12 @@ def problems_text(plan: Plan, outcome: Outcome) -> str:
 
 
 def summary_table(plan: Plan, outcome: Outcome, where: str) -> Table:
-    """Draw videos, frames and problems by data set and quality.
+    """Return a table of videos, frames and problems by data set, quality and method.
 
     Args:
-        plan: What there was to do.
-        outcome: What came of it.
-        where: The file in which the problems are listed.
+        plan: The plan.
+        outcome: Its results.
+        where: The file that lists the problems.
     """
     kinds = [kind for kind in _KINDS if kind in set(_kinds(outcome, plan.versions))]
     notes = [f"{kind}: {_KINDS[kind]}" for kind in kinds]
@@ -165,11 +165,11 @@ def summary_table(plan: Plan, outcome: Outcome, where: str) -> Table:
 
 
 def count_missed(plan: Plan, outcome: Outcome) -> dict[str, tuple[int, int]]:
-    """Count the videos without a face, and all of them, by class.
+    """Count the videos without a face, and all videos, by class.
 
     Args:
-        plan: What there was to do.
-        outcome: What came of it.
+        plan: The plan.
+        outcome: Its results.
     """
     count: Counter[str] = Counter()
     missed: Counter[str] = Counter()
@@ -181,7 +181,7 @@ def count_missed(plan: Plan, outcome: Outcome) -> dict[str, tuple[int, int]]:
 
 
 def subset_lines(plan: Plan, outcome: Outcome) -> list[str]:
-    """Say of which part of the published videos a tree was made, or how to make such a tree."""
+    """Return which part of the published videos was prepared, or a hint at ``--subset``."""
     if plan.subset is not None:
         return [f"a part of the published videos, {line}" for line in plan.subset.lines]
     missing = _kinds(outcome, plan.versions).count("missing")

@@ -1,4 +1,4 @@
-"""Follow faces through the frames of a video that are kept, scene by scene."""
+"""Face tracking through the kept frames of a video, scene by scene."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tokd_lightning.data.prepare.boxes import Floats, Track, middle_of, no_face,
 from tokd_lightning.data.prepare.detectors import Boxes, Detector, Picture
 
 LOOKS = 8
-"""Number of frames that are searched as a whole; on the others the face is looked for around where
-it was."""
+"""Number of frames that are searched as a whole; on the others the search starts around the last
+position."""
 _SEARCHED, _KEPT, _LARGEST = 320, 480, 4096  # pixels along the shorter side
-_STEP, _STRIDE = 0.75, 2.5  # faces from one kept frame to the next: of one of several, of a single
+_STEP, _STRIDE = 0.75, 2.5  # largest move between kept frames, in face sides: several, single face
 _LARGEST_CHANGE = 1.6
 _FEWEST = 4  # a face is on at least a quarter of its scene's frames
-_SMALLEST = 0.3  # of the main face's side
+_SMALLEST = 0.3  # least side of another face, in units of the main face's
 _MOST_FACES = 4
 _JITTER = 0.03
 _SAME_SCENE = 0.4
@@ -27,12 +27,12 @@ _SCENE_SIDE = 16
 _FLAT = 3.0
 _PATCH = 32
 _ALIKE = 0.6
-_NEIGHBOUR = 1.1  # of the distance between kept frames
+_NEIGHBOUR = 1.1  # largest distance of a neighbour, in units of that between kept frames
 _HARDLY = 0.1
 
 
 class _Shot(NamedTuple):
-    """A frame, made smaller, and its scale: pixels of it per pixel of the frame."""
+    """A shrunk frame and its scale: pixels of the shrunk picture per pixel of the frame."""
 
     frame: int
     picture: Picture
@@ -40,32 +40,31 @@ class _Shot(NamedTuple):
 
 
 _Chain = dict[int, Floats]
-"""Boxes of one face by position among the kept frames, in pixels of the smaller pictures."""
+"""Boxes of one face by index among the scene's kept frames, in pixels of the shrunk pictures."""
 
 
 class _Followed(NamedTuple):
-    """A chain, and those of its boxes that the detector gave."""
+    """A chain, and its boxes that came from the detector."""
 
     chain: _Chain
     detected: _Chain
 
 
 def follow_faces(pictures: Mapping[int, Picture], detector: Detector) -> list[Track]:
-    """Find the faces of a video on each of some frames.
+    """Track the faces of a video over the given frames.
 
     A few frames of every scene are searched as a whole. From there a face is followed to the
-    neighbouring frames: it is looked for around its last place, then in the whole picture at its
-    size, and where the detector does not see it, the picture of it is. A frame on which nothing is
-    found is no part of the track. Nothing is carried over a cut between two scenes.
+    neighbouring frames: the detector searches around its last position, then the whole picture at
+    its size; if it finds nothing, the face's last picture is matched. A frame without a match is
+    not part of the track. Tracking never crosses a cut between two scenes.
 
     Args:
-        pictures: Frames of one size by their numbers, increasing; at least one. Each is asked for
-            once.
+        pictures: Frames of one size by increasing frame number; at least one. Each is read once.
         detector: Finds boxes.
 
     Returns:
-        The face that is large and seen most often, then others that are there at the same time and
-        not much smaller; one track without a face if there is none.
+        The track of the face with the largest total size over the frames, then of others present
+        at the same time and not much smaller; one track without a face if none is found.
     """
     shots, width, height = [], 0, 0
     for frame, picture in pictures.items():
@@ -85,18 +84,18 @@ def follow_faces(pictures: Mapping[int, Picture], detector: Detector) -> list[Tr
 
 
 def follow_known(pictures: Mapping[int, Picture], detector: Detector, known: Track) -> Track:
-    """Take a track of other frames of the same picture over to these.
+    """Transfer a track from other frames to these.
 
-    Between two frames that are near the face moves evenly where it hardly moves; elsewhere it is
-    looked for around that place.
+    Between two nearby known frames with hardly any motion the position is interpolated linearly;
+    otherwise the detector searches around the interpolated position.
 
     Args:
-        pictures: Frames of the track's size by their numbers.
+        pictures: Frames of the track's size by frame number.
         detector: Finds boxes.
-        known: Where the face is on other frames.
+        known: Face track on other frames.
 
     Returns:
-        The track on those of the frames on which the face is.
+        The track on those of the frames that show the face.
     """
     apart = float(np.median(np.diff(known.frames))) if len(known.frames) > 1 else 1.0
     found: dict[int, tuple[Floats, float]] = {}
@@ -142,7 +141,7 @@ class _Scene:
     Args:
         shots: The frames.
         detector: Finds boxes.
-        searched: Numbers of the frames to search as a whole.
+        searched: Frame numbers to search as a whole.
     """
 
     def __init__(self, shots: Sequence[_Shot], detector: Detector, searched: set[int]) -> None:
@@ -162,7 +161,7 @@ class _Scene:
         return found
 
     def _chains(self) -> list[_Chain]:
-        """Follow every face that was seen; return the largest, and those not much smaller."""
+        """Follow every detected face; return the largest, and those not much smaller."""
         left = {(n, i): box for n, boxes in self.seen.items() for i, box in enumerate(boxes)}
         found: list[_Followed] = []
         for _ in range(_MOST_FACES):
@@ -177,7 +176,7 @@ class _Scene:
             if count * _FEWEST >= len(self.shots) and (count > 1 or len(self.shots) < _FEWEST):
                 found.append(followed)
         found.sort(key=lambda one: -sum(map(side_of, one.detected.values())))
-        if self.alone:  # never two at a time: one person who was lost in between
+        if self.alone:  # never two faces on a frame: one person, lost in between
             whole: _Chain = {}
             for one in found:
                 whole = {**one.chain, **whole}
@@ -209,7 +208,7 @@ class _Scene:
         return _Followed(dict(sorted({**pictured, **detected}.items())), detected)
 
     def _look(self, n: int, expected: Floats, last: Floats) -> Floats | None:
-        """Look for a face on a frame: around its place, then anywhere at its size."""
+        """Search a frame for a face: around its position, then the whole picture at its size."""
         reach = _STRIDE if self.alone else _STEP
         if n in self.seen:
             return _nearest(self.seen[n], last, expected, reach)
@@ -222,14 +221,14 @@ class _Scene:
 
 
 def _track(found: Sequence[tuple[_Scene, _Chain]], width: int, height: int) -> Track:
-    """Put the chains of a face in several scenes together, in units of the frame."""
+    """Join the chains of a face in several scenes into a track, in units of the frame."""
     frames: list[int] = []
     centres: list[Floats] = []
     sides: list[float] = []
     for scene, chain in found:
         scales = [scene.shots[n].scale for n in chain]
         middles = np.stack([middle_of(box) for box in chain.values()]) / np.array(scales)[:, None]
-        # Sizes come from whole searches: those around a known face are coarser.
+        # Sizes are taken from whole-frame searches: those around a known face are coarser.
         side = _side({n: box for n, box in chain.items() if n in scene.seen} or chain) / scales[0]
         frames += [scene.shots[n].frame for n in chain]
         centres.append(_steady(middles, list(chain), _JITTER * side) / [width, height])
@@ -246,11 +245,11 @@ def _track(found: Sequence[tuple[_Scene, _Chain]], width: int, height: int) -> T
 
 
 def _steady(middles: Floats, places: Sequence[int], jitter: float) -> Floats:
-    """Take out the jitter of a detector: move each centre towards a straight line through it.
+    """Remove the jitter of a detector: move each centre towards a straight line.
 
-    The line is through the neighbours, at the ends that of the three last ones by least squares, so
-    that a face that moves is not held back; no centre is moved further than the jitter. Frames
-    whose neighbours are missing stay as they are.
+    The target is the average of a centre and its neighbours with weights 1, 2, 1; at the ends of a
+    chain it is weighted 5, 2, -1 (least squares over three centres), so that a moving face does not
+    lag. No centre moves further than ``jitter``. Frames with missing neighbours are unchanged.
     """
     steady = middles.copy()
     for i in range(len(middles)):
@@ -266,7 +265,7 @@ def _steady(middles: Floats, places: Sequence[int], jitter: float) -> Floats:
 
 
 def _nearest(boxes: Boxes, last: Floats, expected: Floats, reach: float) -> Floats | None:
-    """Return the box that is nearest to where a face is expected, if it may be that face."""
+    """Return the box nearest to the expected one, of those that can be the same face."""
     kept = [box for box in boxes if _near(box, last, reach) or _near(box, expected, _STEP)]
     return min(kept, key=lambda box: _distance(box, expected), default=None)
 
@@ -286,7 +285,7 @@ def _side(chain: Mapping[int, Floats]) -> float:
 
 
 def _same_picture(known: Picture, box: Floats, picture: Picture, expected: Floats) -> Floats | None:
-    """Find a face that the detector does not see by what it looked like (a turned head, say)."""
+    """Find a face that the detector misses (a turned head, say) by template matching."""
     side = side_of(box)
     scale = _PATCH / side
     patch = _grey_part(known, middle_of(box), side / 2, scale)
@@ -304,7 +303,7 @@ def _same_picture(known: Picture, box: Floats, picture: Picture, expected: Float
 
 
 def _grey_part(picture: Picture, middle: Floats, reach: float, scale: float) -> Picture:
-    """Cut out what is around a place, grey and at another scale."""
+    """Crop the surroundings of a point, in grey and at another scale."""
     height, width = picture.shape[:2]
     low = np.clip(np.floor(middle - reach), 0, [width, height]).astype(int)
     high = np.clip(np.ceil(middle + reach), 0, [width, height]).astype(int)
@@ -316,7 +315,7 @@ def _grey_part(picture: Picture, middle: Floats, reach: float, scale: float) -> 
 
 
 def _scenes(shots: Sequence[_Shot]) -> Iterator[list[_Shot]]:
-    """Divide frames where the picture changes altogether."""
+    """Split frames into scenes where the picture changes entirely."""
     scene: list[_Shot] = []
     before: Floats | None = None
     for shot in shots:
@@ -331,7 +330,7 @@ def _scenes(shots: Sequence[_Shot]) -> Iterator[list[_Shot]]:
 
 
 def _same_scene(one: Floats, other: Floats) -> bool:
-    """Return whether two thumbnails look alike up to light."""
+    """Return whether two thumbnails show the same scene, regardless of brightness and contrast."""
     a, b = one - one.mean((0, 1)), other - other.mean((0, 1))
     flat = [float(np.sqrt((part**2).mean())) < _FLAT for part in (a, b)]
     if any(flat):
@@ -340,7 +339,7 @@ def _same_scene(one: Floats, other: Floats) -> bool:
 
 
 def _smaller(picture: Picture, side: int) -> tuple[Picture, float]:
-    """Shrink a picture whose shorter side is longer than wanted, and return by what."""
+    """Shrink a picture until its shorter side is at most ``side``; return it with its scale."""
     height, width = picture.shape[:2]
     scale = min(1.0, side / min(height, width))
     if scale == 1:

@@ -1,4 +1,4 @@
-"""``tokd show``: what a data set looks like, and what a run got wrong."""
+"""``tokd show``: sheets of a data set's frames, and of a run's most confident errors."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,29 +35,30 @@ def show(
 ) -> int:
     """Draw frames of a data set, or the most confident errors of a run, as a PNG.
 
-    Each frame is drawn as x beside its high frequencies x^F (Eq. 1). Of a data set, real videos
-    stand beside the fakes made from them as far as that is known, each by the middle one of its
-    frames, else samples of each method. Of a run, real frames with the highest P(fake) and fake
-    frames with the lowest, as the network saw them.
+    Each frame is drawn as x next to its high frequencies x^F (Eq. 1). For a data set, each video
+    is shown by its middle frame: real videos next to the fakes made from them where that is known,
+    otherwise samples of each method. For a run, real frames with the highest P(fake) and fake
+    frames with the lowest are shown, as the network saw them.
 
     Args:
         path: A tree of frames (FF++, Celeb-DF, flat), a manifest ``.csv``, a DeepfakeBench
-            ``.json``, or the folder of a run that was tested.
+            ``.json``, or the folder of a tested run.
         out: The PNG to write.
-        root: Where the frames of a manifest or of a run lie, if not where they are said to.
+        root: Where the frames of a manifest or of a run are, if not where it says.
         quality: One compression; None shows all.
-        method: Manipulations to show beside the real frames; None shows all.
+        method: Manipulations to show in addition to the real frames; None shows all.
         split: ``train``, ``val`` or ``test``; None shows all.
-        identities: How many real videos, or samples of each method, or rows of errors, at most.
+        identities: Largest number of real videos, of samples per method, or of rows of errors.
         tile: Longer side of a picture in pixels.
-        cutoff: The cutoff of x^F, see :func:`~tokd_lightning.frequency.high_pass`.
-        seed: Draws the videos; None spreads them evenly over all. Errors are never drawn.
+        cutoff: The cutoff of x^F in [0, 2], see :func:`~tokd_lightning.frequency.high_pass`.
+        seed: Seed for drawing the videos at random; None spreads them evenly. Errors are never
+            drawn at random.
 
     Returns:
         The exit code, 0.
 
     Raises:
-        TokdError: There is nothing to show, or ``out`` cannot be written.
+        TokdError: An option is invalid, there is nothing to show, or ``out`` cannot be written.
     """
     for name, value in (("identities", identities), ("tile", tile)):
         if value < 1:

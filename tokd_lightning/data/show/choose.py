@@ -1,4 +1,4 @@
-"""Which frames of a data set are shown, and in what order."""
+"""Choice and order of the frames shown of a data set."""
 
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
@@ -13,11 +13,11 @@ from tokd_lightning.data.manifest import SPLITS, VIDEO
 from tokd_lightning.data.show.sheet import Band, Row, Tile
 from tokd_lightning.errors import TokdError
 
-_DONORS = 3  # fakes of one method beside their real video, where there is no other method
+_DONORS = 3  # fakes next to their real video if there is only one method
 
 
 class Still(NamedTuple):
-    """The frame by which a video is shown: a row of a manifest."""
+    """The frame that represents a video: a row of a manifest."""
 
     path: str
     dataset: str
@@ -33,7 +33,7 @@ class Still(NamedTuple):
 def keep(
     manifest: pd.DataFrame, quality: str | None, method: Sequence[str] | None, split: str | None
 ) -> pd.DataFrame:
-    """Take the rows asked for; real ones stay, whatever methods are asked for.
+    """Select rows; real frames are kept for every choice of methods.
 
     Args:
         manifest: Rows of a manifest.
@@ -42,7 +42,7 @@ def keep(
         split: ``train``, ``val`` or ``test``; None takes all.
 
     Raises:
-        TokdError: Nothing is left, or a method is not there.
+        TokdError: The manifest has no such quality, split or method.
     """
     for column, wanted in (("quality", quality), ("split", split)):
         there = sorted(manifest[column].unique())
@@ -60,21 +60,21 @@ def keep(
 
 
 def in_order(methods: Iterable[str]) -> list[str]:
-    """Sort methods: real first, FF++'s in the order of its papers, then others by name."""
+    """Sort methods: real first, FF++'s in the order of their papers, then others by name."""
     known = {name: number for number, name in enumerate(("real", *ALL_METHODS))}
     return sorted(methods, key=lambda name: (known.get(name, len(known)), name))
 
 
 def bands_of(manifest: pd.DataFrame, count: int, seed: int | None = None) -> list[Band]:
-    """Choose what of a data set is shown: each video by the middle one of its frames.
+    """Lay out the videos of a data set, each by its middle frame.
 
-    Real videos stand beside the fakes made from them, a row per video and quality. Videos of which
-    no counterpart is known follow by split, a row per method and quality.
+    Real videos are next to the fakes made from them, a row per video and quality. Videos without
+    a known counterpart follow by split, a row per method and quality.
 
     Args:
-        manifest: Rows of a manifest, not necessarily of one data set.
-        count: How many real videos, and how many samples of a method, at most.
-        seed: Draws them; None spreads them evenly over all names.
+        manifest: Rows of a manifest, of one or more data sets.
+        count: Largest number of real videos, and of samples per method.
+        seed: Seed for drawing them at random; None spreads them evenly over all names.
     """
     datasets: dict[str, list[Still]] = {}
     for still in middle_frames(manifest):
@@ -94,7 +94,7 @@ def bands_of(manifest: pd.DataFrame, count: int, seed: int | None = None) -> lis
 
 
 def middle_frames(manifest: pd.DataFrame) -> list[Still]:
-    """Take the middle frame of every video, sorted by the videos' names."""
+    """Return the middle frame of every video, sorted by the videos' names."""
     ordered = manifest.sort_values([*VIDEO, "frame"], kind="stable")
     by = ordered.groupby(VIDEO, sort=False)["frame"]
     middle = ordered[by.cumcount() == by.transform("size") // 2]
@@ -105,14 +105,14 @@ def middle_frames(manifest: pd.DataFrame) -> list[Still]:
 
 
 def _families(stills: Sequence[Still]) -> tuple[dict[str, list[Still]], list[Still]]:
-    """Put the fakes of one data set to the real videos that they were made from.
+    """Assign the fakes of one data set to the real videos they were made from.
 
-    A fake's name is its target's video with the donor put in: ``000_003`` is made from ``000``,
-    ``id0_id1_0004`` from ``id0_0004``. Of the target's real videos it is the one whose name begins
-    most like that.
+    A fake's name is that of its target's video with the donor inserted: ``000_003`` is made from
+    ``000``, ``id0_id1_0004`` from ``id0_0004``. Of the target's real videos, the one with the
+    longest common prefix with that name is taken.
 
     Returns:
-        Name of a real video -> it and its fakes, and the videos that belong to none.
+        Name of a real video -> its fakes and itself, and the videos without a counterpart.
     """
     owned: dict[str, dict[str, None]] = {}
     for still in stills:
@@ -139,7 +139,7 @@ def _families(stills: Sequence[Still]) -> tuple[dict[str, list[Still]], list[Sti
 
 
 def _alike(one: str, other: str) -> int:
-    """Count the letters that two names have in common at their beginning."""
+    """Return the length of the common prefix of two names."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
@@ -157,7 +157,7 @@ def by_strength(qualities: Iterable[str]) -> list[str]:
 def _side_by_side(
     families: dict[str, list[Still]], heading: str, count: int, seed: int | None
 ) -> Band:
-    """Lay out real videos with the fakes made from them, those first of which there is each."""
+    """Lay out real videos with their fakes, only complete families if there are any."""
     stills = [still for family in families.values() for still in family]
     qualities = by_strength({still.quality for still in stills})
     methods = in_order({"real", *(still.method for still in stills)})
@@ -184,7 +184,7 @@ def _side_by_side(
 
 
 def _by_method(stills: Sequence[Still], heading: str, count: int, seed: int | None) -> Band:
-    """Lay out videos of which nothing is known but their method: samples of each."""
+    """Lay out samples of each method, for videos of which only the method is known."""
     rows = []
     qualities = by_strength({still.quality for still in stills})
     for method in in_order({still.method for still in stills}):
@@ -203,9 +203,9 @@ def _tile(still: Still, caption: bool) -> Tile:
 
 
 def spread(names: Iterable[str], count: int, seed: int | None = None) -> list[str]:
-    """Choose up to ``count`` names, evenly over all of them or drawn by a seed.
+    """Choose up to ``count`` names, evenly spaced or drawn at random with a seed.
 
-    They are in the order of the numbers in them: ``id2`` comes before ``id10``.
+    They are sorted by the numbers in them: ``id2`` comes before ``id10``.
     """
     every = sorted(names, key=numeric_order)
     count = min(count, len(every))

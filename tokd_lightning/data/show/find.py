@@ -1,4 +1,4 @@
-"""The frames that a path stands for: a tree, whole or not, or a manifest."""
+"""Search for the frames of a path: a tree, complete or not, or a manifest."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,18 +20,18 @@ _ACTORS = "DeepFakeDetection"
 def find_frames(path: Path, quality: str | None = None, root: Path | None = None) -> pd.DataFrame:
     """Find the middle frame of every video.
 
-    An FF++ tree is taken as it stands: without split files, with videos missing or broken.
+    An FF++ tree may be incomplete: without split files, with videos missing or broken.
 
     Args:
         path: A tree, a manifest ``.csv`` or a DeepfakeBench ``.json``.
         quality: One compression; None takes all.
-        root: What the paths in a file are relative to; by default its folder.
+        root: Folder that the paths in a file are relative to; by default the file's folder.
 
     Returns:
         Rows of a manifest.
 
     Raises:
-        TokdError: It is nothing of this kind, or has no frames.
+        TokdError: The path is none of these, or has no frames.
     """
     if not any((path / part).is_dir() for part in (_REAL, _FAKE)):
         return read_any(path, quality, frames_per_video=1, root=root).manifest
@@ -45,12 +45,12 @@ def find_frames(path: Path, quality: str | None = None, root: Path | None = None
 
 
 def synthetic(root: Path) -> str:
-    """Say that data were made by ``tokd demo``, or nothing."""
+    """Return "SYNTHETIC " for data made by ``tokd demo``, else an empty string."""
     return "SYNTHETIC " if (root / "SYNTHETIC.txt").is_file() else ""
 
 
 def _owners(root: Path) -> dict[str, str]:
-    """Say which split an identity is in, as far as there are split files."""
+    """Return the split of each identity; empty without split files."""
     if not any((place / "train.json").is_file() for place in (root / "splits", root)):
         return {}
     pairs = read_splits(root)
@@ -58,7 +58,7 @@ def _owners(root: Path) -> dict[str, str]:
 
 
 def _rows(root: Path, owner: dict[str, str]) -> Iterator[tuple[Any, ...]]:
-    """List a frame of each video there is; of several kinds of frames the first counts."""
+    """Yield a row per video; of several kinds of frames the first is used."""
     parts = {f"{_REAL}/youtube": "real", f"{_REAL}/actors": "real"}
     parts |= {f"{_FAKE}/{method}": method for method in ALL_METHODS}
     for part, method in parts.items():
@@ -75,7 +75,7 @@ def _rows(root: Path, owner: dict[str, str]) -> Iterator[tuple[Any, ...]]:
 
 
 def _middle_frame(place: Path) -> list[tuple[int, str]]:
-    """Choose a frame; of a broken pack the first, so that reading it says what is wrong."""
+    """Choose the middle frame; of a broken pack the first, so that reading it gives the reason."""
     try:
         return choose_frames(place, 1)
     except (OSError, TokdError):

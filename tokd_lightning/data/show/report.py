@@ -1,4 +1,4 @@
-"""What is on a sheet, in words and numbers: its title and a table for the terminal."""
+"""Title of a sheet, and a table of its contents for the terminal."""
 
 from collections import Counter
 from pathlib import Path
@@ -18,7 +18,7 @@ _NAMES = {"ffpp": "FF++", "celebdf": "Celeb-DF", "dfd": "DeepFakeDetection"}
 
 
 def title_of(manifest: pd.DataFrame, path: Path, root: Path) -> str:
-    """Name the data sets of a manifest, their qualities, and where they were found."""
+    """Return a title: the data sets of a manifest, their qualities, and the path's name."""
     names = ", ".join(_NAMES.get(str(n), str(n)) for n in manifest["dataset"].unique())
     qualities = ", ".join(by_strength(manifest["quality"].unique()))
     known = f" ({qualities})" if qualities != UNKNOWN else ""
@@ -26,12 +26,12 @@ def title_of(manifest: pd.DataFrame, path: Path, root: Path) -> str:
 
 
 def contents_table(manifest: pd.DataFrame, bands: list[Band], drawn: Drawn) -> Table:
-    """Count per data set and method the videos there are and the frames on the sheet.
+    """Count the videos, and the frames on the sheet, per data set and method.
 
     Args:
-        manifest: Rows that were chosen from.
-        bands: What was chosen.
-        drawn: What came of it.
+        manifest: All rows that could be shown.
+        bands: The rows chosen for the sheet.
+        drawn: The finished sheet.
     """
     table = Table(title="On the sheet", title_justify="left")
     for name in ("data set", "method"):
@@ -51,11 +51,11 @@ def contents_table(manifest: pd.DataFrame, bands: list[Band], drawn: Drawn) -> T
 
 
 def errors_table(scores: pd.DataFrame, bands: list[Band]) -> Table:
-    """Count per method the frames, the errors at 0.5 and those on the sheet.
+    """Count the frames, the errors at 0.5 and the frames on the sheet, per method.
 
     Args:
         scores: One row per frame.
-        bands: What was chosen.
+        bands: The rows chosen for the sheet.
     """
     table = Table(title="Errors at P(fake) 0.5", title_justify="left")
     table.add_column("method")

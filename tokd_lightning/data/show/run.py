@@ -1,4 +1,4 @@
-"""The most confident errors of a run, read from what ``tokd test`` has left in its folder."""
+"""Most confident errors of a run, read from the files that ``tokd test`` wrote."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,12 +20,12 @@ _SCORES = ("path", *VIDEO, "frame", "label", "split", "p_fake")
 
 
 class RunData(NamedTuple):
-    """The data of a run: where its frames lie, and what the network saw of each.
+    """The data of a run: where its frames are, and which part of each the network saw.
 
     Attributes:
-        root: What the paths of the scores are relative to.
-        size: Pixels along both sides of a decoded image.
-        crop: Side of the square in its middle that the network saw; None for all of it.
+        root: Folder that the paths of the scores are relative to.
+        size: Side of a decoded image in pixels.
+        crop: Side of the centre crop that the network saw; None for the whole image.
     """
 
     root: Path
@@ -33,22 +33,22 @@ class RunData(NamedTuple):
     crop: int | None
 
     def as_seen(self, image: Tensor) -> Tensor:
-        """Bring an image ``(3, H, W)``, uint8, to what the network saw of it."""
+        """Resize and crop an image ``(3, H, W)``, uint8, as the network saw it."""
         image = resize(image, self.size)
         return image if self.crop is None else centre_crop(image, self.crop)
 
 
 def is_run(path: Path) -> bool:
-    """Tell a run folder from a data set."""
+    """Return whether a path is a run folder and not a data set."""
     return (path / "fit.yaml").is_file()
 
 
 def read_run(folder: Path, root: Path | None = None) -> RunData:
-    """Read what data a run was tested on.
+    """Read from its configuration which data a run was tested on.
 
     Args:
-        folder: The run's folder; ``test.yaml`` counts before ``fit.yaml``.
-        root: Where the data lie now, if they have moved.
+        folder: The run's folder; ``test.yaml`` takes precedence over ``fit.yaml``.
+        root: Where the data are now, if they have moved.
 
     Raises:
         TokdError: The configuration cannot be read, or the data are not where it says.
@@ -77,10 +77,10 @@ def read_scores(folder: Path) -> pd.DataFrame:
         folder: The run's folder.
 
     Returns:
-        The columns of a manifest that ``test_frames.csv`` has, and ``p_fake``.
+        The manifest columns of ``test_frames.csv``, and ``p_fake``.
 
     Raises:
-        TokdError: The run was not tested, or the file is not what a test writes.
+        TokdError: The run was not tested, or the file is not valid.
     """
     file = folder / "test_frames.csv"
     if not file.is_file():
@@ -100,15 +100,15 @@ def read_scores(folder: Path) -> pd.DataFrame:
 
 
 def confident_errors(scores: pd.DataFrame, label: int, count: int) -> pd.DataFrame:
-    """Choose the frames that a network got wrong and was most sure of.
+    """Choose the wrongly classified frames with the most confident scores.
 
-    First the worst frame of every video, the surest error in front; then, if there is room, the
-    second worst of every video, and so on. Equals come in the order of their names.
+    First the worst frame of every video, the most confident error first; then, if there is room,
+    the second worst of every video, and so on. Ties are sorted by name.
 
     Args:
         scores: One row per frame.
         label: 0 chooses real frames with the highest P(fake), 1 fake frames with the lowest.
-        count: How many, at most.
+        count: Largest number of frames.
     """
     errors = scores[is_wrong(scores) & (scores["label"] == label)].copy()
     errors["doubt"] = errors["p_fake"] if label else 1 - errors["p_fake"]
@@ -118,12 +118,12 @@ def confident_errors(scores: pd.DataFrame, label: int, count: int) -> pd.DataFra
 
 
 def is_wrong(scores: pd.DataFrame) -> "pd.Series[bool]":
-    """Tell which frames were judged wrongly at 0.5; at a tie the network says real."""
+    """Return which frames are misclassified at threshold 0.5; exactly 0.5 counts as real."""
     return (scores["p_fake"] > 0.5) != (scores["label"] == 1)
 
 
 def errors_by_method(scores: pd.DataFrame) -> dict[str, tuple[int, int]]:
-    """Count the frames of each method, ``real`` first, and the errors at 0.5 among them."""
+    """Return the numbers of frames and of errors at 0.5 of each method, ``real`` first."""
     wrong = is_wrong(scores)
     of = {method: scores["method"] == method for method in in_order(scores["method"].unique())}
     return {method: (int(mine.sum()), int(wrong[mine].sum())) for method, mine in of.items()}
@@ -134,7 +134,7 @@ def bands_of_errors(scores: pd.DataFrame, rows: int) -> list[Band]:
 
     Args:
         scores: One row per frame.
-        rows: Of each kind, at most.
+        rows: Largest number of rows of each kind.
     """
     bands = []
     for label, heading, none in (
@@ -164,12 +164,12 @@ def sheet_of_run(folder: Path, root: Path | None, scores: pd.DataFrame, rows: in
 
     Args:
         folder: The run's folder.
-        root: Where its data lie now, if they have moved.
-        scores: Its scores, or those of them that count.
-        rows: Rows of errors of each kind, at most.
+        root: Where its data are now, if they have moved.
+        scores: Its scores, or a selection of them.
+        rows: Largest number of rows of each kind of error.
 
     Raises:
-        TokdError: No frame was judged wrongly, or the data are not where the run found them.
+        TokdError: No frame was misclassified, or the data are not where the run found them.
     """
     if not is_wrong(scores).any():
         raise TokdError(f"all {len(scores)} frames were judged rightly: no errors to show")

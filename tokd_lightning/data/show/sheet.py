@@ -1,4 +1,4 @@
-"""Pictures in rows and columns with their labels: the page that ``tokd show`` writes."""
+"""The page that ``tokd show`` writes: pictures in rows and columns with labels."""
 
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -20,21 +20,21 @@ _PALE = (238, 238, 238)
 
 
 class Tile(NamedTuple):
-    """A frame to draw; a ``path`` of None says that there should be one and there is none."""
+    """A frame to draw; a ``path`` of None marks a missing frame."""
 
     path: str | None
     caption: tuple[str, ...] = ()
 
 
 class Row(NamedTuple):
-    """A row's label, of one or two lines, and its tiles; where a tile is None nothing is drawn."""
+    """A row: its label of one or two lines, and its tiles; nothing is drawn for None."""
 
     label: tuple[str, ...]
     tiles: tuple[Tile | None, ...]
 
 
 class Band(NamedTuple):
-    """Rows under a heading and names of columns, each of which may be empty."""
+    """Rows under a heading and column names; both may be empty."""
 
     heading: str
     columns: tuple[str, ...]
@@ -42,20 +42,20 @@ class Band(NamedTuple):
 
     @property
     def lines(self) -> int:
-        """The most lines that the caption of a tile has."""
+        """Largest number of caption lines of a tile."""
         return max((len(t.caption) for row in self.rows for t in row.tiles if t), default=0)
 
 
 class Sheet(NamedTuple):
-    """What is drawn, and where it is read.
+    """Contents of a page, and where the frames are read from.
 
     Attributes:
         title: The first line.
         notes: Lines below it; one on x^F follows them.
         bands: The pictures, from top to bottom.
-        root: What the paths of the tiles are relative to.
-        prepare: What happens to an image ``(3, H, W)``, uint8, before it is drawn.
-        hint: What to do if not one frame can be read.
+        root: Folder that the paths of the tiles are relative to.
+        prepare: Applied to an image ``(3, H, W)``, uint8, before it is drawn.
+        hint: Advice for the error message if no frame can be read.
     """
 
     title: str
@@ -67,16 +67,16 @@ class Sheet(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """A finished sheet: the bytes of its PNG, and why frames could not be read, by path."""
+    """A finished sheet: the bytes of its PNG, and the reason for each unreadable frame, by path."""
 
     png: bytes
     unreadable: dict[str, str]
 
 
 def draw(sheet: Sheet, tile: int, cutoff: float) -> Drawn:
-    """Draw every frame as x beside x^F (Eq. 1); one that cannot be read becomes a crossed tile.
+    """Draw every frame as x next to x^F (Eq. 1), an unreadable one as a crossed-out tile.
 
-    x^F is amplified by one factor for the whole sheet, so that tiles compare.
+    x^F is amplified by one factor for the whole sheet, so that tiles are comparable.
 
     Args:
         sheet: What to draw.
@@ -84,7 +84,7 @@ def draw(sheet: Sheet, tile: int, cutoff: float) -> Drawn:
         cutoff: See :func:`~tokd_lightning.frequency.high_pass`.
 
     Raises:
-        TokdError: There is no frame, or not one that can be read.
+        TokdError: The sheet has no frame, or none can be read.
     """
     pictures: dict[str, Picture] = {}
     unreadable: dict[str, str] = {}
@@ -114,7 +114,7 @@ def draw(sheet: Sheet, tile: int, cutoff: float) -> Drawn:
 
 
 def paths_of(bands: Sequence[Band]) -> list[str]:
-    """List the frames on a sheet."""
+    """Return the paths of the frames on a sheet."""
     tiles = (tile for band in bands for row in band.rows for tile in row.tiles)
     return [tile.path for tile in tiles if tile is not None and tile.path is not None]
 
@@ -130,7 +130,7 @@ def _nothing(sheet: Sheet, unreadable: dict[str, str]) -> str:
 
 
 def shorten(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """Take letters out of the middle of a text until it is at most ``width`` pixels wide."""
+    """Shorten a text in its middle until it is at most ``width`` pixels wide."""
     kept = len(text)
     short = text
     while font.getlength(short) > width and kept > 1:
@@ -151,13 +151,13 @@ def _wrap(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    # Pillow's own font has no letters beyond ASCII, names of videos have.
+    # Pillow's own font is ASCII only; names of videos are not.
     file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     return ImageFont.truetype(str(file), size)
 
 
 class _Page:
-    """The image, with all text on it and room for the tiles."""
+    """The image with its title and notes, and space for rows of tiles."""
 
     def __init__(self, bands: list[Band], title: str, notes: list[str], tile: int) -> None:
         self.bands, self.tile = bands, tile
@@ -223,14 +223,14 @@ class _Page:
             self.pen.text((left, y + index * _LINE), short, _INK, self.font)
 
     def paste(self, place: tuple[int, int], picture: Picture, gain: float) -> None:
-        """Put x and x^F side by side."""
+        """Paste x and x^F side by side."""
         left, top = place
         self.image.paste(Image.fromarray(picture.rgb), place)
         grey = np.clip(np.rint(128 + gain * picture.frequency), 0, 255).astype(np.uint8)
         self.image.paste(Image.fromarray(grey), (left + self.tile + _GAP, top))
 
     def cross_out(self, place: tuple[int, int], reason: str) -> None:
-        """Say in the place of a frame why there is none."""
+        """Write in a tile why its frame is missing."""
         left, top = place
         right, bottom = left + 2 * self.tile + _GAP - 1, top + self.tile - 1
         missing = reason == "no frames"

@@ -1,4 +1,4 @@
-"""One frame of a sheet: x as the file holds it, and its high frequencies x^F (Eq. 1)."""
+"""One frame of a sheet: x as stored in the file, and its high frequencies x^F (Eq. 1)."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ _LARGEST = 512
 
 
 class Picture(NamedTuple):
-    """A frame as it is drawn: ``rgb`` uint8 ``(h, w, 3)`` and ``frequency`` float32 alike."""
+    """A frame to draw: ``rgb`` uint8 and ``frequency`` float32, both ``(h, w, 3)``."""
 
     rgb: NDArray[np.uint8]
     frequency: NDArray[np.float32]
@@ -27,16 +27,16 @@ class Picture(NamedTuple):
 def read_picture(
     file: Path, tile: int, cutoff: float, prepare: Callable[[Tensor], Tensor] | None = None
 ) -> Picture:
-    """Read a frame and compute x^F at its own size, at most 512 pixels; then bring both to a tile.
+    """Read a frame, compute x^F at its own size, at most 512 pixels, and resize both to a tile.
 
     Args:
         file: An image, or ``….npy#7`` for the record of a pack.
         tile: Longer side of both pictures in pixels.
         cutoff: See :func:`~tokd_lightning.frequency.high_pass`.
-        prepare: What happens to the image ``(3, H, W)``, uint8, before anything else.
+        prepare: Applied to the image ``(3, H, W)``, uint8, before anything else.
 
     Raises:
-        ValueError: The frame cannot be read, with the reason in a few words.
+        ValueError: The frame cannot be read; the message is a short reason.
     """
     image = _read(file)
     if prepare is not None:
@@ -59,7 +59,7 @@ def _read(file: Path) -> Tensor:
 
 
 def _fit(image: Tensor, longer: int) -> Tensor:
-    """Bring the longer side of ``(3, H, W)`` to a length, antialiased."""
+    """Resize the longer side of ``(3, H, W)`` to a length, antialiased."""
     height, width = image.shape[1:]
     scale = longer / max(height, width)
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
