@@ -1,4 +1,4 @@
-"""Every run named on every data set named, and one table."""
+"""``tokd evaluate``: evaluate every given run on every given data set, and print a table."""
 
 import json as jsonlib
 import sys
@@ -34,24 +34,24 @@ def evaluate_command(
     details: bool = False,
     **options: Any,
 ) -> int:
-    """Evaluate runs on data sets and print a table; what fails is named and passed over.
+    """Evaluate runs on data sets and print a table; failures are printed and skipped.
 
     Args:
         runs: Run folders, or the ``checkpoints/best.ckpt`` in them.
-        on: Data sets, as :func:`~tokd_lightning.data.target.parse_target` reads them.
-        force: Evaluate again what has been evaluated.
-        update: Evaluate again where the earlier evaluation was of other frames, weights or options.
-        json: Print what ``evaluation.json`` holds, as a list, in place of the table.
-        robustness: Perturbations to score the runs under, as
-            :func:`~tokd_lightning.evaluation.perturbations.chosen` reads them; None for none.
+        on: Data sets, in the syntax of :func:`~tokd_lightning.data.target.parse_target`.
+        force: Evaluate again even if an evaluation exists.
+        update: Evaluate again if the earlier evaluation had other frames, weights or options.
+        json: Print the contents of each ``evaluation.json``, as a list, instead of the table.
+        robustness: Perturbations to score the runs under, in the syntax of
+            :func:`~tokd_lightning.evaluation.perturbations.chosen`; None for none.
         details: Print calibration, thresholds and forgeries too.
-        **options: Of :class:`Options`.
+        **options: Fields of :class:`Options`.
 
     Returns:
-        The exit code: 2 where something failed, or else 0.
+        The exit code: 2 if something failed, else 0.
 
     Raises:
-        TokdError: The data sets or the options are not as they should be; nothing was done.
+        TokdError: The data sets or the options are invalid; nothing was done.
     """
     quieten()
     how = Options(**options)
@@ -98,7 +98,7 @@ def evaluate_command(
 
 
 def _draw_together(curves: Mapping[str, Sequence[tuple[Run, Config]]]) -> list[Path]:
-    """Draw the curves of each data set: of several runs in one picture, beside the runs."""
+    """Return the picture of each data set; for several runs, draw one next to the run folders."""
     pictures = []
     for name, its in curves.items():
         folder = its[0][0].folder / "evaluations" / name
@@ -113,14 +113,14 @@ def _draw_together(curves: Mapping[str, Sequence[tuple[Run, Config]]]) -> list[P
 
 
 def _with_robustness(record: Config, measured: Sequence[Config]) -> Config:
-    """Put what was measured of a run on a data set beside its evaluation."""
+    """Add to an evaluation the robustness measured for the same run, data set and split."""
     key = ("run", "data", "split")
     its = [one for one in measured if all(one[k] == record[k] for k in key)]
     return record | {"robustness": its[0]} if its else record
 
 
 def _distinct(targets: Sequence[Target], split: str) -> list[Target]:
-    """Refuse two data sets that would share a folder; name one twice and it counts once."""
+    """Return the distinct data sets; raise TokdError if two different ones share a folder name."""
     distinct: dict[str, Target] = {}
     for target in targets:
         name = folder_name(target, split)

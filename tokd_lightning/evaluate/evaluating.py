@@ -1,4 +1,4 @@
-"""One run on one data set, by the code that tests a run."""
+"""Evaluation of one run on one data set, by the code that tests a run."""
 
 import os
 import re
@@ -40,18 +40,18 @@ OUR_WORDS = {
 
 
 class Options(NamedTuple):
-    """How to evaluate; None is what the run was trained with.
+    """Options of an evaluation; None uses the value that the run was trained with.
 
     Attributes:
         split: ``test`` or ``val``.
         batch_size: Frames per batch.
-        workers: Processes that decode.
+        workers: Number of dataloader workers.
         device: ``auto``, ``cpu`` or ``gpu``; of several GPUs the first.
         precision: ``32-true``, ``16-mixed`` or ``bf16-mixed``.
-        frames: Evenly spaced frames per video.
+        frames: Number of evenly spaced frames per video.
         on_error: Whether an unreadable frame ends the evaluation (``fail``) or is counted
             (``skip``).
-        root: What the paths in a list of frames are relative to; None is the list's folder.
+        root: Folder that the paths in a list of frames are relative to; None for the list's folder.
     """
 
     split: str = "test"
@@ -73,26 +73,26 @@ def evaluate(
     say: Callable[[str], None] = print,
     bar: bool = False,
 ) -> Config:
-    """Score a run on a data set, or take what an equal evaluation has left in its folder.
+    """Score a run on a data set, or reuse an earlier evaluation that was made the same way.
 
-    Frames are brought to the size, crop and normalisation of the run's own training, whatever the
-    data set; the rest is what ``tokd test`` does, and on the run's own data gives the same scores.
+    Frames get the size, crop and normalisation of the run's training, whatever the data set. The
+    rest is the same as in ``tokd test``, and gives the same scores on the run's own data.
 
     Args:
         trained: The run.
         target: The data set.
-        options: How; by default as the run was trained.
-        force: Evaluate again what has been evaluated.
-        update: Evaluate again where an earlier evaluation differs.
-        say: Takes a line on what is going on.
+        options: Options; by default as the run was trained.
+        force: Evaluate again even if an evaluation exists.
+        update: Evaluate again if an earlier evaluation differs.
+        say: Function that prints a progress message.
         bar: Whether to show a progress bar.
 
     Returns:
-        What ``evaluations/<name>/evaluation.json`` holds.
+        The contents of ``evaluations/<name>/evaluation.json``.
 
     Raises:
-        TokdError: The data cannot be read or have nothing in the split, an earlier evaluation
-            differs, or the run's folder cannot be written.
+        TokdError: An option is invalid, the data cannot be read or have no frames in the split, an
+            earlier evaluation differs, or the run's folder cannot be written.
     """
     options = options or Options()
     check_options(options)
@@ -137,10 +137,10 @@ def evaluate(
 
 
 def check_options(options: Options) -> None:
-    """Refuse options that no evaluation can have.
+    """Check the values of options.
 
     Raises:
-        TokdError: A number is too small, or there is no such device.
+        TokdError: A number is too small, or the root folder or the device does not exist.
     """
     for key, least in (("batch_size", 1), ("frames", 1), ("workers", 0)):
         value = getattr(options, key)
@@ -154,18 +154,18 @@ def check_options(options: Options) -> None:
 
 
 def folder_name(target: Target, split: str = "test") -> str:
-    """Name the folder of an evaluation, below ``evaluations/`` of the run."""
+    """Return the name of an evaluation's folder in ``evaluations/`` of the run."""
     label = re.sub(r"[^\w.-]+", "-", target.label)
     return label if split == "test" else f"{label}-{split}"
 
 
 def precision_of(trained: Trained, options: Options) -> str:
-    """Name the precision that a run is scored in: its own where none is said."""
+    """Return the precision to score a run in: by default that of its training."""
     return str(options.precision or trained.config["trainer"].get("precision") or "32-true")
 
 
 def module_of(trained: Trained, target: Target, options: Options) -> FrameDataModule:
-    """Build the data module that brings a data set to a run's size, crop and normalisation."""
+    """Build the data module for a data set with a run's size, crop and normalisation."""
     own = trained.fed
 
     def chosen(given: Any, key: str) -> Config:
@@ -186,11 +186,11 @@ def module_of(trained: Trained, target: Target, options: Options) -> FrameDataMo
 def score(
     model: pl.LightningModule, data: FrameDataModule, options: Options, precision: str, bar: bool
 ) -> pl.Trainer:
-    """Take all frames of the split through a module's test or validation step."""
+    """Run a module's test or validation step on all frames of the split."""
     trainer = pl.Trainer(
         accelerator=options.device,
         devices=1,
-        precision=precision,  # type: ignore[arg-type]  # the choices are checked where they enter
+        precision=precision,  # type: ignore[arg-type]  # the command line checks the choices
         logger=False,
         callbacks=[ProgressBar()] if bar else [],
         enable_progress_bar=bar,
@@ -201,7 +201,7 @@ def score(
     test = trainer.test if options.split == "test" else trainer.validate
     try:
         test(model, datamodule=data, verbose=False)
-    except SystemExit:  # how Lightning ends after Ctrl-C
+    except SystemExit:  # raised by Lightning after Ctrl-C
         if not trainer.interrupted:
             raise
         raise KeyboardInterrupt from None
@@ -209,11 +209,12 @@ def score(
 
 
 def _write(run: Run, name: str, record: Config, scores: pd.DataFrame) -> None:
-    from tokd_lightning.evaluation.curves import roc_png  # takes a second
+    from tokd_lightning.evaluation.curves import roc_png  # the import takes a second
     from tokd_lightning.evaluation.reliability import reliability_png
 
     folder = run.folder / "evaluations" / name
-    for old in ("evaluation.json", "roc.png"):  # the one says that all is there; the other may not
+    # evaluation.json marks the folder as complete; roc.png may not be written again.
+    for old in ("evaluation.json", "roc.png"):
         (folder / old).unlink(missing_ok=True)
     tables = {"frames": scores, "videos": video_table(scores), "methods": metrics_by_method(scores)}
     for level, table in tables.items():
@@ -227,17 +228,17 @@ def _write(run: Run, name: str, record: Config, scores: pd.DataFrame) -> None:
 
 @contextmanager
 def our_words(words: Mapping[str, str] = OUR_WORDS) -> Iterator[None]:
-    """Let errors that name an option of ``tokd fit`` name the one of this command.
+    """Rename options of ``tokd fit`` in error messages to the options of this command.
 
     Args:
-        words: Regular expression of theirs -> ours.
+        words: Regular expression of a ``tokd fit`` option -> text of this command.
     """
     with renamed(words):
         yield
 
 
 def refuse_unwritable(folder: Path) -> None:
-    """See before the work, not after it, that its result can be kept."""
+    """Raise TokdError if a folder cannot be written, before the evaluation rather than after."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise TokdError(f"{folder} cannot be written")

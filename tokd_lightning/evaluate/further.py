@@ -1,4 +1,4 @@
-"""What scores say beyond the paper's metrics: calibration, thresholds, forgeries."""
+"""Evaluation results beyond the paper's metrics: calibration, thresholds, forgeries."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -23,7 +23,7 @@ def further(run: Run, record: Config, scores: pd.DataFrame) -> Config:
 
     Args:
         run: The run.
-        record: Of the evaluation: its split and the hash of the weights.
+        record: Record of the evaluation; its split and the hash of the weights are read.
         scores: Its scores, one row per frame.
 
     Returns:
@@ -32,7 +32,7 @@ def further(run: Run, record: Config, scores: pd.DataFrame) -> Config:
     validation, why_not = None, _ITSELF
     if record["split"] != "val":
         why_not = _NOT_STORED
-        with suppress(TokdError):  # another of its files is broken
+        with suppress(TokdError):  # another evaluation of the run is unreadable
             validation = stored_validation(run, record["hashes"]["checkpoint"])
     return {
         "calibration": calibration(scores),
@@ -42,15 +42,15 @@ def further(run: Run, record: Config, scores: pd.DataFrame) -> Config:
 
 
 def complete(run: Run, name: str, record: Config) -> Config:
-    """Bring the further keys of an earlier evaluation up to date, from the scores it has stored.
+    """Update the further keys of an earlier evaluation from its stored scores.
 
     Args:
         run: The run.
-        name: Of the evaluation's folder.
-        record: What its ``evaluation.json`` holds.
+        name: Name of the evaluation's folder.
+        record: Contents of its ``evaluation.json``.
 
     Returns:
-        What it holds now; ``record`` where its scores are not there any more.
+        The new contents; ``record`` unchanged if its scores are missing, unreadable or incomplete.
     """
     from tokd_lightning.evaluation.reliability import reliability_png
 
@@ -73,13 +73,16 @@ def complete(run: Run, name: str, record: Config) -> Config:
 
 
 def stored_validation(run: Run, weights: str) -> pd.DataFrame | None:
-    """Find the scores of an evaluation of these weights on the run's own validation split.
+    """Return the scores of an evaluation of these weights on the run's own validation split.
 
-    That it was this split is seen by its metrics, which are those of the run's training.
+    The split is recognised by its metrics, which equal those of the run's own validation.
 
     Args:
         run: The run.
         weights: Hash of the weights.
+
+    Returns:
+        One row per frame; None if there is no such evaluation.
 
     Raises:
         TokdError: A file of the run cannot be read.
@@ -97,5 +100,5 @@ def stored_validation(run: Run, weights: str) -> pd.DataFrame | None:
 
 
 def read_scores(file: Path) -> pd.DataFrame:
-    """Read scores as they were written, to the last bit."""
+    """Read stored scores without loss of precision."""
     return pd.read_csv(file, dtype={"video": str, "method": str}, float_precision="round_trip")

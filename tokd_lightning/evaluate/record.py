@@ -1,4 +1,4 @@
-"""What ``evaluation.json`` says of an evaluation, and in what two of them differ."""
+"""Contents of ``evaluation.json``, and the differences between two evaluations."""
 
 import hashlib
 
@@ -13,14 +13,14 @@ from tokd_lightning.naming import Config, cell
 from tokd_lightning.provenance import commit, source_hash, versions
 from tokd_lightning.results import skipped_frames
 
-# How a frame becomes what the network sees: as in the run's training, whatever the data set.
+# Preprocessing of frames: as in the run's training, whatever the data set.
 SEEN = ("size", "crop", "mean", "std")
 
 
 def before(
     trained: Trained, target: Target, data: FrameDataModule, split: str, precision: str
 ) -> Config:
-    """Say all of an evaluation that is known before it."""
+    """Return the parts of an evaluation's record that are known before scoring."""
     table = data.table(split)
     labels = table[["path", "method", "video", "label"]].to_csv(index=False)
     return {
@@ -55,14 +55,14 @@ def before(
 
 
 def changes(earlier: Config, record: Config) -> str:
-    """Say in what an earlier evaluation was another; nothing where it was not."""
+    """Return in what an earlier evaluation differs, as text; empty if it does not."""
     hashes, options = earlier.get("hashes") or {}, dict(earlier.get("options") or {})
     if not (earlier.get("counts") or {}).get("skipped"):
-        options["on_error"] = record["options"]["on_error"]  # nothing came of it
+        options["on_error"] = record["options"]["on_error"]  # no frame failed: it had no effect
     what = {"data": "other frames", "labels": "other labels", "checkpoint": "other weights"}
     said = [text for key, text in what.items() if hashes.get(key) != record["hashes"][key]]
     if "other frames" in said and "other labels" in said:
-        said.remove("other labels")  # of course
+        said.remove("other labels")  # implied by other frames
     said += [
         f"{key} {options.get(key)} instead of {value}"
         for key, value in record["options"].items()
@@ -72,7 +72,7 @@ def changes(earlier: Config, record: Config) -> str:
 
 
 def counts(scores: pd.DataFrame, data: FrameDataModule, split: str) -> dict[str, int]:
-    """Count what was scored and what was not."""
+    """Count frames and videos that were scored, and those that were not."""
     videos, short = video_table(scores), data.counts()
     found: dict[str, int] = {}
     for level, rows in {"frames": scores, "videos": videos}.items():

@@ -1,4 +1,4 @@
-"""One run on one data set made worse: a pass per perturbation, kept as soon as it is done."""
+"""Robustness of one run on one perturbed data set, with a pass and a result per perturbation."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -50,24 +50,23 @@ def measure_robustness(
     say: Callable[[str], None] = print,
     bar: bool = False,
 ) -> Config:
-    """Score a run that has been evaluated on a data set on the same frames, perturbed.
+    """Score an already evaluated run on perturbed versions of the same frames.
 
-    Each perturbation is one pass over the frames, at five strengths, and kept when it is done:
-    the same command goes on with those that are missing.
+    Each perturbation is one pass over the frames, at five strengths, and is saved when it is done;
+    the same command then continues with the missing ones.
 
     Args:
         trained: The run.
         target: The data set.
-        names: Of :data:`~tokd_lightning.evaluation.perturbations.PERTURBATIONS`.
-        options: How, as it was evaluated.
-        force: Measure again what has been measured.
-        update: Measure again where an earlier one was of other frames, weights or options.
-        say: Takes a line on what is going on.
+        names: Keys of :data:`~tokd_lightning.evaluation.perturbations.PERTURBATIONS`.
+        options: Options, the same as for the evaluation.
+        force: Measure again even if a measurement exists.
+        update: Measure again if an earlier measurement had other frames, weights or options.
+        say: Function that prints a progress message.
         bar: Whether to show a progress bar.
 
     Returns:
-        What ``evaluations/<name>/robustness.json`` holds: all perturbations that were measured,
-        by now or before.
+        The contents of ``evaluations/<name>/robustness.json``: all perturbations measured so far.
 
     Raises:
         TokdError: There is no such evaluation, or an earlier measurement differs.
@@ -104,7 +103,7 @@ def measure_robustness(
 
 
 def robustness_rows(record: Config) -> pd.DataFrame:
-    """Lay out ``robustness.json`` as a table: a row per perturbation, strength and level."""
+    """Convert ``robustness.json`` to a table: a row per perturbation, strength and level."""
     rows = [
         {"perturbation": "clean", "strength": 0, "parameter": "", "value": None, "level": level}
         | record["clean"][level]
@@ -120,13 +119,13 @@ def robustness_rows(record: Config) -> pd.DataFrame:
 
 
 class _Perturbed(pl.LightningModule):
-    """Scores every frame at the five strengths of a perturbation.
+    """Module that scores every frame at the five strengths of a perturbation.
 
     Args:
         model: The trained network.
-        normalise: What follows the perturbation.
-        name: Of the perturbation.
-        paths: Of the split's frames, the keys of what is drawn at random.
+        normalise: Normalisation, applied after the perturbation.
+        name: Name of the perturbation.
+        paths: Paths of the split's frames, the keys of their random draws.
     """
 
     def __init__(
@@ -138,7 +137,7 @@ class _Perturbed(pl.LightningModule):
         self.found: list[tuple[Tensor, Tensor]] = []
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Score a batch of images in [0, 1]."""
+        """Score a batch of images in [0, 1] at all strengths."""
         if len(batch["image"]) == 0:
             return
         keys = [self.paths[row] for row in batch["index"].tolist()]
@@ -152,7 +151,7 @@ class _Perturbed(pl.LightningModule):
 
 
 def _exactly(images: Iterator[Tensor], device: torch.device) -> Iterator[Tensor]:
-    """Make each of the images in full precision, whatever the network computes in."""
+    """Yield the perturbed images, computed in full precision whatever the network's precision."""
     while True:
         with torch.autocast(device.type, enabled=False):
             one = next(images, None)
@@ -174,7 +173,7 @@ def _measure(
     table = data.table(options.split)
     normalise = Normalise(data.mean, data.std)
     module = _Perturbed(trained.model, normalise, name, table["path"].tolist())
-    data.normalise = Normalise(0.0, 1.0)  # exactly nothing: images arrive in [0, 1]
+    data.normalise = Normalise(0.0, 1.0)  # the identity: images arrive in [0, 1]
     started = time.monotonic()
     trainer = score(module, data, options, precision, bar)
     index, p_fake = (torch.cat(column).numpy() for column in zip(*module.found, strict=True))
@@ -214,7 +213,12 @@ def _clean(evaluation: Config, split: str) -> dict[str, Any]:
 
 
 def _earlier(run: Run, name: str, now: Config, force: bool, update: bool) -> dict[str, Any]:
-    """Return what an earlier measurement of these frames, weights and options has left."""
+    """Return the stored perturbations for these frames, weights and options; empty if none.
+
+    Raises:
+        TokdError: An earlier measurement is unreadable (unless ``force``), or differs (unless
+            ``force`` or ``update``).
+    """
     try:
         earlier = run.evaluation(name, "robustness")
     except TokdError:

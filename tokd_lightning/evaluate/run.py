@@ -1,4 +1,4 @@
-"""A run to evaluate, read from its folder."""
+"""Loading of a run to evaluate from its folder."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,19 +21,19 @@ class Trained(NamedTuple):
 
     @property
     def fed(self) -> dict[str, Any]:
-        """The arguments of its data module, the defaults among them."""
+        """The arguments of its data module, including defaults."""
         return settings(self.config)
 
 
 def open_run(path: Path) -> Trained:
-    """Read a run.
+    """Load a run.
 
     Args:
         path: Its folder, or the ``checkpoints/best.ckpt`` in it.
 
     Raises:
-        TokdError: It is no run, its fit has not selected a checkpoint yet, or what it holds cannot
-            be read or does not belong together.
+        TokdError: It is not a run folder, it has no best checkpoint yet, its files cannot be read,
+            or its configuration does not match the checkpoint.
     """
     run = Run(_folder(path))
     if not run.folder.is_dir():

@@ -1,1 +1,1 @@
-"""What a table of scores is worth: frame and video level metrics (Sec. 5.2)."""
+"""Evaluation of a table of scores: metrics at frame and video level (Sec. 5.2) and beyond."""

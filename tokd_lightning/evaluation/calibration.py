@@ -1,4 +1,4 @@
-"""Whether P(fake) means what it says: ECE, Brier score, NLL."""
+"""Calibration of P(fake): ECE, Brier score, NLL."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import pandas as pd
 from tokd_lightning.evaluation.metrics import FloatArray, LabelArray, video_table
 
 BINS = 15
-_LEAST = 1e-15  # the smallest probability that the NLL takes for what it says
+_LEAST = 1e-15  # smaller probabilities are clipped to this for the NLL
 
 
 def calibration(scores: pd.DataFrame) -> dict[str, Any]:
@@ -29,23 +29,23 @@ def calibration(scores: pd.DataFrame) -> dict[str, Any]:
 
 
 def calibrated(label: LabelArray, p_fake: FloatArray) -> dict[str, Any]:
-    r"""Compare P(fake) with how often it is right.
+    r"""Compute the calibration of P(fake).
 
     The expected calibration error is that of P(fake), not of the confidence in the predicted class
     (Naeini et al., AAAI 2015; 15 bins of equal width as in Guo et al., ICML 2017):
 
     .. math:: \mathrm{ECE} = \sum_b \frac{n_b}{N} \, | \overline{y}_b - \overline{p}_b |
 
-    The Brier score is the mean of :math:`(p - y)^2`, NLL that of
-    :math:`-\log` of what the true class was given (natural logarithm, p within 1e-15 of 0 and 1).
+    The Brier score is the mean of :math:`(p - y)^2`, the NLL the mean of :math:`-\log` of the
+    probability of the true class (natural logarithm, probability clipped to [1e-15, 1]).
 
     Args:
         label: y, 0 real, 1 fake, ``(N,)`` with N > 0.
         p_fake: p, in [0, 1], ``(N,)``.
 
     Returns:
-        ``ece``, ``brier``, ``nll``, and of every bin ``count``, ``p_fake`` (mean, None where it is
-        empty) and ``fake`` (how many are fake).
+        ``ece``, ``brier``, ``nll``, and ``bins``: lists of the bins' ``count``, ``p_fake`` (mean,
+        None if the bin is empty) and ``fake`` (number of fakes).
     """
     fake = label == 1
     bins = np.minimum((p_fake * BINS).astype(np.int64), BINS - 1)

@@ -1,4 +1,4 @@
-"""JPEG and H.264, there and back: the real encoders' bits, one picture at a time."""
+"""JPEG and H.264 round trips with the real encoders, one picture at a time."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -17,15 +17,15 @@ from tokd_lightning.errors import TokdError
 
 Picture = NDArray[np.uint8]
 
-# One thread and no macroblock tree: what x264 does then depends on the picture alone.
+# One thread and no macroblock tree: x264's output then depends only on the picture.
 _ALONE = "mbtree=0:threads=1:rc-lookahead=0:sync-lookahead=0"
 
 
 def refuse_without_h264() -> None:
-    """Say how to install the H.264 encoder where it is missing.
+    """Check that the H.264 encoder is installed.
 
     Raises:
-        TokdError: PyAV, or libx264 in it, is not there.
+        TokdError: PyAV is missing, or was built without libx264.
     """
     if find_spec("av") is None:
         raise TokdError('H.264 needs PyAV: pip install "tokd-lightning[data]"')
@@ -36,11 +36,11 @@ def refuse_without_h264() -> None:
 
 
 def jpeg(picture: Picture, quality: float) -> Picture:
-    """Store as JPEG and read again: libjpeg by Pillow, chroma at half resolution (4:2:0).
+    """Encode as JPEG and decode again: libjpeg via Pillow, chroma at half resolution (4:2:0).
 
     Args:
         picture: RGB, ``(H, W, 3)``.
-        quality: libjpeg's, 1 to 95.
+        quality: libjpeg's quality, 1 to 95.
     """
     stored = io.BytesIO()
     Image.fromarray(picture).save(stored, "JPEG", quality=int(quality), subsampling="4:2:0")
@@ -60,10 +60,10 @@ def h264(picture: Picture, crf: float) -> Picture:
 
 
 def encode_h264(picture: Picture, crf: float) -> bytes:
-    """Encode a picture as a stream of its own: one intra picture (IDR), 4:2:0 as FF++'s videos.
+    """Encode a picture as a stream of a single intra picture (IDR), 4:2:0 as in FF++'s videos.
 
-    It is what x264 would begin a video of this picture with. An odd side is continued by one pixel,
-    since 4:2:0 needs even ones.
+    It is how x264 would begin a video of this picture. An odd side is padded by one edge pixel,
+    because 4:2:0 needs even sides.
     """
     import av
 
@@ -92,12 +92,12 @@ def decode_h264(stream: bytes) -> Picture:
 def through(
     codec: Callable[[Picture, float], Picture], images: Tensor, values: tuple[float, ...]
 ) -> Iterator[Tensor]:
-    """Send images through a codec, on as many threads as torch has.
+    """Encode and decode images with a codec, on as many threads as torch uses.
 
     Args:
         codec: :func:`jpeg` or :func:`h264`.
         images: In [0, 1], ``(B, 3, H, W)``, on any device.
-        values: Of the codec's parameter.
+        values: Values of the codec's parameter.
 
     Yields:
         Images of the same shape for each value.

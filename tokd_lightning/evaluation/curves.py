@@ -1,4 +1,4 @@
-"""The ROC curves behind AUC and EER, as a picture."""
+"""Figure of the ROC curves behind AUC and EER."""
 
 import io
 
@@ -17,10 +17,10 @@ def roc_png(scores: pd.DataFrame, title: str) -> bytes | None:
     Args:
         scores: One row per frame, as for
             :func:`~tokd_lightning.evaluation.metrics.frame_and_video_metrics`.
-        title: Of the picture.
+        title: Title of the figure.
 
     Returns:
-        A PNG, or None where real or fake frames are missing.
+        A PNG, or None if real or fake frames are missing.
     """
     if scores["label"].nunique() < 2:
         return None

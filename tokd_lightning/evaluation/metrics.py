@@ -1,8 +1,8 @@
 """Frame and video level metrics of a table of scores (Sec. 5.2).
 
 A table has one row per frame: ``dataset``, ``method``, ``video``, ``label`` (0 real, 1 fake) and
-``p_fake``, the softmax output of class 1. Everything is computed in float64, because rounded scores
-make ties that the network did not.
+``p_fake``, the softmax output of class 1. Everything is computed in float64, because rounding
+would create ties between scores that differ.
 """
 
 import math
@@ -19,8 +19,8 @@ LabelArray = NDArray[np.int64]
 
 VIDEO = ["dataset", "method", "video"]
 _COLUMNS = [*VIDEO, "label", "p_fake"]
-_FAR_BELOW = 0.35  # an AUC that asks for an explanation
-_DEVIATIONS = 4  # of the AUC of guesses, by which it must be below one half
+_FAR_BELOW = 0.35  # AUC below which labels may be inverted
+_DEVIATIONS = 4  # standard deviations of the AUC of guessing that it must also be below one half
 
 
 def frame_and_video_metrics(table: pd.DataFrame) -> dict[str, float]:
@@ -31,11 +31,11 @@ def frame_and_video_metrics(table: pd.DataFrame) -> dict[str, float]:
             forgeries of one pair alike.
 
     Returns:
-        ``frame/…`` and ``video/…`` of ``binary_metrics``.
+        The metrics of ``binary_metrics`` with the prefixes ``frame/`` and ``video/``.
 
     Raises:
-        ValueError: A column is missing, there is no row, a frame stands there twice, a label is
-            neither 0 nor 1 or changes within a video, or a score is outside [0, 1].
+        ValueError: A column is missing, there is no row, a frame occurs twice, a label is neither
+            0 nor 1 or changes within a video, or a score is outside [0, 1].
         TokdError: A score is not a number.
     """
     levels = {"frame": _checked(table), "video": video_table(table)}
@@ -54,7 +54,7 @@ def video_table(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per (dataset, method, video) in order of appearance: the key, ``label``,
-        ``p_fake`` (mean) and ``frames`` (how many were scored).
+        ``p_fake`` (mean) and ``frames`` (number of scored frames).
 
     Raises:
         ValueError: As ``frame_and_video_metrics``.
@@ -94,7 +94,7 @@ def metrics_by_method(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def inverted(table: pd.DataFrame) -> str:
-    """Say that scores and labels disagree far more than by chance; nothing where they do not.
+    """Return a warning if scores and labels disagree far more than by chance, else "".
 
     Args:
         table: One row per frame, as for ``frame_and_video_metrics``.
@@ -106,7 +106,7 @@ def inverted(table: pd.DataFrame) -> str:
     if not fakes or not reals:
         return ""
     auc = binary_metrics(label, p_fake)["auc"]
-    spread = math.sqrt((reals + fakes + 1) / (12 * reals * fakes))  # of guesses, Mann and Whitney
+    spread = math.sqrt((reals + fakes + 1) / (12 * reals * fakes))  # of guessing, Mann and Whitney
     if auc > min(_FAR_BELOW, 0.5 - _DEVIATIONS * spread):
         return ""
     return (
@@ -118,8 +118,8 @@ def inverted(table: pd.DataFrame) -> str:
 def binary_metrics(label: LabelArray, p_fake: FloatArray) -> dict[str, float]:
     """Compute the metrics of real-or-fake scores.
 
-    A sample is called fake where P(fake) > 0.5; at a tie argmax of the logits says real. What
-    needs both classes is NaN where one is missing.
+    A sample is classified as fake if P(fake) > 0.5; at a tie the argmax of the logits is real.
+    Metrics that need both classes are NaN if one is missing.
 
     Args:
         label: 0 real, 1 fake, ``(N,)`` with N > 0.
@@ -127,7 +127,7 @@ def binary_metrics(label: LabelArray, p_fake: FloatArray) -> dict[str, float]:
 
     Returns:
         ``acc``, ``balanced_acc``, ``acc_real``, ``acc_fake``, ``auc``, ``ap``, ``eer`` and
-        ``majority``, the accuracy of always naming the larger class; all in [0, 1].
+        ``majority``, the accuracy of always predicting the larger class; all in [0, 1].
     """
     fake = label == 1
     correct = (p_fake > 0.5) == fake
@@ -147,15 +147,15 @@ def binary_metrics(label: LabelArray, p_fake: FloatArray) -> dict[str, float]:
 
 
 def roc(label: LabelArray, p_fake: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Trace the ROC curve with one point per distinct score.
+    """Compute the ROC curve, with one point per distinct score.
 
     Args:
         label: 0 real, 1 fake, ``(N,)``.
-        p_fake: Scores, the higher the more fake, ``(N,)``.
+        p_fake: Scores, higher for fake, ``(N,)``.
 
     Returns:
         False positive rate, true positive rate and precision at each threshold from "nothing is
-        fake" (0, 0; precision 1) to "all is fake" (1, 1); NaN where only one class is there.
+        fake" (0, 0; precision 1) to "everything is fake" (1, 1); NaN if one class is missing.
     """
     order = np.argsort(-p_fake, kind="stable")
     last = np.flatnonzero(np.append(np.diff(p_fake[order]) != 0, True))
@@ -170,7 +170,7 @@ def roc(label: LabelArray, p_fake: FloatArray) -> tuple[FloatArray, FloatArray, 
 
 
 def _equal_error_rate(fpr: FloatArray, tpr: FloatArray) -> float:
-    """Find where FPR and 1 - TPR cross on the piecewise linear ROC curve."""
+    """Compute where FPR = 1 - TPR on the piecewise linear ROC curve."""
     gap = fpr + tpr - 1  # rises from -1 to 1
     if np.isnan(gap).any():
         return float("nan")
@@ -189,7 +189,7 @@ def _columns(table: pd.DataFrame) -> tuple[LabelArray, FloatArray]:
 
 
 def _checked(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with float64 scores, or say what is wrong with it."""
+    """Return the table with float64 scores, or raise an error if it is invalid."""
     if missing := [column for column in _COLUMNS if column not in table]:
         raise ValueError(f"the table of scores has no column {', '.join(missing)}")
     if table.empty:

@@ -1,4 +1,4 @@
-"""What a detector finds when it may accuse only so many of the real: thresholds at fixed FPR."""
+"""Operating points: thresholds at fixed false positive rates, and recall per forgery."""
 
 from typing import Any
 
@@ -7,24 +7,24 @@ import pandas as pd
 
 from tokd_lightning.evaluation.metrics import FloatArray, LabelArray, binary_metrics, video_table
 
-RATES = (0.01, 0.05, 0.1)  # of reals that may be called fake
-_AMONG = 0.05  # at which forgeries are compared
+RATES = (0.01, 0.05, 0.1)  # false positive rates
+_AMONG = 0.05  # false positive rate at which forgeries are compared
 
 
 def operating_points(
     scores: pd.DataFrame, validation: pd.DataFrame | None, why_not: str = ""
 ) -> dict[str, Any]:
-    """Choose thresholds at fixed false positive rates, on these scores and on validation's.
+    """Choose thresholds at fixed false positive rates, on these scores and on validation scores.
 
     Args:
         scores: One row per frame, as for
             :func:`~tokd_lightning.evaluation.metrics.frame_and_video_metrics`.
         validation: Scores of the same network on its own validation split; None without any.
-        why_not: Why there are none.
+        why_not: Reason why there are none.
 
     Returns:
-        ``frame`` and ``video``, each ``here`` and ``validation``: a list of a point per rate, see
-        :func:`points`; in place of validation's a sentence where there are no scores.
+        ``frame`` and ``video``, each with ``here`` and ``validation``: a list with a point per
+        rate, see :func:`points`. Without validation scores, ``validation`` is ``why_not``.
     """
     levels = {"frame": scores, "video": video_table(scores)}
     others = {}
@@ -43,13 +43,14 @@ def points(chosen_on: pd.DataFrame, applied_to: pd.DataFrame) -> list[dict[str, 
     """Choose a threshold for every rate on some scores and apply it to others.
 
     Args:
-        chosen_on: ``label`` and ``p_fake``.
-        applied_to: Likewise.
+        chosen_on: Scores to choose the threshold on: columns ``label`` and ``p_fake``.
+        applied_to: Scores to apply it to, with the same columns.
 
     Returns:
-        Per rate: ``rate``, ``threshold``, ``fpr`` and ``tpr`` where it is applied, ``reals`` (real
-        samples it was chosen on) and ``allowed`` (how many of them may be called fake). Where that
-        is none, there are too few reals for the rate: threshold, FPR and TPR are None.
+        Per rate: ``rate``, ``threshold``, ``fpr`` and ``tpr`` on ``applied_to``, ``reals`` (number
+        of real samples in ``chosen_on``) and ``allowed`` (how many of them may be classified as
+        fake). If ``allowed`` is 0, there are too few reals for the rate, and threshold, FPR and TPR
+        are None.
     """
     label, p_fake = _columns(applied_to)
     real = _columns(chosen_on)[1][_columns(chosen_on)[0] == 0]
@@ -71,29 +72,30 @@ def points(chosen_on: pd.DataFrame, applied_to: pd.DataFrame) -> list[dict[str, 
 
 
 def threshold_at(real: FloatArray, rate: float) -> float | None:
-    """Return the smallest threshold above which at most a share of the real scores lie.
+    """Return the smallest threshold that at most a fraction of the real scores exceed.
 
     Args:
         real: Scores of real samples, ``(N,)``.
-        rate: The share, in (0, 1).
+        rate: The fraction, in (0, 1).
 
     Returns:
-        The threshold; None where the share is less than one sample.
+        The threshold; None if the fraction is less than one sample.
     """
     allowed = _allowed(len(real), rate)
     return float(np.sort(real)[::-1][allowed]) if allowed else None
 
 
 def by_forgery(scores: pd.DataFrame) -> list[dict[str, Any]]:
-    """Say how well each forgery is told from all real frames of its data set.
+    """Compute how well each forgery is separated from all real frames of its data set.
 
     Args:
         scores: As for :func:`operating_points`.
 
     Returns:
         Per (dataset, method) of the fakes: the key, and at ``frame`` and ``video`` level ``n``
-        (fakes), ``auc``, ``recall`` (share called fake at 0.5) and ``recall_at_fpr`` (at the
-        threshold where 5 % of the real ones are; None where they are too few).
+        (number of fakes), ``auc`` (None if undefined), ``recall`` (fraction classified as fake at
+        threshold 0.5) and ``recall_at_fpr`` (recall at a false positive rate of at most 5 %; None
+        if there are too few reals).
     """
     rows = []
     for dataset, frames in scores.groupby("dataset", sort=False, dropna=False, observed=True):

@@ -1,7 +1,7 @@
-"""Seven ways in which a picture gets worse before it reaches a detector, at five strengths.
+"""Seven image perturbations, at five strengths.
 
-They are applied to what the network sees, at its input resolution and before normalisation, and
-leave 8 bits per channel, as a file would. What one frame becomes depends on that frame alone,
+They are applied to the network's input, at its input resolution and before normalisation, and
+round to 8 bits per channel, as a file would. The result for a frame depends only on that frame,
 neither on its batch nor on other processes.
 """
 
@@ -23,13 +23,13 @@ STRENGTHS = (1, 2, 3, 4, 5)
 
 
 class Perturbation(NamedTuple):
-    """One way to make a picture worse.
+    """A perturbation.
 
     Attributes:
-        title: In tables and figures.
-        parameter: What is set, with its unit.
-        values: Of the parameter at strengths 1 to 5.
-        apply: Takes images in [0, 1], values and a key per image; yields images per value.
+        title: Name in tables and figures.
+        parameter: Name of its parameter, with the unit.
+        values: Values of the parameter at strengths 1 to 5.
+        apply: Function of images in [0, 1], values and a key per image; yields images per value.
     """
 
     title: str
@@ -43,16 +43,16 @@ def perturb(images: Tensor, name: str, strength: int, keys: Sequence[str]) -> Te
 
     Args:
         images: In [0, 1], ``(B, 3, H, W)``.
-        name: Of :data:`PERTURBATIONS`.
+        name: Key of :data:`PERTURBATIONS`.
         strength: 1 to 5.
-        keys: One per image, such as its path: equal keys draw equal noise and equal places.
+        keys: One per image, such as its path: equal keys give equal noise and equal occlusions.
 
     Returns:
         Images of the same shape, multiples of 1/255 in [0, 1].
 
     Raises:
         ValueError: There is no such strength.
-        TokdError: There is no such perturbation, or what encodes H.264 is not installed.
+        TokdError: There is no such perturbation, or the H.264 encoder is not installed.
     """
     if strength not in STRENGTHS:
         raise ValueError(f"strengths are 1 to 5, not {strength}")
@@ -68,10 +68,10 @@ def every_strength(images: Tensor, name: str, keys: Sequence[str]) -> Iterator[T
 
 
 def chosen(text: str) -> list[str]:
-    """Read names of perturbations with commas between them; ``all`` is all of them.
+    """Parse comma-separated names of perturbations; ``all`` selects all of them.
 
     Raises:
-        TokdError: There is no such perturbation, or what encodes H.264 is not installed.
+        TokdError: There is no such perturbation, or the H.264 encoder is not installed.
     """
     named = [part.strip() for part in text.split(",") if part.strip()]
     names = list(PERTURBATIONS) if named == ["all"] else named
@@ -100,7 +100,7 @@ def _h264(images: Tensor, values: Values, keys: Sequence[str]) -> Iterator[Tenso
 
 
 def _blur(images: Tensor, values: Values, keys: Sequence[str]) -> Iterator[Tensor]:
-    """Convolve with a Gaussian, cut off at three sigma."""
+    """Convolve with a Gaussian, truncated at three sigma."""
     for sigma in values:
         side = 2 * min(round(3 * sigma), min(images.shape[-2:]) - 1) + 1
         yield gaussian_blur2d(images, (side, side), (sigma, sigma), "reflect")
@@ -115,7 +115,7 @@ def _noise(images: Tensor, values: Values, keys: Sequence[str]) -> Iterator[Tens
 
 
 def _resize(images: Tensor, values: Values, keys: Sequence[str]) -> Iterator[Tensor]:
-    """Make smaller (bilinear, antialiased) and bring back to size (bilinear)."""
+    """Downsample (bilinear, antialiased) and upsample to the original size (bilinear)."""
     height, width = images.shape[-2:]
     for scale in values:
         size = max(1, round(height * scale)), max(1, round(width * scale))
@@ -124,13 +124,13 @@ def _resize(images: Tensor, values: Values, keys: Sequence[str]) -> Iterator[Ten
 
 
 def _contrast(images: Tensor, values: Values, keys: Sequence[str]) -> Iterator[Tensor]:
-    """Bring every pixel nearer to its image's mean grey."""
+    """Reduce the contrast towards the image's mean grey."""
     for factor in values:
         yield adjust_contrast_with_mean_subtraction(images, float(factor))
 
 
 def _occlusion(images: Tensor, values: Values, keys: Sequence[str]) -> Iterator[Tensor]:
-    """Cover a rectangle of the image's proportions with mid-grey; a larger one holds a smaller."""
+    """Cover a rectangle of the image's aspect ratio with mid-grey, nested over the strengths."""
     height, width = images.shape[-2:]
     places = torch.stack([torch.rand(2, generator=_generator("occlusion", key)) for key in keys])
     for percent in values:

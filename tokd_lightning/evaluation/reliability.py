@@ -1,4 +1,4 @@
-"""The reliability plot: how often P(fake) is right, and how often it is said."""
+"""Reliability diagram: fraction of fakes over P(fake), and a histogram of P(fake)."""
 
 import io
 from typing import Any
@@ -11,11 +11,11 @@ from tokd_lightning.evaluation.curves import COLOURS
 
 
 def reliability_png(calibration: dict[str, Any], title: str) -> bytes:
-    """Draw the share of fakes over P(fake), and below it how often each was said.
+    """Draw the fraction of fakes over P(fake), and below it a histogram of P(fake).
 
     Args:
-        calibration: As :func:`~tokd_lightning.evaluation.calibration.calibration` returns it.
-        title: Of the picture.
+        calibration: As returned by :func:`~tokd_lightning.evaluation.calibration.calibration`.
+        title: Title of the figure.
 
     Returns:
         A PNG.

@@ -1,4 +1,4 @@
-"""Robustness as pictures: curves over strength, and what the strengths look like."""
+"""Figures of robustness: AUC over strength, and a frame at every strength."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -21,9 +21,9 @@ def robustness_png(records: Sequence[dict[str, Any]], title: str) -> bytes:
     """Draw AUC over strength, one panel per perturbation.
 
     Args:
-        records: What ``robustness.json`` holds, of one data set. A single one is drawn at frame and
-            at video level, several at frame level.
-        title: Of the picture.
+        records: Contents of the ``robustness.json`` files of one data set. A single one is drawn at
+            frame and video level, several only at frame level.
+        title: Title of the figure.
 
     Returns:
         A PNG.
@@ -59,9 +59,9 @@ def perturbations_png(image: Tensor, key: str, names: Sequence[str], title: str)
 
     Args:
         image: In [0, 1], ``(3, H, W)``.
-        key: Of the frame, see :func:`~tokd_lightning.evaluation.perturbations.perturb`.
+        key: Key of the frame, see :func:`~tokd_lightning.evaluation.perturbations.perturb`.
         names: Perturbations, a row each.
-        title: Of the picture.
+        title: Title of the figure.
 
     Returns:
         A PNG.
@@ -83,7 +83,7 @@ def perturbations_png(image: Tensor, key: str, names: Sequence[str], title: str)
 
 
 def _lines(records: Sequence[dict[str, Any]]) -> Mapping[str, tuple[Any, dict[str, list[float]]]]:
-    """Label -> (colour, dashes) and, per perturbation, AUC in percent from clean to strength 5."""
+    """Return label -> (colour, dashes), and by perturbation AUC in percent, clean to strength 5."""
     lines = {}
     names = short_labels(records)
     chosen = looks(names)

@@ -1,1 +1,1 @@
-"""Tables and figures, made from run folders alone; the paper's numbers lie in ``published/``."""
+"""Tables and figures, made only from run folders; the paper's numbers are in ``published/``."""

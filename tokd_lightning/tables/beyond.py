@@ -1,4 +1,4 @@
-"""Beyond the paper: does rotation turn "both < rgb" around for other methods, with controls."""
+"""Table beyond the paper: does rotation reverse "both < rgb" for other methods, with controls."""
 
 from tokd_lightning.tables.entries import ACC, HEADS, Entry, PaperTable
 from tokd_lightning.tables.grid import DEMO, METHODS, STUDENTS, student
@@ -27,7 +27,7 @@ _BEYOND: dict[str, tuple[str, dict[str, object]]] = {
 
 
 def beyond(datasets: tuple[str, ...]) -> PaperTable:
-    """Return the cells that the paper has not: every student with both branches."""
+    """Return the table of cells that are not in the paper: every student with both branches."""
     entries = []
     for data in datasets:
         for backbone in STUDENTS if data not in DEMO else ("resnet18_thin",):

@@ -1,4 +1,4 @@
-"""The live table of the runner: what is done, what runs, what failed, and how long it will take."""
+"""Live table of the runner: finished, running and failed jobs, and the time left."""
 
 import time
 from collections import Counter
@@ -11,19 +11,19 @@ from rich.text import Text
 from tokd_lightning.tables.jobs import State, Task, clock
 
 _STYLES = {"waiting": "dim", "running": "bold", "done": "green", "failed": "red", "dropped": "dim"}
-# What gives way first where not all jobs fit on the screen.
+# Where not all jobs fit on the screen, those with a higher rank are hidden first.
 _RANK: dict[State, int] = {"running": 0, "failed": 1, "done": 2, "waiting": 3, "dropped": 4}
 
 
 def draw(tasks: Sequence[Task], workers: int, started: float, room: int) -> RenderableType:
-    """Draw the jobs and, below them, how many are in which state and how long the rest takes.
+    """Draw the jobs and, below them, the number in each state and the time left.
 
     Args:
         tasks: All jobs.
-        workers: How many run at a time.
-        started: ``time.monotonic()`` of the start.
-        room: Lines that there are; where it is less than there are jobs, running and failed ones
-            go first, then the last that ended, then the next.
+        workers: Number of jobs that run at a time.
+        started: ``time.monotonic()`` at the start.
+        room: Lines available. If there are more jobs, running and failed ones are shown first,
+            then the most recently finished, then the next to start.
     """
     shown = list(tasks)
     if len(tasks) > room - 1:
@@ -33,17 +33,17 @@ def draw(tasks: Sequence[Task], workers: int, started: float, room: int) -> Rend
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for justify in ("left", "left", "right"):
         table.add_column(justify=justify, no_wrap=True)
-    table.add_column()  # alone in giving way on a narrow terminal
+    table.add_column()  # the only one that shrinks on a narrow terminal
     for task in shown:
         elapsed = clock(task.seconds) if task.seconds else ""
-        # Text, because markup is nothing that a process should write.
+        # Text, so that what a process prints is not interpreted as markup.
         progress = Text(task.progress(), no_wrap=True, overflow="ellipsis")
         table.add_row(task.job.name, task.state, elapsed, progress, style=_STYLES[task.state])
     return Group(table, Text(summary(tasks, workers, started), style="bold"))
 
 
 def summary(tasks: Sequence[Task], workers: int, started: float) -> str:
-    """Say how many jobs are in which state, and how long those that are left will take."""
+    """Return the number of jobs in each state, the estimated time left and the time so far."""
     counted = Counter(task.state for task in tasks)
     parts = [f"{counted[state]} {state}" for state in _RANK if counted[state]]
     left = seconds_left(tasks, workers)
@@ -53,7 +53,7 @@ def summary(tasks: Sequence[Task], workers: int, started: float) -> str:
 
 
 def seconds_left(tasks: Sequence[Task], workers: int) -> float | None:
-    """Estimate the time left from what the finished jobs took against what was expected of them.
+    """Estimate the time left from the actual against the expected time of the finished jobs.
 
     Returns:
         Seconds, or None while nothing has finished.

@@ -1,4 +1,4 @@
-"""A cell as a job of submitit, and such jobs on this machine through its local executor."""
+"""A cell as a submitit job, and such jobs on this machine through submitit's local executor."""
 
 import importlib
 import os
@@ -16,10 +16,10 @@ from tokd_lightning.tables.jobs import BUSY, Job, Task, held_back, last_line, st
 from tokd_lightning.tables.locks import is_locked
 from tokd_lightning.tables.queue import FOLDER
 
-_POLL = 0.2  # seconds between two looks at a process
-_POLL_LOCK = 2.0  # seconds between two looks at a lock that another holds
-_SETTLE = 0.5  # seconds that the signal which ended a command may take to arrive here too
-_LINGER = 600  # seconds between SIGTERM and what SLURM does next: kill, or announce preemption
+_POLL = 0.2  # seconds between two polls of a process
+_POLL_LOCK = 2.0  # seconds between two polls of a lock that another process holds
+_SETTLE = 0.5  # seconds for the signal that ended a command to arrive here too
+_LINGER = 600  # seconds between SIGTERM and SLURM's next action: kill, or announce preemption
 _GRACE = 15.0  # seconds for a job to stop its own processes
 _YEAR = 365 * 24 * 60  # minutes
 
@@ -37,19 +37,19 @@ def find_submitit() -> Any:
 
 
 class CellFailed(Exception):
-    """A command of a cell has failed; says which log tells why."""
+    """A command of a cell failed; the message names the log with the reason."""
 
 
 class CellJob:
-    """Does a job as the local runner does it, where submitit has started this process.
+    """Callable that runs a job as the local runner does, in a process that submitit has started.
 
-    Where the job's lock is taken it waits, and looks again at what is left. SIGUSR2, which
-    announces preemption or the end of the time limit, stops the commands and puts the job into the
-    queue again (submitit calls :meth:`checkpoint`); the next start goes on from ``last.ckpt``.
-    SIGTERM stops the commands for good, unless SIGUSR2 or SLURM's own requeueing follows.
+    If the job's lock is taken, it waits and then checks again what is left to do. SIGUSR2, which
+    announces preemption or the end of the time limit, stops the commands and requeues the job
+    (submitit calls :meth:`checkpoint`); the next start resumes from ``last.ckpt``. SIGTERM stops
+    the commands for good, unless SIGUSR2 or SLURM's own requeueing follows.
 
     Args:
-        job: What to do; its commands are plain data, or a function that pickles.
+        job: The job; its commands are plain data, or a picklable function.
     """
 
     def __init__(self, job: Job) -> None:
@@ -58,16 +58,16 @@ class CellJob:
         self._told_to_stop = False
 
     def __call__(self) -> None:
-        """Do the job.
+        """Run the job.
 
         Raises:
-            CellFailed: One of its commands has failed, or SIGTERM came.
+            CellFailed: One of its commands failed, or SIGTERM was received.
         """
         signal.signal(signal.SIGTERM, self._note)
         self._task = task = Task(self.job)
         try:
             while task.state in {"waiting", "running"} and not self._told_to_stop:
-                with held_back(signal.SIGUSR2):  # checkpoint() is for the pauses between
+                with held_back(signal.SIGUSR2):  # checkpoint() may run only during the sleep
                     if task.state == "running":
                         task.go_on()
                     else:
@@ -84,7 +84,7 @@ class CellJob:
             raise CellFailed(task.reason)
 
     def checkpoint(self) -> Any:
-        """Stop the commands and say what is to be submitted in this job's place: the same."""
+        """Stop the commands and return the submission that replaces this job: the same job."""
         self._stop()
         return importlib.import_module("submitit").helpers.DelayedSubmission(CellJob(self.job))
 
@@ -97,14 +97,14 @@ class CellJob:
         self._told_to_stop = True
 
     def _linger(self) -> None:
-        """Leave it to SLURM whether the job ends here: it would be over if it ended by itself."""
+        """Wait for SLURM to kill or requeue the job: if it exits by itself it is not requeued."""
         deadline = time.monotonic() + _LINGER
         while os.environ.get("SUBMITIT_EXECUTOR") == "slurm" and time.monotonic() < deadline:
             time.sleep(1)
 
 
 def local_tasks(runs: Path) -> Callable[[Job], Task]:
-    """Return what carries out the runner's jobs through submitit's local executor.
+    """Return a function that makes a runner's job a task of submitit's local executor.
 
     Raises:
         TokdError: submitit is not installed.
@@ -115,12 +115,12 @@ def local_tasks(runs: Path) -> Callable[[Job], Task]:
 
 
 class LocalTask(Task):
-    """A job that is a submitit job on this machine.
+    """A job that runs as a submitit job on this machine.
 
     Args:
-        job: What to do.
+        job: The job.
         executor: submitit's local executor.
-        folder: Where it writes, and where a lock says that the job has been submitted.
+        folder: Folder where submitit writes; a lock in it marks the job as submitted.
     """
 
     def __init__(self, job: Job, executor: Any, folder: Path) -> None:
@@ -130,7 +130,7 @@ class LocalTask(Task):
         self._submitted: Any = None
 
     def start(self, slot: int = 0, environment: Mapping[str, str] | None = None) -> bool:
-        """Submit the job, unless another runner has submitted it or is at it."""
+        """Submit the job, unless another runner has submitted it or is running it."""
         self.slot, self._started = slot, time.monotonic()
         job = replace(self.job, environment={**(environment or {}), **self.job.environment})
         try:
@@ -139,7 +139,7 @@ class LocalTask(Task):
                 self.reason = BUSY
                 return False
             self._before = job.log.stat().st_size if job.log.is_file() else 0
-            # Ctrl-C and the end of a terminal are for the runner, which passes them on.
+            # Ctrl-C and the closing of the terminal go to the runner, which forwards them.
             with held_back(signal.SIGINT, signal.SIGHUP):
                 self._submitted = self._executor.submit(CellJob(job))
         except OSError as error:
@@ -149,7 +149,7 @@ class LocalTask(Task):
         return True
 
     def go_on(self) -> None:
-        """See whether the job has ended, and how."""
+        """Check whether the job has ended, and record how."""
         self.seconds = time.monotonic() - self._started
         if not self._submitted.done():
             return
@@ -174,9 +174,9 @@ class LocalTask(Task):
         deadline = time.monotonic() + max(seconds, _GRACE)
         while not self._submitted.done() and time.monotonic() < deadline:
             time.sleep(_POLL)
-            self.terminate()  # submitit overhears it while it starts
+            self.terminate()  # again, because submitit ignores the signal while it starts
 
     def kill(self) -> None:
-        """End what passes signals on to the job; the job ends its processes itself."""
+        """Kill the process that forwards signals to the job; the job ends its own processes."""
         if not self._submitted.done():
             os.kill(int(self._submitted.job_id), signal.SIGKILL)

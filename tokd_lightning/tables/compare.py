@@ -1,4 +1,4 @@
-"""Runs side by side: Table 1's sizes and Table 3's accuracies, measured."""
+"""Side-by-side comparison of runs: measured sizes (Table 1) and accuracies (Table 3)."""
 
 import json
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Comparison(NamedTuple):
         title: What the table shows.
         lines: One row per run, then the majority baselines.
         table: The header and a line of text per row.
-        notes: What a reader of the table could overlook.
+        notes: Caveats for readers of the table.
     """
 
     title: str
@@ -41,7 +41,7 @@ class Comparison(NamedTuple):
     notes: list[str]
 
     def markdown(self) -> str:
-        """Write it as Markdown."""
+        """Return the table as Markdown."""
         rule = ["---", *["---:"] * (len(self.table[0]) - 1)]
         lines = [f"| {' | '.join(line)} |" for line in (self.table[0], rule, *self.table[1:])]
         notes = (f"\n{note}" for note in self.notes)
@@ -49,13 +49,13 @@ class Comparison(NamedTuple):
 
 
 def side_by_side(folders: Sequence[Path]) -> Comparison:
-    """Read runs and put them side by side.
+    """Read runs and compare them side by side.
 
     Args:
         folders: Run folders, in any order.
 
     Raises:
-        TokdError: A folder is no run folder, or its ``metrics.json`` is unreadable.
+        TokdError: A folder is not a run folder, or its ``metrics.json`` is unreadable.
     """
     distinct = {folder.resolve(): folder for folder in folders}.values()
     rows = distinct_labels(sorted((read_row(folder) for folder in distinct), key=rank))
@@ -68,19 +68,20 @@ def side_by_side(folders: Sequence[Path]) -> Comparison:
 def compare_runs(
     folders: Sequence[Path], out: Path, console: Console | None = None
 ) -> dict[str, Path]:
-    """Print runs side by side and write the table and the figures.
+    """Print a side-by-side comparison of runs and write the table and the figures.
 
     Args:
         folders: Run folders, in any order.
-        out: Folder for ``compare.{md,csv,json}``, ``curves.png`` and, where a run has gradients of
+        out: Folder for ``compare.{md,csv,json}``, ``curves.png`` and, if a run has gradients of
             both branches, ``gradients.png``.
-        console: Where to print; standard output by default.
+        console: Console to print to; standard output by default.
 
     Returns:
-        Path of each file by its name; a figure that no run has data for is missing.
+        Path of each file by its name, without the figures that no run has data for.
 
     Raises:
-        TokdError: A folder is no run folder, or ``metrics.json`` or ``metrics.csv`` is unreadable.
+        TokdError: A folder is not a run folder, or ``metrics.json`` or ``metrics.csv`` is
+            unreadable.
     """
     found = side_by_side(folders)
     _print(found, console or Console())
@@ -112,7 +113,7 @@ def _cells(row: Row) -> list[str]:
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
-    """Say what a reader of the table could overlook."""
+    """Return the caveats for readers of the table."""
     notes = []
     for data in dict.fromkeys(row.data for row in rows if row.state == "tested"):
         tested = [row for row in rows if row.data == data and row.state == "tested"]
@@ -139,7 +140,7 @@ def _print(found: Comparison, console: Console) -> None:
 
 
 def _flat(rows: Sequence[Row]) -> pd.DataFrame:
-    """Unfold rows for a spreadsheet: full precision, one column per metric, empty where none."""
+    """Flatten rows for a spreadsheet: full precision, one column per metric, empty if undefined."""
     return (
         pd.DataFrame(asdict(row) | row.metrics for row in rows)
         .drop(columns="metrics")

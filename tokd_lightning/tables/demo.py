@@ -1,4 +1,4 @@
-"""The whole main job on the demo data, as ``make demo`` runs it."""
+"""The complete pipeline on the demo data, as run by ``make demo``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from tokd_lightning.tables.runner import run_experiments
 
 _EXPERIMENTS = Path("experiments")
 _QUALITIES = ("c23", "c40")  # those that `tokd demo` makes
-# What a fit says of an epoch, or of a run that it has found finished.
+# Log lines of a fit: an epoch, or a run that is already finished.
 _PROGRESS = r"^epoch \d|: finished, reused$"
 
 
@@ -23,7 +23,7 @@ class _Experiment(NamedTuple):
 
     title: str
     file: str
-    run: str  # the run's name, between data and seed
+    run: str  # the part of the run's name between data and seed
     options: tuple[str, ...] = ()
 
     @property
@@ -38,7 +38,7 @@ class _Experiment(NamedTuple):
 
 
 _TEACHER = _Experiment("teacher", "demo_teacher.yaml", "teacher-both")
-# The slowest first; the distilled ones wait for the teacher.
+# Slowest first; the distilled networks wait for the teacher.
 _ALL = (
     _TEACHER,
     _Experiment("vanilla", "demo_vanilla.yaml", "resnet18_thin_vanilla-none"),
@@ -59,23 +59,23 @@ def run_demo(
     seed: Sequence[int] = (0,),
     workers: int = 2,
 ) -> int:
-    """Make the data, train and test teacher, vanilla, TOKD rgb and TOKD both, compare them.
+    """Make the data, train and test teacher, vanilla, TOKD rgb and TOKD both, and compare them.
 
-    What an earlier call has finished is reused.
+    Results that an earlier call has finished are reused.
 
     Args:
-        data: Folder of the mini-FF++; made where it is not there yet.
+        data: Folder of the mini-FF++; created if it does not exist.
         runs: Folder of all run folders; logs go to ``logs`` in it, the comparison to ``compare``.
-        quality: Qualities to train on, of ``c23`` and ``c40``.
-        seed: Seeds of training; the data stay the same.
-        workers: How many processes at a time, of one thread each.
+        quality: Qualities to train on, out of ``c23`` and ``c40``.
+        seed: Training seeds; the data stay the same.
+        workers: Number of processes that run at a time, with one thread each.
 
     Returns:
         The exit code, 0.
 
     Raises:
-        TokdError: The experiments are not in the working directory, the data will not have a
-            quality, ``workers`` is below 1, or a process has failed.
+        TokdError: The experiments are not in the working directory, the demo data do not have a
+            quality, ``workers`` is below 1, or a process failed.
     """
     if not (_EXPERIMENTS / _TEACHER.file).is_file():
         raise TokdError(
@@ -105,7 +105,7 @@ def run_demo(
 
 
 def _job(experiment: _Experiment, quality: str, seed: int, data: Path, runs: Path) -> Job:
-    """Describe fit and test of one network; a test that an earlier call has made is left out."""
+    """Return the job that fits and tests one network, without the test if it is already done."""
     name = experiment.name(quality, seed)
     options = [
         *("--config", _EXPERIMENTS / experiment.file, "--runs", runs, "--seed_everything", seed),

@@ -1,4 +1,4 @@
-"""What a table of the paper is made of: places, each filled by a run or cited."""
+"""Tables of the paper as lists of entries, each filled by a run or cited."""
 
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -11,15 +11,16 @@ HEADS["demo-c23"] = "mini-FF++ c23"
 
 
 class Entry(NamedTuple):
-    """One place of a table.
+    """One entry of a table.
 
     Attributes:
         row: Its row.
         column: Its column.
-        metric: Key in ``metrics.json`` or in an evaluation; ``parameters`` or ``macs``.
+        metric: Key in ``metrics.json`` or in an evaluation; else ``parameters``, ``macs`` or
+            ``latency``.
         published: The paper's number: percent, millions of parameters or 10^9 operations.
-        cell: The run that fills it; None where the paper cites it or it needs no training.
-        on: Key of the data set that it is evaluated on, where that is not its own.
+        cell: The run that fills it; None if the paper cites the number or no training is needed.
+        on: Key of the data set that it is evaluated on, if it differs from the run's own.
     """
 
     row: str
@@ -31,7 +32,7 @@ class Entry(NamedTuple):
 
     @property
     def cited(self) -> bool:
-        """Whether the number is of other work, which is not run here."""
+        """Return whether the number is cited from other work, which is not run here."""
         return self.cell is None and self.metric.startswith("test/")
 
 
@@ -42,8 +43,8 @@ class PaperTable:
     Args:
         key: ``table3``, ``figure4``, ``beyond``.
         title: What it shows.
-        entries: Its places, rows and columns in the order of their first appearance.
-        notes: What a reader of the published numbers should know.
+        entries: Its entries; rows and columns are in the order of their first appearance.
+        notes: Remarks on the published numbers.
     """
 
     key: str
@@ -61,6 +62,6 @@ class PaperTable:
 
     @property
     def cells(self) -> list[GridCell]:
-        """The runs that it needs, each once, without their teachers."""
+        """The runs that the table needs, each once, without their teachers."""
         found = {entry.cell.name: entry.cell for entry in self.entries if entry.cell}
         return list(found.values())

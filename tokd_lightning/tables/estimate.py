@@ -1,4 +1,4 @@
-"""How long the cells of a table take and how much memory, from a few batches of each kind."""
+"""Estimates of the time and memory that a table's cells take, from a few batches of each kind."""
 
 import json
 from collections import Counter
@@ -17,9 +17,9 @@ FILE = "estimates.json"
 
 
 def probe_jobs(plan: Plan) -> list[Job]:
-    """Make a job of each kind of cell that times a few of its batches, teachers first.
+    """Return one job per kind of cell that times a few of its batches, teachers first.
 
-    A teacher's probe leaves a checkpoint after those batches: its students need one to be timed.
+    A teacher's probe saves a checkpoint after those batches, which its students' probes need.
     """
     place = plan.runs / ".probes"
     jobs = {}
@@ -35,7 +35,7 @@ def probe_jobs(plan: Plan) -> list[Job]:
 
 
 def keep_probes(plan: Plan) -> None:
-    """Gather what the probes have measured in ``estimates.json``."""
+    """Collect the measurements of the probes in ``estimates.json``."""
     place = plan.runs / ".probes"
     found = read_estimates(plan.runs)
     for cell in _kinds(plan.cells):
@@ -45,7 +45,7 @@ def keep_probes(plan: Plan) -> None:
 
 
 def read_estimates(runs: Path) -> dict[str, dict[str, Any]]:
-    """Read what was measured: name of a cell with seed 0 -> seconds, memory in GiB, device."""
+    """Read the measurements: name of a cell with seed 0 -> seconds, memory in GiB, device."""
     try:
         return dict(json.loads((runs / FILE).read_text()))
     except (OSError, ValueError, TypeError):
@@ -53,14 +53,14 @@ def read_estimates(runs: Path) -> dict[str, dict[str, Any]]:
 
 
 def expected_seconds(plan: Plan) -> dict[str, float]:
-    """Return how long the cells are expected to take, by their names; unknown ones are left out."""
+    """Return the expected seconds of each cell by its name, without those not yet timed."""
     known = read_estimates(plan.runs)
     names = {cell.name: replace(cell, seed=0).name for cell in plan.cells}
     return {name: float(known[kind]["seconds"]) for name, kind in names.items() if kind in known}
 
 
 def to_go(plan: Plan, states: Mapping[str, State], workers: int) -> str:
-    """Say what is left of a plan, and how long it takes and in how much memory, as far as known."""
+    """Return a line on what is left of a plan and, as far as known, its time and memory."""
     left = [cell for cell in plan.cells if not plan.settled(states[cell.name])]
     kept = Counter(states[cell.name].kind for cell in plan.cells if cell not in left)
     text = f"{kept.pop('done', 0)} of {len(plan.cells)} runs need nothing"
@@ -84,7 +84,7 @@ def to_go(plan: Plan, states: Mapping[str, State], workers: int) -> str:
 
 
 def _kinds(cells: Sequence[GridCell]) -> list[GridCell]:
-    """Cells that differ in more than their seed."""
+    """Return the cells that differ in more than their seed, each with seed 0."""
     return list({(kind := replace(cell, seed=0)).name: kind for cell in cells}.values())
 
 

@@ -1,4 +1,4 @@
-"""Evaluations of runs on data sets, side by side: Table 7's columns, measured."""
+"""Side-by-side table of runs evaluated on data sets, with the columns of Table 7."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -20,10 +20,10 @@ _COLUMNS = {
 
 
 def evaluation_table(records: Sequence[dict[str, Any]]) -> RenderableType:
-    """Lay out evaluations: a line per run, then one per data set and level, in percent.
+    """Return a table of evaluations: a line per run, then one per data set and level, in percent.
 
     Args:
-        records: Values of ``Run.evaluations()``, those of one run together.
+        records: Values of ``Run.evaluations()``; those of one run must be adjacent.
     """
     wide = max((len(data_of(record)) for record in records), default=0)
     head = _columns(wide)
@@ -58,13 +58,13 @@ def _add(table: Table, record: dict[str, Any], level: str) -> None:
 
 
 def _number(counts: dict[str, Any], level: str) -> str:
-    """Write how many were scored and, of a part of the videos, of how many."""
+    """Return the number scored and, if only a part of the videos was, the number listed."""
     listed = counts.get("videos_listed") if level == "video" else None
     return f"{counts[f'{level}s']}{f' of {listed}' if listed else ''} {level}s"
 
 
 def data_of(record: dict[str, Any]) -> str:
-    """Name the data set, quality and split of an evaluation."""
+    """Return the data set, quality and split of an evaluation, for display."""
     data = record["data"]
     label = f"{data['name']}-{data['quality']}"
     said = [label, *([record["split"]] if record["split"] != "test" else [])]

@@ -1,4 +1,4 @@
-"""A plan as a job array of SLURM, in a script that needs nothing but ``tokd``."""
+"""Export of a plan as a SLURM job array, in a script that only needs ``tokd``."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -13,11 +13,11 @@ from tokd_lightning.tables.grid import GridCell
 from tokd_lightning.tables.plan import Plan, jobs_of, looker_of
 from tokd_lightning.tables.slurm import slurm_parameters
 
-# Parameters that are no options of sbatch.
+# Parameters that are not options of sbatch.
 _OURS = {"array_parallelism", "setup", "signal_delay_s"}
 
-_TIMEOUTS = 20  # how often an element that has reached its time limit goes on
-_LEAD = 120  # seconds before the time limit, where --slurm signal_delay_s does not say
+_TIMEOUTS = 20  # how often an element is requeued after reaching its time limit
+_LEAD = 120  # seconds before the time limit, unless --slurm signal_delay_s is given
 
 _SCRIPT = """\
 #!/bin/bash
@@ -102,19 +102,19 @@ esac
 def export_sbatch(
     plan: Plan, given: Sequence[str], out: Path | None = None, console: Console | None = None
 ) -> int:
-    """Write the script.
+    """Write the sbatch script.
 
     Args:
-        plan: What it does, as far as it is not done.
-        given: What ``--slurm`` says.
-        out: The file; ``<table>.sbatch`` in the folder of runs where None.
-        console: Where to say how to start it.
+        plan: The plan; finished cells are left out.
+        given: Values of ``--slurm``.
+        out: The file; None for ``<table>.sbatch`` in the folder of runs.
+        console: Console to print the start command to.
 
     Returns:
-        The exit code: 2 where a cell was left out because its teacher cannot serve.
+        The exit code: 2 if a cell was left out because its teacher cannot be used, else 0.
 
     Raises:
-        TokdError: There is nothing to do, or a parameter is wrong.
+        TokdError: There is nothing left to do, a parameter is wrong, or the plan has ``rerun``.
     """
     console = console or Console()
     if plan.rerun:
@@ -136,7 +136,7 @@ def export_sbatch(
         raise TokdError("there is nothing left to do")
     out = out or plan.runs / f"{plan.table.key}.sbatch"
     logs = plan.runs / "logs"
-    logs.mkdir(parents=True, exist_ok=True)  # SLURM makes no folders
+    logs.mkdir(parents=True, exist_ok=True)  # SLURM does not create folders
     out.parent.mkdir(parents=True, exist_ok=True)
     teachers = sum(cell.role == "teacher" for cell, _ in elements)
     launch = _launch(teachers, len(elements), parameters["array_parallelism"], out)
@@ -192,7 +192,7 @@ def _options(parameters: Mapping[str, Any], number: int, logs: Path, key: str) -
 
 
 def _launch(teachers: int, elements: int, parallel: int, out: Path) -> str:
-    """Write the command that starts the array: teachers first, where there are any."""
+    """Return the command that starts the array: teachers first, if there are any."""
     file, last = shlex.quote(str(out)), elements - 1
     if not teachers or teachers == elements:
         return f"sbatch --export=ALL {file}"

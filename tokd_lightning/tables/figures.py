@@ -1,4 +1,4 @@
-"""Figures from ``metrics.csv``: training curves, and the conflict of the two branches (Fig. 4)."""
+"""Figures from ``metrics.csv``: training curves, and gradient conflict of the branches (Fig. 4)."""
 
 import os
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.looks import looks
 
 _STYLES: list[Literal["-", "--", ":", "-."]] = ["-", "--", ":", "-."]
-# What a panel shows -> the columns it may be drawn from, the first that is there.
+# Title of a panel -> candidate columns; the first that exists is drawn.
 _TRAINING = {
     "validation AUC": ("val/frame/auc",),
     "validation accuracy": ("val/frame/acc",),
@@ -36,11 +36,11 @@ def read_curves(folder: Path) -> pd.DataFrame:
         folder: A run's folder.
 
     Returns:
-        ``metrics.csv``: ``epoch``, ``step`` and one sparse column per metric; without rows where
-        the run has not logged yet.
+        ``metrics.csv``: ``epoch``, ``step`` and one sparse column per metric; no rows if the run
+        has not logged yet.
 
     Raises:
-        TokdError: The file is there and is no such table.
+        TokdError: The file exists but is not such a table.
     """
     path = folder / "metrics.csv"
     try:
@@ -55,13 +55,13 @@ def read_curves(folder: Path) -> pd.DataFrame:
 def draw_training(curves: Curves, path: Path, about: str = "") -> bool:
     """Draw validation metrics and losses per epoch, one line per run.
 
-    What stands before the first comma of a label gets a colour, what follows it a line style, so
-    that seeds and qualities of one method belong together.
+    The part of a label before its first comma selects the colour, the rest the line style, so that
+    seeds and qualities of one method share a colour.
 
     Args:
         curves: Label of each run -> its ``read_curves``, in the order of the legend.
         path: The PNG to write, atomically.
-        about: What the data are, for the title.
+        about: Description of the data, for the title.
 
     Returns:
         Whether there was anything to draw.
@@ -117,12 +117,12 @@ def draw_training(curves: Curves, path: Path, about: str = "") -> bool:
 def draw_gradients(curves: Curves, path: Path, about: str = "") -> bool:
     """Draw cos(v_r, v_f) over the steps, before and after rotation (Fig. 4).
 
-    The raw curve stands faint behind its moving average.
+    The raw curve is drawn faintly behind its moving average.
 
     Args:
         curves: Label of each run -> its ``read_curves``; runs without such gradients are left out.
         path: The PNG to write, atomically.
-        about: What the data are, for the title.
+        about: Description of the data, for the title.
 
     Returns:
         Whether there was anything to draw.
@@ -169,7 +169,7 @@ def _per_epoch(table: pd.DataFrame, columns: tuple[str, ...]) -> "pd.Series[floa
 
 
 def _per_step(curves: Curves, prefix: str) -> dict[tuple[str, str], "pd.Series[float]"]:
-    """Collect (run, before or after rotation) -> values by step; a repeated step counts once."""
+    """Collect (run, before or after rotation) -> values by step; of a repeated step, the last."""
     lines = {}
     for label, table in curves.items():
         for when in _WHEN:

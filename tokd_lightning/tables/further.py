@@ -1,4 +1,4 @@
-"""Evaluations beyond the paper's metrics, side by side: calibration, thresholds, robustness."""
+"""Tables of evaluations beyond the paper's metrics: calibration, thresholds, robustness."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,11 +16,13 @@ Record = dict[str, Any]
 
 
 def details_tables(records: Sequence[Record]) -> Iterator[RenderableType]:
-    """Lay out calibration, thresholds and forgeries of evaluations, in percent but for the NLL.
+    """Yield tables of calibration, thresholds and forgeries of evaluations.
+
+    Values are in percent, except the NLL and the thresholds.
 
     Args:
-        records: As :func:`~tokd_lightning.tables.evaluated.evaluation_table` takes them; those
-            whose scores are gone have none.
+        records: As for :func:`~tokd_lightning.tables.evaluated.evaluation_table`; those without
+            such results (stored scores missing) are skipped.
     """
     for record in records:
         if "calibration" not in record:
@@ -32,10 +34,10 @@ def details_tables(records: Sequence[Record]) -> Iterator[RenderableType]:
 
 
 def robustness_tables(records: Sequence[Record]) -> Iterator[RenderableType]:
-    """Lay out AUC over strength, a table per run and data set, in percent.
+    """Yield tables of AUC over strength in percent, one per run and data set.
 
     Args:
-        records: What ``robustness.json`` holds.
+        records: Contents of the ``robustness.json`` files.
     """
     for record in records:
         heads = ("clean", "1", "2", "3", "4", "5", "mean", "video mean")
@@ -55,18 +57,18 @@ def aucs(found: Record, level: str) -> list[float | None]:
 
 
 def mean(values: Sequence[float | None]) -> float | None:
-    """Average; None where a value is missing or there is none."""
+    """Compute the mean; None if a value is missing or there are no values."""
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def percent(value: float | None, digits: int = 2) -> str:
-    """Write a fraction in percent."""
+    """Format a fraction in percent."""
     return NOTHING if value is None else f"{100 * value:.{digits}f}"
 
 
 def why_no_threshold(point: Record) -> str:
-    """Say why there is no threshold at a rate."""
+    """Return the reason why there is no threshold at a rate."""
     return f"too few reals ({point['reals']}) for {percent(point['rate'], 0)} %"
 
 

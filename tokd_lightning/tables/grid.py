@@ -1,4 +1,4 @@
-"""The cells of the paper's tables: each an override of a shipped experiment, never a copy."""
+"""Cells of the paper's tables: each overrides a shipped experiment, never copies it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +14,7 @@ from tokd_lightning.shipped import edits
 EXPERIMENTS = Path("experiments")
 DISTILLERS = Path("configs/distillers")
 TEACHER_SEED = 0
-# Blocks of a configuration that name a class: their arguments lie under ``init_args``.
+# Blocks of a configuration that name a class: their arguments are under ``init_args``.
 _CLASSES = (
     *("data", "model", "model.distiller", "model.distiller.add", "model.optimizer"),
     *("model.lr_scheduler", "model.rotation_optimizer", "model.rotation_scheduler"),
@@ -29,10 +29,10 @@ class DataSet(NamedTuple):
     Attributes:
         title: Name in tables.
         name: Name in run names.
-        quality: Compression, as its folders name it.
-        experiments: How the names of its experiment files begin.
-        root: Folder where ``--data`` does not say otherwise.
-        own: Options that its cells need beyond the experiment files.
+        quality: Compression, as named in its folders.
+        experiments: Prefix of the names of its experiment files.
+        root: Default folder, without ``--data``.
+        own: Options that its cells need in addition to the experiment files.
     """
 
     title: str
@@ -83,11 +83,11 @@ class GridCell:
     Args:
         data: Key of :data:`DATASETS`.
         role: ``teacher`` or ``student``.
-        backbone: Key of :data:`STUDENTS`; a teacher's is its experiment's.
+        backbone: Key of :data:`STUDENTS`; for a teacher, the backbone of its experiment.
         method: Key of :data:`METHODS`; ``teacher`` for teachers.
         branches: ``none``, ``rgb``, ``frequency`` or ``both``.
-        extra: Options beyond the cell that tell it from its namesake, such as d; part of its name.
-        seed: Of the run.
+        extra: Further options that distinguish the cell, such as d; part of its name.
+        seed: Seed of the run.
         common: Options that all cells of a call share (``--set``); part of its name.
     """
 
@@ -118,7 +118,7 @@ class GridCell:
 
     @property
     def name(self) -> str:
-        """Name of its run: what ``tokd fit`` names it, without parsing anything."""
+        """The name that ``tokd fit`` gives its run, computed without parsing a configuration."""
         place = f"{self.dataset.name}-{self.dataset.quality}"
         it = Cell(place, self.role, self.backbone, self.method, self.branches, self.seed)
         changed = {_full(key): value for key, value in (*self.extra, *self.common)}
@@ -127,7 +127,7 @@ class GridCell:
 
     @property
     def title(self) -> str:
-        """What a person calls it."""
+        """Human-readable title."""
         branches = "" if self.role == "teacher" else BRANCHES[self.branches]
         what = "teacher" if self.role == "teacher" else METHODS[self.method]
         network = "" if self.role == "teacher" else STUDENTS[self.backbone]
@@ -137,13 +137,13 @@ class GridCell:
 
     @property
     def teacher(self) -> "GridCell | None":
-        """The teacher that the cell needs: one per data set, of seed 0, for all seeds."""
+        """The teacher that the cell needs: one per data set, with seed 0, for all seeds."""
         if self.role == "teacher" or self.method == "vanilla":
             return None
         return teacher_of(self.data, self.common)
 
     def edits(self) -> dict[str, Any]:
-        """Return in what its experiment and its distiller are not as they were shipped."""
+        """Return in which keys its experiment and distiller files differ from the shipped ones."""
         here, distiller = Path.cwd(), dict(self.options(False)).get("model.distiller")
         found = edits(self.experiment.as_posix(), here)
         if distiller is None:
@@ -152,7 +152,7 @@ class GridCell:
         return kept | {f"model.distiller.{k}": v for k, v in edits(str(distiller), here).items()}
 
     def edited(self) -> str:
-        """Say in what its files are not as they were shipped, and what comes of it."""
+        """Return a message on edits of its shipped files and their consequence; empty if none."""
         found = self.edits()
         if not found:
             return ""
@@ -163,10 +163,10 @@ class GridCell:
         )
 
     def options(self, all_of_them: bool = True) -> list[Option]:
-        """What the cell overrides in its experiment, matters of place aside.
+        """Return the options that the cell overrides in its experiment, except those of location.
 
         Args:
-            all_of_them: Whether those that the name is hashed of are among them.
+            all_of_them: Whether to include ``extra`` and ``common``, which the name is hashed from.
         """
         options = list(self.dataset.own)
         shipped = "vanilla" if self.experiment.stem == "demo_vanilla" else "tokd"
@@ -177,10 +177,10 @@ class GridCell:
         return [*options, *self.extra, *self.common] if all_of_them else options
 
     def arguments(self, root: Path | None = None, runs: Path = Path("runs")) -> list[str]:
-        """Arguments of ``tokd fit`` and ``tokd test``.
+        """Return the arguments of ``tokd fit`` and ``tokd test``.
 
         Args:
-            root: Folder of the data set; None leaves the experiment's own.
+            root: Folder of the data set; None keeps the one in the experiment.
             runs: Folder of all run folders.
         """
         given: list[Option] = [("config", self.experiment), ("seed_everything", self.seed)]
@@ -191,7 +191,8 @@ class GridCell:
         if self.teacher is not None:
             best = runs / self.teacher.name / "checkpoints" / "best.ckpt"
             given.append(("model.teacher", best))
-        if self.common or self.edits():  # a fit leaves out of its name what its experiment says
+        # The name that a fit chooses itself does not include what its experiment file sets.
+        if self.common or self.edits():
             given.append(("name", self.name))
         return [part for key, v in (*given, *self.options()) for part in (f"--{key}", _text(v))]
 
@@ -212,8 +213,8 @@ def student(
         data: Key of :data:`DATASETS`.
         backbone: Key of :data:`STUDENTS`.
         method: Key of :data:`METHODS`.
-        branches: What is distilled.
-        extra: Options of the distiller, such as ``dim``; ``pretrained`` is the student's.
+        branches: Branches that are distilled.
+        extra: Options of the distiller, such as ``dim``; ``pretrained`` is one of the student.
     """
     options = tuple(
         (f"model.{key}" if key == "pretrained" else f"model.distiller.{key}", value)
@@ -223,7 +224,7 @@ def student(
 
 
 def with_teachers(cells: Iterable[GridCell]) -> list[GridCell]:
-    """Return the cells without repetition, each after the teacher that it needs."""
+    """Return the cells without duplicates, each after the teacher that it needs."""
     ordered: dict[str, GridCell] = {}
     every = list(cells)
     teachers = [cell.teacher for cell in every]
@@ -239,10 +240,10 @@ def select(
     method: Sequence[str] = (),
     branches: Sequence[str] = (),
 ) -> list[GridCell]:
-    """Filter cells; an empty filter lets all pass.
+    """Filter cells; an empty filter keeps all.
 
     Raises:
-        TokdError: A filter names what is not in the tables, or nothing is left.
+        TokdError: A filter has a value that is not in the tables, or no cell is left.
     """
     filters: Mapping[str, tuple[Sequence[str], Iterable[str]]] = {
         "dataset": (dataset, DATASETS),
@@ -269,21 +270,22 @@ def select(
 
 
 def sharing(cell: GridCell, common: tuple[Option, ...]) -> GridCell:
-    """Return a cell with options that all cells share; a teacher takes none of the model's."""
+    """Return a cell with options that all cells share; a teacher ignores those of ``model``."""
     if cell.role == "teacher":
         return teacher_of(cell.data, common)
     return replace(cell, common=common)
 
 
 def settings_of(texts: Sequence[str]) -> tuple[Option, ...]:
-    """Read options that all cells share.
+    """Parse options that all cells share.
 
     Args:
-        texts: ``KEY=VALUE`` each: ``trainer.…`` and ``data.…`` are for all cells, ``model.…`` for
-            the students.
+        texts: ``KEY=VALUE`` each: ``trainer.…`` and ``data.…`` apply to all cells, ``model.…`` only
+            to the students.
 
     Raises:
-        TokdError: One is something else, or what the cells themselves say.
+        TokdError: A text has another form or key, sets what the cells themselves define, or would
+            keep every run from being finished.
     """
     options = []
     cells = {*NAMED, *map(_full, ("model.distiller", "model.teacher", "data.root"))}
@@ -307,7 +309,7 @@ def settings_of(texts: Sequence[str]) -> tuple[Option, ...]:
 
 
 def over_seeds(cells: Iterable[GridCell], seeds: int, common: tuple[Option, ...]) -> list[GridCell]:
-    """Return each student once per seed 0 … ``seeds`` - 1, and each teacher with seed 0 alone."""
+    """Return each student once per seed 0 … ``seeds`` - 1, and each teacher only with seed 0."""
     repeated: list[GridCell] = []
     for cell in cells:
         seeded = range(1 if cell.role == "teacher" else seeds)
@@ -316,7 +318,7 @@ def over_seeds(cells: Iterable[GridCell], seeds: int, common: tuple[Option, ...]
 
 
 def _full(key: str) -> str:
-    """Write out a short key: ``model.distiller.dim`` lies under two ``init_args``."""
+    """Expand a short key: ``model.distiller.dim`` is nested in two ``init_args``."""
     parts, full = key.split("."), ""
     for number, part in enumerate(parts):
         full += part

@@ -1,4 +1,4 @@
-"""One job of the runner: its commands, its lock, its log and how far it is."""
+"""Jobs of the runner: commands, lock, log and progress."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from tokd_lightning.tables.locks import take_lock
 State = Literal["waiting", "running", "done", "failed", "dropped"]
 Commands = Sequence[Sequence[str]]
 BUSY = "another tokd is at it"
-_GRACE = 10.0  # seconds that a stopped process has to write what it must
+_GRACE = 10.0  # seconds for a stopped process to finish writing
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,16 @@ class Job:
     """Commands that run one after another, with one log.
 
     Args:
-        name: What the table shows; unique among the jobs of a run.
-        commands: Argument lists; the job fails with the first that does. A function is called when
-            the job starts, under its lock.
-        log: File that all their output is appended to.
+        name: Name in the live table; unique among the jobs of one call.
+        commands: Argument lists; the job fails with the first command that fails. A function is
+            called when the job starts, under its lock.
+        log: File that all output is appended to.
         needs: Names of the jobs that must be done first.
-        progress: Regular expression; the log's last line that has it says how far the job is.
-        lock: File that the job's processes hold locked, so that two runners never do one job
-            twice at a time; a process that outlives its runner keeps it.
-        expected: What it is expected to take, in a unit that all jobs share.
-        environment: Variables that its processes get.
+        progress: Regular expression; the last matching line of the log is shown as progress.
+        lock: File that the job's processes keep locked, so that two runners never run one job at
+            the same time; a process that outlives its runner keeps the lock.
+        expected: Expected duration, in a unit that all jobs share.
+        environment: Environment variables for its processes.
     """
 
     name: str
@@ -51,21 +51,21 @@ class Job:
 def tokd(*args: object) -> list[str]:
     """Return the command line of the ``tokd`` that belongs to this interpreter.
 
-    It is the console script, because checkpoints refuse classes that live in ``__main__``.
+    It is the console script, because checkpoints refuse classes defined in ``__main__``.
     """
     return [str(Path(sys.executable).with_name("tokd")), *map(str, args)]
 
 
 def last_line(log: Path, pattern: str = "", since: int = 0) -> str:
-    """Return the last line of a log, of those that a pattern is found in.
+    """Return the last line of a log that matches a pattern.
 
     Args:
         log: A text file; carriage returns of a progress bar count as line ends.
         pattern: Regular expression.
-        since: Bytes at the head of the file to pass over.
+        since: Number of bytes at the start of the file to skip.
 
     Returns:
-        The line, or nothing: where there is no file, or no such line in its last 4 KiB.
+        The line; empty if there is no file, or no such line in its last 4 KiB.
     """
     try:
         with log.open("rb") as file:
@@ -78,10 +78,10 @@ def last_line(log: Path, pattern: str = "", since: int = 0) -> str:
 
 
 class Task:
-    """A job on its way: waiting, running, done, failed, or dropped for another's failure.
+    """A job with its state: waiting, running, done, failed, or dropped because another failed.
 
     Args:
-        job: What to run.
+        job: The job to run.
     """
 
     def __init__(self, job: Job) -> None:
@@ -96,11 +96,11 @@ class Task:
         self._before = 0
 
     def start(self, slot: int = 0, environment: Mapping[str, str] | None = None) -> bool:
-        """Take the lock, open the log and start the first command; wait where the lock is taken.
+        """Take the lock, open the log and start the first command; stay waiting if locked.
 
         Args:
             slot: Number of the worker.
-            environment: What the worker adds to the environment, such as its GPU.
+            environment: Environment variables of the worker, such as its GPU.
 
         Returns:
             Whether the job is running now.
@@ -129,7 +129,7 @@ class Task:
         return path is None or self._lock is not None
 
     def go_on(self) -> None:
-        """See whether the command has ended; start the next one or end the job."""
+        """Check whether the command has ended; if so, start the next one or end the job."""
         self.seconds = time.monotonic() - self._started
         code = self.process.poll() if self.process else 0
         if code is None:
@@ -148,7 +148,7 @@ class Task:
     def _run(self, command: list[str]) -> None:
         try:
             self._log.write(f"$ {shlex.join(command)}\n".encode())
-            with held_back(signal.SIGUSR2):  # a cluster sends it to all, but it is for us alone
+            with held_back(signal.SIGUSR2):  # a cluster sends it to all, but only we handle it
                 self.process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
@@ -161,7 +161,7 @@ class Task:
                         **self._environment,
                         **self.job.environment,
                     },
-                    start_new_session=True,  # its workers stop with it; Ctrl-C is ours to pass on
+                    start_new_session=True,  # its workers stop with it; we forward Ctrl-C
                     pass_fds=() if self._lock is None else (self._lock,),
                 )
         except OSError as error:
@@ -173,13 +173,13 @@ class Task:
             self.process.terminate()
 
     def wait(self, seconds: float) -> None:
-        """Give the process time to end."""
+        """Wait at most ``seconds`` for the process to end."""
         if self.process is not None:
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(seconds)
 
     def kill(self) -> None:
-        """End the process for good, with all its children."""
+        """Kill the process and all its children."""
         if self.process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -187,17 +187,17 @@ class Task:
             self.process = None
 
     def drop(self, needed: str) -> None:
-        """Give the job up before it started."""
+        """Drop the job before it starts, because a job that it needs failed."""
         self._end("dropped", f"dropped, it needs {needed}")
 
     def progress(self) -> str:
-        """Say how far the job is, or how it ended."""
+        """Return the progress line of a running job, else how it ended."""
         if self.state == "running":
             return last_line(self.job.log, self.job.progress, self._before)
         return self.reason
 
     def line(self) -> str:
-        """Say in one line what has changed."""
+        """Return one line that describes the last change of state."""
         if self.state == "running":
             return f"{self.job.name}: started (log: {self.job.log})"
         if self.state == "done":
@@ -215,7 +215,7 @@ class Task:
 
 
 def stop(tasks: Sequence[Task], grace: float = _GRACE) -> None:
-    """Stop what runs: politely, and after the grace period for good, with all children."""
+    """Stop running tasks: terminate them, and kill them and all children after the grace period."""
     deadline = time.monotonic() + grace
     try:
         for task in tasks:
@@ -229,7 +229,7 @@ def stop(tasks: Sequence[Task], grace: float = _GRACE) -> None:
 
 @contextmanager
 def held_back(*signals: signal.Signals) -> Iterator[None]:
-    """Hold signals back; processes that are started meanwhile never get them."""
+    """Block signals; processes that are started meanwhile never receive them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
@@ -238,7 +238,7 @@ def held_back(*signals: signal.Signals) -> Iterator[None]:
 
 
 def clock(seconds: float) -> str:
-    """Write a duration: minutes and seconds, ``3:07``, with hours from one on, ``1:03:07``."""
+    """Format a duration as minutes and seconds, ``3:07``, or from one hour on as ``1:03:07``."""
     minutes, rest = divmod(int(seconds), 60)
     if minutes < 60:
         return f"{minutes}:{rest:02}"

@@ -1,4 +1,4 @@
-"""Locks on files, which the processes of a job inherit and which end with the last of them."""
+"""File locks, which the processes of a job inherit and which end with the last of them."""
 
 import fcntl
 import os
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def take_lock(path: Path) -> int | None:
-    """Lock a file, made where there is none; closing what is returned gives it back.
+    """Lock a file, which is created if it does not exist.
 
     Returns:
-        A file descriptor, or None where another process holds the lock.
+        A file descriptor, closing which releases the lock; None if another process holds the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -22,7 +22,7 @@ def take_lock(path: Path) -> int | None:
 
 
 def is_locked(path: Path | None) -> bool:
-    """Tell whether a process holds the lock of a file."""
+    """Check whether a process holds the lock of a file."""
     if path is None or not path.exists():
         return False
     lock = take_lock(path)

@@ -1,4 +1,4 @@
-"""The table itself before it is made: which cells are done, running, queued or to do."""
+"""Grid of a table's cells by state: which are done, running, queued or to do."""
 
 import textwrap
 from collections import Counter
@@ -9,17 +9,17 @@ from typing import NamedTuple
 from tokd_lightning.tables.entries import PaperTable
 from tokd_lightning.tables.grid import GridCell
 
-# In the order in which they are counted; what is less far speaks for several seeds.
+# In display order, from done to nothing done.
 STATES = ("done", "stale", "broken", "running", "queued", "to test", "resume", "to do")
 _GAP = "  "
 
 
 class Standing(NamedTuple):
-    """How far a run is.
+    """State of a run.
 
     Attributes:
         state: One of :data:`STATES`.
-        hours: What it is expected to take; None where it was not timed or nothing is left.
+        hours: Expected hours; None if it was not timed or nothing is left to do.
     """
 
     state: str
@@ -32,16 +32,16 @@ def overview(
     standing: Mapping[str, Standing],
     width: int,
 ) -> list[str]:
-    """Draw a table's places as a grid of states, its teachers below.
+    """Draw a table's entries as a grid of states, with its teachers below.
 
     Args:
         table: The table.
         cells: The runs of the plan, over all seeds.
-        standing: Name of a run -> how far it is.
-        width: Columns of the terminal; the grid is turned over or cut between columns to fit.
+        standing: Name of a run -> its state.
+        width: Columns of the terminal; the grid is transposed or cut between columns to fit.
 
     Returns:
-        Lines.
+        Lines of text.
     """
     seeds: dict[str, list[GridCell]] = {}
     for cell in cells:
@@ -65,7 +65,7 @@ def overview(
 
 
 def count(standing: Mapping[str, Standing]) -> str:
-    """Say how many runs are in which state."""
+    """Return the number of runs in each state, as text."""
     counted = Counter(it.state for it in standing.values())
     return ", ".join(f"{counted[state]} {state}" for state in STATES if counted[state])
 
@@ -88,7 +88,7 @@ def _bands(
     places: Mapping[tuple[str, str], str],
     width: int,
 ) -> list[list[str]]:
-    """Write a grid, as many columns side by side as fit, words unbroken."""
+    """Format a grid in blocks of as many columns as fit, without breaking words."""
     first = max(map(len, rows), default=0)
     widths = {}
     for column in columns:

@@ -1,4 +1,4 @@
-"""Tables 1 to 7 and Figures 3 and 4 of the paper as data: which run fills which place."""
+"""Tables 1 to 7 and Figures 3 and 4 of the paper as data: which run fills which entry."""
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,10 +22,11 @@ def paper_table(key: str, datasets: Iterable[str] = PAPER) -> PaperTable:
 
     Args:
         key: One of :data:`TABLES`.
-        datasets: Data sets that have cells in it; Table 3 alone knows ``demo``.
+        datasets: Data sets whose cells it has; those of ``DEMO`` only exist in Table 3 and
+            ``beyond``.
 
     Raises:
-        KeyError: There is none of that name.
+        KeyError: No table or figure has that name.
     """
     return TABLES[key](tuple(datasets))
 

@@ -1,4 +1,4 @@
-"""What a call of ``tokd table`` asks for: which runs, from which data, and what is left to do."""
+"""Plan of a ``tokd table`` call: which runs, on which data, and what is left to do."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ from tokd_lightning.tables.jobs import Job, tokd
 from tokd_lightning.tables.paper import PAPER, paper_table
 from tokd_lightning.tables.state import Looker, State
 
-# What a fit says of an epoch, or of a run that it has found finished.
+# Log lines of a fit: an epoch, or a run that is already finished.
 PROGRESS = r"^epoch \d|: finished, reused$"
 _AGAIN = {"stale", "unreadable"}
 
@@ -38,10 +38,10 @@ class Plan:
         cells: Its runs over all seeds, each after its teacher.
         roots: Key of a data set -> its folder.
         runs: Folder of all run folders.
-        log: What ``tokd fit --log`` is given.
+        log: Value of ``tokd fit --log``.
         rerun: Whether stale runs are set aside and made again.
-        datasets: The data sets whose places the table has.
-        settings: What ``--set`` says.
+        datasets: The data sets of the table's entries.
+        settings: Values of ``--set``.
     """
 
     table: PaperTable
@@ -54,45 +54,45 @@ class Plan:
     settings: tuple[str, ...] = ()
 
     def arguments(self, cell: GridCell) -> list[str]:
-        """Arguments of ``tokd fit`` for a cell, its places among them."""
+        """Return the arguments of ``tokd fit`` for a cell, with its folders."""
         return cell.arguments(self.roots[cell.data], self.runs)
 
     def steps(self, cell: GridCell, data: Mapping[str, Any] | None = None) -> "Steps":
-        """Return what it takes to do a cell; ``data`` are the hashes of its data now, if known."""
+        """Return the commands of a cell; ``data`` are the current hashes of its data, if known."""
         arguments = [*self.arguments(cell), "--log", self.log]
         fit, test = tokd("fit", *arguments), tokd("test", *arguments)
         return Steps(cell, self.runs, fit, test, self.rerun, data)
 
     @property
     def on(self) -> str:
-        """Key of the data set that the table evaluates its students on (Table 7), or nothing."""
+        """Key of the data set that the table evaluates its students on (Table 7), or empty."""
         return next((entry.on for entry in self.table.entries if entry.on), "")
 
     def evaluation(self, cell: GridCell) -> list[str]:
-        """Arguments of ``tokd`` that evaluate a run on the other data set."""
+        """Return the arguments of ``tokd`` that evaluate a run on the other data set."""
         on = f"{self.on}:{self.roots[self.on]}"
         again = ["--update"] if self.rerun else []
         return ["evaluate", str(self.runs / cell.name), "--on", on, *again]
 
     def settled(self, state: State) -> bool:
-        """Whether nothing is to be done for a cell, or not without ``--rerun``."""
+        """Return whether a cell needs nothing, or nothing unless ``--rerun`` is given."""
         return state.kind == "done" or (state.kind in _AGAIN and not self.rerun)
 
 
 @dataclass(frozen=True)
 class Steps:
-    """The commands that do a cell; called, those that are left to do by then.
+    """The commands of a cell; a call returns those that are still left to do.
 
-    It is plain data, so that another machine can look again hours later: another runner may have
-    done the cell meanwhile, or a part of it.
+    It is plain data, so that another machine can check again hours later: another runner may have
+    done the cell, or a part of it, in the meantime.
 
     Args:
         cell: The cell.
         runs: Folder of all run folders.
-        fit: Trains it.
-        test: Tests it.
+        fit: Command that trains it.
+        test: Command that tests it.
         rerun: Whether a stale run is set aside and made again.
-        data: Hashes of the data; None does not compare them.
+        data: Hashes of the data; None to skip their comparison.
     """
 
     cell: GridCell
@@ -103,7 +103,7 @@ class Steps:
     data: Mapping[str, Any] | None = None
 
     def __call__(self) -> list[list[str]]:
-        """Look how far the cell is and return what is left."""
+        """Check the state of the cell and return the commands that are left."""
         data = {} if self.data is None else {self.cell.data: self.data}
         kind = Looker(self.runs, data)(self.cell).kind
         again = "--rerun" if self.rerun and kind in _AGAIN else "--reuse"
@@ -125,24 +125,24 @@ def make_plan(
     log: str = "wandb",
     rerun: bool = False,
 ) -> Plan:
-    """Work out which runs a call asks for.
+    """Determine the runs that a call asks for.
 
     Args:
-        key: Of the table, such as ``table3``.
-        dataset: Of ``ffpp``, ``celebdf`` and ``demo``; empty for the paper's two.
+        key: Key of the table, such as ``table3``.
+        dataset: Keys of :data:`~tokd_lightning.tables.grid.DATASETS`; empty for the paper's two.
         student: Filter of backbones.
         method: Filter of methods.
         branches: Filter of branches.
-        seeds: How many seeds each student is trained with.
-        data: ``NAME=DIR`` each, or one folder where all cells are of one data set.
+        seeds: Number of seeds that each student is trained with.
+        data: ``NAME=DIR`` each, or a single folder if all cells are of one data set.
         runs: Folder of all run folders.
-        settings: ``KEY=VALUE`` each: ``trainer.…`` and ``data.…`` are for all cells, ``model.…``
-            for the students.
-        log: What ``tokd fit --log`` is given.
+        settings: ``KEY=VALUE`` each: ``trainer.…`` and ``data.…`` apply to all cells, ``model.…``
+            only to the students.
+        log: Value of ``tokd fit --log``.
         rerun: Whether stale runs are made again.
 
     Raises:
-        TokdError: An argument is wrong, or no cell is left.
+        TokdError: An argument is wrong, there is no ``experiments`` folder, or no cell is left.
     """
     if seeds < 1:
         raise TokdError(f"--seeds must be at least 1, not {seeds}")
@@ -172,7 +172,7 @@ def _roots(given: Sequence[str], needed: set[str]) -> dict[str, Path]:
 
 
 def looker_of(plan: Plan) -> Looker:
-    """Return what looks at cells; data are compared where they are there and something is made."""
+    """Return a :class:`Looker` that compares the data of data sets that exist and have runs."""
     looker = Looker(plan.runs)
     made = {cell.data: cell for cell in plan.cells if looker(cell).kind != "not run"}
     for key, cell in made.items():
@@ -182,13 +182,13 @@ def looker_of(plan: Plan) -> Looker:
 
 
 def look(plan: Plan) -> dict[str, State]:
-    """Say how far each cell is."""
+    """Return the state of each cell by its name."""
     looker = looker_of(plan)
     return {cell.name: looker(cell) for cell in plan.cells}
 
 
 def _data_hashes(arguments: Sequence[str]) -> dict[str, Any]:
-    """Hash the rows of a data set as they are now, in a process that may load torch."""
+    """Return the current hashes of a data set's rows, from a process that may load torch."""
     answer = subprocess.run(tokd("inputs", *arguments), capture_output=True, text=True, check=False)
     if answer.returncode:
         said = answer.stderr.strip().splitlines() or ["tokd inputs gave no answer"]
@@ -200,16 +200,17 @@ def _data_hashes(arguments: Sequence[str]) -> dict[str, Any]:
 def jobs_of(
     plan: Plan, looker: Looker, expected: Mapping[str, float]
 ) -> tuple[list[Job], dict[str, str]]:
-    """Make a job of each cell that has something left to do, and of each evaluation.
+    """Return a job for each cell that has something left to do, and for each evaluation.
 
     Args:
         plan: The plan.
-        looker: Says how far a cell is, now and once more when its job starts: another runner may
-            have done it by then.
-        expected: Name of a cell -> seconds that it is expected to take.
+        looker: Gives the current state of a cell. The state is checked again when the job starts,
+            because another runner may have done the cell by then.
+        expected: Name of a cell -> its expected seconds.
 
     Returns:
-        The jobs, and the cells that cannot be done with the reason: their teacher cannot serve.
+        The jobs, and by name the cells that cannot be done because their teacher is unusable, with
+        the reason.
     """
     states = {cell.name: looker(cell) for cell in plan.cells}
     jobs: dict[str, Job] = {}
@@ -241,10 +242,10 @@ def jobs_of(
 
 
 def need_data(plan: Plan, jobs: Sequence[Job]) -> None:
-    """Refuse to start where a data set is missing.
+    """Check that all data sets that the jobs need exist.
 
     Raises:
-        TokdError: It is, and how to name it.
+        TokdError: A data set is missing.
     """
     names = {job.name for job in jobs}
     wanted = {cell.data for cell in plan.cells if cell.name in names}
@@ -259,7 +260,7 @@ def need_data(plan: Plan, jobs: Sequence[Job]) -> None:
 
 
 def visible_gpus() -> list[str]:
-    """Name the GPUs that processes may use, for ``CUDA_VISIBLE_DEVICES``; without torch."""
+    """Return the GPUs that processes may use, as in ``CUDA_VISIBLE_DEVICES``; without torch."""
     asked = os.environ.get("CUDA_VISIBLE_DEVICES")
     if asked is not None:
         return [name for name in asked.split(",") if name.strip() and name != "-1"]

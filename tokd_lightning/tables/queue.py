@@ -1,4 +1,4 @@
-"""The queue of SLURM: what it holds of a table's jobs, and why one waits or has ended."""
+"""The SLURM queue: which of a table's jobs are in it, and why a job waits or has ended."""
 
 import json
 import os
@@ -13,32 +13,33 @@ from typing import NamedTuple
 from tokd_lightning.errors import TokdError
 from tokd_lightning.tables.jobs import last_line
 
-FOLDER = ".cluster"  # below the folder of runs: what submitit writes, and what is in the queue
-_ANSWER = 120  # seconds to wait for one
+FOLDER = ".cluster"  # in the folder of runs: submitit's files, and records of queued jobs
+_ANSWER = 120  # seconds to wait for an answer of SLURM
 _FIELDS = {"JobArrayID": 40, "State": 20, "exit_code": 12, "Reason": 60, "Name": 200}
 _ENDED = {
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
     *("PREEMPTED", "REVOKED", "TIMEOUT"),
 }
-# Reasons that do not go away by waiting.
+# Reasons that do not resolve by waiting.
 _NEVER = re.compile(
     r"^(Partition(TimeLimit|NodeLimit|Down|Inactive)|DependencyNeverSatisfied|BadConstraints"
     r"|JobHeld\w*|.*held$|Invalid\w+|\w*NotAllowed|\w*WallDuration\w*|\w+PerJob\w*|MaxMemPerLimit"
     r"|(Association|QOS)\w*TimeLimit|ReqNodeNotAvail.*|NodeDown)$"
 )
 _UNKNOWN = {"", "None", "(null)"}
-# What tells SLURM's commands where the cluster is; the rest changes what they answer.
+# These variables tell SLURM's commands where the cluster is; the others change their answers.
 _KEPT = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_LIBRARY_PATH"}
 _DROPPED = ("SLURM_", "SLURMD_", "SRUN_", "SQUEUE_", "SACCT_", "SCONTROL_", "SUBMITIT_")
 
 
 class Entry(NamedTuple):
-    """A job as SLURM knows it.
+    """A job as reported by SLURM.
 
     Attributes:
         number: Its id, such as ``100_3``.
         state: ``PENDING``, ``RUNNING``, ``FAILED`` …
-        code: How its batch script has ended, such as ``exit code 1``; nothing where it is at it.
+        code: How its batch script ended, such as ``exit code 1``; empty on success or before the
+            end.
         reason: Why it waits.
         name: Its name.
     """
@@ -51,22 +52,22 @@ class Entry(NamedTuple):
 
     @property
     def active(self) -> bool:
-        """Whether it is in the queue, waiting or running."""
+        """Return whether it is in the queue, waiting or running."""
         return self.state not in _ENDED and not self.ending
 
     @property
     def ending(self) -> bool:
-        """Whether it is on its way out of the queue, or back to its end."""
+        """Return whether it is completing: it will leave the queue, or be requeued at its end."""
         return self.state == "COMPLETING"
 
     @property
     def stuck(self) -> bool:
-        """Whether it waits for what does not come by itself."""
+        """Return whether it waits for a reason that does not resolve by itself."""
         return self.state == "PENDING" and bool(_NEVER.match(self.reason))
 
     @property
     def undecided(self) -> bool:
-        """Whether SLURM has not looked at it yet."""
+        """Return whether SLURM has not considered it yet."""
         return self.state == "PENDING" and self.reason in _UNKNOWN
 
     def __str__(self) -> str:
@@ -75,14 +76,14 @@ class Entry(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What is remembered of a job that was submitted.
+    """Stored record of a submitted job.
 
     Attributes:
         job: Its id.
-        cluster: Name of the cluster; nothing where an older version wrote it.
-        user: Id of the user who submitted it; below 0 where an older version wrote it.
-        held: Whether its submission has not come to its end: it has never been let go.
-        since: When it was submitted, in seconds since the epoch.
+        cluster: Name of the cluster; empty if an older version wrote the record.
+        user: Id of the user who submitted it; negative if an older version wrote the record.
+        held: Whether its submission did not complete: the job is on hold, never released.
+        since: When it was submitted, in seconds since the Unix epoch.
     """
 
     job: str
@@ -93,7 +94,7 @@ class Record(NamedTuple):
 
 
 def read_record(path: Path) -> Record | None:
-    """Read what is remembered of a cell's job; None where nothing is."""
+    """Read the record of a cell's job; None if it is missing or unreadable."""
     try:
         it, since = json.loads(path.read_text()), path.stat().st_mtime
         cluster = str(it["cluster"]) if "user" in it else ""
@@ -104,14 +105,15 @@ def read_record(path: Path) -> Record | None:
 
 @dataclass(frozen=True)
 class Queue:
-    """What SLURM says of itself and of the jobs of this and other users.
+    """SLURM's limits, and the jobs of this user and of those who submitted the recorded jobs.
 
     Args:
         cluster: Name of the cluster.
-        max_array: The most elements that an array may have; None where it does not say.
-        room: How many jobs it takes on top of those that it has, as far as those are known here.
-        accounting: Whether jobs are remembered by ``sacct``.
-        entries: Id of a job -> the job, ended ones too for as long as SLURM remembers them.
+        max_array: Maximum number of elements of a job array; None if unknown.
+        room: Number of further jobs that SLURM accepts, given the jobs known here; None if
+            unknown.
+        accounting: Whether ``sacct`` keeps records of jobs.
+        entries: Id of a job -> the job, ended jobs too for as long as SLURM keeps them.
     """
 
     cluster: str
@@ -121,17 +123,17 @@ class Queue:
     entries: Mapping[str, Entry]
 
     def of(self, record: Record | None) -> Entry | None:
-        """Return the job of a record; None where it was another cluster's, or SLURM forgot it."""
+        """Return a record's job; None if it is on another cluster or no longer known to SLURM."""
         if record is None or record.cluster not in {"", self.cluster}:
             return None
         return self.entries.get(record.job)
 
     def fate(self, record: Record, log: Path) -> str:
-        """Say how a job that has left the queue has ended, and the last line that it wrote.
+        """Return how a job that has left the queue ended, with the last line that it wrote.
 
         Args:
-            record: Of the job.
-            log: The log of its run; the job's own is read where that has nothing of this job.
+            record: Record of the job.
+            log: Log of its run; if this job wrote nothing to it, submitit's log of the job is read.
         """
         entry = self.of(record)
         if entry is None and self.accounting and record.cluster in {"", self.cluster}:
@@ -150,13 +152,13 @@ class Queue:
 
 
 def read_queue(records: Iterable[Record] = ()) -> Queue:
-    """Ask SLURM for its name, its limits and the jobs of this user and of those of the records.
+    """Query SLURM's cluster name, its limits and the jobs of this user and of the records' users.
 
-    Variables that change what SLURM's commands answer are not handed on, nor is the user's name
-    believed: what is missing here would be submitted twice.
+    Variables that change the answers of SLURM's commands are not passed on, and users are
+    identified by id, not by name: a job that is missing here would be submitted twice.
 
     Raises:
-        TokdError: It does not answer.
+        TokdError: SLURM does not answer.
     """
     users = sorted({os.getuid(), *(record.user for record in records if record.user >= 0)})
     lines = [line.partition("=") for line in ask("scontrol", "show", "config").splitlines()]
@@ -178,14 +180,14 @@ def read_queue(records: Iterable[Record] = ()) -> Queue:
 
 
 def ask(*command: str, said: str | None = None) -> str:
-    """Run a command of SLURM and return what it prints.
+    """Run a SLURM command and return its output.
 
     Args:
         command: The command.
-        said: What it reads.
+        said: Its standard input.
 
     Raises:
-        TokdError: It fails, or gives no answer.
+        TokdError: It does not exist, fails, or gives no answer.
     """
     try:
         answer = subprocess.run(
@@ -203,10 +205,10 @@ def ask(*command: str, said: str | None = None) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment without what a job of SLURM, or its user, has set for SLURM.
+    """Return the environment without the variables that a SLURM job or its user set for SLURM.
 
     Raises:
-        TokdError: Jobs are to go to another cluster, which is not supported.
+        TokdError: The environment selects another cluster, which is not supported.
     """
     for name in ("SLURM_CLUSTERS", "SBATCH_CLUSTERS"):
         if os.environ.get(name):
@@ -222,11 +224,15 @@ def environment() -> dict[str, str]:
 
 
 def queue_of(runs: Path, names: Sequence[str]) -> tuple[dict[str, Record], Queue | None]:
-    """Return what is remembered of the jobs of some cells, and the queue where it is asked.
+    """Return the records of some cells' jobs, and the queue.
 
     Args:
         runs: Folder of all run folders.
-        names: Names of the cells' logs.
+        names: Names of the cells.
+
+    Returns:
+        Name of a cell -> record, where there is one; and the queue, None without any record or
+        without ``squeue``.
     """
     found = {name: read_record(runs / FOLDER / f"{name}.json") for name in names}
     records = {name: record for name, record in found.items() if record is not None}
@@ -245,7 +251,7 @@ def _entry(line: str) -> Entry:
 
 
 def _code(text: str) -> str:
-    """Write a status of wait(2), as squeue gives it, in words."""
+    """Describe a wait(2) status, as printed by squeue, in words."""
     if not text.isdigit() or not int(text):
         return ""
     code, number = int(text) >> 8, int(text) & 0x7F
@@ -256,7 +262,7 @@ def _accounted(number: str) -> Entry | None:
     command = ("sacct", "--jobs", number, "--noheader", "--parsable2", "--allocations", "--format")
     try:
         lines = ask(*command, "State,ExitCode").strip().splitlines()
-    except TokdError:  # it is not here, or does not answer: what follows knows less
+    except TokdError:  # sacct is missing or does not answer: the message just says less
         return None
     if not lines:
         return None

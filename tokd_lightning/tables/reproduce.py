@@ -1,4 +1,4 @@
-"""``tokd table N`` and ``tokd figure N``: list, time or make what a table of the paper needs."""
+"""``tokd table N`` and ``tokd figure N``: list, time or run the cells of a table of the paper."""
 
 import os
 import shlex
@@ -37,17 +37,18 @@ def dry_run(
     commands: bool = False,
     cluster: str | None = None,
 ) -> None:
-    """Show a table's places with how far each is, what is in the queue, and what is left to do.
+    """Print the state of a table's entries, the jobs in the queue, and what is left to do.
 
     Args:
         plan: The plan.
-        workers: Processes at a time, for the hours.
-        console: Where to show it.
+        workers: Number of processes that run at a time, for the estimate of hours.
+        console: Console to print to.
         commands: Whether to list the ``tokd fit`` command of every cell.
-        cluster: ``slurm`` where the queue must be asked; else it is where jobs were submitted.
+        cluster: ``slurm`` if the queue must be queried; otherwise it is queried only if jobs were
+            submitted.
 
     Raises:
-        TokdError: The queue is to be asked and does not answer.
+        TokdError: ``cluster`` is ``slurm`` and the queue does not answer.
     """
     console = console or Console()
     states, workers = look(plan), _workers(workers, visible_gpus())
@@ -112,10 +113,10 @@ def _list_commands(plan: Plan, states: Mapping[str, State], console: Console) ->
 
 
 def estimate(plan: Plan, workers: int | None = None, console: Console | None = None) -> int:
-    """Time a few batches of each kind of cell and say what they add up to.
+    """Time a few batches of each kind of cell and print the estimated total.
 
     Returns:
-        The exit code: 2 where a probe has failed.
+        The exit code: 2 if a probe failed, else 0.
 
     Raises:
         TokdError: A data set is missing, or ``workers`` is below 1.
@@ -137,17 +138,20 @@ def reproduce(
     cluster: str | None = None,
     slurm: Sequence[str] = (),
 ) -> int:
-    """Run what a plan has left to do, on this machine, or put it into the queue of a cluster.
+    """Run the unfinished cells of a plan on this machine, or submit them to a cluster.
 
     Args:
         plan: The plan.
-        workers: Processes at a time; None is one per visible GPU, two without a GPU.
-        console: Where to show progress.
-        cluster: ``slurm``: each run is a job in SLURM's queue. ``local``: such jobs here.
-        slurm: What ``--slurm`` says.
+        workers: Number of processes that run at a time; None for one per visible GPU or, without a
+            GPU, two (one on a single core).
+        console: Console for the progress.
+        cluster: ``slurm``: each run is a job in SLURM's queue. ``local``: submitit jobs on this
+            machine.
+        slurm: Values of ``--slurm``.
 
     Returns:
-        The exit code: 2 where a run has failed or could not be started.
+        The exit code: 2 if a run failed or could not be started, or if the page could not be
+        written; else 0.
 
     Raises:
         TokdError: A data set is missing, ``workers`` is below 1, or the cluster cannot be used.
@@ -184,7 +188,7 @@ def reproduce(
 
 
 def _report(plan: Plan, console: Console, looker: Looker) -> None:
-    """Show the table as far as it is made, changes of the data included, and write its page."""
+    """Print the table with the results so far, checking for changed data, and write its page."""
     from tokd_lightning.tables.report.command import report  # numpy and the renderers
 
     key = plan.table.key
@@ -199,7 +203,7 @@ def _report(plan: Plan, console: Console, looker: Looker) -> None:
 
 
 def report_failures(tasks: Sequence[Task], console: Console, left_out: int = 0) -> int:
-    """Name each job that failed in a line of its own; returns the exit code."""
+    """Print a line per failed job and return the exit code, 2 if not all jobs are done."""
     failed = [task for task in tasks if task.state == "failed"]
     for task in failed:
         _say(console, f"{task.job.name} {task.reason}", style="red")

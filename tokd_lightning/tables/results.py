@@ -1,4 +1,4 @@
-"""Run folders as rows of a table, in the order and with the names of the paper's tables."""
+"""Run folders as rows of a table, with the order and names of the paper's tables."""
 
 import math
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ _BRANCH_ORDER = ["none", "rgb", "frequency", "both"]
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a run, or the baseline that always names the larger class.
+    """One row of the table: a run, or the baseline that always predicts the larger class.
 
     Args:
-        label: What a reader calls it: ``Teacher``, ``Vanilla``, ``TOKD both``.
+        label: Display name: ``Teacher``, ``Vanilla``, ``TOKD both``.
         run: Name of the run; empty for the baseline.
         folder: The run's folder; empty for the baseline.
         state: ``tested``, ``not tested`` (fitted only) or ``not finished``.
@@ -28,12 +28,13 @@ class Row:
         branches: ``rgb``, ``frequency``, ``both`` or ``none``.
         backbone: Backbone of the network that was tested.
         seed: The run's seed.
-        synthetic: Whether the data were drawn by ``tokd demo``.
+        synthetic: Whether the data were made by ``tokd demo``.
         parameters: Parameters at inference (Table 1).
         macs: Multiply-accumulates per image at inference (Table 1).
-        metrics: ``test/…`` metrics as fractions; None where undefined.
-        data_hash: What the run's data hash to; tells whether two runs saw the same frames.
-        files_hash: What their files hash to; empty where a run of an earlier version has no other.
+        metrics: ``test/…`` metrics as fractions; None if undefined.
+        data_hash: Hash of the run's data; shows whether two runs used the same frames.
+        files_hash: Hash of their files; empty for a run of an earlier version, which only has
+            ``data_hash``.
     """
 
     label: str
@@ -54,7 +55,7 @@ class Row:
 
     @property
     def data_hashes(self) -> dict[str, Any]:
-        """The hashes of its data as :func:`~tokd_lightning.identity.comparable_data` takes them."""
+        """Hashes of its data, as for :func:`~tokd_lightning.identity.comparable_data`."""
         rows = {"files": self.files_hash} if self.files_hash else None
         return {"data": self.data_hash, "rows": rows}
 
@@ -63,7 +64,8 @@ def read_row(folder: Path) -> Row:
     """Read a run folder.
 
     Raises:
-        TokdError: There is no such folder, no run in it, or ``metrics.json`` is unreadable.
+        TokdError: The folder does not exist or is not a run folder, or ``metrics.json`` is
+            unreadable.
     """
     if not any((folder / name).is_file() for name in ("metrics.json", "fit.yaml", "metrics.csv")):
         problem = "is no run folder" if folder.is_dir() else "does not exist"
@@ -81,11 +83,11 @@ def read_row(folder: Path) -> Row:
 
 
 def rank(row: Row) -> tuple[Any, ...]:
-    """Order rows as the paper's tables do: teacher, vanilla, the methods, TOKD rgb, TOKD both."""
+    """Return the sort key for the paper's order: teacher, vanilla, methods, TOKD rgb, TOKD both."""
     method = row.method if row.method in _METHOD_ORDER else ""
     branches = _BRANCH_ORDER.index(row.branches) if row.branches in _BRANCH_ORDER else -1
     return (
-        not row.data,  # unfinished runs do not know what they are; they come last
+        not row.data,  # unfinished runs do not record their data; they come last
         row.data,
         _METHOD_ORDER.index(method),
         row.backbone,
@@ -97,7 +99,7 @@ def rank(row: Row) -> tuple[Any, ...]:
 
 
 def majority_rows(rows: Sequence[Row]) -> list[Row]:
-    """Make the baseline of each data set: always name the larger class, with a constant score."""
+    """Return the baseline of each data set: always the larger class, with a constant score."""
     shares: dict[str, Row] = {}
     for row in rows:
         if row.metrics.get("test/frame/majority") is not None:
@@ -122,13 +124,13 @@ def majority_rows(rows: Sequence[Row]) -> list[Row]:
 
 
 def distinct_labels(rows: Sequence[Row]) -> list[Row]:
-    """Add to the labels what the runs differ in; take the run's folder where that is not enough.
+    """Add to the labels what the runs differ in; use the run's folder if that is not enough.
 
     Args:
-        rows: Rows as ``read_row`` makes them.
+        rows: Rows as returned by ``read_row``.
 
     Returns:
-        The same rows, no two with one label.
+        The same rows with distinct labels.
     """
     known = [row for row in rows if row.data]
     students = [row for row in known if row.method != "teacher"]

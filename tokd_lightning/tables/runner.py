@@ -1,4 +1,4 @@
-"""Several ``tokd`` processes side by side: what follows waits, and what is going on shows."""
+"""Runner for several ``tokd`` processes at a time, with dependencies and a live table."""
 
 import signal
 import time
@@ -13,20 +13,21 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.tables.board import draw
 from tokd_lightning.tables.jobs import BUSY, Job, Task, stop
 
-_POLL = 0.2  # seconds between two looks at the processes
+_POLL = 0.2  # seconds between two polls of the processes
 
 
 def run_experiments(jobs: Sequence[Job], workers: int = 2, console: Console | None = None) -> None:
-    """Run jobs as :func:`run_jobs` does, and end with an error where one has failed.
+    """Run jobs as :func:`run_jobs` does, and raise an error if one failed.
 
     Args:
-        jobs: What to run.
-        workers: How many at a time, at least 1.
-        console: Where to show progress; standard output by default.
+        jobs: Jobs to run.
+        workers: Number of jobs that run at a time, at least 1.
+        console: Console for the progress; standard output by default.
 
     Raises:
         ValueError: As :func:`run_jobs`.
-        TokdError: A job failed: its log's last line, and where the log is. Or no worker at all.
+        TokdError: A job failed (the message has its log's last line and path), or ``workers`` is
+            below 1.
     """
     tasks = run_jobs(jobs, workers, console)
     if failed := [task for task in tasks if task.state == "failed"]:
@@ -40,26 +41,26 @@ def run_jobs(
     gpus: Sequence[str] = (),
     start: Callable[[Job], Task] = Task,
 ) -> list[Task]:
-    """Run jobs, each as soon as those that it needs are done, in the given order otherwise.
+    """Run each job as soon as the jobs that it needs are done, otherwise in the given order.
 
     Every process gets one thread (``OMP_NUM_THREADS=1``), so that results do not depend on how
-    many run at once. A live table shows what happens; without a terminal, one line per change. A
-    failed job drops those that need it and lets the others finish. Ctrl-C, SIGTERM and SIGHUP stop
-    the processes with all their children.
+    many run at once. A live table shows the progress; without a terminal, one line is printed per
+    change. If a job fails, those that need it are dropped and the others finish. Ctrl-C, SIGTERM
+    and SIGHUP stop the processes with all their children.
 
     Args:
-        jobs: What to run.
-        workers: How many at a time, at least 1.
-        console: Where to show progress; standard output by default.
-        gpus: Names for ``CUDA_VISIBLE_DEVICES``; the workers take them in turns, one each.
-        start: Makes of a job what carries it out.
+        jobs: Jobs to run.
+        workers: Number of jobs that run at a time, at least 1.
+        console: Console for the progress; standard output by default.
+        gpus: Values for ``CUDA_VISIBLE_DEVICES``, assigned to the workers in turn, one each.
+        start: Function that makes a job a task.
 
     Returns:
-        How each job ended, in the order given.
+        The ended tasks, in the order of the jobs.
 
     Raises:
-        ValueError: A name occurs twice, a need names no job, or needs go round in a circle.
-        TokdError: No worker at all.
+        ValueError: A name occurs twice, or the needs name an unknown job or form a cycle.
+        TokdError: ``workers`` is below 1.
     """
     _check(jobs)
     if workers < 1:
@@ -100,7 +101,7 @@ def _check(jobs: Sequence[Job]) -> None:
 
 
 def _advance(tasks: Mapping[str, Task], workers: int, gpus: Sequence[str]) -> list[Task]:
-    """Look at every task once and return those whose state has changed."""
+    """Poll every task once, start those that can run, and return those whose state has changed."""
     before = {name: (task.state, task.reason == BUSY) for name, task in tasks.items()}
     for task in tasks.values():
         if task.state == "running":
@@ -122,9 +123,9 @@ def _advance(tasks: Mapping[str, Task], workers: int, gpus: Sequence[str]) -> li
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Note what would stop this process, for :func:`_obey`.
+    """Collect the signals that would stop this process, for :func:`_obey`.
 
-    An exception raised by a handler can be lost in a destructor, and the signal with it.
+    An exception raised in a signal handler can be lost in a destructor, and the signal with it.
     """
     told: list[int] = []
 

@@ -1,4 +1,4 @@
-"""What ``--slurm KEY=VALUE`` may say: submitit's names, for its jobs and for a script alike."""
+"""Parameters of ``--slurm KEY=VALUE``: submitit's names, for its jobs and for sbatch scripts."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,14 +6,14 @@ from typing import Any
 
 from tokd_lightning.errors import TokdError
 
-# A cell is one task on one node, so these cannot be chosen: nodes, ntasks_per_node.
+# A cell is one task on one node, so nodes and ntasks_per_node are not supported.
 PARAMETERS = (
     *("account", "array_parallelism", "comment", "constraint", "cpus_per_gpu", "cpus_per_task"),
     *("exclude", "exclusive", "gpus_per_node", "gpus_per_task", "gres", "job_name", "mail_type"),
     *("mail_user", "mem", "mem_per_cpu", "mem_per_gpu", "nodelist", "partition", "qos", "setup"),
     *("signal_delay_s", "time", "wckey"),
 )
-# What submitit calls them where it does not know the cluster yet.
+# submitit's names in its cluster-independent interface.
 _ALIASES = {"mem_gb": "mem", "name": "job_name", "timeout_min": "time"}
 _DEFAULTS = {"time": 1440, "array_parallelism": 8}
 _SET_BY_US = {
@@ -24,16 +24,16 @@ _GPUS = ("gpus_per_node", "gpus_per_task", "gres")
 
 
 def slurm_parameters(given: Sequence[str]) -> dict[str, Any]:
-    """Read parameters of SLURM.
+    """Parse SLURM parameters.
 
     Args:
-        given: ``KEY=VALUE`` each; ``setup=COMMAND`` may come several times.
+        given: ``KEY=VALUE`` each; ``setup=COMMAND`` may be given several times.
 
     Returns:
-        Parameters as submitit's ``SlurmExecutor`` takes them, ``time`` in minutes.
+        Parameters for submitit's ``SlurmExecutor``, ``time`` in minutes.
 
     Raises:
-        TokdError: There is no such parameter, or its value is none.
+        TokdError: A parameter does not exist, or its value is invalid.
     """
     parameters: dict[str, Any] = dict(_DEFAULTS)
     for text in given:
@@ -52,10 +52,10 @@ def slurm_parameters(given: Sequence[str]) -> dict[str, Any]:
 
 
 def obeyed(variable: str, parameters: Mapping[str, Any]) -> bool:
-    """Return whether a variable of sbatch's, such as ``SBATCH_PARTITION``, may stay.
+    """Return whether an sbatch variable, such as ``SBATCH_PARTITION``, may be kept.
 
-    They win over the options in a script: those that say what a job of ours says itself, or what
-    ``--slurm`` says, are left out.
+    Such variables override the options in a script, so those that set what our jobs or ``--slurm``
+    set are removed.
     """
     name = variable.removeprefix("SBATCH_").lower()
     name = {"mem_per_node": "mem", "timelimit": "time"}.get(name, name)
@@ -63,7 +63,7 @@ def obeyed(variable: str, parameters: Mapping[str, Any]) -> bool:
 
 
 def asks_for_gpus(parameters: dict[str, Any]) -> bool:
-    """Tell whether the jobs get a GPU."""
+    """Return whether the jobs request a GPU."""
     return any(name in parameters for name in _GPUS)
 
 
@@ -88,12 +88,12 @@ def _positive(number: float) -> int:
 
 
 def _minutes(text: str) -> int:
-    """Read a time limit as SLURM does: M, M:S, H:M:S, D-H, D-H:M, D-H:M:S."""
+    """Parse a time limit in SLURM's forms (M, M:S, H:M:S, D-H, D-H:M, D-H:M:S) to minutes."""
     if not re.fullmatch(r"(\d+-)?\d+(:\d+){0,2}", text):
         raise ValueError
     days, dash, rest = text.rpartition("-")
     parts = [int(part) for part in rest.split(":")]
     if not dash:
-        parts = [0] * (len(parts) < 3) + parts  # the first is minutes unless there are three
+        parts = [0] * (len(parts) < 3) + parts  # the first number is minutes unless there are three
     hours, minutes, seconds = (*parts, 0, 0, 0)[:3]
     return _positive(int(days or 0) * 1440 + hours * 60 + minutes + (seconds > 0))

@@ -1,4 +1,4 @@
-"""How far a cell is, and whether what it was made from is what it would be made from now."""
+"""State of a cell: how far its run is, and whether it is stale."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,12 +18,13 @@ CODE = "code"
 
 @dataclass(frozen=True)
 class State:
-    """How far a cell is.
+    """State of a cell.
 
     Args:
-        kind: ``stale``: finished, but made from something else than it would be now.
-        why: What differs, of ``configuration``, ``code``, ``data`` (its frames; else ``data: other
-            splits`` and the like) and ``teacher``; or what cannot be read.
+        kind: The state. ``stale``: begun or finished, but made from other inputs than a run would
+            use now.
+        why: What differs, out of ``configuration``, ``code``, ``data`` (its frames; else ``data:
+            other splits`` and the like) and ``teacher``; or what cannot be read.
     """
 
     kind: Kind
@@ -31,7 +32,7 @@ class State:
 
     @property
     def usable(self) -> bool:
-        """Whether its checkpoint may serve as a teacher: a change of the code alone may pass."""
+        """Return whether its checkpoint can be a teacher: it may be stale only in its code."""
         return self.kind in {"done", "not tested"} or (self.kind, self.why) == ("stale", (CODE,))
 
     def __str__(self) -> str:
@@ -39,14 +40,14 @@ class State:
 
 
 class Looker:
-    """Looks at run folders; what all cells share is hashed once.
+    """Callable that determines the states of cells; inputs that cells share are hashed once.
 
     Args:
         runs: Folder of all run folders.
-        data: Key of a data set -> hashes of its rows now, as ``tokd inputs`` prints them; a
-            missing one is not compared.
-        checkpoints: Whether a run lacks something whose best.ckpt is needed and gone; numbers can
-            be reported without it.
+        data: Key of a data set -> current hashes of its rows, as printed by ``tokd inputs``; data
+            sets that are missing here are not compared.
+        checkpoints: Whether a run is unreadable if its best.ckpt is needed and missing; reporting
+            numbers does not need it.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Looker:
         self._recipes: dict[GridCell, str] = {}
 
     def __call__(self, cell: GridCell) -> State:
-        """Say how far a cell is."""
+        """Return the state of a cell."""
         run = Run(self.runs / cell.name)
         try:
             results = run.results()
@@ -109,7 +110,7 @@ class Looker:
         return self._recipes[cell]
 
     def _other_teacher(self, teacher: GridCell, hashes: Mapping[str, Any]) -> bool:
-        """Whether a student learned from another teacher: by weights, or by what it was made of."""
+        """Return whether a student had another teacher: by its weights, or else by its recipe."""
         if (weights := self._teacher(teacher)) is not None:
             return bool(weights != hashes.get("teacher"))
         asked = hashes.get("teacher_recipe")

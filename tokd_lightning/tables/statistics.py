@@ -1,4 +1,4 @@
-"""Means over seeds, and how sure a difference is: resampled test videos, and seeds."""
+"""Means over seeds, and confidence intervals of differences over test videos and seeds."""
 
 import math
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ LEVEL = 0.95
 
 
 class Summary(NamedTuple):
-    """Values of one cell over its seeds.
+    """Summary of one cell's values over its seeds.
 
     Attributes:
-        mean: Their mean.
-        sd: Their standard deviation (n - 1); None for a single seed.
-        n: How many seeds.
+        mean: Mean.
+        sd: Standard deviation (n - 1); None for a single seed.
+        n: Number of seeds.
     """
 
     mean: float
@@ -32,10 +32,10 @@ class Difference(NamedTuple):
     """A paired difference of two methods' accuracies, both minus rgb.
 
     Attributes:
-        mean: Over all frames and seeds.
+        mean: Mean over all frames and seeds.
         low: Lower end of the confidence interval.
-        high: Upper end.
-        seeds: Differences of the seeds, in their order.
+        high: Upper end of the confidence interval.
+        seeds: Difference of each seed, in the order of the seeds.
         videos: Number of test videos.
     """
 
@@ -52,7 +52,7 @@ class Difference(NamedTuple):
 
 
 def summary(values: Sequence[float]) -> Summary | None:
-    """Return mean, standard deviation and number of values; None without any."""
+    """Return mean, standard deviation and number of values; None without values."""
     if not values:
         return None
     mean = math.fsum(values) / len(values)
@@ -74,26 +74,26 @@ def paired_difference(
 ) -> Difference:
     r"""Bootstrap the difference of two accuracies over test videos and over training seeds.
 
-    The frames of a video share their fate, so that videos are resampled, all frames together, and
-    the same ones for both methods. The number of videos per stratum stays.
+    The frames of a video are correlated, so videos are resampled with all their frames, the same
+    videos for both methods. The number of videos per stratum is kept.
 
-    Seeds are few. Resampling three of them shows 2/3 of their variance and knows no heavy tails:
-    where seeds matter most, such a 95 % interval covers the truth in about 80 % of experiments.
-    By default the seeds' part is therefore drawn from Student's distribution,
-    :math:`t_{S-1} s / \sqrt{S}` with :math:`s` the standard deviation of the S differences. What
-    video and seed do together (from a two-way analysis of variance) is in s already, and is taken
-    out of the videos' part. In simulations with two to ten seeds that covers what it should
-    (``tests/tables/test_statistics.py``); with two seeds it is wide, as it must be.
+    There are few seeds. Resampling three of them reproduces 2/3 of their variance and no heavy
+    tails: where seeds matter most, such a 95 % interval covers the truth in about 80 % of
+    experiments. By default the seeds' part is therefore drawn from Student's distribution,
+    :math:`t_{S-1} s / \sqrt{S}` with :math:`s` the standard deviation of the S differences. The
+    interaction of video and seed (from a two-way analysis of variance) is already part of s, and
+    is removed from the videos' part. In simulations with two to ten seeds the coverage is nominal
+    (``tests/tables/test_statistics.py``); with two seeds the interval is wide, as it must be.
 
     Args:
-        gained: Frames that the first method has right, less those of the second: ``(V, S)``.
-        frames: Frames of each video, ``(V,)``.
-        strata: Class of each video; videos are resampled within it. None: one class.
-        seeds: ``student``; ``resampled`` (the plain bootstrap, which with few seeds is too sure);
-            ``fixed`` (the seeds at hand are all there are). With one seed it is ``fixed``.
+        gained: Correct frames of the first method minus those of the second, ``(V, S)``.
+        frames: Number of frames of each video, ``(V,)``.
+        strata: Stratum of each video; videos are resampled within it. None for a single stratum.
+        seeds: ``student``; ``resampled`` (the plain bootstrap, whose intervals are too narrow with
+            few seeds); ``fixed`` (seeds are not a source of variance). A single seed is ``fixed``.
         resamples: Number of resamples.
         level: Nominal coverage.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
 
     Raises:
         ValueError: There is no video or no seed, or the shapes do not match.
@@ -123,7 +123,7 @@ def paired_difference(
 def _resampled(kinds: tuple[object, ...], resamples: int, seed: int) -> FloatArray:
     """Count how often each video is in each resample, ``(resamples, videos)``.
 
-    The last counts are kept: all methods of a table are tested on the same videos.
+    The most recent counts are cached: all methods of a table are tested on the same videos.
     """
     rng, videos = np.random.default_rng([seed, 0]), len(kinds)
     members: dict[object, list[int]] = {}
@@ -141,7 +141,7 @@ def _resampled(kinds: tuple[object, ...], resamples: int, seed: int) -> FloatArr
 
 
 def _together(gained: FloatArray, frames: FloatArray) -> float:
-    """Estimate the variance of the mean by what video and seed do together."""
+    """Estimate the part of the mean's variance due to the interaction of video and seed."""
     videos, n = gained.shape
     if videos < 2:
         return 0.0

@@ -1,4 +1,4 @@
-"""A table's jobs in the queue of SLURM, each at most once at a time."""
+"""Submission of a table's jobs to SLURM, each at most once at a time."""
 
 import hashlib
 import io
@@ -30,27 +30,27 @@ from tokd_lightning.tables.queue import (
 )
 from tokd_lightning.tables.slurm import asks_for_gpus, obeyed
 
-_TIMEOUTS = 20  # how often a job that has reached its time limit goes on in a new one
-# A job waits until all is remembered that keeps it from being submitted twice. A student is
-# cancelled when its teacher has failed, where it would wait for ever.
+_TIMEOUTS = 20  # how often a job is requeued after reaching its time limit
+# Jobs are held until their records are written, so that no job can be submitted twice. A student
+# is cancelled when its teacher fails; otherwise it would wait for ever.
 _ALWAYS = {"requeue": True, "kill-on-invalid-dep": "yes", "hold": True, "export": "ALL"}
 _LIMIT = re.compile(
     r"array|(?<!time )limit(?! is invalid)|policy|temporarily|too many|quota", re.IGNORECASE
 )
-_SETTLE = 4.0  # seconds for SLURM to say why a job waits
+_SETTLE = 4.0  # seconds for SLURM to report why a job waits
 _POLL = 0.3
 
 
 class _OverLimit(Exception):
-    """SLURM takes no more jobs, or none that large; says why."""
+    """SLURM accepts no more jobs, or none of that size; the message has its reason."""
 
 
 class Slurm:
-    """Submits jobs and remembers which ones are in the queue.
+    """Submits jobs and records which ones are in the queue.
 
     Args:
         runs: Folder of all run folders.
-        parameters: What ``--slurm`` says, as submitit takes it.
+        parameters: Values of ``--slurm``, as submitit takes them.
 
     Raises:
         TokdError: submitit is not installed, or this machine cannot submit jobs.
@@ -68,20 +68,20 @@ class Slurm:
         self._folder = runs / FOLDER
         self._parameters = dict(parameters)
         place = hashlib.sha256(str(self._folder.resolve()).encode()).hexdigest()[:8]
-        self._unfinished = f"tokd-{place}"  # name of what is still being submitted
+        self._unfinished = f"tokd-{place}"  # name of jobs that are still being submitted
 
     def submit(self, jobs: Sequence[Job], console: Console) -> int:
         """Submit the jobs that are neither in the queue nor running, each after those it needs.
 
         Args:
-            jobs: What is left to do, each after those that it needs.
-            console: Where to say what has been submitted.
+            jobs: Jobs that are left to do, each after those that it needs.
+            console: Console to print the submitted jobs to.
 
         Returns:
-            How many could not be submitted, or cannot start as they are.
+            The number of jobs that could not be submitted, or can never start.
 
         Raises:
-            TokdError: SLURM refused a job, or does not tell what is in its queue.
+            TokdError: SLURM refused a job, or its queue cannot be read.
         """
         with _one_at_a_time(self._folder):
             records = {job.name: read_record(self._record(job)) for job in jobs}
@@ -108,7 +108,7 @@ class Slurm:
         return self._tell(jobs, known, before, without, ended, queue, refused, console)
 
     def _clear(self, queue: Queue, records: Mapping[str, Record | None]) -> None:
-        """Take out of the queue what an earlier call had not come to let go before it died."""
+        """Cancel jobs that an earlier call submitted on hold and died before releasing."""
         names = {record.job for record in records.values() if record and record.held}
         entries = [entry for entry in queue.entries.values() if entry.active]
         for entry in entries:
@@ -117,13 +117,14 @@ class Slurm:
                     ask("scancel", entry.number)
 
     def _submit_all(self, jobs: Sequence[Job], known: dict[str, str], queue: Queue) -> str:
-        """Submit jobs in as few arrays as SLURM takes; returns why it took no more.
+        """Submit jobs in as few arrays as SLURM accepts; return why it accepted no more, or "".
 
-        Where there are several, one waits for the other: no more run at a time than were asked for.
+        If there are several arrays, each waits for the one before it, so that no more jobs run at a
+        time than were asked for.
         """
         size = max(1, len(jobs) if queue.max_array is None else queue.max_array)
         all_of_them = len(jobs)
-        jobs = jobs[: queue.room]  # sbatch would try for two minutes, and then refuse all
+        jobs = jobs[: queue.room]  # with more, sbatch would try for two minutes, then refuse all
         parts = [list(jobs[i : i + size]) for i in range(0, len(jobs), size)]
         before, begun = "", False
         while parts:
@@ -148,17 +149,17 @@ class Slurm:
     def _submit(
         self, jobs: Sequence[Job], known: Mapping[str, str], before: str, queue: Queue
     ) -> dict[str, str]:
-        """Submit jobs as one array, or a single one as it is; remember and return their numbers."""
+        """Submit jobs as one array, or a single one as a plain job; record and return their ids."""
         executor = self._submitit.SlurmExecutor(self._folder, max_num_timeout=_TIMEOUTS)
         given = {"job_name": self._unfinished, **self._parameters}
         try:
             executor.update_parameters(
                 **given, additional_parameters=_ALWAYS, srun_args=["--export=ALL"]
             )
-            # submitit says on stderr what it raises.
+            # submitit also prints to stderr what it raises.
             with redirect_stderr(io.StringIO()), _sbatch_environment(self._parameters):
                 submitted = executor.submit_array([CellJob(job) for job in jobs])
-        except (RuntimeError, ValueError) as error:  # what sbatch or submitit says
+        except (RuntimeError, ValueError) as error:  # messages of sbatch or submitit
             said = " ".join(str(error).split()) or "no reason given"
             if _LIMIT.search(said):
                 raise _OverLimit(said) from None
@@ -183,9 +184,9 @@ class Slurm:
     def _updates(
         self, jobs: Sequence[Job], numbers: Mapping[str, str], known: Mapping[str, str], before: str
     ) -> Iterator[str]:
-        """Lines of scontrol: each element of an array gets a name and what it waits for.
+        """Yield lines for scontrol: each element of an array gets a name and its dependencies.
 
-        Then they are let go, those that others wait for first: so SLURM orders them.
+        Then the jobs are released, those that others wait for first; SLURM keeps this order.
         """
         where = {**known, **numbers}
         for job in jobs:
@@ -214,12 +215,12 @@ class Slurm:
         return self._folder / f"{job.log.stem}.json"
 
     def _settled(self, queue: Queue, known: Mapping[str, str]) -> Queue:
-        """Read the queue until SLURM has looked at the jobs, or leave it."""
+        """Read the queue until SLURM has considered the jobs, or until a time limit."""
         deadline = time.monotonic() + _SETTLE
         while time.monotonic() < deadline:
             try:
                 queue = read_queue()
-            except TokdError:  # all is submitted: what is shown has less of it
+            except TokdError:  # all jobs are submitted: the output just says less
                 return queue
             mine = [queue.entries[it] for it in known.values() if it in queue.entries]
             if not any(entry.undecided for entry in mine):
@@ -286,7 +287,7 @@ class Slurm:
 def _sort(
     jobs: Sequence[Job], records: Mapping[str, Record | None], queue: Queue
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the jobs that are in the queue with their ids, and those to leave alone with why."""
+    """Return the ids of the jobs in the queue, and the reasons for those not to submit."""
     known: dict[str, str] = {}
     without: dict[str, str] = {}
     for job in jobs:
@@ -314,7 +315,7 @@ def _say(console: Console, text: str) -> None:
 
 @contextmanager
 def _sbatch_environment(parameters: Mapping[str, Any]) -> Iterator[None]:
-    """Hide from sbatch, and from the jobs, what would change the one and confuse the other."""
+    """Remove the environment variables that would change sbatch's behaviour or confuse the jobs."""
     before, kept = dict(os.environ), environment()
     try:
         for name in before:
@@ -329,7 +330,7 @@ def _sbatch_environment(parameters: Mapping[str, Any]) -> Iterator[None]:
 
 @contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Keep two calls from submitting one job twice."""
+    """Hold the lock that keeps two calls from submitting one job twice."""
     while (lock := take_lock(folder / ".submitting")) is None:
         time.sleep(0.2)
     try:

@@ -1,1 +1,1 @@
-"""The report: the paper's tables and figures beside the runs that repeat them."""
+"""Report that compares the paper's tables and figures with the runs that reproduce them."""

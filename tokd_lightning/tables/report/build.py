@@ -1,4 +1,4 @@
-"""Filling the paper's tables with what the runs say."""
+"""Construction of the report: the paper's tables filled with the results of the runs."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -28,17 +28,17 @@ from tokd_lightning.tables.report.svg import Svg
 from tokd_lightning.tables.statistics import Summary, summary
 
 _SCALES = {"parameters": 1e-6, "macs": 1e-9, "latency": 1.0}
-# Row of Table 1 or 2 -> network whose size it has.
+# Row of Table 1 or 2 -> network whose size it shows.
 _NETWORKS = {name: name for name in (*STUDENTS.values(), "Teacher")} | {"TOKD": "Xception"}
 
 
 def build(tables: Sequence[PaperTable], reader: Reader, when: datetime | None = None) -> Report:
-    """Fill the tables with what the runs say.
+    """Fill the tables with the results of the runs.
 
     Args:
         tables: Tables and figures.
-        reader: Of the folder of runs.
-        when: When the report is made; None is now.
+        reader: Reader of the folder of runs.
+        when: Date of the report; None for now.
     """
     filled = tuple(_fill(table, reader) for table in tables)
     third = [table for table in filled if table.table.key == "table3"]
@@ -116,7 +116,7 @@ def _values(entry: Entry, results: Sequence[Result]) -> dict[str, Summary]:
 def _other_frames(
     table: PaperTable, results: dict[tuple[str, str], tuple[Result, ...]]
 ) -> tuple[set[tuple[str, str]], list[str]]:
-    """Find places whose runs were tested on other frames than most of their row."""
+    """Return the entries tested on other frames than most of their row, and notes on them."""
     groups: dict[tuple[str, str], list[tuple[tuple[str, str], Result]]] = {}
     for entry in table.entries:
         if entry.cell:

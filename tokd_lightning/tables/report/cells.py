@@ -1,4 +1,4 @@
-"""Places as the page shows them: in its tables, and with all about them at a click."""
+"""Table entries of the page: their HTML, and the details shown on a click."""
 
 from html import escape
 from typing import Any
@@ -30,14 +30,14 @@ MADE = (
 
 
 def key_of(place: Place) -> str:
-    """Name what a click on a place shows; places that one run fills share it."""
+    """Return the key of the details of an entry; entries filled by the same run share it."""
     entry = place.entry
     name = entry.cell.name if entry.cell else ""
     return f"{name}@{entry.on}" if entry.on else name
 
 
 def place_html(table: TableReport, place: Place) -> str:
-    """Write the inside of a table's place."""
+    """Return the HTML inside an entry of a table."""
     entry = place.entry
     switch = entry.metric == ACC and bool(place.values)
     parts = []
@@ -57,7 +57,7 @@ def place_html(table: TableReport, place: Place) -> str:
     inside = "".join(parts)
     if entry.cell is None:
         return f'<span class="place">{inside}</span>'
-    # What a reader hears who does not see the table's heads.
+    # For screen readers, which do not see the headers.
     said = f"{entry.row}, {entry.column}: ours {text.ours(place)}, paper {text.published(place)}"
     kind = "place switch" if switch else "place"
     about = f'data-cell="{escape(key_of(place))}" aria-label="{escape(said)}"'
@@ -84,7 +84,7 @@ def _number(ours: Summary | None, metric: str) -> str:
 
 
 def cells(report: Report) -> dict[str, Any]:
-    """Return all that a click shows, for the page's script."""
+    """Return the details of all entries, for the page's script."""
     found: dict[str, Any] = {}
     for table in report.tables:
         for place in table.places.values():

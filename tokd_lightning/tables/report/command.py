@@ -1,4 +1,4 @@
-"""``tokd report``: read the runs, write the report in every form, and say what is in it."""
+"""``tokd report``: read the runs, write the report in all formats, and print a summary."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,22 +40,22 @@ def report(
 
     Args:
         runs: Folder of all run folders.
-        table: Tables and figures, as ``3``, ``figure4`` or ``beyond``; None takes those of which
-            something is there, or all.
-        dataset: Keys of :data:`DATASETS`; None takes the paper's.
-        out: Where to write; None is ``report`` in ``runs``.
-        settings: ``KEY=VALUE`` each, as ``tokd table --set`` was given them: such runs are shown.
+        table: Tables and figures, such as ``3``, ``figure4`` or ``beyond``; None for those that
+            have results, or all if none has.
+        dataset: Keys of :data:`DATASETS`; None for the paper's.
+        out: Output folder; None for ``report`` in ``runs``.
+        settings: ``KEY=VALUE`` each, as given to ``tokd table --set``: those runs are shown.
         filled: Whether the LaTeX tables leave out rows and columns that no run has filled; a table
-            without any number of ours has no file then.
-        console: Where to print; standard output by default.
-        state: Says how far a cell is; by default runs are compared with what they would be made
-            from now, as far as experiments are there.
+            without any number of ours then has no file.
+        console: Console to print to; standard output by default.
+        state: Function that returns the state of a cell. By default runs are checked for being
+            stale if the ``experiments`` folder exists.
 
     Returns:
-        The exit code, 0: what cannot be read is named, and the rest goes on.
+        The exit code, 0; files that cannot be read become warnings in the report.
 
     Raises:
-        TokdError: There is no folder of runs, a name is unknown, or nothing can be written.
+        TokdError: ``runs`` is not a folder, a name is unknown, or the report cannot be written.
     """
     if not runs.is_dir():
         raise TokdError(f"--runs {runs} is no folder")
@@ -74,7 +74,7 @@ def report(
 
 
 def _with_demo(runs: Path, datasets: tuple[str, ...]) -> tuple[str, ...]:
-    """Let ``demo`` mean the qualities of the mini-FF++ that there are runs of."""
+    """Replace ``demo`` with the qualities of the mini-FF++ for which there are runs."""
     if "demo" not in datasets:
         return datasets
     made = [key for key in DEMO if any(runs.glob(f"synthetic-{DATASETS[key].quality}_*"))]
@@ -102,7 +102,7 @@ def _compared(runs: Path) -> StateOf:
 
 
 def _begun(reader: Reader, every: Sequence[PaperTable]) -> list[PaperTable]:
-    """Return the tables that have something to show; all that have places where none has."""
+    """Return the tables that have results; if none has, all tables that have entries."""
     filled = [table for table in every if table.entries]
     sized = {"table1"} if reader.sizes() else set()
     begun = [
@@ -149,9 +149,9 @@ def _print(report: Report, folder: Path, console: Console) -> None:
 
 
 def _table(table: TableReport) -> Table | Text:
-    """Show the places that have a number of ours; count the others.
+    """Return a table of the entries that have a number of ours, with a count of the others.
 
-    Of long tables to which the paper has no number there is the count alone.
+    Long tables for which the paper has no numbers are reduced to the count.
     """
     head = f"{table.heading}. {table.table.title}" if table.heading else table.table.title
     shown = _lines(head, "", "", "paper", "ours", "difference", "n")

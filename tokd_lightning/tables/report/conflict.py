@@ -1,4 +1,4 @@
-"""Both against rgb: does a method lose when it is taught both branches (Sec. 5.3)?"""
+"""Comparison of both with rgb: does a method lose when both branches teach it (Sec. 5.3)?"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ _COLUMNS = [*_VIDEO, "label", "p_fake"]
 
 
 class Pair(NamedTuple):
-    """One method of one row of Table 3, with both branches and with rgb alone.
+    """One method of one row of Table 3, with both branches and with rgb only.
 
     Attributes:
         row: Row of the table.
         method: The method's title.
-        published: The paper's both - rgb, in points.
-        difference: Ours, as fractions; None where it cannot be known.
-        seeds: Seeds that both runs have.
-        why: Why there is no difference.
+        published: The paper's both - rgb, in percentage points.
+        difference: Our both - rgb, as fractions; None if it cannot be computed.
+        seeds: Seeds for which there are results of both.
+        why: Reason why there is no difference.
     """
 
     row: str
@@ -41,12 +41,12 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Tally:
-    """How often both is above rgb.
+    """Count of the signs of both - rgb.
 
     Args:
-        positive: Rows with a positive difference.
-        negative: Rows with a negative one.
-        known: Rows with a difference.
+        positive: Number of rows with a positive difference.
+        negative: Number of rows with a negative difference.
+        known: Number of rows with a difference.
     """
 
     positive: int
@@ -55,7 +55,7 @@ class Tally:
 
 
 def tally(differences: Sequence[float | None]) -> Tally:
-    """Count signs; a tie has none."""
+    """Count the signs; a tie is neither positive nor negative."""
     known = [value for value in differences if value is not None]
     up, down = (sum(sign * value > 1e-9 for value in known) for sign in (1, -1))
     return Tally(up, down, len(known))
@@ -66,7 +66,7 @@ def compare_branches(table: PaperTable, reader: Reader) -> list[Pair]:
 
     Args:
         table: Table 3.
-        reader: Of the runs.
+        reader: Reader of the runs.
     """
     entries = {
         (e.row, e.cell.method, e.cell.branches): e
@@ -97,7 +97,7 @@ def compare_branches(table: PaperTable, reader: Reader) -> list[Pair]:
 
 
 def _missing(results: dict[str, tuple[Result, ...]]) -> str:
-    """Say which of the two has no result: ``RGB and Both not run``, ``RGB interrupted``."""
+    """Return which of the two has no result: ``RGB and Both not run``, ``RGB interrupted``."""
     states: dict[str, list[str]] = {}
     for name in ("rgb", "both"):
         if (state := state_among(results[name])) not in {DONE, STALE}:
@@ -106,7 +106,7 @@ def _missing(results: dict[str, tuple[Result, ...]]) -> str:
 
 
 class _Unknown(Exception):
-    """Why a difference cannot be known."""
+    """A difference cannot be computed; the message has the reason."""
 
 
 def _difference(runs: Sequence[tuple[Result, Result]], reader: Reader) -> Difference:
@@ -131,7 +131,7 @@ def _flat(runs: Sequence[tuple[Result, Result]]) -> Iterator[Result]:
 
 
 def _counts(result: Result, reader: Reader) -> pd.DataFrame:
-    """Count frames, and those called rightly, per video of a run's test."""
+    """Count the frames and the correctly classified frames of each video of a run's test."""
     path = reader.runs / result.cell.name / "test_frames.csv"
     if not path.is_file():
         raise _Unknown(f"no {path.name}")

@@ -1,4 +1,4 @@
-"""Figures of evaluations: AUC over strength, and the share of fakes over P(fake)."""
+"""Figures of evaluations: AUC over strength, and fraction of fakes over P(fake)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,18 +7,18 @@ from tokd_lightning.tables.further import aucs
 from tokd_lightning.tables.report.evaluations import LEVELS, Evaluated, EvaluatedOn, figure_name
 from tokd_lightning.tables.report.svg import INK, OURS, PAPER, RULE, SOFT, Point, Scale, Svg
 
-MOST = 8  # runs in a figure
-# Of the palette's colours, in its order: the page's own, which has darker and lighter ones.
+MOST = 8  # maximum number of runs in a figure
+# The palette's colours in its order, as variables of the page, which has a light and a dark theme.
 _COLOURS = (
     *("var(--c7, #1c2430)", "var(--c6, #b07a00)", "var(--c1, #0072b2)", "var(--c2, #d55e00)"),
     *("var(--c3, #007a5a)", "var(--c4, #b4457f)", "var(--c5, #2f9fd0)"),
 )
 _WIDE = 4  # panels side by side
-_LETTER = 6.1  # pixels of a letter of 11 px
+_LETTER = 6.1  # width in pixels of a letter at font size 11 px
 
 
 def evaluated_figures(evaluated: Sequence[EvaluatedOn]) -> dict[str, Svg]:
-    """Draw robustness and reliability of the runs on each data set, the best eight of them."""
+    """Draw robustness and reliability of the best eight runs on each data set."""
     figures = {}
     for its in evaluated:
         if curves := draw_robustness(its):
@@ -28,16 +28,16 @@ def evaluated_figures(evaluated: Sequence[EvaluatedOn]) -> dict[str, Svg]:
 
 
 def best(runs: Sequence[Evaluated]) -> list[Evaluated]:
-    """Return the runs of the highest AUC, in their own order."""
+    """Return the :data:`MOST` runs with the highest AUC, in the given order."""
     ranked = sorted(runs, key=lambda one: -(one.metric("frame/auc") or 0))[:MOST]
     return [one for one in runs if one in ranked]
 
 
 def draw_robustness(its: EvaluatedOn) -> Svg | None:
-    """Draw frame AUC over strength, a panel per perturbation; None where none is known."""
+    """Draw frame AUC over strength, a panel per perturbation; None if no AUC is known."""
     runs = best([one for one in its.runs if one.robustness])
     every = [100 * v for one in runs for v in _every(one)]
-    if not every:  # of data of one class there is no AUC
+    if not every:  # data of a single class have no AUC
         return None
     panels, left, panel, tall, head = its.perturbations, 46, 252, 168, 34
     wide = min(_WIDE, len(panels))
@@ -45,7 +45,7 @@ def draw_robustness(its: EvaluatedOn) -> Svg | None:
     said = f"AUC over strength on {its.title}"
     labels = short_labels([one.record for one in runs])
     colours = {name: _COLOURS[its.number] for name, its in looks(labels).items()}
-    widest = int(_LETTER * max(map(len, labels))) + 36  # of the legend's entries
+    widest = int(_LETTER * max(map(len, labels))) + 36  # widest entry of the legend
     width = left + max(wide * panel, widest) + 8
     names = _columns(labels, width - 8)
     svg = Svg(width, high * (tall + head + 26) + 24 + 18 * len(names), said)
@@ -86,7 +86,7 @@ def _every(one: Evaluated) -> list[float]:
 
 
 def draw_reliability(its: EvaluatedOn) -> Svg:
-    """Draw the share of fakes over P(fake) and how often it was said, a panel per run."""
+    """Draw the fraction of fakes over P(fake) and a histogram of P(fake), a panel per run."""
     runs = best(its.runs)
     labels = short_labels([one.record for one in runs])
     left, panel, tall, below, head = 46, 252, 190, 46, 44
@@ -134,7 +134,7 @@ def _histogram(svg: Svg, one: Evaluated, x: Scale, bottom: float) -> None:
 
 
 def _columns(names: Sequence[str], width: float) -> list[Sequence[str]]:
-    """Share names out over the lines of a legend."""
+    """Distribute names over the lines of a legend."""
     room = max(1, int(width // (_LETTER * max(map(len, names)) + 52)))
     return [names[n : n + room] for n in range(0, len(names), room)]
 
@@ -151,7 +151,7 @@ def _legend(
 
 
 def _halves(name: str) -> list[str]:
-    """Break a name that is too long for a panel at the underscore nearest to its middle."""
+    """Split a name that is too long for a panel at the underscore nearest to its middle."""
     if len(name) <= 34 or "_" not in name[1:]:
         return [name]
     places = [n for n, letter in enumerate(name) if letter == "_"]

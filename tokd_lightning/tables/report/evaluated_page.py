@@ -1,4 +1,4 @@
-"""Evaluations beyond the paper's metrics, as a section of the page."""
+"""Section of the page on evaluations beyond the paper's metrics."""
 
 from html import escape
 
@@ -10,7 +10,7 @@ from tokd_lightning.tables.report.plain import plain
 
 
 def evaluated_sections(report: Report) -> str:
-    """Write the section; nothing where nothing was evaluated."""
+    """Return the section's HTML; empty if nothing was evaluated."""
     if not report.evaluated:
         return ""
     parts = [

@@ -1,4 +1,4 @@
-"""Evaluations beyond the paper's metrics as tables of text, and as CSV in full precision."""
+"""Evaluations beyond the paper's metrics as text tables, and as CSV in full precision."""
 
 import csv
 import io
@@ -19,11 +19,11 @@ class Part(NamedTuple):
     """A table.
 
     Attributes:
-        title: What it is.
-        heads: Above its columns.
+        title: Its title.
+        heads: Headers of its columns.
         rows: Its texts.
-        left: How many of its columns say what a row is.
-        notes: What must be known to read it.
+        left: Number of leading columns that identify a row.
+        notes: Explanations for the reader.
         long: Whether it has many rows per run.
     """
 
@@ -36,7 +36,7 @@ class Part(NamedTuple):
 
 
 def evaluated_parts(its: EvaluatedOn) -> Iterator[Part]:
-    """Lay out what the runs on a data set say beyond the paper's metrics."""
+    """Yield the tables of the runs evaluated on a data set."""
     yield _overview(its)
     if its.perturbations:
         yield _robustness(its)
@@ -153,7 +153,7 @@ def _forgeries(its: EvaluatedOn) -> Part:
 
 
 def evaluations_csv(evaluated: Sequence[EvaluatedOn]) -> str:
-    """Write every number of the evaluations, one per row, as fractions."""
+    """Return every number of the evaluations as CSV, one per row, shares as fractions."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()

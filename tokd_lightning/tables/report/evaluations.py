@@ -1,4 +1,4 @@
-"""Evaluations as the report reads them: what is broken is named, and the rest goes on."""
+"""Reading of evaluations for the report: broken files become warnings, the rest is used."""
 
 import re
 from collections.abc import Callable, Mapping, Set
@@ -19,11 +19,11 @@ _SAME = ("data", "labels", "checkpoint")
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One run on one data set.
+    """Evaluation of one run on one data set.
 
     Args:
-        record: What ``evaluation.json`` holds.
-        robustness: What ``robustness.json`` holds; None where there is none of these frames,
+        record: Contents of ``evaluation.json``.
+        robustness: Contents of ``robustness.json``; None if there is no file for the same frames,
             weights and options.
     """
 
@@ -36,20 +36,20 @@ class Evaluated:
         return str(self.record["run"])
 
     def metric(self, name: str) -> float | None:
-        """A metric of its split, ``frame/auc``; None where it is undefined."""
+        """Return a metric of its split, such as ``frame/auc``; None if undefined."""
         value = self.record["metrics"].get(f"{self.record['split']}/{name}")
         return None if value is None else float(value)
 
 
 @dataclass(frozen=True)
 class EvaluatedOn:
-    """All runs on one data set.
+    """Evaluations of all runs on one data set.
 
     Args:
-        name: Of the folder of these evaluations.
-        title: The data set, its quality and, where it is not the test, its split.
-        runs: By name.
-        notes: What a reader could overlook.
+        name: Name of the folder of these evaluations.
+        title: The data set, its quality and, unless it is the test split, its split.
+        runs: The evaluations, sorted by the run's name.
+        notes: Caveats for the reader.
     """
 
     name: str
@@ -59,7 +59,7 @@ class EvaluatedOn:
 
     @property
     def perturbations(self) -> dict[str, Mapping[str, Any]]:
-        """Perturbations that some run was measured under, in the order of most runs."""
+        """Perturbations that any of the runs was measured under: name -> measurement of a run."""
         found: dict[str, Mapping[str, Any]] = {}
         for one in self.runs:
             found |= dict(one.robustness["perturbations"]) if one.robustness else {}
@@ -70,8 +70,8 @@ def read_evaluations(reader: Reader, shown: Set[str]) -> tuple[EvaluatedOn, ...]
     """Read the evaluations of all runs that were trained on the data sets of a report.
 
     Args:
-        reader: Of the folder of runs; broken files become its warnings.
-        shown: Names of the report's data sets. Runs on data of one's own are read too.
+        reader: Reader of the folder of runs; broken files become its warnings.
+        shown: Names of the report's data sets. Runs trained on custom data are read too.
     """
     others = {data.name for data in DATASETS.values()} - shown
     found: dict[str, list[Evaluated]] = {}
@@ -108,12 +108,12 @@ def read_evaluations(reader: Reader, shown: Set[str]) -> tuple[EvaluatedOn, ...]
 
 
 def figure_name(kind: str, name: str) -> str:
-    """Name a figure of a data set, as a file: ``robustness-ffpp-c23``."""
+    """Return the file name of a figure of a data set: ``robustness-ffpp-c23``."""
     return f"{kind}-{re.sub(r'[^A-Za-z0-9_-]', '-', name)}"
 
 
 def _results(file: Path) -> dict[str, Any] | None:
-    """Return the results of the run that an evaluation is of; None where they cannot be read."""
+    """Return the results of the run that was evaluated; None if missing or unreadable."""
     try:
         return Run(file.parents[2]).results()
     except TokdError:
@@ -133,7 +133,7 @@ def _read(reader: Reader, file: Path, checked: Callable[[Any], Any]) -> dict[str
 
 
 def _record(record: dict[str, Any]) -> bool:
-    """Whether an evaluation has what is shown; one of an earlier version has not."""
+    """Check whether an evaluation has all keys shown; those of earlier versions do not."""
     if "calibration" not in record or "trained_on" not in record:
         return False
     for level in LEVELS:

@@ -1,4 +1,4 @@
-"""The report's figures: both against rgb, accuracy by alpha (Fig. 3), cosines by d (Fig. 4)."""
+"""Figures of the report: both against rgb, accuracy by alpha (Fig. 3), cosines by d (Fig. 4)."""
 
 import math
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from tokd_lightning.tables.report.model import Place, TableReport
 from tokd_lightning.tables.report.reading import Reader
 from tokd_lightning.tables.report.svg import INK, OURS, PAPER, RULE, SOFT, Scale, Svg
 
-_WIDEST = 8.0  # points that the axis of both - rgb shows on each side, where the means allow it
-_POINTS = 80  # of a curve
+_WIDEST = 8.0  # half-width limit of the both - rgb axis in percentage points; means may exceed it
+_POINTS = 80  # maximum number of points of a curve
 _PARTS = {"rotated entries": "gradient/cosine_rotated", "all entries": "gradient/cosine_full"}
 
 
@@ -33,7 +33,7 @@ def draw_pairs(pairs: Sequence[Pair]) -> Svg | None:
     wide, left, panel, step, head = min(3, len(rows)), 66, 326, 27, 34
     high = -(-len(rows) // wide)
     tall = head + step * len(methods) + 34
-    below = 20 if wide == 1 else 0  # of the legend's last part, which one panel has no room for
+    below = 20 if wide == 1 else 0  # extra line for the legend, too long for a single panel
     title = "Both branches less RGB alone, by method"
     svg = Svg(left + wide * panel + 8, high * tall + 34 + below, title)
     for number, row in enumerate(rows):
@@ -73,7 +73,7 @@ def _draw_pair(svg: Svg, pair: Pair, scale: Scale, y: float) -> None:
         svg.line((inside(low), y), (inside(high), y), OURS, 2.4)
         for end, sign in ((low, -1), (high, 1)):
             x = inside(end)
-            if sign * end > scale.high:  # it goes on beyond the axis
+            if sign * end > scale.high:  # the interval extends beyond the axis
                 tip = [(x + 6 * sign, y), (x - 1 * sign, y - 5), (x - 1 * sign, y + 5)]
                 svg.shape(tip, OURS)
             else:
@@ -82,14 +82,14 @@ def _draw_pair(svg: Svg, pair: Pair, scale: Scale, y: float) -> None:
     if pair.published is not None:
         svg.diamond((inside(pair.published), y))
     if not pair.difference:
-        # On the side that the paper's number leaves free.
+        # On the side opposite to the paper's number.
         right = pair.published is None or pair.published <= 0
         at = scale.end - 4 if right else scale.start + 4
         svg.text((at, y + 4), pair.why, SOFT, "end" if right else "start", 11)
 
 
 def draw_alphas(table: TableReport) -> Svg | None:
-    """Draw accuracy by alpha (Fig. 3), one panel per data set; None without places."""
+    """Draw accuracy by alpha (Fig. 3), one panel per data set; None without entries."""
     columns = table.columns
     if not columns:
         return None
@@ -135,7 +135,7 @@ def _alpha(row: str) -> float:
 
 
 def draw_cosines(table: TableReport, reader: Reader) -> Svg | None:
-    """Draw cos(v_r, v_f) over training before and after rotation (Fig. 4), one panel per d."""
+    """Draw cos(v_r, v_f) over training steps before and after rotation (Fig. 4), a panel per d."""
     if not table.rows:
         return None
     curves = {row: _curves(table.places[row, table.columns[0]], reader) for row in table.rows}
@@ -194,7 +194,7 @@ def _curves(place: Place, reader: Reader) -> list[tuple[str, str, list[tuple[flo
 
 
 def _thinned(table: pd.DataFrame, column: str) -> list[tuple[float, float]]:
-    """Average a curve over stretches of steps, so that some 80 points are left."""
+    """Average a curve over intervals of steps, so that at most :data:`_POINTS` points are left."""
     values = table.set_index("step")[column]
     numbers = pd.to_numeric(values, errors="coerce").dropna()
     numbers = numbers[~numbers.index.duplicated(keep="last")].sort_index()

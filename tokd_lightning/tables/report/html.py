@@ -1,4 +1,4 @@
-"""The report as one page that needs nothing else: no network, no other file."""
+"""The report as a self-contained HTML page: no network, no other files."""
 
 import json
 from html import escape
@@ -21,7 +21,7 @@ _KEY = (
 
 
 def html(report: Report) -> str:
-    """Write the page."""
+    """Return the HTML page."""
     data = json.dumps(cells(report), ensure_ascii=False).replace("<", "\\u003c")
     script = (_HERE / "page.js").read_text()
     sections = [_section(table, report) for table in report.tables]
@@ -153,7 +153,7 @@ def _named(name: str) -> str:
 
 
 def _heads(columns: list[str]) -> str:
-    """Write heads in two lines where neighbours share all but their last word."""
+    """Return the header rows: two levels where neighbours share all but their last word."""
     upper, lower = ['<th rowspan="2"></th>'], []
     for prefix, members in groupby(columns, lambda column: column.rpartition(" ")[0]):
         names = list(members)

@@ -1,4 +1,4 @@
-"""Tables in LaTeX, for ``booktabs``."""
+"""LaTeX tables, for ``booktabs``."""
 
 from tokd_lightning.tables.report import text
 from tokd_lightning.tables.report.model import Report, TableReport
@@ -28,15 +28,15 @@ _SPECIAL = {
 
 
 def escape(raw: str) -> str:
-    """Let no character of a text be LaTeX."""
+    """Escape the special characters of LaTeX."""
     return " ".join("".join(_SPECIAL.get(c, c) for c in raw).splitlines())
 
 
 def latex(table: TableReport) -> str:
-    r"""Write one table as a ``table*`` that needs ``booktabs`` and ``graphicx``.
+    r"""Return one table as a ``table*`` that needs ``booktabs`` and ``graphicx``.
 
-    Each row has a line of the paper's numbers, of ours and of the differences; the best of ours is
-    bold, by row where rows compare methods.
+    Each row has a line with the paper's numbers, one with ours and one with the differences. The
+    best of ours is bold, per row where rows compare methods, else per column.
     """
     number = "".join(c for c in table.heading if c.isdigit())
     label = f"{table.heading} of the paper: " if number else ""
@@ -76,7 +76,7 @@ def latex(table: TableReport) -> str:
 
 
 def latex_pairs(report: Report) -> str:
-    """Write both - rgb of every row and method with its interval."""
+    """Return a table of both - rgb of every row and method, with its interval."""
     lines = []
     earlier = ""
     for pair in report.pairs:

@@ -1,4 +1,4 @@
-"""The report as CSV: one row per place and seed, in full precision."""
+"""The report as CSV: one row per entry and seed, in full precision."""
 
 import csv
 import io
@@ -17,10 +17,10 @@ COLUMNS = (
 
 
 def long_form(report: Report) -> str:
-    """Write every place: once per seed that there is, once where there is none.
+    """Return every entry as CSV: a row per seed with a run, or one row without any run.
 
     ``published``, ``ours`` and ``difference`` have the table's unit (percent, millions, 10^9
-    operations); the metrics beside them are fractions.
+    operations); the other metrics are fractions.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")

@@ -11,12 +11,12 @@ _SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>|#~"})
 
 
 def escape(raw: str) -> str:
-    """Let no character of a text be Markdown."""
+    """Escape the special characters of Markdown."""
     return " ".join(raw.translate(_SPECIAL).splitlines())
 
 
 def markdown(report: Report) -> str:
-    """Write the whole report."""
+    """Return the whole report as Markdown."""
     about = f"{report.when}, tokd_lightning {report.version}"
     if report.commit:
         about += f", commit {report.commit[:12]}"

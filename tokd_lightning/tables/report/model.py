@@ -1,4 +1,4 @@
-"""The report as data: every table's places, filled, cited or visibly empty."""
+"""Data model of the report: the entries of every table, filled, cited or empty."""
 
 import shlex
 from collections import Counter
@@ -14,7 +14,7 @@ from tokd_lightning.tables.report.reading import STALE, Result, state_among
 from tokd_lightning.tables.report.svg import Svg
 from tokd_lightning.tables.statistics import Summary
 
-# What a reader may see in the place of the accuracy.
+# Metrics that the reader can choose to show instead of the accuracy.
 METRICS = {
     "acc": ("Accuracy", ACC),
     "balanced": ("Balanced accuracy", "test/frame/balanced_acc"),
@@ -23,20 +23,20 @@ METRICS = {
     "video": ("Video AUC", "test/video/auc"),
 }
 MAJORITY = "test/frame/majority"
-_WIDEST = 13  # columns that fit on a page
+_WIDEST = 13  # maximum number of columns that fit on a page
 CITED, COMPUTED, NOT_COMPUTED = "cited", "computed", "not computed"
 
 
 @dataclass(frozen=True)
 class Place:
-    """One place of a table.
+    """One entry of a table with its results.
 
     Args:
-        entry: What the paper has there.
+        entry: The entry of the paper's table.
         state: ``done``, ``stale``, ``not run``, ``cited``, ….
-        results: Runs that exist, by seed.
+        results: Results of the existing runs, by seed.
         values: Metric -> ours over the seeds: percent, millions, 10^9 operations, milliseconds.
-        other_frames: Whether it was tested on other frames than the rest of its row.
+        other_frames: Whether it was tested on other frames than most of its row.
     """
 
     entry: Entry
@@ -47,12 +47,12 @@ class Place:
 
     @property
     def ours(self) -> Summary | None:
-        """Ours, of the metric that the paper has there."""
+        """Our result for the metric of the paper's entry."""
         return self.values.get(self.entry.metric)
 
     @property
     def difference(self) -> float | None:
-        """Ours less the published number; None where either is missing, or ours is stale."""
+        """Ours minus the published number; None if either is missing or ours is stale."""
         published = self.entry.published
         if self.state == STALE:
             return None
@@ -66,12 +66,12 @@ class Place:
 
 @dataclass(frozen=True)
 class TableReport:
-    """A table of the paper with ours beside it.
+    """A table of the paper with our results.
 
     Args:
-        table: The paper's.
-        places: By row and column.
-        notes: What a reader could overlook, ours and the paper's.
+        table: The paper's table.
+        places: Entries by row and column.
+        notes: Caveats on our results, then the notes of the paper's table.
     """
 
     table: PaperTable
@@ -90,29 +90,29 @@ class TableReport:
 
     @property
     def heading(self) -> str:
-        """``Table 3``, ``Figure 4`` or, of what the paper has not, nothing."""
+        """``Table 3``, ``Figure 4`` or, if not in the paper, empty."""
         key = self.table.key
         return f"{key[:-1].capitalize()} {key[-1]}" if key[-1].isdigit() else ""
 
     @property
     def turned(self) -> bool:
-        """Whether it is wider than a page, so that rows and columns change places."""
+        """Return whether it is transposed because it is wider than a page."""
         return len(self.columns) > _WIDEST
 
     @property
     def lines(self) -> list[str]:
-        """What stands at the left, as it is shown."""
+        """Row names as shown, after any transposition."""
         return self.columns if self.turned else self.rows
 
     @property
     def heads(self) -> list[str]:
-        """What stands above, as it is shown."""
+        """Column names as shown, after any transposition."""
         return self.rows if self.turned else self.columns
 
     def filled(self) -> "TableReport | None":
-        """Leave out rows and columns whose runs have no number yet; None where none has one.
+        """Return the table without rows and columns that no run has filled; None if all are empty.
 
-        Rows and columns that are cited alone stay.
+        Rows and columns that only have cited numbers are kept.
         """
         gone = {key for key, place in self.places.items() if _waits(place)}
         wanted = {key for key, place in self.places.items() if place.state != CITED} - gone
@@ -133,11 +133,11 @@ class TableReport:
         return replace(self, table=replace(self.table, entries=kept), places=places)
 
     def at(self, line: str, head: str) -> Place | None:
-        """Return a place of the table as it is shown."""
+        """Return an entry by its row and column as shown; None if there is none."""
         return self.places.get((head, line) if self.turned else (line, head))
 
     def best(self, place: Place) -> bool:
-        """Whether ours is the best of its row (Table 3) or column, of at least two."""
+        """Return whether ours is the best, of at least two, of its row (Table 3) or column."""
         row, column = place.entry.row, place.entry.column
         by_row = self.table.key in {"table3", "beyond"}
         rivals = [
@@ -157,18 +157,18 @@ class TableReport:
 
 @dataclass(frozen=True)
 class Report:
-    """All that the renderers need.
+    """All data that the renderers need.
 
     Args:
-        tables: In the paper's order.
-        pairs: Both against rgb, of Table 3.
+        tables: Tables and figures in the paper's order.
+        pairs: Comparisons of both with rgb, for Table 3.
         figures: Name of a figure -> its drawing.
-        warnings: Files that could not be read, a line each.
-        runs: Folder of all runs, as it was given.
-        when: When it was made.
-        version: Of this package.
-        commit: Of its source.
-        evaluated: What ``tokd evaluate`` has found, by data set.
+        warnings: Files that could not be read, and other warnings, a line each.
+        runs: Folder of all runs, as given.
+        when: Date of the report.
+        version: Version of this package.
+        commit: Commit of its source.
+        evaluated: Results of ``tokd evaluate``, by data set.
     """
 
     tables: tuple[TableReport, ...]
@@ -197,7 +197,7 @@ class Report:
 
     @property
     def synthetic(self) -> str:
-        """A sentence about synthetic data among the runs; nothing without any."""
+        """A sentence about synthetic data among the runs; empty without any."""
         drawn = {bool(r.about.get("synthetic")) for p in self._places() for r in p.counted}
         if True not in drawn:
             return ""
@@ -219,7 +219,7 @@ def _waits(place: Place) -> bool:
 
 
 def commands(cell: GridCell, runs: str) -> list[str]:
-    """Return the two command lines that make a run."""
+    """Return the two command lines that fit and test a run."""
     fit = shlex.join(["tokd", "fit", *cell.arguments(None, Path(runs))])
     test = shlex.join(["tokd", "test", "--config", str(Path(runs) / cell.name / "fit.yaml")])
     return [fit, test]

@@ -5,7 +5,14 @@ from html import escape
 
 
 def plain(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
-    """Write a table whose first cells are heads; a row that begins with one has a rule above."""
+    """Return an HTML table.
+
+    Args:
+        heads: Column headers.
+        rows: HTML of the cells. With ``left`` > 1, rows whose first cell is not empty have a rule
+            above them.
+        left: Number of leading cells of each row that are row headers.
+    """
     head = "".join(
         f'<th scope="col"{" class=left" if n < left else ""}>{escape(name)}</th>'
         for n, name in enumerate(heads)

@@ -1,4 +1,4 @@
-"""Run folders as the report reads them: what is broken is named, and the rest goes on."""
+"""Reading of run folders for the report: broken files become warnings, the rest is used."""
 
 import json
 import math
@@ -12,26 +12,26 @@ from tokd_lightning.identity import belongs
 from tokd_lightning.runs import Run
 from tokd_lightning.tables.grid import DATASETS, GridCell
 
-SEEDS = 100  # seeds that are looked for, from 0
+SEEDS = 100  # seeds 0 to 99 are looked for
 NOT_RUN, INTERRUPTED, NOT_TESTED = "not run", "interrupted", "not tested"
 UNREADABLE, STALE, DONE = "unreadable", "stale", "done"
 NOT_EVALUATED = "not evaluated"
 
-# A cell, with its seed, and the folder of all runs -> its state and why: ("stale", ("code",)).
+# A cell with its seed, the folder of all runs -> its state and reasons: ("stale", ("code",)).
 StateOf = Callable[[GridCell, Path], tuple[str, tuple[str, ...]]]
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one run has to say of one place of a table.
+    """Result of one run for one entry of a table.
 
     Args:
         cell: The cell, with its seed.
         state: One of the words above.
-        reasons: Why, where the state has reasons.
-        metrics: ``test/…`` as fractions; None where undefined.
-        about: The rest of ``metrics.json``.
-        data_hash: Of the frames that it was tested on.
+        reasons: Reasons for the state, if it has any.
+        metrics: ``test/…`` as fractions; None if undefined.
+        about: The contents of ``metrics.json``.
+        data_hash: Hash of the frames that it was tested on.
     """
 
     cell: GridCell
@@ -43,24 +43,24 @@ class Result:
 
     @property
     def data_hashes(self) -> dict[str, Any]:
-        """The hashes of the frames that it was tested on, as far as its files say them."""
+        """The hashes of the frames that it was tested on, as far as its files have them."""
         hashes = self.about.get("hashes")
         own = isinstance(hashes, Mapping) and hashes.get("data") == self.data_hash
         return {"data": self.data_hash, "rows": hashes.get("rows") if own and hashes else None}
 
     @property
     def counts(self) -> bool:
-        """Whether it has numbers."""
+        """Return whether it has numbers."""
         return self.state in {DONE, STALE}
 
     def hash_of(self, what: str) -> str:
-        """Return a hash of what the run was made from; nothing where it is not known."""
+        """Return a hash of one of the run's inputs; empty if unknown."""
         hashes = self.about.get("hashes")
         return str(hashes.get(what) or "") if isinstance(hashes, Mapping) else ""
 
 
 def state_of(cell: GridCell, runs: Path) -> tuple[str, tuple[str, ...]]:
-    """Tell how far a run is by what its folder holds.
+    """Determine the state of a run from the contents of its folder.
 
     Raises:
         TokdError: ``metrics.json`` cannot be read.
@@ -75,18 +75,18 @@ def state_of(cell: GridCell, runs: Path) -> tuple[str, tuple[str, ...]]:
 
 
 def state_among(results: Sequence[Result]) -> str:
-    """The state of a place: that of the runs behind its number, or of its first."""
+    """Return the state of an entry: that of the runs behind its number, else of its first run."""
     states = [result.state for result in results]
     known = next((state for state in (STALE, DONE) if state in states), None)
     return known or (states[0] if states else NOT_RUN)
 
 
 class Reader:
-    """Reads each run once.
+    """Reader of run folders; each run is read once.
 
     Args:
         runs: Folder of all run folders.
-        state_of: Says how far a cell is.
+        state_of: Function that returns the state of a cell.
     """
 
     def __init__(self, runs: Path, state_of: StateOf = state_of) -> None:
@@ -98,28 +98,28 @@ class Reader:
         self._evaluations: dict[str, dict[str, dict[str, Any]]] = {}
 
     def warn(self, message: str) -> None:
-        """Keep a line for the reader of the report, once."""
+        """Add a warning to the report, once."""
         if message not in self.warnings:
             self.warnings.append(message)
 
     def seeds(self, cell: GridCell) -> list[GridCell]:
-        """Return the cell once per seed that a run folder exists of."""
+        """Return the cell once per seed for which a run folder exists."""
         before, _, after = cell.name.rpartition(f"_s{cell.seed}")
         found = [seed for seed in range(SEEDS) if f"{before}_s{seed}{after}" in self._names]
         return [replace(cell, seed=seed) for seed in found]
 
     def results(self, cell: GridCell, on: str = "") -> tuple[Result, ...]:
-        """Return what the runs of a cell say, in the order of their seeds.
+        """Return the results of a cell's runs, in the order of their seeds.
 
         Args:
             cell: The cell, of any seed.
-            on: Key of the data set that it is evaluated on, where that is not its own.
+            on: Key of the data set that it is evaluated on, if it differs from its own.
         """
         found = [self._result(one) for one in self.seeds(cell)]
         return tuple(self._elsewhere(result, on) if on else result for result in found)
 
     def sizes(self) -> dict[str, dict[str, float]]:
-        """Return the computed sizes of the networks (Table 1), as far as there are any."""
+        """Return the computed sizes of the networks (Table 1); empty if there are none."""
         path = self.runs / "table1.json"
         if not path.is_file():
             return {}
@@ -197,11 +197,11 @@ class Reader:
 
 
 def _is_test_of(name: str, record: Mapping[str, Any], on: str) -> bool:
-    """Whether an evaluation is of a data set of the tables, in its quality and its test split.
+    """Check whether an evaluation is on a data set of the tables, in its quality and test split.
 
     Args:
-        name: Of the evaluation's folder, which tells those that do not say it themselves.
-        record: What its ``evaluation.json`` holds.
+        name: Name of the evaluation's folder, used if the record does not name its data.
+        record: Contents of its ``evaluation.json``.
         on: Key of the data set.
     """
     wanted, data = DATASETS[on], record.get("data")

@@ -1,4 +1,4 @@
-"""SVG, as much of it as the report's figures need."""
+"""Minimal SVG writer for the report's figures."""
 
 import math
 import re
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
-# Colours by their role: the page's own where it has them (dark or light), else those given here.
+# Colours by role: the page's variables (dark or light theme), else the values given here.
 INK, SOFT, RULE = "var(--ink, #1c2430)", "var(--soft, #586273)", "var(--rule, #d5dae1)"
 OURS, PAPER = "var(--ours, #0a5cad)", "var(--paper, #a04a00)"
 GROUND = "var(--ground, #ffffff)"
@@ -15,13 +15,13 @@ Point = tuple[float, float]
 
 
 class Scale(NamedTuple):
-    """A straight or logarithmic axis.
+    """A linear or logarithmic axis.
 
     Attributes:
         low: Smallest value.
         high: Largest value.
-        start: Where ``low`` lies.
-        end: Where ``high`` lies.
+        start: Position of ``low``, in pixels.
+        end: Position of ``high``, in pixels.
         log: Whether it is logarithmic.
     """
 
@@ -32,14 +32,14 @@ class Scale(NamedTuple):
     log: bool = False
 
     def __call__(self, value: float) -> float:
-        """Place a value."""
+        """Return the position of a value, in pixels."""
         low, high = self.low, self.high
         if self.log:
             value, low, high = math.log(value), math.log(low), math.log(high)
         return self.start + (value - low) / (high - low) * (self.end - self.start)
 
     def ticks(self, number: int = 5) -> list[float]:
-        """Return round values between the ends, about so many."""
+        """Return about ``number`` round values between ``low`` and ``high``."""
         raw = (self.high - self.low) / number
         power = 10.0 ** math.floor(math.log10(raw))
         step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw)
@@ -52,9 +52,9 @@ class Svg:
     """A drawing.
 
     Args:
-        width: In pixels.
-        height: In pixels.
-        title: What it shows, for those who cannot see it.
+        width: Width in pixels.
+        height: Height in pixels.
+        title: Description for screen readers.
     """
 
     def __init__(self, width: float, height: float, title: str) -> None:
@@ -73,7 +73,7 @@ class Svg:
     def path(
         self, points: Sequence[Point], colour: str, width: float = 1.8, dashes: str = ""
     ) -> None:
-        """Draw a line through points."""
+        """Draw a polyline."""
         places = "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in points)
         style = f"fill:none;stroke:{colour};stroke-width:{width:g};stroke-linejoin:round"
         style += f";stroke-dasharray:{dashes}" if dashes else ""
@@ -85,7 +85,7 @@ class Svg:
         self._parts.append(f'<circle {place} style="fill:{colour}"/>')
 
     def shape(self, points: Sequence[Point], colour: str, hollow: bool = False) -> None:
-        """Draw a closed figure."""
+        """Draw a polygon."""
         places = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         fill = GROUND if hollow else colour
         style = f"fill:{fill};stroke:{colour};stroke-width:1.6"
@@ -105,13 +105,13 @@ class Svg:
         size: float = 12,
         bold: bool = False,
     ) -> None:
-        """Write at a point; ``anchor`` is ``start``, ``middle`` or ``end``."""
+        """Draw text at a point; ``anchor`` is ``start``, ``middle`` or ``end``."""
         style = f"fill:{colour};font-size:{size:g}px" + (";font-weight:600" if bold else "")
         place = f'x="{at[0]:.1f}" y="{at[1]:.1f}" text-anchor="{anchor}"'
         self._parts.append(f'<text {place} style="{style}">{escape(text)}</text>')
 
     def inline(self) -> str:
-        """Return the element for a page."""
+        """Return the SVG element to embed in a page."""
         size = f'width="{self.width:g}" height="{self.height:g}"'
         box = f'viewBox="0 0 {self.width:g} {self.height:g}"'
         font = "font-family:system-ui,-apple-system,'Segoe UI',Roboto,Arial,sans-serif"
@@ -120,7 +120,7 @@ class Svg:
         return "\n".join([head, f"<title>{escape(self.title)}</title>", *self._parts, "</svg>"])
 
     def file(self) -> str:
-        """Return a file of its own: fixed colours on white."""
+        """Return the contents of a standalone SVG file, with fixed colours on white."""
         text = re.sub(r"var\(--[\w-]+, (#\w+)\)", r"\1", self.inline())
         ground = '<rect width="100%" height="100%" style="fill:#ffffff"/>'
         return text.replace("</title>", f"</title>\n{ground}", 1) + "\n"

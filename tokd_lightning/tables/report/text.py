@@ -1,4 +1,4 @@
-"""Numbers and words as every renderer writes them."""
+"""Formatting of numbers and words, shared by all renderers."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from tokd_lightning.tables.statistics import Summary
 
 PAPER, OURS, DIFFERENCE = "paper", "ours", "difference"
 NOTHING = "–"
-# What the words and signs in tables mean.
+# Meaning of the words and signs in tables.
 LEGEND = {
     "mean ± sd": "over the seeds that are done (n, where more than one); sd with n - 1",
     "difference": "ours less the paper's, in points of percent",
@@ -28,12 +28,12 @@ LEGEND = {
 
 
 def number(value: float, metric: str) -> str:
-    """Write a number with the digits that its kind has."""
+    """Format a number with the digits of its metric."""
     return f"{value:.1f}" if metric == "latency" else f"{value:.2f}"
 
 
 def published(place: Place) -> str:
-    """Write the paper's number as the paper does."""
+    """Format the paper's number as in the paper."""
     value, metric = place.entry.published, place.entry.metric
     if value is None:
         return NOTHING
@@ -41,34 +41,34 @@ def published(place: Place) -> str:
 
 
 def mean_and_sd(ours: Summary, metric: str) -> str:
-    """Write ``82.31 ± 0.12``, or the value alone of a single seed."""
+    """Format as ``82.31 ± 0.12``, or only the value of a single seed."""
     mean = number(ours.mean, metric)
     return mean if ours.sd is None else f"{mean} ± {number(ours.sd, metric)}"
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """Write a difference with its sign, and none where it rounds to zero."""
+    """Format a difference with its sign, or without a sign if it rounds to zero."""
     text = f"{value:+.{digits}f}"
     return text[1:] if not float(text) else text.replace("-", "−")
 
 
 def ours(place: Place) -> str:
-    """Write ours, or the word that says why there is none."""
+    """Format our number, or return the state that explains why there is none."""
     if place.ours is None:
         return place.state
     return mean_and_sd(place.ours, place.entry.metric)
 
 
 def flags(place: Place) -> list[str]:
-    """Name what a reader of the number must know."""
+    """Return the caveats to show with the number."""
     found = [STALE] if place.state == STALE and place.ours else []
     return [*found, "other frames"] if place.other_frames else found
 
 
 def lines(table: TableReport) -> list[tuple[str, str, list[str]]]:
-    """Write a table as lines of (row, ``paper`` | ``ours`` | ``difference``, texts).
+    """Return a table as lines of (row, ``paper`` | ``ours`` | ``difference``, texts).
 
-    Lines without a number or a word are left out.
+    Lines without any text are left out.
     """
     written = []
     for row in table.lines:
@@ -90,7 +90,7 @@ def lines(table: TableReport) -> list[tuple[str, str, list[str]]]:
 
 
 def progress(report: Report) -> str:
-    """Say how many cells are done, and what the others are."""
+    """Return the number of cells that are done, and the states of the others, as text."""
     states = report.states()
     rest = ", ".join(f"{number} {state}" for state, number in states.items() if state != "done")
     done = f"{states.get('done', 0)} of {sum(states.values())} cells done"
@@ -101,7 +101,7 @@ VERDICTS = ("Method", "Paper: both above RGB", "Ours: both above RGB", "Interval
 
 
 def verdicts(pairs: Sequence[Pair]) -> list[tuple[str, str, str, str]]:
-    """Count for every method the rows in which both is above rgb, the paper's and ours."""
+    """Count per method the rows in which both is above rgb, in the paper and in our runs."""
     counted = []
     for method in dict.fromkeys(pair.method for pair in pairs):
         mine = [pair for pair in pairs if pair.method == method]
@@ -124,7 +124,7 @@ PAIRS = ("Row", "Method", "Paper", "Ours", "95 % interval", "Seeds above 0")
 
 
 def pair_line(pair: Pair) -> tuple[str, str, str, str, str, str]:
-    """Write both - rgb in points, with its interval or why there is none."""
+    """Format both - rgb in percentage points, with its interval or the reason why it is missing."""
     paper = NOTHING if pair.published is None else signed(pair.published)
     found = pair.difference
     if found is None:
@@ -135,7 +135,7 @@ def pair_line(pair: Pair) -> tuple[str, str, str, str, str, str]:
 
 
 def about_intervals(pairs: Sequence[Pair]) -> str:
-    """Say how the intervals were made."""
+    """Return an explanation of how the intervals were computed."""
     said = (
         "95 % intervals of frame accuracy: test videos are resampled (all frames of a video "
         "together, the same videos for both runs, 10,000 times, the number of videos per forgery "
