@@ -159,7 +159,7 @@ PARTS = (filters, rotations, teachers, fed, steps, peers)
 
 
 def run(device: torch.device, sizes: Sizes, out: Path, only: list[str]) -> None:
-    """Measure, print every figure at once, and write all of them as JSON.
+    """Measure, print each figure when it is measured, and write all of them as JSON.
 
     Args:
         device: Device to measure on.

@@ -32,7 +32,7 @@ class Feed(NamedTuple):
     Attributes:
         loaded: Images per second from files to augmented batches on the device, without training.
         trained: Images per second of a TOKD training on them.
-        waited: Share of the training's time that the host waited for the next batch.
+        waited: Share of the training time in which the host waited for the next batch.
         kilobytes: Average size of a JPEG file.
     """
 

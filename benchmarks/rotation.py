@@ -23,7 +23,7 @@ from tokd_lightning.distillation.rotation_optimizer import (
 
 BRANCHES = ("rgb", "frequency")
 SCALE = dict.fromkeys(BRANCHES, 10.0)
-DENSE_STEPS = POLISH_EVERY // DENSE_AGE  # age of R after a dense step, in low-rank steps
+DENSE_STEPS = POLISH_EVERY // DENSE_AGE  # dense steps between two polishes
 
 
 def ours(

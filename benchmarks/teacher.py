@@ -68,7 +68,7 @@ def measure_on(
         backbone: Backbone of the branches.
 
     Returns:
-        Form -> milliseconds. "autotuned" lets cuDNN choose its algorithms, "bf16 weights" casts the
+        Form -> milliseconds. "autotuned" benchmarks cuDNN's algorithms, "bf16 weights" casts the
         weights once, "graph" replays a CUDA graph of "bf16 frozen".
     """
     teacher = DualBranchTeacher(backbone, pretrained=False).eval().to(device)

@@ -82,11 +82,11 @@ def check_teacher(model: Config) -> None:
     if not model.get("teacher"):
         raise TokdError(NO_TEACHER)
     if not Path(model["teacher"]).is_file():
-        read_checkpoint(model["teacher"], "teacher")  # its error says how to make one
+        read_checkpoint(model["teacher"], "teacher")  # raises, with instructions for making one
 
 
 def check_earlier(run: Run, config: Config, reuse: bool) -> None:
-    """Check that a run folder holds no other work than this command asks for.
+    """Check that a run folder does not hold a different or finished run.
 
     Raises:
         TokdError: The run has a different configuration, or is finished and ``reuse`` is False.

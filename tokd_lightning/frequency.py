@@ -45,7 +45,7 @@ def high_pass(x: Tensor, cutoff: float) -> Tensor:
 
 
 def split_bands(x: Tensor, edges: Sequence[float]) -> Iterator[Tensor]:
-    r"""Split an image into frequency bands, in the frequency of Eq. (1).
+    r"""Split an image into bands of ``u / H + v / W``, the frequency of Eq. (1).
 
     .. math:: x = \bar{x} + \sum_k D^{-1}(M_k \circ D(x))
 

@@ -1,11 +1,11 @@
-"""What a result was made from, and comparison of two results.
+"""Identity of a result: the hashes of its inputs, and their comparison.
 
 Five things identify a result. ``inputs.json`` has them from the start of a fit, ``metrics.json``
 has them under ``hashes`` at its end:
 
 - ``config``: the resolved configuration (:mod:`tokd_lightning.naming`), and ``recipe``, the
   requested configuration (:mod:`tokd_lightning.recipe`);
-- ``data``: the rows as they are used, with a hash of each part under ``rows``
+- ``data``: the rows used, with a hash of each part under ``rows``
   (:mod:`tokd_lightning.data.rows`);
 - ``sources``: the code at the start and after each resume that changed it; ``source`` is the code
   at the end;

@@ -47,7 +47,7 @@ def versions() -> dict[str, str]:
 
 
 def provenance(config: Config, inputs: Mapping[str, str]) -> Config:
-    """Return what a run was made from: hashes of configuration, source and inputs, and versions."""
+    """Return a run's provenance: hashes of configuration, source and inputs, and versions."""
     hashes = {"config": config_hash(config), "source": source_hash(), **inputs}
     return {
         "seed": int(config["seed_everything"]),

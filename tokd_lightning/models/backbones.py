@@ -205,7 +205,7 @@ def _registered(name: str) -> str:
 
 
 def _thin_resnet(layers: tuple[int, int, int, int]) -> nn.Module:
-    """Build a ResNet of half the width; timm's ``channels`` only would leave a stem of 64."""
+    """Build a ResNet of half the width; with only timm's ``channels`` the stem would keep 64."""
     block: Any = BasicBlock  # timm annotates the class as an instance
     model: Any = ResNet(block, layers, channels=(32, 64, 128, 256), num_classes=0)
     model.conv1 = nn.Conv2d(3, 32, kernel_size=7, stride=2, padding=3, bias=False)
@@ -232,7 +232,7 @@ def _cut(model: nn.Module, taps: Sequence[str]) -> Iterator[nn.Sequential]:
 
 
 def _parts(model: nn.Module, taps: Sequence[str]) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the children, replacing each ``nn.Sequential`` that a cut divides by its own."""
+    """Yield the children, with those of each ``nn.Sequential`` that a cut divides in its place."""
     for name, module in model.named_children():
         if isinstance(module, nn.Sequential) and any(tap.startswith(f"{name}.") for tap in taps):
             yield from ((f"{name}.{child}", part) for child, part in module.named_children())

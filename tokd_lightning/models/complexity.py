@@ -63,7 +63,7 @@ def complexity(network: nn.Module, size: int) -> Complexity:
     elementwise = {getattr(torch.ops.aten, name): _two_per_element for name in _TWICE_PER_ELEMENT}
     counter = FlopCounterMode(display=False, custom_mapping=elementwise)
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # a single operator without a formula
+    torch.backends.mha.set_fastpath_enabled(False)  # its operator has no formula
     try:
         with counter, sdpa_kernel(SDPBackend.MATH):
             copy(image)

@@ -111,7 +111,7 @@ class DetectionModule(pl.LightningModule):
         return functional.cross_entropy(logits.float(), label, self.class_weights)
 
     def setup(self, stage: str) -> None:
-        """Set up ``accumulate``: in the data module, and in the trainer for automatic steps."""
+        """Pass ``accumulate`` to the data module and the trainer."""
         if stage != "fit":
             return
         self.data.accumulate = self.accumulate
@@ -132,7 +132,7 @@ class DetectionModule(pl.LightningModule):
 
     def log_training(self, loss: Tensor, logits: Tensor, batch: dict[str, Tensor]) -> None:
         """Log the loss, update the accuracy, and record a batch whose loss is not finite."""
-        self.log("train/loss", loss.detach())  # in the progress bar, Lightning would wait for it
+        self.log("train/loss", loss.detach())  # prog_bar would wait for the device
         self.train_accuracy.update(logits.detach().argmax(1), batch["label"])
         self.finite.note(loss, batch["index"])
 
@@ -298,5 +298,5 @@ class DetectionModule(pl.LightningModule):
             "std": self.data.std,
             "input_size": self.data.input_size,
             "data": f"{self.data.name}-{self.data.quality}",
-            "fold": fold() if fold else None,  # shows a student of another fold
+            "fold": fold() if fold else None,  # to detect a student of another fold
         }

@@ -33,7 +33,7 @@ from tokd_lightning.modules.symptoms import warn_of_collapse, warn_of_idle_rotat
 
 FINEST = 4
 NO_RATE = 1e-12  # of the first learning rate: too small for a meaningful ratio
-BEYOND = 10_000  # steps of a schedule to look at after the end of a short run
+BEYOND = 10_000  # schedule steps to simulate beyond the end of a short run
 NO_TEACHER = "this method distils a teacher: name its checkpoint with --model.teacher PATH"
 
 

@@ -23,7 +23,7 @@ POSITION = "position"
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
 DAMAGED = "last.damaged.ckpt"
-SHARE = 0.01  # fraction of the time spent on saving
+SHARE = 0.01  # maximum fraction of the time spent on saving
 FIRST = 10  # batches before the first save, which measures its duration
 _LOOK = 16  # validation batches between signal checks that need communication
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # SLURM's default, and that of --signal=USR1@…
@@ -80,7 +80,7 @@ class LastCheckpoint(Checkpoint):
             else:  # last.ckpt was damaged, and nothing was left to train
                 previous.replace(self.path)
 
-    # When
+    # When to save
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Register for the moments between batches, and for signals."""
@@ -149,7 +149,7 @@ class LastCheckpoint(Checkpoint):
         if lasting and self._any_told(trainer):
             raise Terminated(self._farewell())
 
-    # What
+    # What to save
 
     def _save(self, trainer: pl.Trainer, module: Any, timed: bool = True) -> None:
         stop_if_broken(trainer, module, self.path.parent.parent, weights=True)
@@ -168,7 +168,7 @@ class LastCheckpoint(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the state that Lightning does not keep, summed over all ranks."""
+        """Add the state that Lightning does not keep, combined over all ranks."""
         module: Any = pl_module
         sums = torch.stack([v.detach().clone() for v in _sums(module).values()])
         skipped = getattr(module.data, "skipped", {})

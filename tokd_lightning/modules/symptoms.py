@@ -42,7 +42,7 @@ def warn_of_idle_rotation(rotation: Rotation) -> None:
 def announce_normalisation(
     network: nn.Module, mean: float | Sequence[float], std: float | Sequence[float]
 ) -> None:
-    """Log pretrained weights that were trained with another normalisation than the data's.
+    """Log a notice if pretrained weights were trained with another normalisation.
 
     Args:
         network: Module that holds the backbones.
