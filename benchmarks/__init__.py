@@ -1,1 +1,1 @@
-"""What measures speed, as ratios: `python -m benchmarks.<name>`."""
+"""Speed benchmarks, reported as ratios: `python -m benchmarks.<name>`."""

@@ -17,7 +17,7 @@ EVERY = (*judged.PARTS, *matrix.PARTS, *scaling.PARTS)
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the command line."""
+    """Return the parser of the command line."""
     found = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     found.add_argument("--all", action="store_true", help="the whole matrix; goes on where it was")
     found.add_argument("--rerun", action="store_true", help="with --all: begin anew")
@@ -30,10 +30,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the table and write JSON and picture.
+    """Print the table and write the JSON and the picture.
 
     Returns:
-        0, whatever the figures; 1 where a part failed, 2 where the user can mend it.
+        0, whatever the figures; 1 if a part failed, 2 for an error the user can fix.
     """
     given = parser().parse_args(arguments)
     quiet()
@@ -68,7 +68,7 @@ def _main(given: argparse.Namespace) -> int:
 
 
 def show(done: dict[str, Kept], out: Path) -> None:
-    """Print what is measured, and draw what has curves."""
+    """Print the measured figures, and draw those with curves."""
     rows = [Row.from_json(row) for part in done.values() for row in part["rows"]]
     Console().print(table_of(rows, "Process time of one thread, interleaved"))
     missed = [row.what for row in rows if row.met is False]

@@ -1,9 +1,9 @@
 """ADD's two losses against a whole step of ADD, on the CPU.
 
 The step is the forward of the folded ResNet50 teacher, forward, backward and Adam of the ResNet50
-student, and both losses of the default stages down to the gradient at the student's maps. The
-losses are timed on maps of the sizes and the memory format that they have there, in turns with the
-rest of the step.
+student, and both losses of the default stages with the gradient at the student's maps. The losses
+are timed on maps of the same sizes and memory format as in the step, interleaved with the rest of
+the step.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def measure(
     repeats: int = 12,
     num_threads: int = 1,
 ) -> dict[str, Spread]:
-    """Time ADD's losses, and the step that they are part of.
+    """Time ADD's losses and the whole step.
 
     Args:
         network: Backbone of student and teacher.

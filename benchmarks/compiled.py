@@ -1,4 +1,4 @@
-"""What `--model.compile true` gains: the frozen teacher's forward, and a step's two networks.
+"""Speed of `--model.compile true`: the frozen teacher's forward, and a step's two networks.
 
 `python -m benchmarks.compiled`; the first call of each form compiles it and is not timed.
 """
@@ -26,20 +26,20 @@ def measure(
     precision: str = "32-true",
     repeats: int = 8,
 ) -> tuple[dict[str, Spread], float]:
-    """Time compiled networks against the same ones as they are, interleaved.
+    """Time compiled networks against eager ones, interleaved.
 
     Args:
-        device: Where to.
+        device: Device to measure on.
         batch: Images per step.
         size: Side of the images in pixels.
-        backbone: Of the teacher's branches.
+        backbone: Backbone of the teacher's branches.
         student: Name of the student.
-        precision: Lightning's name of it.
+        precision: Lightning's name of the precision.
         repeats: Calls per form.
 
     Returns:
-        Part -> time compiled / as it is: "teacher", the forward of the frozen one; "student",
-        forward, backward and Adam; "step", both. And the seconds that compiling all took.
+        Part -> compiled time / eager time: "teacher", the forward of the frozen teacher;
+        "student", forward, backward and Adam; "step", both. And the total compile time in seconds.
     """
     folded = frozen(DualBranchTeacher(backbone, pretrained=False)).to(device)
     eager = LowerBound(folded, student, precision)

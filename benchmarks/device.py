@@ -1,6 +1,6 @@
-"""`python -m benchmarks --device cuda`: the figures of the GPU half, in a table and in JSON.
+"""`python -m benchmarks --device cuda`: the GPU figures, in a table and in JSON.
 
-Also runs on the CPU, with `--tiny`, to see that it runs.
+Also runs on the CPU with `--tiny`, as a smoke test.
 """
 
 import json
@@ -28,7 +28,7 @@ LEAD = 4.0
 
 
 class Sizes(NamedTuple):
-    """What is measured at which size; the defaults are the paper's."""
+    """Sizes of each measurement; the defaults are the paper's."""
 
     batch: int = 64
     size: int = 299
@@ -48,7 +48,7 @@ TINY = Sizes(4, 64, 64, "resnet18_thin", "test_resnet", "bf16-mixed", 2, 6, 4, 2
 
 @torch.no_grad()
 def filters(device: torch.device, sizes: Sizes) -> Iterator[Row]:
-    """Eq. 1 against the full transforms and against copying the images once."""
+    """Measure Eq. 1 against the full transforms and against copying the images once."""
     shape, targets = f"{sizes.size} px, batch {sizes.batch}", {0.1: "<= 0.15", 0.33: "<= 0.35"}
     x = torch.randn(sizes.batch, 3, sizes.size, sizes.size, device=device)
     last, copied = x.contiguous(memory_format=torch.channels_last), torch.empty_like(x)
@@ -71,7 +71,7 @@ def filters(device: torch.device, sizes: Sizes) -> Iterator[Row]:
 
 
 def rotations(device: torch.device, sizes: Sizes) -> Iterator[Row]:
-    """Both rotation updates: on the device alone, as the host launches them, and the peers."""
+    """Measure both rotation updates: on the device only, as launched by the host, and the peers."""
     v = {branch: torch.randn(sizes.batch, sizes.dim, device=device) for branch in rotation.BRANCHES}
     what = f"both rotation updates, d {sizes.dim}, N {sizes.batch}"
     one = {"ours": rotation.ours(v, sizes.dim, 1)}
@@ -87,14 +87,14 @@ def rotations(device: torch.device, sizes: Sizes) -> Iterator[Row]:
 
 
 def teachers(device: torch.device, sizes: Sizes) -> Iterator[Row]:
-    """The teacher's forward in several forms."""
+    """Measure the teacher's forward in several forms."""
     found = teacher.measure_on(device, sizes.batch, sizes.size, sizes.repeats, sizes.backbone)
     for form, values in found.items():
         yield Row(f"teacher forward, {form}", "ms", values)
 
 
 def steps(device: torch.device, sizes: Sizes) -> Iterator[Row]:
-    """A step of every method against its lower bound, and its memory."""
+    """Measure a step of every method against its lower bound, and its memory."""
     measured = step.measure(
         sizes.student,
         sizes.batch,
@@ -117,7 +117,7 @@ def steps(device: torch.device, sizes: Sizes) -> Iterator[Row]:
 
 
 def peers(device: torch.device, sizes: Sizes) -> Iterator[Row]:
-    """The home-made loop, with both of torch's parametrizations, against the lower bound."""
+    """Measure the naive loop, with both of torch's parametrizations, against the lower bound."""
     made = DualBranchTeacher(sizes.backbone, pretrained=False)
     bound = step.LowerBound(frozen(made).to(device), sizes.student, sizes.precision)
     batch = Batches(1, sizes.batch, sizes.size, device).batch
@@ -132,7 +132,7 @@ def peers(device: torch.device, sizes: Sizes) -> Iterator[Row]:
 
 
 def fed(device: torch.device, sizes: Sizes) -> Iterator[Row]:
-    """From files to batches and to steps, by the clock."""
+    """Measure wall-clock time from files to batches and to steps."""
     found = feed.measure(
         device,
         sizes.workers,
@@ -159,13 +159,13 @@ PARTS = (filters, rotations, teachers, fed, steps, peers)
 
 
 def run(device: torch.device, sizes: Sizes, out: Path, only: list[str]) -> None:
-    """Measure, print every figure as it comes, and write all of them as JSON.
+    """Measure, print each figure when it is measured, and write all of them as JSON.
 
     Args:
-        device: Where to.
-        sizes: How large.
-        out: The JSON; written after every part, so that an early end loses little.
-        only: Names of parts; none for all.
+        device: Device to measure on.
+        sizes: Sizes of the measurements.
+        out: The JSON file; written after every part, so that an interruption loses little.
+        only: Names of parts; empty for all.
     """
     cuda = device.type == "cuda"
     about = {
@@ -182,7 +182,7 @@ def run(device: torch.device, sizes: Sizes, out: Path, only: list[str]) -> None:
             for row in part(device, sizes):
                 rows.append(row)
                 print(row, flush=True)
-        except Exception as error:  # what one part cannot do must not cost the others
+        except Exception as error:  # an error in one part must not end the others
             print(f"{part.__name__} failed: {type(error).__name__}: {error}", flush=True)
         if cuda:
             torch.cuda.empty_cache()

@@ -1,8 +1,7 @@
-"""Images a second of an evaluation: JPEG files, decoding, the student, the metrics at the end.
+"""Images per second of an evaluation: JPEG files, decoding, student, metrics at the end.
 
-It is the real one, `Trainer.validate` on `DistillModule` with a real data module, in the main
-process and on one thread, in turns with what it cannot do without: the student's forward on
-batches that are ready.
+It runs `Trainer.validate` on `DistillModule` with a real data module, in the main process and on
+one thread, interleaved with its lower bound: the student's forward on batches in memory.
 """
 
 import argparse
@@ -20,7 +19,7 @@ from tokd_lightning.models import Student
 
 
 class Evaluated(NamedTuple):
-    """Images per second of process time, and evaluation / forward alone."""
+    """Images per second of process time, and evaluation / forward only."""
 
     rate: Spread
     ratio: Spread
@@ -39,8 +38,8 @@ def measure(
         student: Name of the student.
         batch: Images per batch.
         size: Side of the images in pixels.
-        count: Images.
-        repeats: Passes, at least 2.
+        count: Number of images.
+        repeats: Number of passes, at least 2.
     """
     with tree(count, size, split="val") as root, threads(1):
         data = images(root, size, batch, 0, 1)

@@ -1,4 +1,4 @@
-"""Networks as ONNX files on one core: size and images a second at 299 px.
+"""Networks as ONNX files on one core: size and images per second at 299 px.
 
 `python -m benchmarks.exported`
 """
@@ -25,20 +25,20 @@ TEACHER = "teacher (2 x Xception)"
 
 
 class Logits(nn.Module):
-    """A network without its maps."""
+    """A network that returns only its logits."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, image: Tensor) -> Tensor:
-        """Classify images."""
+        """Return the logits of images."""
         logits: Tensor = self.network(image).logits
         return logits
 
 
 class Exported(NamedTuple):
-    """One network: parameters, bytes of its ONNX file, images a second, and times the teacher's."""
+    """A network: parameters, bytes of its ONNX file, images per second, speed / the teacher's."""
 
     parameters: int
     size: int
@@ -47,7 +47,7 @@ class Exported(NamedTuple):
 
 
 def networks(backbone: str = "xception") -> dict[str, nn.Module]:
-    """Build the student of the paper, the vanilla Xception and the teacher."""
+    """Build the paper's student, the vanilla Xception and the teacher."""
     return {
         "student ResNet18-T": Student("resnet18_thin"),
         "student ResNet34-T": Student("resnet34_thin"),
@@ -59,16 +59,16 @@ def networks(backbone: str = "xception") -> dict[str, nn.Module]:
 def measure(
     batch: int = 4, size: int = 299, repeats: int = 5, backbone: str = "xception"
 ) -> dict[str, Exported]:
-    """Export networks and time them side by side in ONNX Runtime, on one thread.
+    """Export networks and time them in ONNX Runtime, interleaved, on one thread.
 
     Args:
         batch: Images per call.
         size: Side of the images in pixels.
-        repeats: Timed calls of each.
-        backbone: Of the large ones.
+        repeats: Timed calls per network.
+        backbone: Backbone of the large networks.
 
     Returns:
-        Name -> what was found.
+        Name -> result.
     """
     images = torch.randn(batch, 3, size, size).numpy()
     built = networks(backbone)

@@ -1,7 +1,7 @@
-"""From JPEG files to finished batches on the device, and to trained steps, by the clock.
+"""Wall-clock time from JPEG files to batches on the device, and to trained steps.
 
-The real data module, its workers, the transfer and Kornia; the files are few, linked under many
-names, and lie in the cache of the system.
+It runs the real data module, its workers, the transfer and Kornia; there are few files, linked
+under many names, in the page cache.
 """
 
 import tempfile
@@ -27,13 +27,13 @@ NEXT = "[_TrainingEpochLoop].train_dataloader_next"
 
 
 class Feed(NamedTuple):
-    """What :func:`measure` found.
+    """Result of :func:`measure`.
 
     Attributes:
-        loaded: Images per second from files to finished batches on the device, nothing else done.
+        loaded: Images per second from files to augmented batches on the device, without training.
         trained: Images per second of a TOKD training on them.
-        waited: Share of that training's time that the host spent in asking for the next batch.
-        kilobytes: Of a JPEG file, on average.
+        waited: Share of the training time in which the host waited for the next batch.
+        kilobytes: Average size of a JPEG file.
     """
 
     loaded: float
@@ -44,7 +44,7 @@ class Feed(NamedTuple):
 
 @contextmanager
 def tree(count: int, size: int, drawn: int = 64, split: str = "train") -> Iterator[Path]:
-    """Make a folder with ``manifest.csv``: ``count`` frames of a split, of ``drawn`` files."""
+    """Write a folder with ``manifest.csv``: ``count`` frames of a split, from ``drawn`` files."""
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         made = write(root, min(drawn, count), size, None)["jpeg"]["path"].tolist()
@@ -62,7 +62,7 @@ def tree(count: int, size: int, drawn: int = 64, split: str = "train") -> Iterat
 
 
 def images(root: Path, size: int, batch: int, workers: int, batches: int) -> ManifestDataModule:
-    """Make the data module: so many batches an epoch, flipped at random."""
+    """Build a data module with ``batches`` batches per epoch, flipped at random."""
     module = ManifestDataModule(
         root,
         quality="c23",
@@ -83,12 +83,12 @@ def synchronize(device: torch.device) -> float:
 
 
 def stand_in() -> Any:
-    """Return all that the data module asks of a trainer."""
+    """Return the attributes of a trainer that the data module uses."""
     return SimpleNamespace(training=True, global_rank=0, world_size=1, accumulate_grad_batches=1)
 
 
 def loaded(data: ManifestDataModule, device: torch.device, skipped: int) -> float:
-    """Return images per second of an epoch that is loaded and finished on the device."""
+    """Return images per second of an epoch that is loaded and augmented on the device."""
     data.trainer = stand_in()
     start, count = 0.0, 0
     for number, batch in enumerate(data.train_dataloader()):
@@ -102,7 +102,7 @@ def loaded(data: ManifestDataModule, device: torch.device, skipped: int) -> floa
 
 
 class Throughput(Callback):
-    """Notes when a training had made its first ``skipped`` steps, and when it had made them all."""
+    """Records the times of a training after its first ``skipped`` steps and after all."""
 
     def __init__(self, skipped: int, device: torch.device) -> None:
         self.skipped, self.device = skipped, device
@@ -116,7 +116,7 @@ class Throughput(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Look at the clock."""
+        """Record the time."""
         if batch_idx + 1 in (self.skipped, trainer.num_training_batches):
             self.times.append(synchronize(self.device))
 
@@ -137,18 +137,18 @@ def measure(
     """Load an epoch, then train TOKD on another.
 
     Args:
-        device: Where to.
-        workers: Decoding processes.
+        device: Device to measure on.
+        workers: Number of dataloader workers.
         batch: Images per batch.
-        size: Pixels along both sides.
+        size: Side of the images in pixels.
         dim: d.
-        batches: Batches that are loaded.
+        batches: Number of batches to load.
         steps: Steps of the training.
-        skipped: First batches of the epoch that do not count, while the workers' queues are as
-            they never are again; of the training, a quarter of its steps.
-        precision: Lightning's name of it.
+        skipped: First batches of the epoch to exclude, while the workers' queues are filling; of
+            the training, a quarter of its steps is excluded.
+        precision: Lightning's name of the precision.
         student: Name of the student.
-        backbone: Of the teacher's branches.
+        backbone: Backbone of the teacher's branches.
     """
     with tree(max(2 * PER_VIDEO, 8 * batch), size) as root:
         kilobytes = sum(f.stat().st_size for f in root.glob("*_*.jpg")) / 1000

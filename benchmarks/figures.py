@@ -1,4 +1,4 @@
-"""A measured figure: its row in the table, in the JSON, and whether it meets its target."""
+"""A measured figure: its row in the table, its JSON, and whether it meets its target."""
 
 import operator
 from collections.abc import Iterable
@@ -13,13 +13,13 @@ MISSED = "✗ missed"
 
 
 class Curve(NamedTuple):
-    """How a cost grows with a size.
+    """Growth of a cost with a size.
 
     Attributes:
-        axis: The size, as its axis is named.
+        axis: Label of the size's axis.
         quantity: ``time`` or ``memory``.
-        unit: Of the cost.
-        points: Sizes, ascending, and what was measured at each.
+        unit: Unit of the cost.
+        points: Sizes, ascending, and the measured cost of each.
     """
 
     axis: str
@@ -29,7 +29,7 @@ class Curve(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One figure: what, its unit, its spread, its target where there is one, and its curve."""
+    """A figure: name, unit, spread, optional target, and optional curve."""
 
     what: str
     unit: str
@@ -46,14 +46,14 @@ class Row(NamedTuple):
 
     @property
     def met(self) -> bool | None:
-        """Whether the median meets the target; None without one."""
+        """Whether the median meets the target; None without a target."""
         if not self.target:
             return None
         sign, limit = self.target.split()
         return bool(_HOLDS[sign](self.spread.median, float(limit)))
 
     def as_json(self) -> dict[str, Any]:
-        """Return what the JSON says of it."""
+        """Return the figure's entry in the JSON."""
         found = {"what": self.what, "unit": self.unit, **self.spread._asdict()}
         found |= {"target": self.target, "met": self.met}
         if self.curve is not None:
@@ -63,7 +63,7 @@ class Row(NamedTuple):
 
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> "Row":
-        """Take a row out of the JSON."""
+        """Build a row from its JSON entry."""
         curve = found.get("curve")
         if curve is not None:
             points = [(point["at"], _spread_in(point)) for point in curve["points"]]
@@ -76,7 +76,7 @@ def _spread_in(found: dict[str, Any]) -> Spread:
 
 
 def exactly(value: float) -> Spread:
-    """Return the spread of what is counted and not timed."""
+    """Return the spread of a counted, not timed, value."""
     return Spread(value, value, value)
 
 
@@ -91,7 +91,7 @@ def milliseconds_of(seconds: Spread) -> Spread:
 
 
 def table_of(rows: Iterable[Row], title: str) -> Table:
-    """Return the rows as a table of rich; those that miss their target are marked."""
+    """Return a rich table of the rows; those that miss their target are marked."""
     table = Table(title=title, title_justify="left")
     for column in ("", "median", "quartiles", "target", ""):
         table.add_column(column, justify="right" if column else "left", overflow="fold")

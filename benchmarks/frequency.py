@@ -19,7 +19,7 @@ class Row(NamedTuple):
         cutoff: Legs of the zeroed triangle.
         speedup: Time of torch_dct divided by the filter's.
         milliseconds: Median time of the filter, for the whole batch.
-        floor: Time of the filter divided by that of copying the images once.
+        floor: Time of the filter / time of copying the images once.
     """
 
     cutoff: float
@@ -29,7 +29,7 @@ class Row(NamedTuple):
 
 
 def full_transform(x: Tensor, kept: Tensor) -> Tensor:
-    """Filter by the full DCT, a mask and the full inverse DCT, as Eq. 1 is written."""
+    """Filter by the full DCT, a mask and the full inverse DCT, literally Eq. 1."""
     low_free = torch_dct.dct_2d(x, norm="ortho") * kept
     filtered: Tensor = torch_dct.idct_2d(low_free, norm="ortho")
     return filtered
@@ -48,7 +48,7 @@ def measure(
     Args:
         num_threads: Threads of torch.
         size: Side of the images in pixels.
-        batch: Images of three channels per call.
+        batch: Three-channel images per call.
         cutoffs: Cutoffs to measure at.
         repeats: Calls per form and cutoff.
 

@@ -1,4 +1,4 @@
-"""The figures of `make bench`: each part measures one thing and yields rows, with their targets."""
+"""The figures of `make bench`: each part measures one topic and yields rows with targets."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,9 +17,9 @@ from tokd_lightning.models import DualBranchTeacher, frozen
 
 
 class Sizes(NamedTuple):
-    """What is measured at which size; the defaults are those that targets are given for.
+    """Sizes of each measurement; the targets are given for the defaults.
 
-    The last five are those of the scaling section.
+    The last five are for the scaling section.
     """
 
     batch: int = 8
@@ -70,7 +70,7 @@ TINY = Sizes(
 
 
 def filters(sizes: Sizes) -> Iterator[Row]:
-    """Eq. 1 against the full transforms, and against copying the images once."""
+    """Measure Eq. 1 against the full transforms, and against copying the images once."""
     targets = {0.1: ">= 12", 0.33: ">= 6", 0.5: ">= 3.5"}
     for row in frequency.measure(size=sizes.large, batch=sizes.batch, repeats=sizes.repeats):
         where = f"cutoff {row.cutoff}, {sizes.large} px"
@@ -79,7 +79,7 @@ def filters(sizes: Sizes) -> Iterator[Row]:
 
 
 def rotations(sizes: Sizes) -> Iterator[Row]:
-    """Both rotation updates: by the default direction, by Adam's, and by torch's own."""
+    """Measure both rotation updates: default direction, Adam's, and torch's parametrizations."""
     where = f"d {sizes.dim}, N {sizes.samples}"
     blocks = max(2, sizes.repeats // 5)
     times, ratios = rotation.measure(sizes.dim, sizes.samples, blocks)
@@ -95,7 +95,7 @@ def rotations(sizes: Sizes) -> Iterator[Row]:
 
 
 def loading(sizes: Sizes) -> Iterator[Row]:
-    """Frames out of files and packs, against a plain loader."""
+    """Measure frames from files and packs against a plain loader."""
     found = loader.measure(sizes.frames, sizes.large, min(64, sizes.frames), sizes.repeats)
     for form, what, target in (("jpeg", "JPEG q75", ">= 1.8"), ("pack", "packs", ">= 10")):
         name = f"frames from {what} / Pillow and ToTensor, {sizes.large} px"
@@ -104,7 +104,7 @@ def loading(sizes: Sizes) -> Iterator[Row]:
 
 
 def index(sizes: Sizes) -> Iterator[Row]:
-    """Opening the index of a data set."""
+    """Measure opening the index of a data set."""
     found = manifest.measure(sizes.identities)
     videos = 5 * sizes.identities
     what = f"index of {videos} videos, {videos * manifest.FRAMES:,} frames"
@@ -113,14 +113,14 @@ def index(sizes: Sizes) -> Iterator[Row]:
 
 
 def teacher(sizes: Sizes) -> Iterator[Row]:
-    """The frozen teacher's forward against the eager one's."""
+    """Measure the frozen teacher's forward against the eager one's."""
     repeats = max(3, sizes.repeats // 3)
     forms = teachers.measure(sizes.batch, sizes.large, repeats, backbone=sizes.backbone)
     yield Row(f"frozen teacher / eager, {sizes.large} px", "x", forms["frozen"], "<= 0.85")
 
 
 def steps(sizes: Sizes) -> Iterator[Row]:
-    """A step of every method against its lower bound."""
+    """Measure a step of every method against its lower bound."""
     where = f"{sizes.size} px, batch {sizes.batch}"
     common = (sizes.student, sizes.batch, sizes.size, sizes.dim, sizes.repeats)
     for method, found in step.measure(*common, backbone=sizes.backbone):
@@ -138,7 +138,7 @@ def steps(sizes: Sizes) -> Iterator[Row]:
 
 
 def home_made(sizes: Sizes) -> Iterator[Row]:
-    """The naive loop against the lower bound of a step."""
+    """Measure the naive loop against the lower bound of a step."""
     made = DualBranchTeacher(sizes.backbone, pretrained=False)
     batch = Batches(1, sizes.batch, sizes.size).batch
     bound = step.LowerBound(frozen(made), sizes.student)
@@ -154,7 +154,7 @@ def home_made(sizes: Sizes) -> Iterator[Row]:
 
 
 def evaluating(sizes: Sizes) -> Iterator[Row]:
-    """The validation loop of a student."""
+    """Measure the validation loop of a student."""
     found = evaluation.measure(
         sizes.student, min(64, sizes.frames), sizes.large, sizes.frames, max(2, sizes.repeats // 2)
     )
@@ -164,7 +164,7 @@ def evaluating(sizes: Sizes) -> Iterator[Row]:
 
 
 def in_use(sizes: Sizes) -> Iterator[Row]:
-    """Exported networks in ONNX Runtime."""
+    """Measure exported networks in ONNX Runtime."""
     found = exported.measure(
         min(4, sizes.batch), sizes.large, max(2, sizes.repeats // 2), sizes.backbone
     )
@@ -176,7 +176,7 @@ def in_use(sizes: Sizes) -> Iterator[Row]:
 
 
 def memory(sizes: Sizes) -> Iterator[Row]:
-    """Most memory of a step, above what the process had after its imports."""
+    """Measure the peak memory of a step, above the memory of the process after its imports."""
     where = f"{sizes.size} px, batch {sizes.batch}"
     common = (sizes.student, sizes.backbone, sizes.batch, sizes.size, sizes.dim)
     found: dict[str, list[float]] = {}
@@ -189,7 +189,7 @@ def memory(sizes: Sizes) -> Iterator[Row]:
 
 
 def add_losses(sizes: Sizes) -> Iterator[Row]:
-    """ADD's losses in its step."""
+    """Measure ADD's losses as a share of its step."""
     share = add.measure(sizes.resnet, sizes.batch, sizes.size, sizes.repeats)["share"]
     what = f"ADD's losses / its step, {sizes.resnet}, {sizes.size} px, batch {sizes.batch}"
     yield Row(what, "%", share, "<= 10")

@@ -1,4 +1,4 @@
-"""Parts that are measured one after the other, kept as they finish, and not measured again."""
+"""Parts measured one after the other and saved when finished; finished parts are skipped."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ Kept = dict[str, Any]
 
 
 def about(sizes: Sizes) -> Kept:
-    """Return what a figure hangs on: machine, code, versions and sizes."""
+    """Return what a figure depends on: machine, code, versions and sizes."""
     digest = hashlib.sha256()
     for path in sorted(Path(benchmarks.__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
@@ -37,16 +37,16 @@ def about(sizes: Sizes) -> Kept:
 
 
 def kept(file: Path, now: Kept, rerun: bool, console: Console) -> dict[str, Kept]:
-    """Return the parts that an earlier call finished, if they hang on the same things.
+    """Return the parts that an earlier call finished under the same conditions.
 
     Args:
-        file: The JSON; one of other things, or that is not wanted, is set aside as ``….old``.
-        now: What :func:`about` says.
-        rerun: Whether to begin anew.
-        console: Told what was set aside, and why.
+        file: The JSON file; if its conditions differ, or with ``rerun``, it is renamed ``….old``.
+        now: The result of :func:`about`.
+        rerun: Whether to start again.
+        console: Prints what was set aside, and why.
 
     Raises:
-        TokdError: The file is none of ours, or cannot be set aside.
+        TokdError: The file is not one of ours, or cannot be set aside.
     """
     if not file.exists():
         return {}
@@ -71,17 +71,17 @@ def kept(file: Path, now: Kept, rerun: bool, console: Console) -> dict[str, Kept
 def measure(
     parts: Sequence[Part], sizes: Sizes, file: Path, rerun: bool, console: Console
 ) -> tuple[dict[str, Kept], list[str]]:
-    """Measure what is not measured yet; the JSON is written after every part.
+    """Measure the unfinished parts; the JSON is written after every part.
 
     Args:
-        parts: What to measure.
-        sizes: How large.
-        file: The JSON.
-        rerun: Whether to begin anew.
-        console: Told of progress, and of parts that fail: they do not cost the others.
+        parts: The parts.
+        sizes: Sizes of the measurements.
+        file: The JSON file.
+        rerun: Whether to start again.
+        console: Prints progress and failed parts, which do not end the others.
 
     Returns:
-        Part -> what is kept of it, of all parts in the file; and the names of those that failed.
+        Part -> its saved results, for all parts in the file; and the names of the failed parts.
 
     Raises:
         TokdError: The file cannot be read or written.
@@ -107,7 +107,7 @@ def measure(
                     for row in part(sizes):
                         rows.append(row)
                         progress.update(task, description=f"{name}: {row.what}")
-                except Exception as error:  # what one part cannot do must not cost the others
+                except Exception as error:  # an error in one part must not end the others
                     say(console, f"{name} failed: {type(error).__name__}: {error}")
                     failed.append(name)
                 else:
@@ -123,12 +123,12 @@ def measure(
 
 
 def say(console: Console, text: str) -> None:
-    """Print a line as it is, however long."""
+    """Print a line without wrapping, however long."""
     console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
 def load() -> float | None:
-    """Return how many processes wanted a core in the last minute, where the system counts them."""
+    """Return the system's load average over the last minute; None if unavailable."""
     try:
         return round(os.getloadavg()[0], 2)
     except (AttributeError, OSError):
@@ -136,10 +136,10 @@ def load() -> float | None:
 
 
 def write(file: Path, now: Kept, parts: dict[str, Kept]) -> None:
-    """Write the JSON whole; ``results`` are the rows of all parts.
+    """Write the JSON atomically; ``results`` are the rows of all parts.
 
     Raises:
-        TokdError: It cannot be written.
+        TokdError: The file cannot be written.
     """
     results = [row | {"part": name} for name, part in parts.items() for row in part["rows"]]
     text = json.dumps({**now, "parts": parts, "results": results}, indent=2)

@@ -27,13 +27,13 @@ PER_VIDEO = 32
 
 
 class Loading(NamedTuple):
-    """What :func:`measure` found.
+    """Result of :func:`measure`.
 
     Attributes:
-        faster: Form -> how many images per second of process time ours gives for one of the plain
-            loader.
+        faster: Form -> speed of our loader / speed of the plain one, in images per second of
+            process time.
         rates: Loader -> images per second of process time.
-        kilobytes: Of a JPEG file, on average.
+        kilobytes: Average size of a JPEG file.
     """
 
     faster: dict[str, Spread]
@@ -42,7 +42,7 @@ class Loading(NamedTuple):
 
 
 class Plain(Dataset[tuple[Tensor, int]]):
-    """What one would write at first: Pillow decodes, ToTensor makes float32 in [0, 1]."""
+    """The obvious loader: Pillow decodes, ToTensor makes float32 in [0, 1]."""
 
     def __init__(self, files: list[Path]) -> None:
         self.files = files
@@ -130,14 +130,14 @@ def measure(
     repeats: int = 11,
     photographs: Path | None = None,
 ) -> Loading:
-    """Time whole passes in the main process, on one thread, files in the cache of the system.
+    """Time whole passes in the main process, on one thread, with files in the page cache.
 
     Args:
-        count: Frames.
-        size: Their pixels along both sides.
+        count: Number of frames.
+        size: Side of the frames in pixels.
         batch: Frames per batch.
         repeats: Passes of each loader, interleaved.
-        photographs: A folder of JPEG photographs to take, cropped and resized, instead of drawing.
+        photographs: Folder of JPEG photographs to crop and resize instead of drawn images.
     """
     with tempfile.TemporaryDirectory() as place, threads(1):
         folder = Path(place)
@@ -155,7 +155,7 @@ def measure(
 def with_workers(
     workers: int = 2, count: int = 512, size: int = 299, batch: int = 64, repeats: int = 5
 ) -> dict[str, Spread]:
-    """Return each loader's images per second on the clock, decoded by processes of their own."""
+    """Return each loader's images per second of wall-clock time, with dataloader workers."""
     rates: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

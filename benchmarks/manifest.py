@@ -1,4 +1,4 @@
-"""Opening the index of 5000 videos: from the folders, and from what was remembered of them."""
+"""Opening the index of 5000 videos: from the folders, and from the cached index."""
 
 import json
 import os
@@ -11,11 +11,11 @@ from tokd_lightning.data.ffpp import FFPPDataModule
 from tokd_lightning.data.layouts.ffpp import METHODS
 
 FRAMES = 32
-_UNTIL_REMEMBERED = 2.5  # seconds: folders that changed just now are not
+_UNTIL_REMEMBERED = 2.5  # seconds; folders that changed just now are not cached
 
 
 def make_tree(root: Path, identities: int) -> None:
-    """Write FF++'s tree with empty frames, hard links within each method."""
+    """Write FF++'s tree with empty frames, hard-linked within each method."""
     names = [f"{i:04d}" for i in range(identities)]
     pairs = [names[i : i + 2] for i in range(0, identities, 2)]
     tenth = max(1, len(pairs) // 10)
@@ -38,10 +38,10 @@ def make_tree(root: Path, identities: int) -> None:
 
 
 def measure(identities: int = 1000, repeats: int = 5) -> dict[str, Spread]:
-    """Return seconds on the clock of opening a tree of ``5 * identities`` videos.
+    """Return the wall-clock seconds of opening a tree of ``5 * identities`` videos.
 
     Returns:
-        ``folders`` (one opening, nothing remembered) and ``remembered``.
+        ``folders`` (one opening, nothing cached) and ``remembered`` (cached).
     """
     home = os.environ.get("XDG_CACHE_HOME")
     with tempfile.TemporaryDirectory() as temporary:

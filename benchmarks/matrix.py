@@ -1,4 +1,4 @@
-"""What `make bench-all` measures beside: every method, student, form and size."""
+"""Additional figures of `make bench-all`: every method, student, form and size."""
 
 import shutil
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from benchmarks.timing import compare, ratio, threads
 from benchmarks.training import methods, variants
 from tokd_lightning.distillation.rotation import Layout
 
-_PEERS_UP_TO = 1024  # d: torch's parametrizations take minutes a step beyond
+_PEERS_UP_TO = 1024  # d: torch's parametrizations take minutes per step above it
 _LAYOUTS: tuple[tuple[Layout, int], ...] = (
     ("flat_prefix", 1024),
     ("blocks", 1024),
@@ -23,7 +23,7 @@ _LAYOUTS: tuple[tuple[Layout, int], ...] = (
 
 
 def filter_sizes(sizes: Sizes) -> Iterator[Row]:
-    """The filter at several image sizes."""
+    """Measure the filter at several image sizes."""
     for side in sizes.sides:
         for row in frequency.measure(size=side, batch=sizes.batch, repeats=sizes.repeats):
             where = f"cutoff {row.cutoff}, {side} px, batch {sizes.batch}"
@@ -32,7 +32,7 @@ def filter_sizes(sizes: Sizes) -> Iterator[Row]:
 
 
 def rotation_forms(sizes: Sizes) -> Iterator[Row]:
-    """Rotation updates by d and direction, against torch's parametrizations, and by layout."""
+    """Measure rotation updates by d, direction and layout, against torch's parametrizations."""
     few = max(2, sizes.repeats // 5)
     for dim in sizes.dims:
         v = {b: torch.randn(sizes.samples, dim) for b in rotation.BRANCHES}
@@ -87,22 +87,22 @@ def _steps(student: str, sizes: Sizes) -> Iterator[Row]:
 
 
 def steps_resnet18_thin(sizes: Sizes) -> Iterator[Row]:
-    """Every method with ResNet18-T."""
+    """Measure every method with ResNet18-T."""
     yield from _steps("resnet18_thin", sizes)
 
 
 def steps_resnet34_thin(sizes: Sizes) -> Iterator[Row]:
-    """Every method with ResNet34-T."""
+    """Measure every method with ResNet34-T."""
     yield from _steps("resnet34_thin", sizes)
 
 
 def steps_xception(sizes: Sizes) -> Iterator[Row]:
-    """Every method with Xception."""
+    """Measure every method with Xception."""
     yield from _steps("xception", sizes)
 
 
 def teacher_forms(sizes: Sizes) -> Iterator[Row]:
-    """The teacher's forward in every form, compiled where there is a C++ compiler."""
+    """Measure the teacher's forward in every form, compiled too if there is a C++ compiler."""
     compiled = sizes.compiled and shutil.which("g++") is not None
     found = teachers.measure(
         sizes.batch,
@@ -117,7 +117,7 @@ def teacher_forms(sizes: Sizes) -> Iterator[Row]:
 
 
 def loading_with_workers(sizes: Sizes) -> Iterator[Row]:
-    """Loaders with two processes of their own, by the clock."""
+    """Measure loaders with two dataloader workers, in wall-clock time."""
     measured = partial(loader.with_workers, 2, 4 * sizes.frames, sizes.large)
     for name, rate in measured(min(64, sizes.frames), max(2, sizes.repeats // 2)).items():
         yield Row(f"frames by 2 workers, {name}, {sizes.large} px, by the clock", "/s", rate)

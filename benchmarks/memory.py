@@ -1,7 +1,7 @@
-"""Most memory that a task holds on the host, measured in a process of its own.
+"""Peak host memory of a task, measured in its own process.
 
-What was once held by another task would count: the kernel's high-water mark never falls. So each
-task gets a process that is forked from one which has done nothing but its imports.
+Memory once held by another task would count, since the kernel's high-water mark never falls. So
+each task gets a process forked from one that has only run its imports.
 """
 
 import sys
@@ -26,7 +26,7 @@ _STATUS = Path("/proc/self/status")
 
 
 def in_child(call: Callable[..., T], *arguments: Any) -> T:
-    """Run a function of a module in a fresh process and return what it returns."""
+    """Run a module's function in a fresh process and return its result."""
     forks = "forkserver" in get_all_start_methods()
     context = get_context("forkserver" if forks else "spawn")
     if forks:
@@ -36,33 +36,33 @@ def in_child(call: Callable[..., T], *arguments: Any) -> T:
 
 
 def _usually(call: Callable[..., T], *arguments: Any) -> T:
-    """Call it where processes are started as this platform does by default, as in training."""
+    """Call it with the platform's default start method for processes, as in training."""
     set_start_method(None, force=True)  # type: ignore[arg-type]  # the default
     return call(*arguments)
 
 
 def high_water() -> int:
-    """Return the most bytes that this process has held in memory so far (VmHWM)."""
+    """Return the peak memory of this process so far in bytes (VmHWM)."""
     if _STATUS.exists():
         return 1024 * int(_STATUS.read_text().split("VmHWM:")[1].split()[0])
-    import resource  # not everywhere
+    import resource  # not on every platform
 
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def forget_high_water() -> None:
-    """Let the mark fall to what is held now, where the kernel can (Linux)."""
+    """Reset the high-water mark to the current memory, if the kernel supports it (Linux)."""
     clear = Path("/proc/self/clear_refs")
     if clear.exists():
         clear.write_text("5")
 
 
 class _AfterTheFirst(Callback):
-    """Forgets the mark once a first step is made: building takes more than a small step."""
+    """Resets the mark after the first step: building takes more memory than a small step."""
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *arguments: Any) -> None:
-        """Do so."""
+        """Reset the mark after the first step."""
         if trainer.global_step == 1:
             forget_high_water()
 
@@ -70,19 +70,19 @@ class _AfterTheFirst(Callback):
 def of_steps(
     what: str, student: str, backbone: str, batch: int, size: int, dim: int, steps: int = 3
 ) -> float:
-    """Return MB that training steps held at most, above what the process had after its imports.
+    """Return the peak memory of training steps in MB, above that after the imports.
 
-    Weights, optimizers and the frozen teacher are in it; building them is not (on Linux). Call it
-    by :func:`in_child`.
+    Weights, optimizers and the frozen teacher are included; building them is not (on Linux). Call
+    it through :func:`in_child`.
 
     Args:
         what: A method of :func:`benchmarks.training.methods`, ``lower bound`` or ``naive loop``.
         student: Name of the student.
-        backbone: Of the teacher's branches.
+        backbone: Backbone of the teacher's branches.
         batch: Images per step.
         size: Side of the images in pixels.
         dim: d.
-        steps: Steps; the first one does not count.
+        steps: Number of steps; the first one is excluded.
     """
     quiet()
     torch.set_num_threads(1)
@@ -108,14 +108,14 @@ def of_steps(
 
 
 def of_steps_in_child(*arguments: Any, repeats: int = 2) -> list[float]:
-    """Return :func:`of_steps` of several processes."""
+    """Return :func:`of_steps` for several processes."""
     return [in_child(partial(of_steps, *arguments)) for _ in range(repeats)]
 
 
 def of_call(call: Callable[..., object], *arguments: Any) -> float:
-    """Return MB that a function held at most above what the process had before.
+    """Return the peak memory of a function in MB, above that before the call.
 
-    Call it by :func:`in_child`.
+    Call it through :func:`in_child`.
     """
     forget_high_water()
     before = high_water()

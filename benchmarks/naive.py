@@ -1,10 +1,10 @@
-"""The peer of a TOKD step: a loop as one would write it at home, in eager PyTorch.
+"""The peer of a TOKD step: a straightforward loop in eager PyTorch.
 
-The same networks and losses on the same batch, and the same autocast, by what lies at hand:
-`torch_dct` for the frequency view, the teacher as it was trained (batch norms in place, NCHW),
+It has the same networks and losses on the same batch and the same autocast, with standard tools:
+`torch_dct` for the frequency view, the teacher as trained (batch norms not folded, NCHW),
 `torch.nn.utils.parametrizations.orthogonal` for the rotations, trained by a backward pass through
-them, and three backward passes in all: the two branches' gradients at the map, and L_S. Its losses
-are read in every step.
+them, and three backward passes in all: the two branches' gradients at the map, and L_S. It reads
+its losses in every step.
 """
 
 import copy
@@ -24,7 +24,7 @@ ALPHA = 10.0
 
 
 class FullTransform(nn.Module):
-    """Eq. 1 by the whole DCT, a mask and the whole inverse DCT.
+    """Eq. 1 by the full DCT, a mask and the full inverse DCT.
 
     Args:
         cutoff: Legs of the zeroed triangle.
@@ -51,10 +51,10 @@ class Naive:
         student: Name of the student.
         size: Side of the images in pixels.
         dim: d.
-        device: Where to.
-        precision: Lightning's name of it.
-        orthogonal_map: How torch keeps a rotation orthogonal: ``matrix_exp``, its default for
-            square matrices, or ``cayley``.
+        device: Device to measure on.
+        precision: Lightning's name of the precision.
+        orthogonal_map: Torch's orthogonal parametrization: ``matrix_exp``, its default for square
+            matrices, or ``cayley``.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Naive:
         self.dim = dim
 
     def __call__(self, batch: dict[str, Tensor]) -> dict[str, float]:
-        """Make a step and return the losses."""
+        """Run one step and return the losses."""
         image, device = batch["image"], batch["image"].device
         with mixed(self.precision, device):
             with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The picture of the scaling section: time and memory against each size, on logarithmic axes."""
+"""Plot of the scaling section: time and memory against each size, on logarithmic axes."""
 
 import io
 from collections.abc import Iterable
@@ -20,14 +20,14 @@ def draw(rows: Iterable[Row], file: Path) -> bool:
     """Draw one panel for each quantity and axis that has a curve.
 
     Args:
-        rows: Figures; those without a curve are passed over.
-        file: The PNG; written whole or not at all.
+        rows: Figures; those without a curve are skipped.
+        file: The PNG; written atomically.
 
     Returns:
-        Whether there was anything to draw.
+        Whether there was a curve to draw.
 
     Raises:
-        TokdError: It cannot be written.
+        TokdError: The file cannot be written.
     """
     panels: dict[tuple[str, str], list[tuple[str, Row]]] = {}
     for row in rows:

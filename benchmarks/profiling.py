@@ -1,4 +1,4 @@
-"""Where a TOKD step spends its time: torch.profiler over some steps, in text.
+"""Time profile of a TOKD step: torch.profiler over some steps, as text.
 
 `python -m benchmarks.profiling --device cuda`
 """
@@ -35,7 +35,7 @@ WAITS = (
 
 
 def labelled(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``call`` as a part of the profile."""
+    """Return ``call`` as a labelled part of the profile."""
 
     @wraps(call)
     def labelled_call(*args: Any, **options: Any) -> Any:
@@ -49,8 +49,8 @@ class Profiled(Callback):
     """Profiles the last steps of a training.
 
     Args:
-        device: Its device.
-        skipped: Steps before.
+        device: Device of the training.
+        skipped: Number of steps before.
     """
 
     def __init__(self, device: torch.device, skipped: int) -> None:
@@ -83,7 +83,7 @@ class Profiled(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Begin after the first steps."""
+        """Start after the skipped steps."""
         if batch_idx == self.skipped:
             self._wait()
             self.profile.start()
@@ -92,7 +92,7 @@ class Profiled(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """End with the last step."""
+        """Stop after the last step."""
         self.steps += batch_idx >= self.skipped
         if batch_idx + 1 == trainer.num_training_batches:
             self.seconds = self._wait() - self.seconds
@@ -100,7 +100,7 @@ class Profiled(Callback):
 
 
 def summary(found: profile, steps: int, seconds: float, rows: int) -> str:
-    """Return what the profile says of one step, in text."""
+    """Return the profile of one step as text."""
     events = list(found.key_averages())
     device = [e for e in events if e.device_type.name == "CUDA" and not _is_label(e)]
     kernels = sum(e.self_device_time_total for e in device)
@@ -149,15 +149,15 @@ def step(
     """Profile training steps of one method.
 
     Args:
-        device: Where to.
+        device: Device to measure on.
         batch: Images per step.
         size: Side of the images in pixels.
         dim: d.
-        precision: Lightning's name of it.
-        backbone: Of the teacher's branches.
+        precision: Lightning's name of the precision.
+        backbone: Backbone of the teacher's branches.
         method: One of ``benchmarks.step.methods``.
-        steps: Profiled steps.
-        rows: Of the tables.
+        steps: Number of profiled steps.
+        rows: Number of rows of the tables.
     """
     with tempfile.TemporaryDirectory() as folder:
         _, teacher = save_teacher(Path(folder), backbone)
@@ -169,7 +169,7 @@ def step(
 
 
 def rotations(device: torch.device, dim: int = 1024, batch: int = 64, rows: int = 10) -> str:
-    """Profile steps of the rotation optimizer alone, the rows of Eq. 15 included."""
+    """Profile steps of the rotation optimizer only, including the rows of Eq. 15."""
     v = {branch: torch.randn(batch, dim, device=device) for branch in BRANCHES}
     kinds = [ProfilerActivity.CPU]
     if device.type == "cuda":

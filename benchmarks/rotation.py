@@ -1,8 +1,8 @@
 """Both rotation updates by the default direction against torch's orthogonal parametrizations.
 
-Process time of a step of both matrices, rows (Eq. 15) and polish included: ours is timed in blocks
-that hold one Newton-Schulz polish per matrix. A peer's step is forward and backward of L_R (Eq. 13)
-through the parametrization, and a step of SGD.
+Process time of a step of both matrices, including rows (Eq. 15) and polish: ours is timed in
+blocks with one Newton-Schulz polish per matrix. A peer's step is forward and backward of L_R
+(Eq. 13) through the parametrization, and a step of SGD.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from tokd_lightning.distillation.rotation_optimizer import (
 
 BRANCHES = ("rgb", "frequency")
 SCALE = dict.fromkeys(BRANCHES, 10.0)
-DENSE_STEPS = POLISH_EVERY // DENSE_AGE  # a dense step ages R by so much
+DENSE_STEPS = POLISH_EVERY // DENSE_AGE  # dense steps between two polishes
 
 
 def ours(
@@ -34,15 +34,15 @@ def ours(
     layout: Layout = "flat_prefix",
     shape: tuple[int, int, int] | None = None,
 ) -> Callable[[], None]:
-    """Return a call that makes as many steps as lie between two polishes, or ``count``.
+    """Return a call with the number of steps between two polishes, or with ``count`` steps.
 
     Args:
         v: Branch -> gradients at the map, ``(N, C * H * W)``.
         dim: d, a multiple of 4.
-        count: Steps of a call.
-        direction: Of the optimizer.
-        layout: What is rotated.
-        shape: Of the map; by default one of d entries.
+        count: Steps per call.
+        direction: Direction of the optimizer.
+        layout: Layout of the rotation.
+        shape: Shape of the map; by default one with d entries.
     """
     rotation = Rotation(shape or (dim // 4, 2, 2), dim, layout).to(v["rgb"].device)
     optimizer = RotationOptimizer(rotation.matrices().values(), direction=direction)
@@ -56,7 +56,7 @@ def ours(
 
 
 def peer(v: dict[str, Tensor], dim: int, how: str) -> Callable[[], None]:
-    """Return a call that makes one step of both matrices with a parametrization of torch."""
+    """Return a call for one step of both matrices with a parametrization of torch."""
     device = v["rgb"].device
     layers = {branch: nn.Linear(dim, dim, bias=False, device=device) for branch in BRANCHES}
     for layer in layers.values():
@@ -79,7 +79,7 @@ def peer(v: dict[str, Tensor], dim: int, how: str) -> Callable[[], None]:
 def measure(
     dim: int = 1024, batch: int = 64, repeats: int = 3, num_threads: int = 1
 ) -> tuple[dict[str, Spread], dict[str, Spread]]:
-    """Time one step of both rotations, ours (median of blocks with their polish) and two peers'.
+    """Time one step of both rotations: ours (median of blocks with their polish) and two peers'.
 
     Args:
         dim: d, a multiple of 4.

@@ -1,8 +1,8 @@
-"""How time and memory grow with batch, image size, d, workers and videos.
+"""Growth of time and memory with batch, image size, d, workers and videos.
 
-Of each a row gives the exponent of the power law that fits the points best, on logarithmic axes,
-and, as quartiles, the least and the largest exponent between neighbouring points: where they
-differ much, a constant part (weights, the interpreter) hides the growth at small sizes.
+Each row gives the exponent of the best power-law fit to the points, on logarithmic axes, and, as
+quartiles, the smallest and largest exponent between neighbouring points: if they differ much, a
+constant part (weights, the interpreter) hides the growth at small sizes.
 """
 
 import os
@@ -29,7 +29,7 @@ from tokd_lightning.models import frozen
 
 
 def exponent(points: list[tuple[float, Spread]]) -> Spread:
-    """Fit ``cost = a size^b`` to the medians: b, and the least and largest b of neighbours.
+    """Fit ``cost = a size^b`` to the medians: b, and the smallest and largest b of neighbours.
 
     Args:
         points: Two or more sizes above 0, ascending, and their costs.
@@ -41,7 +41,7 @@ def exponent(points: list[tuple[float, Spread]]) -> Spread:
 
 
 def grows(what: str, axis: str, unit: str, points: list[tuple[float, Spread]]) -> Row:
-    """Return the row of a curve; of rates, images a second, time is the reciprocal."""
+    """Return the row of a curve; for rates in images per second, the cost is the reciprocal."""
     quantity = "memory" if unit == "MB" else "time"
     found = Curve(axis, quantity, unit, points)
     return Row(f"{quantity} of {what}: exponent of {axis}", "", exponent(points), "", found)
@@ -53,11 +53,11 @@ def _single(points: list[tuple[float, Spread]], what: str, unit: str) -> Iterato
 
 
 class Varied(Batches):
-    """Batches of several shapes in turns, so that a machine that slows down slows all alike.
+    """Batches of several shapes, interleaved, so that a slowing machine affects all equally.
 
     Args:
         shapes: Images per batch and their side in pixels; d must fit the maps of the first.
-        rounds: How often each comes.
+        rounds: Number of batches of each shape.
     """
 
     def __init__(self, shapes: list[tuple[int, int]], rounds: int) -> None:
@@ -74,7 +74,7 @@ def steps_of(sizes: Sizes, shapes: list[tuple[int, int]], rounds: int) -> list[d
     """Time TOKD steps, and their lower bounds, on batches of several shapes during one fit.
 
     Returns:
-        For each shape ``step`` and ``bound``, seconds by round.
+        For each shape, ``step`` and ``bound``: seconds per round.
     """
     with tempfile.TemporaryDirectory() as folder, threads(1):
         teacher, path = save_teacher(Path(folder), sizes.backbone)
@@ -91,7 +91,7 @@ def steps_of(sizes: Sizes, shapes: list[tuple[int, int]], rounds: int) -> list[d
 
 
 def _of_steps(sizes: Sizes, axis: str, shapes: dict[int, tuple[int, int]]) -> Iterator[Row]:
-    """Time and memory of a TOKD step at several values of an axis, value -> batch and side."""
+    """Measure time and memory of a TOKD step along an axis, value -> batch and side."""
     found = steps_of(sizes, list(shapes.values()), max(2, sizes.repeats // 2))
     times, memories = [], []
     for (value, shape), seconds in zip(shapes.items(), found, strict=True):
@@ -107,18 +107,18 @@ def _of_steps(sizes: Sizes, axis: str, shapes: dict[int, tuple[int, int]]) -> It
 
 
 def with_batch(sizes: Sizes) -> Iterator[Row]:
-    """Against the batch."""
+    """Measure the growth with the batch."""
     yield from _of_steps(sizes, "batch", {batch: (batch, sizes.size) for batch in sizes.batch_axis})
 
 
 def with_size(sizes: Sizes) -> Iterator[Row]:
-    """Against the side of the images."""
+    """Measure the growth with the side of the images."""
     shapes = {side: (sizes.batch, side) for side in sizes.size_axis}
     yield from _of_steps(sizes, "pixels along a side", shapes)
 
 
 def with_dim(sizes: Sizes) -> Iterator[Row]:
-    """Against d: both rotation updates without polish, and the memory of a step."""
+    """Measure the growth with d: both rotation updates without polish, and the memory of a step."""
     calls = {}
     for dim in sizes.dim_axis:
         v = {b: torch.randn(sizes.samples, dim) for b in rotation.BRANCHES}
@@ -137,7 +137,7 @@ def with_dim(sizes: Sizes) -> Iterator[Row]:
 
 
 def with_workers(sizes: Sizes) -> Iterator[Row]:
-    """Against the loader's processes: milliseconds of the clock for an image, and memory."""
+    """Measure the growth with dataloader workers: wall-clock ms per image, and memory."""
     times, memories = [], []
     for workers in sizes.worker_axis:
         found = [
@@ -153,11 +153,11 @@ def with_workers(sizes: Sizes) -> Iterator[Row]:
 
 
 def load(workers: int, frames: int, size: int) -> tuple[float, float]:
-    """Load batches in the real data module.
+    """Load batches through the real data module.
 
     Args:
-        workers: Decoding processes.
-        frames: A batch's images, at most 64; eight batches, of which the last six count.
+        workers: Number of dataloader workers.
+        frames: Images per batch, at most 64; the last six of eight batches count.
         size: Side of the images in pixels.
 
     Returns:
@@ -179,7 +179,7 @@ def load(workers: int, frames: int, size: int) -> tuple[float, float]:
 
 
 def _proportional() -> int:
-    """Return the bytes of this process and its children, shared pages divided among them (PSS)."""
+    """Return the bytes of this process and its children, with shared pages divided (PSS)."""
     total = 0
     for process in (os.getpid(), *(child.pid for child in active_children())):
         text = Path(f"/proc/{process}/smaps_rollup").read_text()
@@ -188,7 +188,7 @@ def _proportional() -> int:
 
 
 def with_videos(sizes: Sizes) -> Iterator[Row]:
-    """Against the videos of a data set: opening its index, remembered and not."""
+    """Measure the growth with the videos of a data set: opening its index, cached and not."""
     found: dict[str, list[tuple[float, Spread]]] = {"folders": [], "remembered": [], "memory": []}
     for videos in sizes.video_axis:
         opened = manifest.measure(2 * (videos // 10), max(2, sizes.repeats // 2))
@@ -207,7 +207,7 @@ def with_videos(sizes: Sizes) -> Iterator[Row]:
 
 
 def index_of(root: Path) -> int:
-    """Open an index from the folders and return its frames."""
+    """Open an index from the folders and return its number of frames."""
     with tempfile.TemporaryDirectory() as cache:
         os.environ["XDG_CACHE_HOME"] = cache
         return len(FFPPDataModule(root, quality="c40").manifest)

@@ -1,8 +1,8 @@
-"""One distillation step by `DistillModule` against its lower bound.
+"""A distillation step of `DistillModule` against its lower bound.
 
-The lower bound is what no distillation can do without: the forward of the folded channels_last
+The lower bound is the work that no distillation can avoid: the forward of the folded channels_last
 teacher, and forward, backward and Adam of the student. The step is the real one, from Lightning's
-`on_train_batch_start` to `on_train_batch_end`, taken in turns with the bound during one fit, in the
+`on_train_batch_start` to `on_train_batch_end`, interleaved with the bound during one fit, in the
 same precision. On a GPU both are timed on its stream.
 """
 
@@ -30,9 +30,9 @@ class LowerBound:
     """The folded teacher's forward, and forward, backward and Adam of the student.
 
     Args:
-        teacher: The teacher as :func:`frozen` gives it, on the device.
+        teacher: The teacher returned by :func:`frozen`, on the device.
         student: Name of the student.
-        precision: Lightning's name of it, ``32-true`` or ``bf16-mixed``.
+        precision: Lightning's name of the precision, ``32-true`` or ``bf16-mixed``.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class LowerBound:
 
 
 class Stopwatch(Callback):
-    """Times each step, and the lower bound after it, and asks for the memory of both.
+    """Times each step, and the lower bound after it, and reads the peak memory of both.
 
     Args:
         bound: The lower bound.
-        device: Whose clock is read.
-        warmup: Steps not timed.
+        device: Device whose clock is used.
+        warmup: Steps that are not timed.
     """
 
     def __init__(self, bound: LowerBound, device: torch.device, warmup: int = 2) -> None:
@@ -89,7 +89,7 @@ class Stopwatch(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Start the clock of the step."""
+        """Start the timing of the step."""
         self.started = self.clock.mark()
 
     def on_train_batch_end(
@@ -110,13 +110,13 @@ class Stopwatch(Callback):
 
 
 class Measured(NamedTuple):
-    """Steps of one method beside their lower bound.
+    """Steps of one method and their lower bound.
 
     Attributes:
         ratio: Step / lower bound.
         step: Seconds per step.
         bound: Seconds of the bound.
-        peak: Most bytes allocated on the device during a step and during the bound, 0 on the CPU.
+        peak: Peak bytes allocated on the device during a step and during the bound, 0 on the CPU.
     """
 
     ratio: Spread
@@ -128,15 +128,15 @@ class Measured(NamedTuple):
 def head_macs(
     student: str = "resnet18_thin", size: int = 128, backbone: str = "xception"
 ) -> dict[str, float]:
-    """Count what the heads of VID and FitNet, both branches, do beside the student.
+    """Count the MACs of the heads of VID and FitNet, for both branches, relative to the student.
 
-    Their steps stand above the lower bound by this work: forward and backward of 1x1 convolutions
-    as wide as the teacher's maps.
+    Their steps exceed the lower bound by this work: forward and backward of 1x1 convolutions as
+    wide as the teacher's maps.
 
     Args:
         student: Name of the student.
         size: Side of the images in pixels.
-        backbone: Of the teacher's branches.
+        backbone: Backbone of the teacher's branches.
 
     Returns:
         Method -> multiply-accumulates of its heads / those of the student.
@@ -179,14 +179,14 @@ def measure(
         repeats: Timed steps per method.
         num_threads: Threads of torch.
         direction: Direction of the rotation optimizer.
-        device: Where to.
-        precision: Lightning's name of it.
-        backbone: Of the teacher's branches.
+        device: Device to measure on.
+        precision: Lightning's name of the precision.
+        backbone: Backbone of the teacher's branches.
         only: Methods to measure; by default all.
         makers: Method -> its factory; by default those of :func:`methods`.
 
     Yields:
-        Method and what was found.
+        Method and its result.
     """
     with tempfile.TemporaryDirectory() as folder, threads(num_threads):
         teacher, path = save_teacher(Path(folder), backbone)

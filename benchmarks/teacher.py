@@ -30,11 +30,11 @@ def measure(
         size: Side of the images in pixels.
         repeats: Calls per form, interleaved.
         num_threads: Threads of torch.
-        backbone: Of the branches.
-        compiled: Whether the frozen teacher is compiled too, which needs a C++ compiler.
+        backbone: Backbone of the branches.
+        compiled: Whether to time the compiled frozen teacher too, which needs a C++ compiler.
 
     Returns:
-        Form -> its time as a fraction of the eager teacher's.
+        Form -> its time / the eager teacher's.
     """
     teacher = DualBranchTeacher(backbone, pretrained=False).eval()
     forms: dict[str, Any] = {
@@ -58,18 +58,18 @@ def measure_on(
     repeats: int = 10,
     backbone: str = "xception",
 ) -> dict[str, Spread]:
-    """Time the forward pass on a device in both precisions, and what could make it faster.
+    """Time the forward pass on a device in both precisions, and possible optimisations.
 
     Args:
-        device: Where to.
+        device: Device to measure on.
         batch: Images per call.
         size: Side of the images in pixels.
         repeats: Calls per form, interleaved.
-        backbone: Of the branches.
+        backbone: Backbone of the branches.
 
     Returns:
-        Form -> milliseconds. "autotuned" lets cuDNN try its algorithms, "bf16 weights" casts the
-        weights once and for all, "graph" replays a CUDA graph of "bf16 frozen".
+        Form -> milliseconds. "autotuned" benchmarks cuDNN's algorithms, "bf16 weights" casts the
+        weights once, "graph" replays a CUDA graph of "bf16 frozen".
     """
     teacher = DualBranchTeacher(backbone, pretrained=False).eval().to(device)
     folded = frozen(teacher)

@@ -1,4 +1,4 @@
-"""Time of rival implementations, taken in turns so that a busy machine hits all alike."""
+"""Timing of alternative implementations, interleaved so that a busy machine affects all equally."""
 
 import statistics
 import time
@@ -23,24 +23,24 @@ class Spread(NamedTuple):
 
 
 class ProcessClock:
-    """CPU seconds of this process, of all its threads together."""
+    """CPU seconds of this process, summed over its threads."""
 
     def mark(self) -> float:
         """Read the clock."""
         return time.process_time()
 
     def seconds(self, start: float, stop: float) -> float:
-        """Return the difference."""
+        """Return the difference in seconds."""
         return stop - start
 
 
 class CudaClock:
-    """Seconds on the current CUDA stream, by events: nothing waits until they are asked for.
+    """Seconds on the current CUDA stream, by events, without waiting until they are read.
 
     Args:
         lead: Milliseconds of idling queued on the device before each start, so that the host is
-            ahead of it as it is in the middle of a training step; with 0 the gaps between launches
-            that the host is too slow for count.
+            ahead of it as in the middle of a training step; with 0, gaps between launches count if
+            the host is too slow.
     """
 
     def __init__(self, lead: float = 0.0) -> None:
@@ -53,9 +53,9 @@ class CudaClock:
         return event
 
     def idle(self) -> None:
-        """Let the device wait for ``lead``."""
+        """Queue ``lead`` milliseconds of idling on the device."""
         if self.lead:
-            torch.cuda._sleep(int(self.lead * 2e6))  # cycles, of a GPU that clocks near 2 GHz
+            torch.cuda._sleep(int(self.lead * 2e6))  # in cycles, for a clock near 2 GHz
 
     def seconds(self, start: torch.cuda.Event, stop: torch.cuda.Event) -> float:
         """Wait for the second event and return the seconds since the first."""
@@ -64,13 +64,13 @@ class CudaClock:
 
 
 def clock_of(device: torch.device, lead: float = 0.0) -> "ProcessClock | CudaClock":
-    """Return the clock that fits a device."""
+    """Return the clock for a device."""
     return CudaClock(lead) if device.type == "cuda" else ProcessClock()
 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Run torch with ``count`` threads and give the old number back."""
+    """Run torch with ``count`` threads and restore the old number."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -94,8 +94,8 @@ def compare(
         clock: By default the CPU's.
 
     Returns:
-        Name -> seconds per call, in the order taken, so that the i-th entries of two lists were
-        measured side by side.
+        Name -> seconds per call, in order, so that the i-th entries of two lists were measured side
+        by side.
     """
     for _ in range(warmup):
         for call in candidates.values():
@@ -119,5 +119,5 @@ def spread(values: list[float]) -> Spread:
 
 
 def ratio(numerator: list[float], denominator: list[float]) -> Spread:
-    """Return the spread of the side-by-side ratios of two lists that :func:`compare` made."""
+    """Return the spread of the pairwise ratios of two lists from :func:`compare`."""
     return spread([a / b for a, b in zip(numerator, denominator, strict=True)])

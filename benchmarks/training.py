@@ -1,4 +1,4 @@
-"""What the benchmarks of training share: a batch, a teacher, the methods, a quiet trainer."""
+"""Common parts of the training benchmarks: a batch, a teacher, the methods, a quiet trainer."""
 
 import logging
 import warnings
@@ -33,13 +33,13 @@ from tokd_lightning.modules.checkpoint import HEADER
 
 
 class Batches(pl.LightningDataModule):
-    """The same normalised batch again and again: decoding is no part of the step.
+    """The same normalised batch repeated, since decoding is not part of the step.
 
     Args:
         count: Batches per epoch.
         batch: Images per batch.
         size: Side of the images in pixels.
-        device: Where they lie.
+        device: Device of the batches.
     """
 
     mean = std = 0.5
@@ -63,14 +63,14 @@ class Batches(pl.LightningDataModule):
 
 
 def quiet() -> None:
-    """Keep Lightning and warnings out of the table."""
+    """Suppress the output of Lightning and warnings."""
     warnings.filterwarnings("ignore")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def mixed(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Return the autocast of a precision as Lightning names it."""
+    """Return the autocast context of a Lightning precision."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed")
 
 
@@ -92,7 +92,7 @@ def tokd(rotation: Rotated, branches: Branches, dim: int, **options: Any) -> Any
 
 
 def methods(dim: int) -> dict[str, Any]:
-    """Return name -> factory of what is measured."""
+    """Return name -> factory of the measured methods."""
     return {
         "TOKD both": tokd("learned", "both", dim),
         "TOKD both, no rotation": tokd("none", "both", dim),
@@ -107,7 +107,7 @@ def methods(dim: int) -> dict[str, Any]:
 
 
 def variants(dim: int) -> dict[str, Any]:
-    """Return name -> factory of what the whole matrix measures beside :func:`methods`."""
+    """Return name -> factory of the full matrix's variants, in addition to :func:`methods`."""
     return {
         "TOKD both, layout blocks": tokd("learned", "both", dim, layout="blocks"),
         "TOKD both, layout channels, d 256": tokd(
@@ -125,7 +125,7 @@ def variants(dim: int) -> dict[str, Any]:
 def distill_module(
     make: Any, student: str, teacher: Path | None, direction: str = "normalized"
 ) -> DistillModule:
-    """Make a module as the paper's experiments do."""
+    """Build a module as in the paper's experiments."""
     return DistillModule(
         make,
         optimizer=lambda p: torch.optim.Adam(p, lr=1e-4),
@@ -140,7 +140,7 @@ def distill_module(
 def quiet_trainer(
     device: torch.device, precision: str, limit_val_batches: float = 0, **options: Any
 ) -> pl.Trainer:
-    """Make a trainer for one epoch that leaves no trace and says nothing."""
+    """Build a silent trainer for one epoch that writes no files."""
     return pl.Trainer(
         accelerator=device.type,
         devices=1,

@@ -1,4 +1,4 @@
-"""What the command line of a fit or a test has beside Lightning's options."""
+"""Command-line options of a fit or test in addition to Lightning's."""
 
 import inspect
 import sys
@@ -12,13 +12,13 @@ from tokd_lightning.errors import TokdError
 
 
 def config_first(args: Sequence[str]) -> list[str]:
-    """Put the files of ``--config`` in front of all options, which then change what they say.
+    """Move ``--config`` files before all other options, so that the options override them.
 
     Args:
         args: The subcommand and its arguments.
 
     Raises:
-        TokdError: No file is given, nor the classes of model and data that it would name.
+        TokdError: Neither a file nor both classes (``--model`` and ``--data``) are given.
     """
     files: list[str] = []
     others: list[str] = []
@@ -37,13 +37,13 @@ def config_first(args: Sequence[str]) -> list[str]:
 
 
 def check_values(config: Any) -> None:
-    """Refuse null where there must be a value, which the parser lets pass, and negative workers.
+    """Check for null where a value is required, which the parser accepts, and negative workers.
 
     Args:
         config: The parsed configuration of a subcommand, with ``data`` and ``model``.
 
     Raises:
-        TokdError: There is such a value.
+        TokdError: Such a value is set.
     """
     for group in ("data", "model"):
         block = config[group]
@@ -66,7 +66,7 @@ def _may_be_null(class_path: str, name: str) -> bool:
 
 
 def add_arguments(parser: LightningArgumentParser) -> None:
-    """Add where runs lie, what to do with an earlier one, where curves go, when to save."""
+    """Add the options for the run folder, earlier runs, logging and checkpoints."""
     add = parser.add_argument
     add("--runs", type=str, default="runs", help="folder of all run folders (runs)")
     add(

@@ -1,4 +1,4 @@
-"""What can be known to be wrong before any work begins."""
+"""Checks that run before any work begins."""
 
 import re
 import sys
@@ -18,18 +18,20 @@ from tokd_lightning.naming import Config, differences
 from tokd_lightning.provenance import source_hash
 from tokd_lightning.runs import Run
 
-_SELECTING = ("acc", "balanced_acc", "acc_real", "acc_fake", "auc", "ap")  # more is better
+_SELECTING = ("acc", "balanced_acc", "acc_real", "acc_fake", "auc", "ap")  # higher is better
 _PRECISIONS = (None, "32-true", "32", "16-mixed", "bf16-mixed")
-# Processes that start without the command, and parameters in pieces, which two optimizers lack.
+# Strategies whose processes do not start from the command line, or that shard the parameters,
+# which two optimizers do not support.
 _STRATEGIES = re.compile("spawn|fork|notebook|fsdp|deepspeed|model_?parallel|xla", re.IGNORECASE)
 
 
 def check_arguments(config: Config) -> None:
-    """Refuse what no fit can do, in the words of this program rather than Lightning's.
+    """Check a fit's arguments, with this program's messages rather than Lightning's.
 
     Raises:
-        TokdError: A seed, precision, strategy, number of epochs, monitor, number of pictures or
-            checkpoint that cannot work, or Lightning's clipping or accumulation of gradients.
+        TokdError: A seed, precision, strategy, number of epochs, monitor, number of pictures,
+            checkpoint interval or checkpoint is invalid, or Lightning's gradient clipping or
+            accumulation is used.
     """
     trainer, seed = config["trainer"], config["seed_everything"]
     if isinstance(seed, bool) or seed < 0:
@@ -61,7 +63,7 @@ def check_arguments(config: Config) -> None:
     every = config.get("checkpoint_every")
     if every is not None and every < 1:
         raise TokdError(f"--checkpoint_every must be a number of batches from 1 on, not {every}")
-    if (config.get("pictures") or 0) < 0:  # null is not in it
+    if (config.get("pictures") or 0) < 0:  # `or 0`: the value can be null
         raise TokdError(f"--pictures must be a number from 0 on, not {config['pictures']}")
     path = config.get("ckpt_path")
     if path and not Path(path).is_file():
@@ -69,10 +71,10 @@ def check_arguments(config: Config) -> None:
 
 
 def check_teacher(model: Config) -> None:
-    """Refuse to begin a fit whose method needs a teacher that is not there.
+    """Check that the teacher exists if the method needs one.
 
     Raises:
-        TokdError: None is named, or its checkpoint is missing or holds something else.
+        TokdError: No teacher is named, or its checkpoint is missing or holds something else.
     """
     module, _, name = str((model.get("distiller") or {}).get("class_path")).rpartition(".")
     method = getattr(sys.modules.get(module), name, None)
@@ -81,14 +83,14 @@ def check_teacher(model: Config) -> None:
     if not model.get("teacher"):
         raise TokdError(NO_TEACHER)
     if not Path(model["teacher"]).is_file():
-        read_checkpoint(model["teacher"], "teacher")  # which says how to make it
+        read_checkpoint(model["teacher"], "teacher")  # raises, with instructions for making one
 
 
 def check_earlier(run: Run, config: Config, reuse: bool) -> None:
-    """Refuse a run folder that holds other work than this command asks for.
+    """Check that a run folder does not hold a different or finished run.
 
     Raises:
-        TokdError: It was started with another configuration, or is finished and not to be reused.
+        TokdError: The run has a different configuration, or is finished and ``reuse`` is False.
     """
     earlier = run.config("fit")
     if earlier and (changed := differences(config, earlier)):
@@ -104,21 +106,21 @@ def check_earlier(run: Run, config: Config, reuse: bool) -> None:
 
 
 def check_inputs(run: Run, model: Any, data: FrameDataModule) -> dict[str, Any]:
-    """Refuse to go on with a run, or to reuse it, on other data or with another teacher.
+    """Check that a run is resumed or reused with the same data and teacher.
 
-    A teacher of other data or another fold is told of, and one whose own run goes on, so that it
-    may yet select other weights.
+    Warn of a teacher trained on different data or another fold, and of one whose run is unfinished,
+    so that its best.ckpt may still change.
 
     Args:
         run: The run.
-        model: Names its teacher, if it has one.
-        data: What it is to be trained on.
+        model: Its ``teacher_path`` names the teacher, if there is one.
+        data: The data to train on.
 
     Returns:
-        Hashes of what it is made from.
+        Hashes of the data and the teacher.
 
     Raises:
-        TokdError: The folder's were others.
+        TokdError: The run folder was made from different data or another teacher.
     """
     inputs = data.data_hashes()
     path = getattr(model, "teacher_path", None)
@@ -149,7 +151,7 @@ def check_inputs(run: Run, model: Any, data: FrameDataModule) -> dict[str, Any]:
 
 
 def tell_of_teacher(header: Config, data: FrameDataModule) -> None:
-    """Announce a teacher that was trained on another data set, quality or fold."""
+    """Warn of a teacher that was trained on another data set, quality or fold."""
     theirs, ours = str(header.get("data")), f"{data.name}-{data.teacher_quality or data.quality}"
     if theirs != ours:
         rank_zero_warn(f"the teacher was trained on {theirs}, and is shown {ours} here")
@@ -172,10 +174,10 @@ def _warn_of_unfinished(teacher: Path) -> None:
 
 
 def check_fit_of(header: dict[str, Any], model: DetectionModule, data: FrameDataModule) -> None:
-    """Refuse a checkpoint whose network or input is not that of the configuration.
+    """Check that a checkpoint's network and input match the configuration.
 
     Raises:
-        TokdError: It holds another network, or was trained on images of another normalisation or
+        TokdError: It holds another network, or was trained with another normalisation or image
             size.
     """
     theirs: Config = header["network"]

@@ -9,7 +9,7 @@ from tokd_lightning import __version__
 from tokd_lightning.commands import LineParser, data, deploy, fits, runs, tables
 from tokd_lightning.errors import TERMINATED, Terminated, TokdError, the_told_one
 
-BROKEN_PIPE = 141  # 128 + SIGPIPE, as shells have it
+BROKEN_PIPE = 141  # 128 + SIGPIPE, the shell convention
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -19,8 +19,8 @@ def main(args: Sequence[str] | None = None) -> int:
         args: Arguments without the program's name; None takes them from the command line.
 
     Returns:
-        The exit code: 0, 2 for what the user can mend (said in one line), 130 after Ctrl-C, 141
-        where nobody reads its output any more, 143 after SIGTERM.
+        The exit code: 0, 2 for an error the user can fix (reported in one line), 130 after Ctrl-C,
+        141 when the reader of its output has gone, 143 after SIGTERM.
     """
     given = list(sys.argv[1:] if args is None else args)
     try:
@@ -29,7 +29,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except TokdError as error:
         print(f"tokd: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # as `| head` ends a program
+    except BrokenPipeError:  # e.g. after `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except OSError as error:
@@ -55,7 +55,7 @@ def _run(given: list[str]) -> int:
 
 
 def _run_fit(given: list[str]) -> int:
-    """Run a command whose arguments LightningCLI knows."""
+    """Run a command whose arguments LightningCLI parses."""
     if given[0] == "inputs":
         from tokd_lightning.inputs import print_inputs
 

@@ -1,4 +1,4 @@
-"""What ``tokd fit | validate | test | predict`` say on the terminal."""
+"""Terminal output of ``tokd fit | validate | test | predict``."""
 
 import logging
 import math
@@ -23,20 +23,20 @@ from tokd_lightning.wording import one_line
 
 
 class Parser(LightningArgumentParser):
-    """Says what is wrong with an argument in one line, without the usage of three hundred flags."""
+    """Parser that reports errors in one line, without the usage of three hundred flags."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, allow_abbrev=False, **kwargs)  # else half a name is taken for one
+        super().__init__(*args, allow_abbrev=False, **kwargs)  # no abbreviated option names
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise a TokdError with the part of jsonargparse's message that names the cause."""
         known = self._known()
         said = one_line(message, known)
-        whole = "--config" in known  # else the parser of a class's arguments
+        whole = "--config" in known  # False in the parser of a class's arguments
         raise TokdError(re.sub(r"^(?=[\w.]+: )", "--" if whole else "", said)) from ex
 
     def _known(self) -> set[str]:
-        """Return the names of all options, those of subcommands too."""
+        """Return the names of all options, including those of subcommands."""
         parsers: list[Any] = [self]
         for action in self._actions:
             parsers += (getattr(action, "_name_parser_map", None) or {}).values()
@@ -45,7 +45,7 @@ class Parser(LightningArgumentParser):
 
 
 class _Said(logging.Handler):
-    """Prints what this package logs, on the first process alone."""
+    """Handler that prints this package's log messages, on rank zero only."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if rank_zero_only.rank == 0:  # type: ignore[attr-defined]  # Lightning sets it on import
@@ -53,7 +53,7 @@ class _Said(logging.Handler):
 
 
 def quieten() -> None:
-    """Drop advertisements, and warnings about what is meant to be as it is; say what we log."""
+    """Drop advertisements and warnings about intended behaviour; print this package's messages."""
     ours = logging.getLogger("tokd_lightning")
     ours.setLevel(logging.INFO)
     ours.handlers = [_Said()]
@@ -96,13 +96,13 @@ def print_metrics(metrics: dict[str, float], split: str, folder: Path) -> None:
 
 
 def some(keys: Sequence[str]) -> str:
-    """Name the first three keys and how many more there are."""
+    """Return the first three keys and how many more there are, as text."""
     return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
 
 
 @contextmanager
 def mistakes_in_one_line() -> Iterator[None]:
-    """Turn what libraries raise over a user's mistake into a TokdError of one line."""
+    """Turn library errors caused by a user's mistake into a one-line TokdError."""
     try:
         with the_told_one():
             yield
@@ -113,7 +113,7 @@ def mistakes_in_one_line() -> Iterator[None]:
     except yaml.YAMLError as error:
         raise TokdError(f"a value is not valid YAML: {' '.join(str(error).split())}") from error
     except ValueError as error:
-        # jsonargparse wraps what a constructor raises: the cause is what the user can mend.
+        # jsonargparse wraps what a constructor raises: the cause is what the user can fix.
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
@@ -123,7 +123,7 @@ def mistakes_in_one_line() -> Iterator[None]:
     except torch.cuda.OutOfMemoryError as error:
         raise TokdError("the GPU is out of memory: lower --data.batch_size") from error
     except RuntimeError as error:
-        compiling = sys.modules.get("torch._dynamo.exc")  # slow to import, and there if it failed
+        compiling = sys.modules.get("torch._dynamo.exc")  # slow to import; loaded if it raised
         if compiling is None or not isinstance(error, compiling.TorchDynamoException):
             raise
         cause = getattr(error, "inner_exception", error)

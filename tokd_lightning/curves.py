@@ -1,4 +1,4 @@
-"""``metrics.csv``, the curves of a run: at every moment a whole file, whatever kills its writer."""
+"""Writer of ``metrics.csv``, a run's curves; a kill never leaves a partial file."""
 
 import csv
 import os
@@ -9,13 +9,13 @@ from typing import Any
 
 
 class Curves:
-    """Rows of numbers under one header that grows as new names come.
+    """Rows of numbers under one header, which grows as new names appear.
 
-    The file is replaced as a whole each time it is saved, so that a kill neither loses earlier rows
-    nor leaves half of one. What is not saved yet is in ``metrics``.
+    Each save replaces the whole file, so a kill neither loses saved rows nor leaves a partial row.
+    Unsaved rows are in ``metrics``.
 
     Args:
-        path: The file; rows that it has are kept.
+        path: The file; its existing rows are kept.
     """
 
     def __init__(self, path: Path) -> None:
@@ -26,7 +26,7 @@ class Curves:
 
     @property
     def rows(self) -> int:
-        """Number of rows, those not saved yet among them."""
+        """Number of rows, including unsaved ones."""
         return self._saved + len(self.metrics)
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
@@ -35,7 +35,7 @@ class Curves:
         self.metrics.append({**numbers, "step": self.rows if step is None else step})
 
     def save(self) -> None:
-        """Put all rows in the file."""
+        """Write all rows to the file."""
         if not self.metrics:
             return
         columns = sorted({*self.columns, *(key for row in self.metrics for key in row)})
@@ -47,7 +47,7 @@ class Curves:
 
 
 def read(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
-    """Return the columns and the rows of a file of curves; none of both where there is no file."""
+    """Return the columns and rows of a curves file; both are empty if the file does not exist."""
     if not path.is_file():
         return [], []
     with path.open(newline="") as file:
@@ -56,7 +56,7 @@ def read(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
 
 
 def cut(path: Path, rows: int) -> None:
-    """Keep the first rows of a file of curves, those that a checkpoint knows."""
+    """Keep the first ``rows`` rows of a curves file, those a checkpoint knows."""
     columns, found = read(path)
     if not rows:
         path.unlink(missing_ok=True)
@@ -67,7 +67,7 @@ def cut(path: Path, rows: int) -> None:
 def _replace(
     path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], behind: bool = False
 ) -> None:
-    """Write a new file, its rows ``behind`` those of the old one or in their place."""
+    """Write a new file with ``rows`` in place of the old ones, or after them if ``behind``."""
     part = path.with_name(f".{path.name}.part")
     with part.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)

@@ -16,7 +16,7 @@ NAME = "tokd_lightning: methods compared"
 
 
 class Panel(NamedTuple):
-    """A panel: bars of the summary, curves over an axis, pictures or a table of the media."""
+    """A panel: bars of the summary, curves over an axis, pictures or a media table."""
 
     kind: Literal["bars", "curves", "pictures", "table"]
     title: str
@@ -70,7 +70,7 @@ SECTIONS: Mapping[str, tuple[Panel, ...]] = {
         Panel("table", "scores without bands of frequency", ("tables/bands",)),
     ),
 }
-# Runs that differ in nothing but the seed are one line: a table's runs all have the table's group.
+# Runs that differ only in the seed share one line: all runs of a table have the table's group.
 _CELL = (
     "model.init_args.student",
     "model.init_args.distiller.class_path",
@@ -89,17 +89,17 @@ def dashboard(
     """Build the workspace and the report, and save them on W&B.
 
     Args:
-        runs: Folder of the run folders, which the report's numbers are read from.
+        runs: Folder of the run folders, the source of the report's numbers.
         project: W&B project; None takes WANDB_PROJECT, else ``tokd``.
         entity: W&B user or team; None takes WANDB_ENTITY, else the account's default.
-        dry_run: Save nothing on W&B; without ``out``, print what would be.
-        out: A JSON file for both, as W&B would get them.
+        dry_run: Save nothing on W&B; without ``out``, print an outline.
+        out: JSON file for the specifications of both, as W&B would receive them.
 
     Returns:
         The exit code, 0.
 
     Raises:
-        TokdError: No run, no account, W&B refuses, or wandb-workspaces is not installed.
+        TokdError: No runs, no account, W&B refuses, or wandb-workspaces is not installed.
     """
     project = project or setting("project") or "tokd"
     entity = entity or setting("entity") or ""
@@ -129,10 +129,10 @@ def dashboard(
 
 
 def run_folders(runs: Path) -> list[Path]:
-    """Find the runs in a folder, without those that ``--rerun`` has set aside.
+    """Return the run folders in a folder, except those that ``--rerun`` has set aside.
 
     Raises:
-        TokdError: There is none.
+        TokdError: There are no runs.
     """
     files = (file for name in ("fit.yaml", "metrics.json") for file in runs.glob(f"*/{name}"))
     folders = sorted({file.parent for file in files})
@@ -143,7 +143,7 @@ def run_folders(runs: Path) -> list[Path]:
 
 
 def outline(project: str, found: Comparison) -> Iterator[str]:
-    """Say in lines of text what the workspace and the report hold."""
+    """Yield the contents of the workspace and the report as lines of text."""
     yield f"workspace “{NAME}” of project {project}"
     for section, panels in SECTIONS.items():
         yield f"  {section}"
@@ -157,7 +157,7 @@ def outline(project: str, found: Comparison) -> Iterator[str]:
 
 
 def introduction(found: Comparison) -> list[str]:
-    """Say what a comparison compares, and what its accuracies are to be measured against."""
+    """Return the report's introduction: what is compared, and the baselines of the accuracies."""
     runs = [row for row in found.lines if row.run]
     known = [row for row in runs if row.data]
     data = ", ".join(dict.fromkeys(row.data for row in known))

@@ -1,10 +1,10 @@
-"""The exceptions that end the program with one line in place of a traceback."""
+"""Exceptions that end the program with one line in place of a traceback."""
 
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-TERMINATED = 143  # 128 + SIGTERM, as shells have it
+TERMINATED = 143  # 128 + SIGTERM, the shell convention
 
 
 class TokdError(Exception):
@@ -15,15 +15,15 @@ class TokdError(Exception):
 
 
 class AlikeError(TokdError):
-    """A TokdError that all processes of a run raise at the same place: the first one says it."""
+    """A TokdError that all ranks raise at the same place; only rank zero reports it."""
 
 
 class Terminated(Exception):
-    """The program was told to end (SIGTERM) and has saved what it did; ``tokd`` exits with 143."""
+    """Raised after SIGTERM, once the work so far is saved; ``tokd`` exits with code 143."""
 
 
 def told_in(error: BaseException) -> TokdError | None:
-    """Return the first TokdError among an exception and what it was raised from or during."""
+    """Return the first TokdError in an exception's chain of causes and contexts, or None."""
     seen: set[int] = set()
     at: BaseException | None = error
     while at is not None and id(at) not in seen:
@@ -36,7 +36,7 @@ def told_in(error: BaseException) -> TokdError | None:
 
 @contextmanager
 def the_told_one() -> Iterator[None]:
-    """Raise the TokdError in place of what a library has made of it."""
+    """Raise the original TokdError in place of the exception a library wrapped it in."""
     try:
         yield
     except (TokdError, Terminated):
@@ -49,10 +49,10 @@ def the_told_one() -> Iterator[None]:
 
 @contextmanager
 def renamed(words: Mapping[str, str]) -> Iterator[None]:
-    """Let errors that name an option of ``tokd fit`` name the one of this command.
+    """Rename options of ``tokd fit`` to those of this command in the errors raised inside.
 
     Args:
-        words: Regular expression of theirs -> ours.
+        words: Regular expression of the fit's name -> this command's name.
     """
     try:
         yield
@@ -61,11 +61,11 @@ def renamed(words: Mapping[str, str]) -> Iterator[None]:
 
 
 def reworded(message: str, words: Mapping[str, str]) -> str:
-    """Return a message in which options have the names of another command.
+    """Return a message with options renamed to those of another command.
 
     Args:
         message: One line.
-        words: Regular expression of theirs -> ours.
+        words: Regular expression of the original name -> new name.
     """
     for theirs, ours in words.items():
         message = re.sub(theirs, ours, message)

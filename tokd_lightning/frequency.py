@@ -22,8 +22,8 @@ def high_pass(x: Tensor, cutoff: float) -> Tensor:
     the first rows :math:`B` of the DCT matrices and the triangle :math:`M`.
 
     Args:
-        x: Images, ``(B, C, H, W)``, floating point; computed in at least float32 whatever autocast
-            and the TF32 settings say.
+        x: Images, ``(B, C, H, W)``, floating point; computed in at least float32 regardless of
+            autocast and the TF32 settings.
         cutoff: Legs of the zeroed triangle in units of ``H`` and ``W``, in ``[0, 2]``: 0 keeps
             everything, 2 nothing. The paper gives no value.
 
@@ -45,21 +45,21 @@ def high_pass(x: Tensor, cutoff: float) -> Tensor:
 
 
 def split_bands(x: Tensor, edges: Sequence[float]) -> Iterator[Tensor]:
-    r"""Split an image into bands of the frequency that Eq. (1) measures.
+    r"""Split an image into bands of ``u / H + v / W``, the frequency of Eq. (1).
 
     .. math:: x = \bar{x} + \sum_k D^{-1}(M_k \circ D(x))
 
-    :math:`M_k` is 1 at the coefficients with ``edges[k] <= u / H + v / W < edges[k + 1]`` but for
-    ``u = v = 0``, which belongs to no band: the channel means :math:`\bar{x}` stay where they are.
-    ``x`` less the bands below a cutoff is then ``high_pass(x, cutoff)`` and its means.
+    :math:`M_k` is 1 at the coefficients with ``edges[k] <= u / H + v / W < edges[k + 1]`` except
+    ``u = v = 0``, which belongs to no band: the channel means :math:`\bar{x}` are in none of them.
+    ``x`` minus the bands below a cutoff is ``high_pass(x, cutoff)`` plus the channel means.
 
     Args:
-        x: Images, ``(B, C, H, W)``, floating point; computed in at least float32 whatever autocast
-            and the TF32 settings say.
-        edges: Of the bands, increasing, in ``[0, 2]``; from 0 to 2 they leave nothing out.
+        x: Images, ``(B, C, H, W)``, floating point; computed in at least float32 regardless of
+            autocast and the TF32 settings.
+        edges: Band edges, increasing, in ``[0, 2]``; edges from 0 to 2 cover all frequencies.
 
     Yields:
-        One band after another, shaped like ``x``, ``promote_types(x.dtype, float32)``.
+        One band at a time, shaped like ``x``, ``promote_types(x.dtype, float32)``.
 
     Raises:
         ValueError: ``edges`` do not increase within ``[0, 2]``, or ``x`` not 4-D floating point.
@@ -92,8 +92,8 @@ def band_frequencies(height: int, width: int) -> Tensor:
 class HighPass(nn.Module):
     """:func:`high_pass` as a module, for ``nn.Sequential`` and kornia's ``ImageSequential``.
 
-    It has no parameters and no buffers, so that casting, moving and saving a network around it
-    never touch the filter.
+    It has no parameters and no buffers, so casting, moving or saving a network that contains it
+    does not change the filter.
 
     Args:
         cutoff: Legs of the zeroed triangle in units of ``H`` and ``W``, in ``[0, 2]``.
@@ -148,7 +148,7 @@ def _subtract(x: Tensor, low: _LowFrequencies) -> Tensor:
     rows, columns = triangle.shape
     image = x.to(triangle.dtype).reshape(-1, height, width)
     count = len(image)
-    # Rows first: it leaves a small (K_H, W) image to be multiplied from the right in one product.
+    # Rows first: this leaves a small (K_H, W) image for a single product from the right.
     corner = (vertical @ image).reshape(count * rows, width) @ horizontal.T
     corner = corner.reshape(count, rows, columns) * triangle
     lines = corner.reshape(count * rows, columns) @ horizontal
@@ -161,15 +161,15 @@ def _subtract(x: Tensor, low: _LowFrequencies) -> Tensor:
 def _low_frequencies(
     height: int, width: int, cutoff: float, dtype: torch.dtype, device: torch.device
 ) -> _LowFrequencies:
-    """Return the corner for images of one size, in a dtype whose products keep ``dtype``.
+    """Return the corner for images of one size, in a dtype that multiplies in full precision.
 
-    Where the user lets float32 products run in TF32 or bfloat16 it is float64, which no such
-    setting touches, in the backward pass included.
+    That is float64 where the user allows float32 products in TF32 or bfloat16: no such setting
+    affects float64, in the backward pass either.
     """
     backend = {"cuda": torch.backends.cuda, "cpu": torch.backends.mkldnn}.get(device.type)
     reduced = backend is not None and backend.matmul.fp32_precision not in ("none", "ieee")
     low = _build(height, width, cutoff, torch.float64 if reduced else dtype, device)
-    if type(low.triangle) is not Tensor:  # made under a fake-tensor mode, worthless outside of it
+    if type(low.triangle) is not Tensor:  # made under a fake-tensor mode, unusable outside it
         _build.cache_clear()
     return low
 

@@ -1,19 +1,20 @@
-"""What a result was made from, and in what two results differ.
+"""Identity of a result: the hashes of its inputs, and their comparison.
 
-A result is known by five things, which ``inputs.json`` has from the start of a fit and
-``metrics.json`` under ``hashes`` at its end:
+Five things identify a result. ``inputs.json`` has them from the start of a fit, ``metrics.json``
+has them under ``hashes`` at its end:
 
-- ``config``: the resolved configuration (:mod:`tokd_lightning.naming`), and ``recipe``, what was
-  asked for (:mod:`tokd_lightning.recipe`);
-- ``data``: the rows as they are used, with a hash of each part under ``rows``
+- ``config``: the resolved configuration (:mod:`tokd_lightning.naming`), and ``recipe``, the
+  requested configuration (:mod:`tokd_lightning.recipe`);
+- ``data``: the rows used, with a hash of each part under ``rows``
   (:mod:`tokd_lightning.data.rows`);
 - ``sources``: the code at the start and after each resume that changed it; ``source`` is the code
   at the end;
 - ``teacher``: the weights of the teacher;
 - ``weights``: the weights of best.ckpt, to which evaluations and explanations belong.
 
-Runs of earlier versions lack ``rows`` and ``sources``, students ``weights`` too; their ``data`` is
-the hash of the files alone. What they lack is said and never taken to be equal or different.
+Runs of earlier versions lack ``rows`` and ``sources``, and students' runs ``weights``; their
+``data`` is the hash of the files only. Missing parts are reported and never assumed to be equal or
+different.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,14 +37,14 @@ UNKNOWN_ROWS = (
 
 
 def changed_data(earlier: Hashes, now: Hashes) -> str:
-    """Name what differs between the data of two results.
+    """Return the differences between the data of two results.
 
     Args:
-        earlier: ``data``, and ``rows`` unless it is of an earlier version.
-        now: The same of the other result.
+        earlier: ``data``, and ``rows`` unless the result is from an earlier version.
+        now: The same for the other result.
 
     Returns:
-        ``other splits, other labels`` and the like; nothing where no difference is known.
+        Text such as ``other splits, other labels``; empty if no difference is known.
     """
     if earlier.get("data") == now.get("data"):
         return ""
@@ -61,14 +62,14 @@ def changed_data(earlier: Hashes, now: Hashes) -> str:
 
 
 def rows_are_known(hashes: Hashes) -> bool:
-    """Whether a result says its splits, labels and videos."""
+    """Return whether a result records its splits, labels and videos."""
     return bool(hashes.get("rows"))
 
 
 def comparable_data(several: Sequence[Hashes]) -> list[str]:
-    """Return a hash of the data of each result; equal ones mean that no difference is known.
+    """Return a hash of the data of each result; equal hashes mean that no difference is known.
 
-    Where one of them is of an earlier version, only the files of all are compared.
+    If one of the results is from an earlier version, only the files are compared.
     """
     if all(map(rows_are_known, several)) or not any(map(rows_are_known, several)):
         return [str(hashes.get("data") or "") for hashes in several]
@@ -79,14 +80,14 @@ def comparable_data(several: Sequence[Hashes]) -> list[str]:
 
 
 def belongs(record: Hashes, results: Hashes | None) -> bool | None:
-    """Whether an evaluation, a robustness measurement or an explanation is of a run's weights.
+    """Return whether an evaluation, robustness measurement or explanation is of a run's weights.
 
     Args:
-        record: What ``evaluation.json``, ``robustness.json`` or ``explanations.json`` holds.
-        results: What the run's ``metrics.json`` holds; None where it is not finished.
+        record: The contents of ``evaluation.json``, ``robustness.json`` or ``explanations.json``.
+        results: The contents of the run's ``metrics.json``; None if the run is not finished.
 
     Returns:
-        None where one of the two does not say its weights.
+        None if one of the two does not record its weights.
     """
     theirs = (record.get("hashes") or {}).get("checkpoint")
     ours = ((results or {}).get("hashes") or {}).get("weights")
@@ -94,11 +95,11 @@ def belongs(record: Hashes, results: Hashes | None) -> bool | None:
 
 
 def sources_of(hashes: Hashes) -> list[str | None]:
-    """Return the hashes of the code that a result was made with; None for an unknown one."""
+    """Return the hashes of the code a result was made with; None stands for an unknown one."""
     found = list(hashes.get("sources") or [hashes.get("source")])
     return [*found, hashes.get("tested_with", found[-1])]
 
 
 def with_source(sources: Sequence[str | None], source: str) -> list[str | None]:
-    """Add the code of a fit to that of its earlier parts, where it is another."""
+    """Append the code of a resumed fit to that of its earlier parts if it is different."""
     return [*sources] if sources and sources[-1] == source else [*sources, source]

@@ -1,4 +1,4 @@
-"""``tokd inputs``: the hashes that a fit would record of its data and its teacher."""
+"""``tokd inputs``: the hashes of data and teacher that a fit would record."""
 
 import json
 from typing import Any
@@ -12,13 +12,13 @@ from tokd_lightning.training import TokdCLI
 
 
 class _Parsed(TokdCLI):
-    """Reads a configuration and builds nothing."""
+    """CLI that reads a configuration and builds nothing."""
 
     def before_instantiate_classes(self) -> None:
-        """Meet no earlier run."""
+        """Skip the handling of an earlier run."""
 
     def instantiate_classes(self) -> None:
-        """Build no network."""
+        """Skip building model, data and trainer."""
 
     def _run_subcommand(self, subcommand: str) -> None:
         pass

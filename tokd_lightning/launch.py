@@ -1,4 +1,4 @@
-"""Which processes one run consists of, and how they end together."""
+"""The processes of a run: start, check and shutdown."""
 
 import os
 import re
@@ -19,12 +19,12 @@ from tokd_lightning.modules.batchnorm import SyncedBatchNorm
 from tokd_lightning.modules.checkpoint import AtomicCheckpointIO
 from tokd_lightning.step import StepEnvironment, started_by_srun, tasks_per_node
 
-# What gloo and NCCL say where the process at the other end is no more.
+# Messages of gloo and NCCL when the process at the other end is gone.
 _LOST = re.compile(r"Connection (closed|reset) by peer|Broken pipe|remote process exited")
 
 
 class LaunchingCLI(LightningCLI):
-    """A LightningCLI whose processes are those that were asked for, and end together."""
+    """LightningCLI that checks the number of processes and ends them together."""
 
     def _instantiate_trainer(
         self, config: dict[str, Any], callbacks: list[pl.Callback]
@@ -33,7 +33,7 @@ class LaunchingCLI(LightningCLI):
         config = {**config, "plugins": plugins(config.get("plugins"), synced)}
         try:
             trainer = super()._instantiate_trainer(config, callbacks)
-        except ValueError as error:  # of options that exclude each other
+        except ValueError as error:  # of mutually exclusive options
             raise TokdError(str(error).splitlines()[0]) from error
         if synced and self.subcommand == "fit" and isinstance(trainer.accelerator, CPUAccelerator):
             raise TokdError(
@@ -45,7 +45,7 @@ class LaunchingCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         try:
             super()._run_subcommand(subcommand)
-        except Terminated:  # as all the others
+        except Terminated:  # end_others is not needed: every rank raises it
             raise
         except Exception:
             end_others(self.trainer)
@@ -53,11 +53,11 @@ class LaunchingCLI(LightningCLI):
 
 
 def plugins(asked: Any, synced: bool = False) -> list[Any]:
-    """Return the trainer's plugins: those asked for, else the environment; atomic checkpoints.
+    """Return the trainer's plugins: those given or else the environment, and atomic checkpoints.
 
     Args:
-        asked: ``--trainer.plugins``, one or several or None.
-        synced: Whether BatchNorm's statistics are those of all processes.
+        asked: ``--trainer.plugins``: one, several or None.
+        synced: Whether BatchNorm statistics are synchronised over all ranks.
     """
     given = asked if isinstance(asked, list) else [] if asked is None else [asked]
     environment = None if given else slurm_environment()
@@ -66,13 +66,13 @@ def plugins(asked: Any, synced: bool = False) -> list[Any]:
 
 
 def check_processes(trainer: pl.Trainer) -> None:
-    """Refuse another number of processes than torchrun or srun has started.
+    """Check the number of processes against those torchrun or srun has started.
 
-    Where one device is asked for, each of them would train the same run alone; where processes of
-    another node are missing, this one would wait for them.
+    With one device, each process would train the same run separately; with processes of another
+    node missing, this one would wait for them.
 
     Raises:
-        TokdError: It is another.
+        TokdError: The numbers differ.
     """
     devices, nodes = trainer.num_devices, trainer.num_nodes
     asked = f"{devices} on each of {nodes}"
@@ -100,25 +100,25 @@ def check_processes(trainer: pl.Trainer) -> None:
 
 
 def end_others(trainer: pl.Trainer) -> None:
-    """Kill the processes that this one has started: without it they would wait for ever."""
+    """Kill the processes started by this one: without it they would wait forever."""
     started = getattr(trainer.strategy.launcher, "procs", [])
     others = list(started)
-    started.clear()  # Lightning, which watches them, would kill this one for theirs
+    started.clear()  # Lightning watches them and would kill this process when they end
     for process in others:
         process.kill()
 
 
 @contextmanager
 def said_once() -> Iterator[None]:
-    """Let the first process say what all end for, and the others end without a word.
+    """Report an error common to all ranks on rank zero only; the others exit silently.
 
     Raises:
-        TokdError: On the first process, another one is lost.
+        TokdError: On rank zero, if another rank is lost.
     """
     try:
         yield
     except (AlikeError, Terminated):
-        if is_rank_zero():  # what started the others would kill this one for their code
+        if is_rank_zero():  # the launcher would kill rank zero because of the others' exit code
             raise
     except RuntimeError as error:
         if not _LOST.search(str(error)):
@@ -129,13 +129,13 @@ def said_once() -> Iterator[None]:
 
 
 def slurm_environment() -> ClusterEnvironment | None:
-    """Return what tells Lightning its processes in a SLURM job; None elsewhere, under torchrun too.
+    """Return Lightning's environment for a SLURM job; None elsewhere and under torchrun.
 
     The tasks of a step are the processes of one run. A batch script, a shell of ``salloc`` and a
-    step of a single task start the processes of ``--trainer.devices`` themselves, however many
-    tasks the job may start. Left alone, Lightning would go by the job's tasks and its name, and at
-    SIGUSR1 it would put the job into the queue again and leave a checkpoint beside the experiments
-    that the next fit, of whichever run, goes on from.
+    step with a single task start the processes of ``--trainer.devices`` themselves, however many
+    tasks the job may start. By default Lightning would use the job's tasks and name, and at SIGUSR1
+    it would requeue the job and leave a checkpoint next to the experiments, from which the next fit
+    of any run would resume.
     """
     if TorchElasticEnvironment.detect() or not {"SLURM_JOB_ID", "SLURM_NTASKS"} & os.environ.keys():
         return None

@@ -1,4 +1,4 @@
-"""Where curves go: a CSV always, W&B and TensorBoard by choice, a line per epoch in plain logs."""
+"""Loggers: always a CSV, optionally W&B and TensorBoard, and a line per epoch in plain logs."""
 
 import sys
 import time
@@ -20,19 +20,19 @@ from tokd_lightning.wandb_run import open_run, recorded
 
 VIEWS = ("wandb", "tensorboard")
 CURVES = "metrics.csv"
-_SHOWN = {"loss": "train/loss", "acc": "val/frame/acc", "AUC": "val/frame/auc"}  # beside the bar
+_SHOWN = {"loss": "train/loss", "acc": "val/frame/acc", "AUC": "val/frame/auc"}  # next to the bar
 
 
 def is_rank_zero() -> bool:
-    """Tell whether this process is the first of its run, before a process group exists too."""
+    """Return whether this is rank zero, also before a process group exists."""
     return int(getattr(ranks.rank_zero_only, "rank", None) or 0) == 0
 
 
 class RunLogger(CSVLogger):
     """``metrics.csv`` in the run's folder; a resumed run appends to it.
 
-    Lightning asks to save every row. They are saved with every checkpoint and at the end, and
-    between for those who watch: each second, or less often if that would take 1 % of the time.
+    Lightning asks to save after every row. Rows are saved with every checkpoint, at the end, and
+    for live viewing each second, or less often if saving would take 1 % of the time.
 
     Args:
         folder: The run's folder.
@@ -44,14 +44,14 @@ class RunLogger(CSVLogger):
 
     @property
     def experiment(self) -> Any:
-        """The writer of the file, on rank zero."""
+        """Writer of the file, on rank zero."""
         if self._experiment is None and is_rank_zero():
             Path(self.log_dir).mkdir(parents=True, exist_ok=True)
             self._experiment = cast(Any, Curves(Path(self.log_dir) / CURVES))
         return super().experiment
 
     def save(self) -> None:
-        """Save the rows so far, unless that was done just now."""
+        """Save the rows so far unless they were saved just now."""
         if time.monotonic() >= self._due:
             self.flush()
 
@@ -70,12 +70,12 @@ class RunLogger(CSVLogger):
 
     @property
     def rows(self) -> int:
-        """Number of rows so far, for the checkpoint that a resumed run goes on from."""
+        """Number of rows so far, stored in the checkpoint for resuming."""
         return int(self.experiment.rows)
 
     @property
     def log_dir(self) -> str:
-        """The run's folder itself: there is no version below it."""
+        """The run's folder itself, without a version folder."""
         return str(Path(self.root_dir))
 
 
@@ -86,14 +86,14 @@ def build_loggers(
 
     Args:
         folder: The run's folder; its name is the run's name everywhere.
-        views: Of ``wandb`` and ``tensorboard``, or ``none``.
-        cell: What the run is, for W&B's tags.
-        config: The resolved configuration, which the views show.
-        rows: Rows of ``metrics.csv`` to keep: those that the checkpoint knows which training goes
-            on from. The others will be made anew.
+        views: ``wandb`` and/or ``tensorboard``, or ``none``.
+        cell: The run's cell, for W&B's tags.
+        config: The resolved configuration, shown by the views.
+        rows: Rows of ``metrics.csv`` to keep: those known to the checkpoint that training resumes
+            from. The others will be computed again.
 
     Raises:
-        TokdError: An unknown view, or TensorBoard is not installed.
+        TokdError: A view is unknown, or TensorBoard is not installed.
     """
     for view in views:
         if view not in {"none", *VIEWS}:
@@ -109,12 +109,12 @@ def build_loggers(
 
 
 def loggers_of_test(run: Run, views: Sequence[str], cell: Cell) -> list[Logger]:
-    """Build the loggers of a run's own test: its CSV, and W&B where the fit was there.
+    """Build the loggers of a run's own test: its CSV, and W&B if the fit used it.
 
     Args:
         run: The run.
         views: As for :func:`build_loggers`.
-        cell: What the run is.
+        cell: The run's cell.
     """
     loggers: list[Logger] = [RunLogger(run.folder)]
     config = run.config("fit")
@@ -134,21 +134,21 @@ def _tensorboard(folder: Path) -> Logger:
         ) from error
 
 
-_NARROW = 100  # columns of a terminal in which the speed has no room
-_BESIDE = 76  # columns that stand beside the bar in one of 80
+_NARROW = 100  # columns; narrower terminals do not show the speed
+_BESIDE = 76  # columns taken next to the bar in a terminal of 80
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's bar in one line of 80 columns, which counts epochs from 1.
+    """Lightning's progress bar in one line of 80 columns, counting epochs from 1.
 
-    While training it asks for new numbers twice a second: each time waits for the device.
+    While training, it reads new metrics at most twice a second: each read waits for the device.
     """
 
     _shown: Any = None
     _asked = 0.0
 
     def configure_columns(self, trainer: pl.Trainer) -> list[Any]:
-        """Return what stands in the line; the bar takes the room that is left."""
+        """Return the columns of the line; the bar takes the remaining width."""
         columns, width = super().configure_columns(trainer), get_console().width
         if width < _NARROW:
             columns = columns[:-1]
@@ -161,7 +161,7 @@ class ProgressBar(RichProgressBar):
         return f"{epoch:{len(self.validation_description)}}"
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Any:
-        """Return what stands behind the bar."""
+        """Return the metrics shown after the bar."""
         lasting = trainer.training and not trainer.is_last_batch
         if self._shown is None or not lasting or time.monotonic() - self._asked > 0.5:
             metrics = super().get_metrics(trainer, pl_module)
@@ -173,7 +173,7 @@ class ProgressBar(RichProgressBar):
 
 
 class EpochLines(Callback):
-    """One line per epoch on standard output, for logs where a progress bar would be noise."""
+    """Prints one line per epoch, for logs where a progress bar would be noise."""
 
     def __init__(self) -> None:
         self.started = time.monotonic()
@@ -183,7 +183,7 @@ class EpochLines(Callback):
         self.started = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Print the epoch's loss and the validation metrics at hand."""
+        """Print the epoch's loss and the available validation metrics."""
         values = trainer.callback_metrics
         shown = {"loss": "train/loss", "val acc": "val/frame/acc", "val AUC": "val/frame/auc"}
         parts = [f"{label} {float(values[k]):.4f}" for label, k in shown.items() if k in values]
@@ -194,10 +194,10 @@ class EpochLines(Callback):
 
 
 def progress(wanted: bool) -> tuple[Callback, dict[str, bool]]:
-    """Show progress by a bar on a terminal, where one is wanted, by a line per epoch elsewhere.
+    """Return a progress bar on a terminal if wanted, else a callback that prints a line per epoch.
 
     Returns:
-        The callback, and what of Lightning's own takes no part.
+        The callback, and the trainer options that turn Lightning's own output off.
     """
     if wanted and sys.stdout.isatty():
         return ProgressBar(), {}

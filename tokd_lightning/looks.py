@@ -1,15 +1,15 @@
-"""One name and one look per network, in all figures."""
+"""Name, colour and marker of each network, the same in all figures."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from zlib import crc32
 
-# Okabe and Ito's palette, which the colour-blind can tell apart, less its yellow.
+# Okabe and Ito's colour-blind-safe palette without its yellow.
 COLOURS = ("#000000", "#E69F00", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _NAMES = {"teacher": "Teacher", "vanilla": "Vanilla", "tokd": "TOKD"}
 _METHODS = ("at", "pkt", "vid", "sp", "fitnet", "add", "tokdwithadd")
-# Where a network stands here is its look, whatever stands beside it in a figure.
+# The position here determines the look, independent of the other networks in a figure.
 _ORDER = (
     *("teacher", "vanilla", "tokd rgb", "tokd both", "tokd frequency", "hinton"),
     *(f"{method} {branches}" for branches in ("both", "rgb", "frequency") for method in _METHODS),
@@ -17,12 +17,12 @@ _ORDER = (
 
 
 class Look(NamedTuple):
-    """How a network is drawn.
+    """Colour and marker of a network.
 
     Attributes:
-        number: Of its colour in the palette.
+        number: Index of its colour in the palette.
         colour: As ``#rrggbb``.
-        marker: As matplotlib names it.
+        marker: Matplotlib's name for it.
     """
 
     number: int
@@ -31,28 +31,28 @@ class Look(NamedTuple):
 
 
 def network(cell: Mapping[str, Any]) -> str:
-    """Name the network of a cell: ``Teacher``, ``Vanilla``, ``TOKD both``."""
+    """Return the name of a cell's network: ``Teacher``, ``Vanilla``, ``TOKD both``."""
     method, branches = str(cell["method"]), str(cell["branches"])
     shown = "" if branches == "none" or cell["role"] == "teacher" else branches
     return f"{_NAMES.get(method, method)} {shown}".strip()
 
 
 def look(label: str) -> Look:
-    """Return the look of the network that a label begins with, up to its first comma."""
+    """Return the look of the network named in a label before its first comma."""
     kind = _kind(label)
     place = _ORDER.index(kind) if kind in _ORDER else len(_ORDER) + crc32(kind.encode()) % 21
     return _at(place)
 
 
 def looks(labels: Sequence[str], marked: bool = False) -> dict[str, Look]:
-    """Return looks that can be told apart, as long as there are enough colours.
+    """Return distinguishable looks, as long as there are enough colours.
 
-    A network has its own; where two lines of one figure would have the same colour, the later one
-    takes the next that is free.
+    Each network has its own look; where two lines of one figure would have the same colour, the
+    later one takes the next free colour.
 
     Args:
-        labels: Of the lines, in their order.
-        marked: Whether markers tell networks of one colour apart.
+        labels: Labels of the lines, in order.
+        marked: Whether markers distinguish networks of one colour.
     """
     found = {label: look(label) for label in labels}
     taken: set[int] = set()
@@ -65,13 +65,13 @@ def looks(labels: Sequence[str], marked: bool = False) -> dict[str, Look]:
 
 
 def short_labels(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Label evaluations by their networks and by what else tells them apart.
+    """Label evaluations by their networks and by what else distinguishes them.
 
     Args:
-        records: Each has the name of its ``run`` and, but for earlier versions, its ``cell``.
+        records: Each has its ``run``'s name and, except for earlier versions, its ``cell``.
 
     Returns:
-        As many labels; the name of the run where two would be alike.
+        One label per record; the run's name where two labels would be equal.
     """
     cells = [record.get("cell") or {} for record in records]
     keys = ("data", "backbone", "seed")
@@ -93,6 +93,6 @@ def _kind(label: str) -> str:
 
 
 def _at(place: int) -> Look:
-    """Beyond seven both colour and marker repeat, out of step."""
+    """Return the look at a position; from the eighth on, colour and marker repeat out of step."""
     number = place % len(COLOURS)
     return Look(number, COLOURS[number], MARKERS[(place + place // len(COLOURS)) % len(MARKERS)])

@@ -1,4 +1,4 @@
-"""The name of a run and the hash of its configuration: what of it says what a run is."""
+"""Run name and configuration hash: the options that identify a run."""
 
 import hashlib
 import inspect
@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 Config = dict[str, Any]
 
-# Where things lie, what machine runs them, and what a fit does not use: no part of a run's name or
-# of its configuration hash.
+# Locations, hardware and options a fit does not use: not part of a run's name or of its
+# configuration hash.
 PLACE = (
     "config",
     "runs",
@@ -44,7 +44,7 @@ PLACE = (
     "trainer.limit_test_batches",
     "trainer.limit_predict_batches",
 )
-# What a test may do otherwise than the fit that it belongs to.
+# Options in which a test may differ from its fit.
 EVALUATION = (
     "data.init_args.on_error",
     "data.init_args.batch_size",
@@ -54,13 +54,13 @@ EVALUATION = (
     "trainer.limit_val_batches",
     "monitor",
 )
-# What of the data a test does not depend on, or what their hash says already.
+# Data options that a test does not depend on, or that the data's hash already covers.
 _NOT_MEASURED = (
     *("batch_size", "on_error", "balance", "samples_per_epoch", "augmentation", "seed"),
     *("teacher_quality", "max_unpaired", "manifest", "folder", "methods", "apart"),
     *("val_fraction", "val_seed", "frames_per_video"),
 )
-# Said by the name itself.
+# Already part of the name itself.
 NAMED = (
     "seed_everything",
     "model.init_args.seed",
@@ -75,7 +75,7 @@ NAMED = (
 
 
 class Cell(NamedTuple):
-    """What a run is in the tables of the paper; ``role`` is ``teacher`` or ``student``."""
+    """A run's cell in the tables of the paper; ``role`` is ``teacher`` or ``student``."""
 
     data: str
     role: str
@@ -86,7 +86,7 @@ class Cell(NamedTuple):
 
 
 def cell(config: Config) -> Cell:
-    """Read the cell off a resolved configuration."""
+    """Return the cell of a resolved configuration."""
     data, model = config["data"]["init_args"], config["model"]["init_args"]
     place = f"{data['name']}-{data['quality']}"
     seed = int(config["seed_everything"])
@@ -99,23 +99,23 @@ def cell(config: Config) -> Cell:
 
 
 def _method(distiller: Config) -> str:
-    """Name the method of a ``class_path`` block: what its class says, or its class's own name."""
+    """Return the method of a ``class_path`` block: its class's ``method``, or the class's name."""
     name = distiller["class_path"].rsplit(".", 1)[-1].lower()
     return str(getattr(_class(distiller), "method", name))
 
 
 def run_name(config: Config, experiment: Config | None, without: tuple[str, ...] = ()) -> str:
-    """Name a run as a pure function of its cell.
+    """Return the name of a run, a pure function of its cell and its other differences.
 
     ``<data>-<quality>_<student>_<method>-<branches>_s<seed>``, teachers
-    ``<data>-<quality>_teacher-<branches>_s<seed>``. What differs from the experiment file outside
-    the cell (and is no matter of place, such as ``data.root``) appends six digits of a hash.
-    Another method than the experiment's is compared with its own defaults.
+    ``<data>-<quality>_teacher-<branches>_s<seed>``. Differences from the experiment file outside
+    the cell (except locations such as ``data.root``) append six digits of a hash. If the method is
+    not the experiment's, it is compared with its own defaults.
 
     Args:
         config: The resolved configuration of the run.
-        experiment: The resolved configuration of the experiment file alone; None counts as empty.
-        without: Keys whose differences do not count.
+        experiment: The resolved configuration of the experiment file only; None counts as empty.
+        without: Keys whose differences are ignored.
     """
     skipped = PLACE + NAMED + without
     ours, theirs = _flat(config, skipped), _flat(_of_method(experiment or {}, config), skipped)
@@ -125,7 +125,7 @@ def run_name(config: Config, experiment: Config | None, without: tuple[str, ...]
 
 
 def name_of(it: Cell, changed: Config) -> str:
-    """Name a run by its cell and by what else differs from its experiment file.
+    """Return the name of a run from its cell and its other differences from its experiment file.
 
     Args:
         it: The cell.
@@ -137,7 +137,7 @@ def name_of(it: Cell, changed: Config) -> str:
 
 
 def _of_method(experiment: Config, config: Config) -> Config:
-    """Return an experiment with the method of a configuration in the place of another one."""
+    """Return an experiment with its method replaced by that of a configuration, if they differ."""
     theirs, ours = (c.get("model", {}).get("init_args", {}) for c in (experiment, config))
     there, here = theirs.get("distiller"), ours.get("distiller")
     if not there or not here or there["class_path"] == here["class_path"]:
@@ -147,23 +147,23 @@ def _of_method(experiment: Config, config: Config) -> Config:
 
 
 def config_hash(config: Config) -> str:
-    """Hash a resolved configuration, less what only says where things lie."""
+    """Return the hash of a resolved configuration without :data:`PLACE`."""
     return _digest(_flat(config, PLACE))
 
 
 def differences(ours: Config, theirs: Config) -> list[str]:
-    """Name the keys, matters of place aside, in which two resolved configurations differ."""
+    """Return the keys outside :data:`PLACE` in which two resolved configurations differ."""
     a, b = _flat(ours, PLACE), _flat(theirs, PLACE)
     return sorted(k for k in a.keys() | b.keys() if a.get(k) != b.get(k))
 
 
 def measured_otherwise(test: Config, fit: Config, values: bool = False) -> list[str]:
-    """Name what a test looks at otherwise than its fit: size, crop, normalisation and the like.
+    """Return where a test's input differs from its fit's: size, crop, normalisation and so on.
 
     Args:
         test: The resolved configuration of the test.
-        fit: That of the fit.
-        values: Write the test's value in place of both.
+        fit: The resolved configuration of the fit.
+        values: Write only the test's value instead of both.
     """
     free = PLACE + tuple(f"data.init_args.{key}" for key in _NOT_MEASURED)
     a, b = (_flat({"data": config["data"]}, free) for config in (test, fit))
@@ -192,7 +192,7 @@ def _flat(config: Config, without: tuple[str, ...]) -> Config:
 
 
 def _with_defaults(spec: Config) -> Config:
-    """Arguments of a ``class_path`` block, its class's defaults filled in where they are plain."""
+    """Return a ``class_path`` block's arguments, with the class's defaults of plain types."""
     given = dict(spec.get("init_args") or {})
     try:
         signature = inspect.signature(_class(spec))
@@ -210,7 +210,7 @@ def _with_defaults(spec: Config) -> Config:
 
 
 def _class(spec: Config) -> Any:
-    """Return the class of a ``class_path`` block; None where it cannot be imported."""
+    """Return the class of a ``class_path`` block; None if it cannot be imported."""
     module, _, name = spec["class_path"].rpartition(".")
     try:
         return getattr(import_module(module), name)

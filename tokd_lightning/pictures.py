@@ -1,4 +1,4 @@
-"""``pictures.png``: a few test frames of a run, their x^F (Eq. 1) and what the network looks at."""
+"""``pictures.png``: test frames of a run, their x^F (Eq. 1) and attention or energy maps."""
 
 import io
 from pathlib import Path
@@ -21,22 +21,22 @@ from tokd_lightning.models.look import attention_maps, energy
 from tokd_lightning.modules import DetectionModule
 from tokd_lightning.modules.checkpoint import HEADER, read_checkpoint
 
-CUTOFF = 0.33  # of the teacher, where a student does not know it
-# Of the sheet, in inches: a picture, what lies between two, room for labels and for titles.
+CUTOFF = 0.33  # the teacher's, used for a student whose teacher is not available
+# Of the sheet, in inches: side of a picture, gap between two, margins for labels and titles.
 _SIDE, _GAP, _LABELS, _TITLES = 1.4, 0.08, 1.7, 0.75
 _DPI, _TEXT, _LETTERS = 130, {"size": 8}, 24
 _MIDDLE_GREY = 0.5
-_MOST = 16  # forgeries, and real, that are shown where nobody says how many
+_MOST = 16  # forgeries including real that are shown by default
 
 
 class Column(NamedTuple):
     """One kind of picture of every frame.
 
     Attributes:
-        title: What it is.
+        title: Heading of the column.
         values: ``(N, h, w)`` values, or ``(N, h, w, 3)`` colours.
-        scaling: How matplotlib brings it to size. To average pixels would take out of x^F just what
-            it consists of: ``nearest`` shows pixels of it as they are.
+        scaling: Matplotlib's interpolation. Averaging pixels would remove just what x^F consists
+            of: ``nearest`` shows its pixels unchanged.
     """
 
     title: str
@@ -47,13 +47,13 @@ class Column(NamedTuple):
 def write_pictures(
     model: DetectionModule, data: FrameDataModule, folder: Path, count: int | None = None
 ) -> None:
-    """Draw frames of the test that a model has just had, in its run's folder.
+    """Draw frames of the test that a model has just completed, in its run's folder.
 
     Args:
-        model: Its ``scores`` are those of the test.
-        data: Where the frames are read.
+        model: Model with the test's ``scores``.
+        data: Data module that reads the frames.
         folder: The run's folder.
-        count: Frames; 0 draws nothing, None a real one and one of each forgery.
+        count: Number of frames; 0 draws nothing, None one real frame and one of each forgery.
 
     Raises:
         TokdError: A frame cannot be read any more, or the file cannot be written.
@@ -74,11 +74,11 @@ def _read(data: FrameDataModule, rows: list[int]) -> Tensor:
 
 
 def choose(scores: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Draw frames, always the same ones of one data set: real, then each forgery, then again.
+    """Return frames, the same for one data set: real, then each forgery, then again from real.
 
     Args:
         scores: One row per frame, with ``label`` and ``method``.
-        count: How many; fewer where there are fewer.
+        count: Number of frames, or fewer if there are fewer.
     """
     order = np.random.default_rng(0).permutation(len(scores))
     drawn = scores.iloc[order]
@@ -91,8 +91,8 @@ def choose(scores: pd.DataFrame, count: int) -> pd.DataFrame:
 def look(model: DetectionModule, data: FrameDataModule, images: Tensor) -> list[Column]:
     """Compute the columns of normalised images ``(N, 3, H, W)``.
 
-    x and x^F first. Then a teacher's attention maps, or the energy of the last maps where it has
-    none, and the energy of a student's maps.
+    First x and x^F. Then a teacher's attention maps, or the energy of its last maps if it has no
+    attention, or the energy of a student's maps.
     """
     network = model.network
     x = images.to(next(network.parameters()).device)
@@ -133,7 +133,7 @@ def _cutoff_of_teacher(path: str | None) -> float:
         header = read_checkpoint(path, "teacher")[HEADER] if path else {}
         return float(header["network"]["cutoff"])
     except (TokdError, LookupError):
-        return CUTOFF  # no teacher, or it is not here any more: a student is tested without it
+        return CUTOFF  # no teacher, or its file is gone: a student is tested without it
 
 
 def _colours(images: Tensor) -> NDArray[np.float32]:
@@ -141,10 +141,10 @@ def _colours(images: Tensor) -> NDArray[np.float32]:
 
 
 def draw(columns: list[Column], rows: pd.DataFrame, name: str) -> bytes:
-    """Draw a sheet, a row per frame.
+    """Draw a sheet with one row per frame.
 
     Args:
-        columns: What to draw; values are coloured from the least to the largest of their column.
+        columns: Columns to draw; values are coloured from the smallest to the largest of a column.
         rows: ``method``, ``video``, ``frame``, ``label`` and ``p_fake`` of each frame.
         name: The run's name.
 

@@ -1,4 +1,4 @@
-"""The precision of a run whose configuration leaves it open."""
+"""Default precision of a run."""
 
 from typing import Any
 
@@ -8,15 +8,15 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from tokd_lightning.naming import Config
 
-_AMPERE = 8  # compute capability from which a GPU multiplies bfloat16
+_AMPERE = 8  # compute capability of the first GPUs with bfloat16
 
 
 def default_precision(accelerator: Any, devices: Any) -> str:
-    """Return ``bf16-mixed`` where a trainer runs on GPUs that have it, else ``32-true``.
+    """Return ``bf16-mixed`` if all GPUs of a trainer support it, else ``32-true``.
 
     Args:
         accelerator: ``--trainer.accelerator``.
-        devices: ``--trainer.devices``; all of them count.
+        devices: ``--trainer.devices``; all of them must support it.
     """
     if accelerator not in ("auto", "gpu", "cuda") or not torch.cuda.is_available():
         return "32-true"
@@ -27,15 +27,15 @@ def default_precision(accelerator: Any, devices: Any) -> str:
 
 
 def settle_precision(config: Config, run: Config | None) -> str | None:
-    """Return the precision to train or test in, and say where it comes from.
+    """Return the precision to train or test in, and log where it comes from.
 
-    What is asked for counts, by a plugin too. Else it is that of the run which a fit goes on with
-    or a test is of: no run is of two precisions because it met two machines. A new run takes that
-    of the machine.
+    An explicit precision, also one given by a plugin, has priority. Next is that of the run to be
+    resumed or tested, so that a run on two machines keeps one precision. A new run uses the
+    machine's default.
 
     Args:
         config: The resolved configuration.
-        run: The configuration that the run was started with; None for a new one.
+        run: The configuration the run was started with; None for a new run.
     """
     trainer = config["trainer"]
     asked: str | None = trainer.get("precision")

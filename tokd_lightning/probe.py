@@ -1,4 +1,4 @@
-"""``tokd probe``: time a few batches of a fit, to tell how long all of it would take."""
+"""``tokd probe``: time a few batches of a fit to estimate the duration of the whole fit."""
 
 import json
 import resource
@@ -19,7 +19,7 @@ _WARM_UP, _TIMED, _VALIDATED = 2, 4, 2  # batches
 
 
 class _Stopwatch(Callback):
-    """Notes when batches end; what the device still has to do is waited for."""
+    """Records when batches end, after synchronising the device."""
 
     def __init__(self) -> None:
         self.ends: dict[str, list[float]] = {"train": [], "val": []}
@@ -30,25 +30,25 @@ class _Stopwatch(Callback):
         self.ends[stage].append(time.monotonic())
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Note the end of a step, the loading of its batch included."""
+        """Record the end of a training step, including the loading of its batch."""
         self._note("train")
 
     def on_validation_batch_end(self, *_: Any) -> None:
-        """Note the end of a validation batch."""
+        """Record the end of a validation batch."""
         self._note("val")
 
     def seconds(self, stage: str, warm_up: int) -> float:
-        """Return seconds per batch after the first few."""
+        """Return seconds per batch after the warm-up batches."""
         ends = self.ends[stage]
         warm_up = min(warm_up, len(ends) - 1) - 1
         return (ends[-1] - ends[warm_up]) / (len(ends) - 1 - warm_up)
 
 
 class _Probe(TokdCLI):
-    """A fit of a few batches, with a stopwatch."""
+    """A fit of a few batches with a stopwatch."""
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """Build the trainer of a short run."""
+        """Build the trainer of the short run."""
         self.epochs = self.config_init["fit"].trainer.max_epochs or 1
         self.watch = _Stopwatch()
         return super().instantiate_trainer(
@@ -61,7 +61,7 @@ class _Probe(TokdCLI):
 
 
 def probe(args: list[str]) -> int:
-    """Time a few batches of a fit and write what the whole fit and its test would take.
+    """Time a few batches of a fit and write estimates for the whole fit and its test.
 
     Args:
         args: Arguments of ``tokd fit`` and ``--out FILE``.
@@ -70,7 +70,7 @@ def probe(args: list[str]) -> int:
         The exit code, 0.
 
     Raises:
-        TokdError: What a fit would end with.
+        TokdError: Any error that would end the fit.
     """
     parser = LineParser(prog="tokd probe", add_help=False, allow_abbrev=False)
     parser.add_argument("--out", type=Path, required=True)
@@ -94,7 +94,7 @@ def _measured(cli: _Probe, whole: float) -> dict[str, Any]:
     step, scoring = watch.seconds("train", _WARM_UP), watch.seconds("val", 1)
     first = watch.ends["train"][0]
     last = watch.ends["val"][-1]
-    start = whole - (last - first)  # imports, networks, the first batch and what ends a run
+    start = whole - (last - first)  # imports, networks, first batch and shutdown
     per_epoch = batches["train"] * step + batches["val"] * scoring
     cuda = torch.cuda.is_available()
     memory = (

@@ -1,4 +1,4 @@
-"""What a result was made from: configuration, source, inputs, versions."""
+"""Provenance of a result: configuration, source, inputs, versions."""
 
 import hashlib
 import subprocess
@@ -12,7 +12,7 @@ from tokd_lightning.naming import Config, config_hash
 
 
 def source_hash() -> str:
-    """Hash the Python source of this package."""
+    """Return the hash of this package's Python source."""
     here = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(here.rglob("*.py")):
@@ -22,7 +22,7 @@ def source_hash() -> str:
 
 
 def commit() -> str | None:
-    """The git commit of the source tree, with ``+`` for local changes; None outside a checkout."""
+    """Return the source tree's commit, with ``+`` for local changes; None outside a checkout."""
     here = Path(__file__).parent
     try:
         answer = subprocess.run(
@@ -39,15 +39,15 @@ def commit() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what a result depends on, those of what reads pictures and videos included."""
+    """Return the versions of packages a result depends on, image and video readers included."""
     packages = ("torch", "torchvision", "lightning", "timm", "kornia", "torchmetrics", "pandas")
-    # Of a source tree that is not installed there is no metadata.
+    # A source tree that is not installed has no metadata.
     found = {"tokd-lightning": __version__, **{name: metadata.version(name) for name in packages}}
     return found | media_versions()
 
 
 def provenance(config: Config, inputs: Mapping[str, str]) -> Config:
-    """Say what a run was made from: hashes of configuration, source and inputs, versions."""
+    """Return a run's provenance: hashes of configuration, source and inputs, and versions."""
     hashes = {"config": config_hash(config), "source": source_hash(), **inputs}
     return {
         "seed": int(config["seed_everything"]),

@@ -1,4 +1,4 @@
-"""What a fit was asked for: its experiment file and options, without building anything."""
+"""The requested configuration of a fit: experiment file and options, without building anything."""
 
 import hashlib
 import json
@@ -13,16 +13,16 @@ from tokd_lightning.naming import PLACE, Config
 
 
 def recipe(args: Sequence[str]) -> Config:
-    """Read what a fit is asked for off its arguments: YAML files, their parts, and options.
+    """Return the requested configuration from a fit's arguments: YAML files, parts and options.
 
-    Keys are flat and lose ``init_args``: ``model.distiller.dim``. Defaults of the classes are no
-    part of it (they belong to the source), nor is what only says where things lie.
+    Keys are flat and without ``init_args``: ``model.distiller.dim``. Class defaults are not
+    included (they belong to the source), nor are locations (:data:`PLACE`).
 
     Args:
         args: Arguments of ``tokd fit``, as ``--key value`` or ``--key=value``.
 
     Raises:
-        TokdError: A configuration file is missing or no YAML.
+        TokdError: A configuration file is missing or not valid YAML.
     """
     asked: Config = {}
     for key, value in _options(args):
@@ -37,16 +37,16 @@ def recipe(args: Sequence[str]) -> Config:
 
 
 def recipe_hash(args: Sequence[str]) -> str:
-    """Hash :func:`recipe`."""
+    """Return the hash of :func:`recipe`."""
     text = json.dumps(recipe(args), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_whole(file: Path) -> Any:
-    """Read a YAML file with its parts in the place of their paths.
+    """Read a YAML file and replace paths of its parts by their contents.
 
     Raises:
-        TokdError: It, or a part, is missing or no YAML.
+        TokdError: The file or a part is missing or not valid YAML.
     """
     return _with_parts(_load(file), file.parent)
 
@@ -72,7 +72,7 @@ def _load(file: Path) -> Any:
 
 
 def _with_parts(value: Any, folder: Path) -> Any:
-    """Put the contents of a part in the place of its path, as jsonargparse does."""
+    """Replace the path of a part by its contents, as jsonargparse does."""
     if isinstance(value, dict):
         return {key: _with_parts(inner, folder) for key, inner in value.items()}
     if isinstance(value, str) and value.endswith((".yaml", ".yml")):
@@ -94,7 +94,7 @@ def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 
 def short_key(key: str) -> str:
-    """Leave ``init_args`` out of a key."""
+    """Return a key without ``init_args``."""
     return ".".join(part for part in key.split(".") if part != "init_args")
 
 
@@ -103,6 +103,6 @@ def _is_in(key: str, block: str) -> bool:
 
 
 def _forget(asked: Config, block: str) -> None:
-    """Drop what an option replaces, all of a block where it names one."""
+    """Drop the keys that an option replaces: the whole block if it names one."""
     for key in [key for key in asked if _is_in(key, block)]:
         del asked[key]

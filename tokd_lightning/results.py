@@ -1,4 +1,4 @@
-"""What ``metrics.json`` says of a run beside where it came from."""
+"""Contents of ``metrics.json`` other than provenance."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ from tokd_lightning.runs import Run, write_atomically
 
 
 def about_fit(trainer: pl.Trainer, model: DetectionModule, data: FrameDataModule) -> dict[str, Any]:
-    """Describe the network (Table 1), its data and the device, for ``metrics.json``."""
+    """Return the network (Table 1), data and device for ``metrics.json``."""
     size = complexity(model.network, data.input_size)
     return {
         "synthetic": (Path(data.root) / "SYNTHETIC.txt").is_file(),
@@ -34,7 +34,7 @@ def about_fit(trainer: pl.Trainer, model: DetectionModule, data: FrameDataModule
 
 
 def device_of(trainer: pl.Trainer) -> str:
-    """Name what a trainer computes on, ``1 x cpu``."""
+    """Return the device of a trainer, e.g. ``1 x cpu``."""
     root = trainer.strategy.root_device
     device = torch.cuda.get_device_name(root) if root.type == "cuda" else root.type
     return f"{trainer.world_size} x {device}"
@@ -46,7 +46,7 @@ def skipped_frames(data: FrameDataModule) -> dict[str, int]:
 
 
 def selected(run: Run, monitor: str) -> dict[str, Any]:
-    """Name the epoch and the step that best.ckpt is of, and the metrics of its validation."""
+    """Return the epoch and step of best.ckpt and its validation metrics."""
     checkpoint = torch.load(run.best, map_location="cpu", weights_only=True)
     epoch = checkpoint["epoch"]
     state = _state(checkpoint)
@@ -68,10 +68,10 @@ def metrics_of(curves: Path, epoch: int, monitor: str, score: Any = None) -> dic
     """Read the validation metrics of a checkpoint of an earlier version from ``metrics.csv``.
 
     Args:
-        curves: The file; where a resumed run has repeated a validation, its last row counts.
+        curves: The file; if a resumed run repeated a validation, the last row counts.
         epoch: Counted from 0.
         monitor: The metric that selected the checkpoint.
-        score: Its value; tells validations of one epoch apart.
+        score: Its value; distinguishes validations within one epoch.
     """
     rows = pd.read_csv(curves)
     columns = [str(column) for column in rows.columns if str(column).startswith("val/")]
@@ -82,13 +82,13 @@ def metrics_of(curves: Path, epoch: int, monitor: str, score: Any = None) -> dic
 
 
 def never_beat_majority(curves: Path) -> bool | None:
-    """Whether no validation of a run found more than naming the larger class does.
+    """Return whether every validation accuracy was at most that of naming the larger class.
 
     Args:
         curves: ``metrics.csv``.
 
     Returns:
-        None where the curves do not say it.
+        None if the curves lack these metrics.
     """
     rows = pd.read_csv(curves)
     if not {"val/frame/acc", "val/frame/majority"} <= set(rows.columns):
@@ -98,17 +98,17 @@ def never_beat_majority(curves: Path) -> bool | None:
 
 
 def rounded(metrics: Mapping[Any, Any]) -> dict[str, float]:
-    """Undo what float32, in which Lightning logs, appends to a number."""
+    """Round away the digits that float32, Lightning's logging precision, adds to a number."""
     return {str(key): round(float(value), 7) for key, value in metrics.items()}
 
 
 def write_scores(model: DetectionModule, folder: Path, stage: str) -> None:
-    """Write the scores of frames and videos as CSV and, of a test, the metrics per forgery.
+    """Write the scores of frames and videos as CSV and, for a test, the metrics per forgery.
 
     Args:
-        model: After a test or a prediction.
+        model: Model after a test or prediction.
         folder: The run's folder.
-        stage: What the files' names begin with: ``predict``, ``test`` or ``test-…``.
+        stage: Prefix of the file names: ``predict``, ``test`` or ``test-…``.
     """
     scores = model.scores.drop(columns="loss")
     tables = {"frames": scores, "videos": video_table(scores)}

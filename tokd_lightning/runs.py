@@ -1,4 +1,4 @@
-"""Run folders: what a run was made from, and its results."""
+"""Run folders: configurations, inputs and results of a run."""
 
 import contextlib
 import fcntl
@@ -37,7 +37,7 @@ class Run:
         return self.folder / "checkpoints" / "last.ckpt"
 
     def results(self) -> dict[str, Any] | None:
-        """``metrics.json``, or None where the run is not finished.
+        """Return ``metrics.json``, or None if the run is not finished.
 
         Raises:
             TokdError: The file cannot be read.
@@ -45,11 +45,11 @@ class Run:
         return _read(self.folder / "metrics.json", "fit with --rerun")
 
     def write_results(self, results: Mapping[str, Any]) -> None:
-        """Write ``metrics.json`` whole or not at all."""
+        """Write ``metrics.json`` atomically."""
         _write(self.folder / "metrics.json", results)
 
     def evaluations(self) -> dict[str, dict[str, Any]]:
-        """What ``tokd evaluate`` has found: each ``evaluation.json`` by its folder's name.
+        """Return the results of ``tokd evaluate``: each ``evaluation.json`` by its folder's name.
 
         Raises:
             TokdError: A file cannot be read.
@@ -61,11 +61,11 @@ class Run:
         return {name: record for name, record in found.items() if record is not None}
 
     def evaluation(self, name: str, what: str = "evaluation") -> dict[str, Any] | None:
-        """``evaluations/<name>/evaluation.json``, or None where there is no whole evaluation.
+        """Return ``evaluations/<name>/evaluation.json``, or None if the file does not exist.
 
         Args:
-            name: Of its folder.
-            what: ``evaluation`` or ``robustness``, which is ``robustness.json``.
+            name: Name of its folder.
+            what: ``evaluation`` or ``robustness``, for ``robustness.json``.
 
         Raises:
             TokdError: The file cannot be read.
@@ -76,7 +76,7 @@ class Run:
     def write_evaluation(
         self, name: str, record: Mapping[str, Any], what: str = "evaluation"
     ) -> None:
-        """Write ``evaluations/<name>/<what>.json`` whole or not at all."""
+        """Write ``evaluations/<name>/<what>.json`` atomically."""
         _write(self.folder / "evaluations" / name / f"{what}.json", record)
 
     def save_config(self, stage: str, config: Config) -> None:
@@ -85,9 +85,9 @@ class Run:
         write_atomically(self.folder / f"{stage}.yaml", text)
 
     def begin(self, config: Config, inputs: Mapping[str, Any]) -> None:
-        """Write what a fit starts from: its configuration, and the hashes of data, teacher, code.
+        """Write the start of a fit: its configuration and the hashes of data, teacher and code.
 
-        What a kill has left half-written goes, and what an earlier attempt was stopped for.
+        Remove partial files left by a kill, and the ``nonfinite.csv`` of an earlier attempt.
         """
         for path in (*self.folder.glob(".*.part"), self.folder / "nonfinite.csv"):
             path.unlink(missing_ok=True)
@@ -95,19 +95,19 @@ class Run:
         self.save_config("fit", config)
 
     def inputs(self) -> dict[str, Any] | None:
-        """The hashes of what the run was started from, or None."""
+        """Return the hashes of the run's inputs at its start, or None."""
         path = self.folder / "inputs.json"
         return dict(json.loads(path.read_text())) if path.is_file() else None
 
     def config(self, stage: str = "fit") -> Config | None:
-        """The resolved configuration that a stage was run with, or None."""
+        """Return the resolved configuration of a stage, or None."""
         path = self.folder / f"{stage}.yaml"
         return dict(yaml.safe_load(path.read_text())) if path.is_file() else None
 
     def hold(self) -> None:
-        """Keep other fits out of the folder, if there is one, until :func:`letting_go` or death.
+        """Lock the folder, if it exists, against other fits until :func:`letting_go` or exit.
 
-        The lock is the process's own: those it starts, which may outlive it, do not hold it.
+        The lock belongs to this process: its child processes, which may outlive it, do not hold it.
 
         Raises:
             TokdError: Another process holds it, or the folder cannot be written.
@@ -128,7 +128,7 @@ class Run:
                 f"{self.folder} is being trained by another process ({process}): wait for it, end "
                 "it, or train under another name with --name"
             ) from None
-        except OSError:  # a file system without locks
+        except OSError:  # e.g. a file system without locks
             os.close(lock)
             return
         os.truncate(lock, 0)
@@ -137,7 +137,7 @@ class Run:
         _HELD.append(self)
 
     def let_go(self) -> None:
-        """Let others have the folder."""
+        """Release the lock."""
         if self._lock is not None:
             (self.folder / ".lock").unlink(missing_ok=True)
             os.close(self._lock)
@@ -145,7 +145,7 @@ class Run:
             _HELD.remove(self)
 
     def set_aside(self) -> Path | None:
-        """Move the folder out of the way, to ``<name>.old-<n>``: finished work is never lost."""
+        """Move the folder to ``<name>.old-<n>``, so that finished work is never lost."""
         self.let_go()
         if not self.folder.exists():
             return None
@@ -160,7 +160,7 @@ _HELD: list[Run] = []
 
 @contextlib.contextmanager
 def letting_go() -> Iterator[None]:
-    """Let go of the runs that were held, however it ends."""
+    """Release all held runs on exit, also after an exception."""
     try:
         yield
     finally:
@@ -169,7 +169,7 @@ def letting_go() -> Iterator[None]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file whole or not at all.
+    """Write a text file atomically.
 
     Raises:
         TokdError: The folder cannot be written.

@@ -1,8 +1,8 @@
-"""The experiments as this version ships them: what a run must be to be a cell of the paper.
+"""The shipped experiments, which define the cells of the paper.
 
 ``shipped.csv`` holds every experiment and distiller of ``experiments/`` and ``configs/``, as they
-are in the source tree, so that a file that was changed is known without the original. After a
-change of those folders, ``python -m tokd_lightning.shipped`` writes it again.
+are in the source tree, so that an edited file is detected without the original. After a change of
+those folders, regenerate it with ``python -m tokd_lightning.shipped``.
 """
 
 import csv
@@ -19,13 +19,13 @@ from tokd_lightning.recipe import read_whole, short_key
 
 _FILE = Path(__file__).parent / "tables" / "published" / "shipped.csv"
 _FOLDERS = ("experiments", "configs/distillers")
-_OWN = "own_"  # data of one's own: no cell of the paper
+_OWN = "own_"  # custom data: not a cell of the paper
 _TOKD = "tokd"
 
 
 @cache
 def shipped() -> dict[str, Config]:
-    """Return all files: ``experiments/ffpp_res18t.yaml`` -> its content, parts included."""
+    """Return all files: ``experiments/ffpp_res18t.yaml`` -> its content, including parts."""
     files: dict[str, Config] = {}
     with _FILE.open(newline="") as file:
         for row in csv.DictReader(file):
@@ -39,7 +39,7 @@ def shipped() -> dict[str, Config]:
 
 @cache
 def _experiments() -> dict[str, Config]:
-    """Return the experiments whose data sets are the paper's, and the demo's."""
+    """Return the experiments on the paper's data sets and the demo's."""
     return {
         name: content
         for name, content in shipped().items()
@@ -48,15 +48,15 @@ def _experiments() -> dict[str, Config]:
 
 
 def reference(config: Config, file: Path | None) -> str | None:
-    """Find the shipped experiment that a run is named after in the place of its own file.
+    """Return the shipped experiment that a run is named after instead of its own file.
 
     Args:
         config: The resolved configuration.
         file: Its experiment file.
 
     Returns:
-        The experiment of the cell; None where ``file`` itself is as it was shipped and of the same
-        network and data set, and where the cell is none of the paper's.
+        The experiment of the cell; None if ``file`` itself is unchanged from a shipped file of the
+        same network and data set, or if the cell is not in the paper.
     """
     wanted = _kind(config)
     alike = [name for name, it in _experiments().items() if _kind(it) == wanted]
@@ -68,17 +68,17 @@ def reference(config: Config, file: Path | None) -> str | None:
 
 
 def as_yaml(name: str) -> str:
-    """Return a shipped file, parts included."""
+    """Return a shipped file as YAML, including parts."""
     return yaml.safe_dump(shipped()[name], sort_keys=False)
 
 
 @cache
 def edits(file: str, folder: Path) -> dict[str, Any]:
-    """Return in what a file differs from the one shipped: key -> value; nothing without a file.
+    """Return where a file differs from the shipped one: key -> value; empty without a file.
 
     Args:
-        file: As ``experiments/ffpp_res18t.yaml``.
-        folder: Where that is.
+        file: Path such as ``experiments/ffpp_res18t.yaml``.
+        folder: The folder the path is relative to.
     """
     path = folder / file
     if file not in shipped() or not path.is_file():
@@ -89,7 +89,7 @@ def edits(file: str, folder: Path) -> dict[str, Any]:
 
 
 def _plain(content: Config) -> Config:
-    """Flatten a file, without what only says where things are, and the seed."""
+    """Flatten a file, without the seed and locations (:data:`PLACE`)."""
     places = {short_key(key) for key in (*PLACE, "seed_everything")}
     flat = {short_key(key.replace("/", ".")): value for key, value in _flat(content).items()}
     return {
@@ -100,14 +100,14 @@ def _plain(content: Config) -> Config:
 
 
 def _kind(config: Config) -> tuple[str, str, str]:
-    """Return the data set, the role and, of a student, the network."""
+    """Return the data set, the role and, for a student, the network."""
     data, model = config["data"]["init_args"], config["model"]["init_args"]
     role = "student" if "distiller" in model else "teacher"
     return str(data.get("name")), role, str(model.get("student", ""))
 
 
 def _distance(experiment: Config, config: Config) -> tuple[bool, bool, bool, bool]:
-    """Order experiments by how near they are to a cell; TOKD's stands for methods without one."""
+    """Return a sort key by distance to a cell; TOKD's experiment serves methods without one."""
     theirs, ours = cell(_qualified(experiment)), cell(config)
     return (
         theirs.method != ours.method,
@@ -118,7 +118,7 @@ def _distance(experiment: Config, config: Config) -> tuple[bool, bool, bool, boo
 
 
 def _qualified(experiment: Config) -> Config:
-    """Return an experiment with the full name of its method's class, as a resolved one has."""
+    """Return an experiment with the full class path of its method, as in a resolved one."""
     model = experiment["model"]["init_args"]
     if "distiller" not in model:
         return experiment

@@ -1,4 +1,4 @@
-"""What a fit or a test may be told in short: a run by its folder, a method by its name."""
+"""Short forms in the arguments of a fit or test: run folders and method names."""
 
 import inspect
 import json
@@ -18,16 +18,16 @@ _PLAIN = (str, int, float, bool, tuple, list, type(None))
 
 
 def written_out(args: Sequence[str]) -> list[str]:
-    """Write out what is told in short.
+    """Expand the short forms in arguments.
 
-    ``test runs/NAME`` is ``test --config runs/NAME/fit.yaml``, and ``--model.distiller at`` is
-    ``AttentionTransfer`` with its own defaults.
+    ``test runs/NAME`` becomes ``test --config runs/NAME/fit.yaml``, and ``--model.distiller at``
+    becomes ``AttentionTransfer`` with its own defaults.
 
     Args:
         args: The verb and its arguments.
 
     Raises:
-        TokdError: What stands behind the verb is no run.
+        TokdError: The argument after the verb is not a run.
     """
     verb, *rest = args
     if rest and not rest[0].startswith("-") and not rest[0].endswith((".yaml", ".yml")):
@@ -38,7 +38,7 @@ def written_out(args: Sequence[str]) -> list[str]:
 
 
 def _configuration(verb: str, name: str) -> Path:
-    """Find the configuration of a run: of its folder, or of the best.ckpt in it."""
+    """Return the configuration of a run, given its folder or its best.ckpt."""
     path = Path(name)
     folder = path.absolute().parent.parent if path.name == "best.ckpt" else path
     if (folder / "fit.yaml").is_file():
@@ -49,10 +49,10 @@ def _configuration(verb: str, name: str) -> Path:
 
 
 def _methods(rest: Sequence[str]) -> list[str]:
-    """Write out what ``--model.distiller`` names, with its own defaults.
+    """Expand the method named by ``--model.distiller``, with its own defaults.
 
-    Without them a method would keep what the experiment's own method has under the same names: AT
-    the rotation of TOKD.
+    Without them a method would inherit the experiment's values of options with the same names, e.g.
+    AT the rotation of TOKD.
     """
     found: list[str] = []
     for part in rest:
@@ -80,12 +80,12 @@ def _method(name: str, before: Sequence[str]) -> str:
 
 
 def _own(name: str) -> type[Distiller] | None:
-    """Find a method of one's own by its whole name; None is left for the parser to judge."""
+    """Return a custom method by its full name; None leaves the error to the parser."""
     module, _, kind = name.rpartition(".")
     if not module or name.endswith((".yaml", ".yml")) or not name.replace(".", "").isidentifier():
         return None
     try:
         found = getattr(import_module(module), kind)
-    except Exception:  # whatever it is, the parser says it
+    except Exception:  # whatever it is, the parser reports it
         return None
     return found if isinstance(found, type) and issubclass(found, Distiller) else None

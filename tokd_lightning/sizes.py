@@ -1,4 +1,4 @@
-"""Table 1 computed: parameters, multiply-accumulates and latency of the networks."""
+"""Measured Table 1: parameters, multiply-accumulates and latency of the networks."""
 
 import json
 import statistics
@@ -23,12 +23,12 @@ _STUDENTS = {
 
 
 def measure_sizes(out: Path, repeats: int = 5) -> None:
-    """Write Table 1 as computed here, for one image at a time on the device that there is.
+    """Write Table 1 as measured here, for one image at a time, on the GPU if there is one.
 
     Args:
-        out: JSON file: name of a network -> ``parameters``, ``macs`` and ``latency`` in ms, the
-            median over ``repeats`` forwards of the network in ``eval()``, fp32.
-        repeats: Timed forwards.
+        out: JSON file: network name -> ``parameters``, ``macs`` and ``latency`` in ms, the median
+            over ``repeats`` forward passes of the network in ``eval()``, fp32.
+        repeats: Number of timed forward passes.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     networks: dict[str, nn.Module] = {name: Student(b) for name, b in _STUDENTS.items()}
@@ -52,7 +52,7 @@ def measure_sizes(out: Path, repeats: int = 5) -> None:
 
 @torch.inference_mode()
 def _latency(network: nn.Module, device: torch.device, repeats: int) -> float:
-    """Return the median of milliseconds per image."""
+    """Return the median time per image in ms."""
     image = torch.randn(1, 3, _SIZE, _SIZE, generator=torch.Generator().manual_seed(0)).to(device)
     seconds = []
     for _ in range(repeats + 1):

@@ -1,4 +1,4 @@
-"""A step of SLURM, whose tasks are the processes of one run."""
+"""SLURM step whose tasks are the processes of one run."""
 
 import os
 import re
@@ -11,10 +11,10 @@ _PORTS = 10_000
 
 
 class StepEnvironment(SLURMEnvironment):
-    """The tasks of a step as Lightning's processes, whatever the job's own options are.
+    """Cluster environment with a step's tasks as Lightning's processes, whatever the job's options.
 
-    Lightning's class goes by the job: it refuses ``--ntasks`` without ``--ntasks-per-node``, and
-    steps that are smaller than their job. It also requeues, which is for the job script here.
+    Lightning's class uses the job's options: it refuses ``--ntasks`` without ``--ntasks-per-node``,
+    and steps smaller than their job. It also requeues, which is left to the job script here.
     """
 
     def __init__(self) -> None:
@@ -22,14 +22,14 @@ class StepEnvironment(SLURMEnvironment):
 
     @staticmethod
     def _validate_srun_used() -> None:
-        """Known: there is a step."""
+        """Do nothing: there is a step."""
 
     @staticmethod
     def _validate_srun_variables() -> None:
-        """Leave it to what compares the step with what was asked for."""
+        """Do nothing: :func:`tokd_lightning.launch.check_processes` compares step and options."""
 
     def validate_settings(self, num_devices: int, num_nodes: int) -> None:
-        """Leave it to what compares the step with what was asked for."""
+        """Do nothing: :func:`tokd_lightning.launch.check_processes` compares step and options."""
 
     def world_size(self) -> int:
         """Return the number of tasks of the step."""
@@ -37,7 +37,7 @@ class StepEnvironment(SLURMEnvironment):
 
     @property
     def main_address(self) -> str:
-        """Address of the step's first node; not every node knows its own name."""
+        """Address of the step's first node; not every node can resolve its own name."""
         if "MASTER_ADDR" not in os.environ:
             nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ["SLURM_NODELIST"]
             alone = len(tasks_per_node()) == 1
@@ -47,7 +47,7 @@ class StepEnvironment(SLURMEnvironment):
 
     @property
     def main_port(self) -> int:
-        """Port of the step, so that two steps of a job can run side by side."""
+        """Port of the step; two steps of a job can run at once."""
         if "MASTER_PORT" not in os.environ:
             job, step = (int(os.environ[name]) for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
             os.environ["MASTER_PORT"] = str(15_000 + (job + 101 * step) % _PORTS)
@@ -57,8 +57,8 @@ class StepEnvironment(SLURMEnvironment):
 def started_by_srun() -> bool:
     """Return whether this process is one of several tasks of a step.
 
-    A job has tasks before anything has started them, so ``SLURM_NTASKS`` tells nothing. What a
-    step sets is handed on to jobs that are submitted in it, and to the shell of ``srun --pty``.
+    A job has tasks before any is started, so ``SLURM_NTASKS`` is no evidence. Jobs submitted
+    within a step, and the shell of ``srun --pty``, inherit the step's variables.
     """
     if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) < 2 or _in_batch_script():
         return False
@@ -67,14 +67,14 @@ def started_by_srun() -> bool:
 
 
 def tasks_per_node() -> list[int]:
-    """Return how many tasks the step has on each of its nodes, from ``2(x3),1``."""
+    """Return the number of tasks of the step on each of its nodes, from ``2(x3),1``."""
     text = os.environ.get("SLURM_STEP_TASKS_PER_NODE") or os.environ["SLURM_STEP_NUM_TASKS"]
     found = re.findall(r"(\d+)(?:\(x(\d+)\))?", text)
     return [int(tasks) for tasks, times in found for _ in range(int(times or 1))]
 
 
 def _in_batch_script() -> bool:
-    """Return whether the task of SLURM that this process belongs to is a batch script."""
+    """Return whether this process belongs to a batch script's SLURM task."""
     if "/step_batch" in _read(Path("/proc/self/cgroup")):
         return True
     task = os.environ.get("SLURM_TASK_PID", "")
@@ -87,5 +87,5 @@ def _in_batch_script() -> bool:
 def _read(path: Path) -> str:
     try:
         return path.read_text(errors="replace")
-    except OSError:  # hidden, or gone
+    except OSError:  # inaccessible or gone
         return ""

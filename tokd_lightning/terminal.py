@@ -1,4 +1,4 @@
-"""Tables on terminals that are narrower than they are."""
+"""Tables on terminals narrower than the tables."""
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -6,17 +6,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-_PATH = 22  # characters of a path that stay together
+_PATH = 22  # characters of a path that stay on one line
 
 
 def keep_words(table: Table, console: Console) -> Table:
     """Lay out a table that is too wide so that lines break between words.
 
-    Rich takes from the widest columns what is too much, and breaks the words of the others.
+    Rich takes the excess from the widest columns, and breaks words in the others.
 
     Args:
-        table: Its columns get widths, and its frame goes where that does not suffice.
-        console: Where it is to be printed.
+        table: Table whose columns get widths; its frame is removed if that is not enough.
+        console: Console to print it on.
 
     Returns:
         The table.
@@ -54,7 +54,7 @@ def _lines(texts: list[str]) -> list[str]:
 
 
 def _frame(table: Table) -> int:
-    """Return the characters of a line that are not content."""
+    """Return the number of characters of a line that are not content."""
     columns, (_, right, _, left) = len(table.columns), table.padding
     edges = 2 if table.box and table.show_edge else 0
     return columns * (left + right) + (columns - 1 if table.box else 0) + edges

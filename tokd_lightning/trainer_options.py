@@ -1,4 +1,4 @@
-"""Options of Lightning's trainer that would train or select otherwise than they say."""
+"""Checks of Lightning trainer options that would train or select differently from their name."""
 
 import math
 from collections.abc import Iterable
@@ -30,13 +30,13 @@ _RISING = ("acc", "acc_real", "acc_fake", "balanced_acc", "auc", "ap")
 
 
 def check_trainer_options(trainer: Config) -> None:
-    """Refuse options of the trainer that two optimizers and own samplers do not obey.
+    """Check for trainer options that two optimizers and custom samplers do not follow.
 
     Args:
-        trainer: The trainer's part of a resolved configuration.
+        trainer: The trainer section of a resolved configuration.
 
     Raises:
-        TokdError: One is set.
+        TokdError: Such an option is set.
     """
     refused = {
         "gradient_clip_algorithm": "use --model.clip, which is the largest norm",
@@ -60,15 +60,15 @@ def check_trainer_options(trainer: Config) -> None:
 
 
 def check_callbacks(given: Iterable[Callback]) -> None:
-    """Refuse callbacks that spoil a run, and early stopping in the wrong direction.
+    """Check for callbacks that break a run, and for early stopping in the wrong direction.
 
     Raises:
-        TokdError: There is one.
+        TokdError: There is such a callback.
     """
     for callback in given:
         name = type(callback).__name__
         for kind, reason in _CALLBACKS.items():
-            base = getattr(lightning, kind, None)  # newer ones are not in every Lightning
+            base = getattr(lightning, kind, None)  # not every Lightning version has all of them
             if base is not None and isinstance(callback, base):
                 raise TokdError(f"--trainer.callbacks: {name} is not supported: {reason}")
         if isinstance(callback, lightning.EarlyStopping):
@@ -93,15 +93,15 @@ def _check_stopping(callback: lightning.EarlyStopping) -> None:
 
 
 def check_classes(data: FrameDataModule, limit: float | None, world: int) -> None:
-    """Refuse to train, or to select a checkpoint, with frames of one class alone.
+    """Check that training and checkpoint selection see frames of both classes.
 
     Args:
-        data: What is trained on.
-        limit: ``--trainer.limit_val_batches``: a number of batches, or a share.
-        world: Number of processes.
+        data: The data to train on.
+        limit: ``--trainer.limit_val_batches``: a number of batches, or a fraction.
+        world: World size.
 
     Raises:
-        TokdError: All frames of train, or all that validation sees, are real or fake.
+        TokdError: All training frames, or all validation frames used, are of one class.
     """
     for split in ("train", "val"):
         labels = data.table(split)["label"]

@@ -27,7 +27,7 @@ from tokd_lightning.checks import (
 )
 from tokd_lightning.console import Parser, mistakes_in_one_line, print_metrics, quieten, some
 
-# The data modules, as all of `modules` and `distillation`, so that a YAML may name their classes.
+# The data modules, and all of `modules` and `distillation`, so that a YAML can name their classes.
 from tokd_lightning.data import celebdf, ffpp, manifest_table
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.errors import TokdError
@@ -79,11 +79,11 @@ __all__ = ["TokdCLI", "celebdf", "ffpp", "manifest_table", "run"]
 
 
 class Finished(Exception):
-    """The run asked for is finished already and ``--reuse`` was given."""
+    """Raised if the run is already finished and ``--reuse`` is given."""
 
 
 class TokdCLI(LaunchingCLI):
-    """Builds model, data and trainer from a configuration and keeps the run's folder.
+    """CLI that builds model, data and trainer from a configuration and manages the run's folder.
 
     Args:
         args: Arguments as on the command line, the subcommand first.
@@ -104,13 +104,13 @@ class TokdCLI(LaunchingCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add where runs lie, what to do with an earlier one, where curves go."""
+        """Add the options for the run folder, earlier runs and logging."""
         add_arguments(parser)
         parser.link_arguments("seed_everything", "model.init_args.seed")
         parser.link_arguments("seed_everything", "data.init_args.seed")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, without Lightning's warning about ``sys.argv``, and refuse what cannot work."""
+        """Parse and check the arguments, without Lightning's warning about ``sys.argv``."""
         self.config = parser.parse_args(args)
         self.recipe = recipe_hash(args)
         name = self.config.subcommand
@@ -121,10 +121,10 @@ class TokdCLI(LaunchingCLI):
             check_trainer_options(self.resolved["trainer"])
 
     def _parse_ckpt_path(self) -> None:
-        """Leave the configuration as given: a checkpoint must not override explicit values."""
+        """Keep the configuration: a checkpoint must not override explicit values."""
 
     def before_instantiate_classes(self) -> None:
-        """Name the run; find the checkpoint of a test, or what an earlier fit has left."""
+        """Name the run; find the checkpoint of a test, or an earlier fit's precision and recipe."""
         parser, config = self._parser(self.subcommand), self.config[str(self.subcommand)]
         self.cell = cell(self.resolved)
         self.run = Run(self._folder(parser, config))
@@ -133,13 +133,13 @@ class TokdCLI(LaunchingCLI):
         if self.subcommand != "fit":
             config["ckpt_path"] = str(config.get("ckpt_path") or self.run.best)
             if self.subcommand != "predict":
-                config["verbose"] = False  # of the metrics: there is a table for them
+                config["verbose"] = False  # metrics are printed as a table instead
             checkpoint = read_checkpoint(config["ckpt_path"], self.cell.role)
             self.header = checkpoint[HEADER]
             self.weights = weights_hash(checkpoint["state_dict"])
 
     def instantiate_classes(self) -> None:
-        """Build model, data and trainer of what can begin, after meeting an earlier run."""
+        """Build model, data and trainer after handling an earlier run."""
         config = self.config[str(self.subcommand)]
         if self.subcommand == "fit":
             if config.rerun or self.run.results() is None:
@@ -150,7 +150,7 @@ class TokdCLI(LaunchingCLI):
     def _folder(self, parser: LightningArgumentParser, config: Any) -> Path:
         runs, files = Path(config.runs), [Path(str(path)) for path in config.get("config") or []]
         if files and (files[0].parent / "fit.yaml").is_file():
-            return files[0].parent  # the configuration that a run has saved names that run
+            return files[0].parent  # a saved run configuration names its run
         if config.name:
             return runs / str(config.name)
         file = files[0] if files else None
@@ -166,20 +166,20 @@ class TokdCLI(LaunchingCLI):
             )
             return earlier
         if self.subcommand != "fit" and not Run(folder).best.is_file():
-            # A test may be given a smaller batch or on_error; the fit went without.
+            # The test may change batch size or on_error; try the name without such options.
             trained = runs / run_name(self.resolved, experiment, EVALUATION)
             return trained if Run(trained).best.is_file() else folder
         return folder
 
     def _is_of(self, folder: Path) -> bool:
-        """Whether a folder holds a run of this configuration."""
+        """Return whether a folder holds a run of this configuration."""
         earlier = Run(folder).config()
         left_open = self.resolved["trainer"].get("precision") is None
         free = {"trainer.precision"} if left_open else set()
         return earlier is not None and set(differences(self.resolved, earlier)) <= free
 
     def _settle_precision(self, config: Any) -> None:
-        """Fill in a precision left open, which is no part of the run's name then."""
+        """Fill in an unset precision, which is then not part of the run's name."""
         anew = self.subcommand == "fit" and config.rerun
         precision = settle_precision(self.resolved, None if anew else self.run.config())
         if precision is not None:
@@ -187,7 +187,7 @@ class TokdCLI(LaunchingCLI):
 
     def _meet_earlier_run(self, config: Any) -> None:
         if not is_rank_zero():
-            # Rank zero has decided; its --rerun has moved the folder away by now or will.
+            # Rank zero has decided; with --rerun it has moved the folder away or will.
             if self.run.results() is not None and config.reuse:
                 raise Finished(f"{self.run.folder}: finished, reused")
             if not config.rerun:
@@ -204,7 +204,7 @@ class TokdCLI(LaunchingCLI):
             self._resume(config)
 
     def _resume(self, config: Any) -> None:
-        """Find the checkpoint to go on from; a damaged one is put out of the way and told of."""
+        """Find the checkpoint to resume from; rename and report a damaged one."""
         found, wrong = checkpoint_to_resume(self.run.last)
         if found is None:
             return
@@ -216,7 +216,7 @@ class TokdCLI(LaunchingCLI):
         rank_zero_info(said)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """Build the trainer with the run's checkpoints; loggers join when the run starts."""
+        """Build the trainer with the run's checkpoint callbacks; before_fit adds the loggers."""
         config = self.config_init[str(self.subcommand)]
         kept = self.subcommand == "fit" and not config.trainer.fast_dev_run
         callbacks: list[Callback] = (
@@ -236,7 +236,7 @@ class TokdCLI(LaunchingCLI):
     # fit
 
     def before_fit(self) -> None:
-        """Open the run's folder, or end where a finished run is to be reused."""
+        """Open the run's folder, or raise Finished if a finished run is reused."""
         datamodule, config = self.datamodule, self.config["fit"]
         self.new = is_rank_zero() and not self.run.folder.exists()
         self.first = not self.run.folder.parent.exists()
@@ -258,7 +258,7 @@ class TokdCLI(LaunchingCLI):
         self.trainer.loggers = [*loggers, *self.trainer.loggers]
 
     def fit(self, **arguments: Any) -> None:
-        """Train; what fails before the first checkpoint leaves no run folder behind."""
+        """Train; an error before the first checkpoint leaves no run folder behind."""
         try:
             self.trainer.fit(**arguments)
         except SystemExit:  # how Lightning ends after Ctrl-C
@@ -267,16 +267,16 @@ class TokdCLI(LaunchingCLI):
             print(f"the same command resumes {self.run.folder}")
             raise KeyboardInterrupt from None
         except Exception:
-            named = (self.run.folder / FILE).exists()  # frames of a loss that is not finite
+            named = (self.run.folder / FILE).exists()  # names of the frames with a non-finite loss
             if self.new and not named and not self.run.last.exists():
                 shutil.rmtree(self.run.folder, ignore_errors=True)
                 if self.first:
-                    with suppress(OSError):  # it has other runs by now
+                    with suppress(OSError):  # not empty: it has other runs by now
                         self.run.folder.parent.rmdir()
             raise
 
     def after_fit(self) -> None:
-        """Write ``metrics.json``: the metrics of the selected epoch and what they came from."""
+        """Write ``metrics.json``: the metrics of the selected epoch and their provenance."""
         if self.config["fit"].trainer.fast_dev_run:
             print("fast_dev_run: nothing was kept")
         elif self.trainer.is_global_zero:
@@ -319,15 +319,15 @@ class TokdCLI(LaunchingCLI):
     # validate, test, predict
 
     def before_validate(self) -> None:
-        """See that the checkpoint fits the configuration."""
+        """Check that the checkpoint fits the configuration."""
         check_fit_of(self.header, self.model, self.datamodule)
 
     def before_predict(self) -> None:
-        """See that the checkpoint fits the configuration."""
+        """Check that the checkpoint fits the configuration."""
         check_fit_of(self.header, self.model, self.datamodule)
 
     def before_test(self) -> None:
-        """See that the checkpoint fits; find out whether this is the run's own test."""
+        """Check that the checkpoint fits, and whether this is the run's own test."""
         check_fit_of(self.header, self.model, self.datamodule)
         self.own = False
         if self.trainer.is_global_zero:
@@ -339,7 +339,7 @@ class TokdCLI(LaunchingCLI):
                 self.trainer.loggers = [*loggers, *self.trainer.loggers]
 
     def _other(self) -> str:
-        """Say in what a test is another than the run's own; nothing where it is the run's own."""
+        """Return how a test differs from the run's own test; empty if it is the run's own."""
         config, begun = self.config["test"], self.run.inputs() or {}
         hashes = (self.run.results() or {}).get("hashes") or {}
         if Path(config.ckpt_path).resolve() != self.run.best.resolve():
@@ -385,7 +385,7 @@ class TokdCLI(LaunchingCLI):
             print(line)
 
     def _stage(self) -> str:
-        """Name the scores of another test: by its data, weights and options."""
+        """Return the file prefix of another test: a hash of its data, weights and options."""
         fit = self.run.config() or self.resolved
         said = [self.measured["data"], self.weights, measured_otherwise(self.resolved, fit, True)]
         return f"test-{hashlib.sha256(json.dumps(said).encode()).hexdigest()[:6]}"
@@ -402,19 +402,19 @@ class TokdCLI(LaunchingCLI):
 
 
 def run(args: list[str]) -> int:
-    """Run one of the four subcommands; returns the exit code.
+    """Run one of the four subcommands and return the exit code.
 
     Raises:
-        TokdError: Anything that the user can mend, Lightning's misconfigurations among it.
+        TokdError: Any error the user can fix, including Lightning's misconfigurations.
     """
     quieten()
     if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # where a method of the user's own may lie
+        sys.path.append(str(Path.cwd()))  # a custom method may be here
     with mistakes_in_one_line(), ended(), said_once(), letting_go():
         try:
             TokdCLI(args)
         except Finished as finished:
             print(finished)
-        except SIGTERMException:  # exit code 0 as Lightning raises it
+        except SIGTERMException:  # Lightning raises it with exit code 0
             raise KeyboardInterrupt from None
     return 0

@@ -1,4 +1,4 @@
-"""W&B's own settings, the account and the network, found out without importing the library."""
+"""W&B settings, account and connection, read without importing the library."""
 
 import configparser
 import http.client
@@ -27,7 +27,7 @@ _VARIABLES = {
     "run_tags": "WANDB_TAGS",
     "run_job_type": "WANDB_JOB_TYPE",
     "run_notes": "WANDB_NOTES",
-}  # all others are WANDB_ and the setting's name
+}  # all others are WANDB_ plus the setting's name
 
 
 def setting(name: str) -> str | None:
@@ -37,7 +37,7 @@ def setting(name: str) -> str | None:
     ``wandb login --host`` to ``~/.config/wandb/settings``.
 
     Args:
-        name: As W&B's ``Settings`` names it.
+        name: Its name in W&B's ``Settings``.
     """
     if value := os.environ.get(_VARIABLES.get(name, f"WANDB_{name.upper()}")):
         return value
@@ -48,7 +48,7 @@ def setting(name: str) -> str | None:
         try:
             parser.read(folder / "settings")
         except (OSError, UnicodeDecodeError, configparser.Error):
-            continue  # W&B reads none of it either, and says so
+            continue  # W&B does not read it either, and reports it
         if value := parser.get("default", name, fallback=None):
             return value
     return None
@@ -60,7 +60,7 @@ def base_url() -> str:
 
 
 def has_key() -> bool:
-    """Look for an API key: in the settings, or for the server's host in netrc."""
+    """Return whether there is an API key, in the settings or for the server's host in netrc."""
     if setting("api_key") or setting("identity_token_file"):
         return True
     path = os.environ.get("NETRC") or "~/.netrc"
@@ -72,7 +72,7 @@ def has_key() -> bool:
 
 
 def wandb_mode() -> str:
-    """Return ``online``, ``offline`` or ``disabled``: as W&B's settings say, else by the key.
+    """Return ``online``, ``offline`` or ``disabled``, from W&B's settings or else from the key.
 
     Raises:
         TokdError: The settings name an unknown mode.
@@ -86,13 +86,13 @@ def wandb_mode() -> str:
 
 
 def unreachable(seconds: float = 5.0) -> str | None:
-    """Ask W&B's server for any answer, as the library would: through the same proxies.
+    """Check that W&B's server answers, through the same proxies as the library.
 
     Args:
-        seconds: How long to wait, the lookup of the name included.
+        seconds: Timeout, including name resolution.
 
     Returns:
-        Why there is none; None where the server answers, even if it declines.
+        The reason if there is no answer; None if the server answers with a status below 500.
     """
     said: list[str | None] = []
     asking = threading.Thread(target=lambda: said.append(_ask(base_url(), seconds)), daemon=True)
@@ -110,7 +110,7 @@ def _ask(url: str, seconds: float) -> str | None:
     for scheme in ("http", "https"):
         if proxy := setting(f"{scheme}_proxy"):
             proxies[scheme] = proxy
-    if host in {"localhost", "::1"} or host.startswith("127."):  # W&B's service asks them directly
+    if host in {"localhost", "::1"} or host.startswith("127."):  # W&B uses no proxy for them
         proxies = {}
     opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
     try:
@@ -118,7 +118,7 @@ def _ask(url: str, seconds: float) -> str | None:
     except urllib.error.HTTPError as error:
         return f"{host} answers {error.code}" if error.code >= 500 else None
     except urllib.error.URLError as error:
-        # Certificates are W&B's to judge: it has settings of its own for them.
+        # Certificates are left to W&B, which has its own settings for them.
         return None if isinstance(error.reason, ssl.SSLError) else str(error.reason)
     except (OSError, ValueError, http.client.HTTPException) as error:
         return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""A run on Weights & Biases: one id for fit and test, online or offline, a view of its folder."""
+"""A run on Weights & Biases: one id for fit and test, online or offline, mirrors the run folder."""
 
 import csv
 import json
@@ -19,22 +19,22 @@ from tokd_lightning.naming import Cell, Config
 from tokd_lightning.runs import Run, write_atomically
 from tokd_lightning.wandb_account import setting, unreachable, wandb_mode
 
-_TAG = 64  # letters that W&B allows
+_TAG = 64  # characters, W&B's limit
 _ERRORS = 20
-# Curves of steps; those of validation have the epoch as their axis. Of none does the summary keep
-# the last value: it holds what metrics.json reports.
+# Metrics over steps; those of validation use the epoch as their axis. The summary keeps no last
+# values: it holds what metrics.json reports.
 _PER_STEP = ("train", "gradient", "maps", "rotation", "test")
 _AXES = ("epoch", "trainer/global_step")
-_OPEN: list[tuple[Any, bool]] = []  # runs that this process has to end, and whether offline
-# Where the settings say nothing else. The server has answered before: these are for what it does
-# then. An upload that does not end in time is on the disk and can be made up for.
+_OPEN: list[tuple[Any, bool]] = []  # runs that this process has to finish, and whether offline
+# Defaults where W&B's settings have none. The server has answered before, so these limit what
+# follows. An upload that times out is on disk and can be synced later.
 _LIMITS = {"init_timeout": 12.0, "finish_timeout": 60.0}
 _TABLES = {
     "tables/methods": "test_methods.csv",
     "tables/videos": "test_videos.csv",
     "tables/bands": "explanations/bands.csv",
 }
-# Logged name -> file; explanations where explanations.json says that they are whole.
+# Logged name -> file; explanations only if explanations.json marks them as complete.
 _PICTURES = {
     "pictures": "pictures.png",
     **{f"explanations/{what}": f"explanations/{what}.png" for what in ("gradcam", "rfam", "bands")},
@@ -42,15 +42,15 @@ _PICTURES = {
 
 
 def labels(name: str, cell: Cell, table: str | None) -> dict[str, Any]:
-    """Return what a run is found by on W&B: its name, group, tags, job type and notes.
+    """Return the W&B labels of a run: its name, group, tags, job type and notes.
 
-    W&B's own settings (WANDB_NAME, WANDB_JOB_TYPE, WANDB_NOTES) win; WANDB_TAGS come on top.
+    W&B's own settings (WANDB_NAME, WANDB_JOB_TYPE, WANDB_NOTES) win; WANDB_TAGS are added.
 
     Args:
         name: The run's name.
-        cell: What the run is.
-        table: The table it belongs to, which is its group and a tag; without one the group is the
-            name without its seed.
+        cell: The run's cell.
+        table: The run's table, used as group and tag; without one the group is the run's name
+            without its seed.
     """
     tags = [cell.data, cell.backbone, cell.method, f"branches {cell.branches}", f"seed {cell.seed}"]
     tags += [table] if table else []
@@ -65,7 +65,7 @@ def labels(name: str, cell: Cell, table: str | None) -> dict[str, Any]:
 
 
 def recorded(folder: Path) -> dict[str, str | None]:
-    """Read ``id`` and ``table`` of a run on W&B from its folder; empty where it never was there."""
+    """Return ``id`` and ``table`` of a run on W&B from its folder; empty if it was never there."""
     try:
         found = json.loads((folder / "wandb.json").read_text())
         return {"id": str(found["id"]), "table": found.get("table")}
@@ -74,19 +74,19 @@ def recorded(folder: Path) -> dict[str, str | None]:
 
 
 def open_run(folder: Path, cell: Cell, config: Config) -> list[Logger]:
-    """Start the run's W&B run, or go on with it: fit, resumed fit and test share one id.
+    """Start or resume the run's W&B run: fit, resumed fit and test share one id.
 
-    Online, W&B goes on where it was. An offline run is a file of its own each time, and the file
-    that is uploaded last is what W&B shows. So a new one starts with all that ``metrics.csv`` has
-    of the run, and takes the place of the earlier one, which is renamed ``replaced-…``.
+    Online, W&B resumes the run. Offline, each start writes its own file, and W&B shows the file
+    that is uploaded last. A new file therefore starts with all rows of ``metrics.csv`` and
+    replaces the earlier one, which is renamed ``replaced-…``.
 
     Args:
         folder: The run's folder.
-        cell: What the run is.
+        cell: The run's cell.
         config: The resolved configuration of its fit.
 
     Returns:
-        The logger; none where W&B is disabled.
+        The logger; empty if W&B is disabled or cannot start.
     """
     mode = wandb_mode()
     if mode == "disabled":
@@ -109,7 +109,7 @@ def open_run(folder: Path, cell: Cell, config: Config) -> list[Logger]:
 
 
 def _online(folder: Path, cell: Cell) -> Any:
-    """Start the run online; None, after a word on the reason, where that is impossible."""
+    """Start the run online; log the reason and return None if that fails."""
     reason = unreachable()
     if reason is None:
         here, files = _place(folder), "*wandb/run-*"
@@ -121,15 +121,15 @@ def _online(folder: Path, cell: Cell) -> Any:
         import wandb
 
         with suppress(SystemExit):
-            wandb.teardown()  # W&B's service would go on holding the id
+            wandb.teardown()  # W&B's service would keep the id locked
         for path in set(here.glob(files)) - before:
-            shutil.rmtree(path, ignore_errors=True)  # of a run that never began
+            shutil.rmtree(path, ignore_errors=True)  # of a run that did not start
     rank_zero_info(f"W&B: cannot go online ({reason}); logging offline")
     return None
 
 
 def _offline(folder: Path, cell: Cell) -> Any:
-    """Start the run offline; None, after a word on the reason, where not even that is possible."""
+    """Start the run offline; log the reason and return None if that fails."""
     try:
         return _start(folder, cell, offline=True)
     except Exception as error:
@@ -143,7 +143,7 @@ def _reason(error: Exception) -> str:
 
 
 def _place(folder: Path) -> Path:
-    """Return where W&B keeps the run's files: in its folder, unless WANDB_DIR says otherwise."""
+    """Return where W&B keeps the run's files: WANDB_DIR if set, else the run's folder."""
     return Path(setting("root_dir") or folder)
 
 
@@ -180,10 +180,10 @@ def _define_axes(run: Any) -> None:
 
 
 def logged_rows(path: Path) -> Iterator[dict[str, float]]:
-    """Yield the rows of ``metrics.csv`` as Lightning has logged them to W&B.
+    """Yield the rows of ``metrics.csv`` as Lightning logged them to W&B.
 
     Args:
-        path: The file; none at all has no rows.
+        path: The file; a missing file has no rows.
     """
     if not path.is_file():
         return
@@ -196,7 +196,7 @@ def logged_rows(path: Path) -> Iterator[dict[str, float]]:
 
 
 def _replace_earlier(kept: Path, identity: str) -> None:
-    """Rename the run's earlier offline files: the new run holds what they hold.
+    """Rename the run's earlier offline files, whose contents the new run includes.
 
     Args:
         kept: The folder of the new run's files.
@@ -205,17 +205,17 @@ def _replace_earlier(kept: Path, identity: str) -> None:
     earlier = sorted(kept.parent.glob(f"offline-run-*-{identity}"))
     if any(path.name != kept.name for path in earlier):
         for path in kept.parent.glob(f"replaced-offline-run-*-{identity}"):
-            shutil.rmtree(path, ignore_errors=True)  # what it holds, the later ones hold
+            shutil.rmtree(path, ignore_errors=True)  # later files include its contents
     for path in earlier:
         if path.name != kept.name:
             path.rename(path.with_name(f"replaced-{path.name}"))
 
 
 def publish(loggers: Sequence[Logger], folder: Path) -> None:
-    """Show on W&B what a run's folder has: results as summary, tables of the test, pictures.
+    """Log a run folder's contents to W&B: results as summary, test tables, pictures.
 
     Args:
-        loggers: The trainer's loggers, W&B's possibly among them.
+        loggers: The trainer's loggers, with or without W&B's.
         folder: The run's folder.
     """
     results = Run(folder).results()
@@ -230,10 +230,10 @@ def publish(loggers: Sequence[Logger], folder: Path) -> None:
 
 
 def _keep_tables_here(media: Mapping[str, Any], run: Any) -> None:
-    """Write the tables to the run's folder alone.
+    """Write the tables only to the run's folder.
 
-    Left to it, W&B stages a second copy as an artifact in a folder of the user, which its log
-    knows by the absolute path: what is moved before its upload would lack it.
+    By default W&B stages a second copy as an artifact in a folder of the user and logs its absolute
+    path: a run moved before its upload would lose it.
     """
     import wandb
 
@@ -243,12 +243,12 @@ def _keep_tables_here(media: Mapping[str, Any], run: Any) -> None:
 
 
 def summary_of(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Bring ``metrics.json`` to a summary: each metric under its own name beside all the rest."""
+    """Return ``metrics.json`` as a summary, with each metric as a top-level entry."""
     rest = {key: value for key, value in results.items() if key != "metrics"}
     return rest | dict(results["metrics"])
 
 
-_NAMES = {"dataset": str, "method": str, "video": str}  # 071 is no number
+_NAMES = {"dataset": str, "method": str, "video": str}  # keeps 071 from becoming a number
 
 
 def _media(folder: Path) -> dict[str, Any]:
@@ -270,7 +270,7 @@ def _media(folder: Path) -> dict[str, Any]:
     tables = {name: table(file) for name, file in there.items()}
     if (folder / "test_frames.csv").is_file():
         tables["tables/errors"] = confident_errors(table("test_frames.csv"))
-    for limit in ("MAX_ROWS", "MAX_ARTIFACT_ROWS"):  # W&B would leave out what is beyond them
+    for limit in ("MAX_ROWS", "MAX_ARTIFACT_ROWS"):  # W&B would drop rows beyond them
         longest = max((len(rows) for rows in tables.values()), default=0)
         setattr(wandb.Table, limit, max(getattr(wandb.Table, limit), longest))
     media: dict[str, Any] = {name: wandb.Table(dataframe=rows) for name, rows in tables.items()}
@@ -279,7 +279,7 @@ def _media(folder: Path) -> dict[str, Any]:
 
 
 def confident_errors(frames: pd.DataFrame) -> pd.DataFrame:
-    """Take the frames that were furthest on the wrong side of P(fake) = 0.5, the worst first."""
+    """Return the frames furthest on the wrong side of P(fake) = 0.5, the worst first."""
     off = (frames["label"] - frames["p_fake"]).abs()
     worst = off[off > 0.5].sort_values(ascending=False, kind="stable").index[:_ERRORS]
     return frames.loc[worst, ["method", "video", "frame", "label", "p_fake", "path"]]
@@ -287,7 +287,7 @@ def confident_errors(frames: pd.DataFrame) -> pd.DataFrame:
 
 @contextmanager
 def ended() -> Iterator[None]:
-    """End the W&B run that was opened inside: with success, or as failed where something failed."""
+    """Finish the W&B run opened inside: as successful, or as failed after an exception."""
     code = 1
     try:
         yield
@@ -305,5 +305,5 @@ def _end(run: Any, offline: bool, code: int) -> None:
         reason = _reason(error)
         rank_zero_info(f"W&B: not all was uploaded ({reason}); go on with: wandb sync {kept}")
     else:
-        if offline and kept.is_dir():  # unless the run left nothing behind
+        if offline and kept.is_dir():  # false if the run left nothing
             rank_zero_info(f"W&B: offline; upload later with: wandb sync {kept}")

@@ -1,4 +1,4 @@
-"""What libraries say about a user's mistake, in one line and in the names of the command line."""
+"""Library errors caused by a user's mistake, reworded in one line with command-line names."""
 
 import re
 from collections.abc import Iterable
@@ -19,14 +19,14 @@ _LONGEST = 300
 
 
 def one_line(message: str, known: Iterable[str] = ()) -> str:
-    """Put the cause that jsonargparse names over several lines into one.
+    """Return the cause that jsonargparse spreads over several lines in one.
 
-    A parser of a class's arguments knows their names alone. The one around it gets their message
-    inside its own and puts the whole name in: ``lr`` becomes ``--model.optimizer.lr``.
+    The parser of a class's arguments knows only their short names. The outer parser receives its
+    message nested in its own and inserts the full name: ``lr`` becomes ``--model.optimizer.lr``.
 
     Args:
-        message: As it is raised.
-        known: Options of the parser that raises it, to find the one that was meant.
+        message: The raised message.
+        known: Options of the parser that raised it, for suggesting the intended one.
     """
     lines = [line.strip(" -") for line in message.strip().splitlines() if line.strip()]
     text = " ".join(lines)
@@ -85,17 +85,17 @@ def one_line(message: str, known: Iterable[str] = ()) -> str:
 
 
 def meant(name: str, known: Iterable[str]) -> str:
-    """Return ``(did you mean …?)`` with the nearest of the names; nothing where none is near."""
+    """Return ``(did you mean …?)`` with the nearest name; empty if none is near."""
     names = sorted({option for option in known if option and option.strip("-")})
     head, dot, rest = name.partition(".")
     near = get_close_matches(name, names, 1, 0.75)
-    if not near and dot:  # --dataa.size: --data is known, and what is below it is not
+    if not near and dot:  # --dataa.size: --data is known, its sub-options are not
         near = [f"{found}.{rest}" for found in get_close_matches(head, names, 1, 0.75)]
     return f" (did you mean {near[0]}?)" if near and near[0] != name else ""
 
 
 def _around(text: str, inner: str) -> str:
-    """Put the whole name of an option in place of its last part."""
+    """Replace an option's last part by its full name."""
     outer = re.search(r'Parser key "([^"]+)"', text)
     if outer is None:
         return inner
@@ -106,7 +106,7 @@ def _around(text: str, inner: str) -> str:
         before = whole[: -len(last)]
         if match := re.match(r"unknown option '([^']+)'(.*)", inner):
             rest = re.sub(r"\(did you mean ([^?]+)\?\)", rf"(did you mean {before}\1?)", match[2])
-            if "." in match[1]:  # below an option that has nothing below it
+            if "." in match[1]:  # under an option that has no sub-options
                 rest = re.sub(r"\(did you mean ([^?]+)\?\)", _sibling(whole, match[1]), match[2])
             return f"unknown option '{whole}'{rest}"
         return re.sub(r"^([\w.]+): ", lambda m: f"{_joined(whole, m[1])}: ", inner, count=1)
@@ -153,7 +153,7 @@ def _of_union(text: str) -> str | None:
 
 
 def _plain(text: str) -> str:
-    """Name the type that is wanted as people do."""
+    """Return the message with the expected type in plain words."""
     if match := re.match(r"Expected a <class '(\w+)'>\. Got value: (.*)", text):
         return f"expected {_TYPES.get(match[1], match[1])}, not {match[2][:80]}"
     if match := re.match(r"Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", text):

@@ -1,4 +1,4 @@
-"""The docstrings' Sphinx roles, formulas and tables, as the Markdown that the pages are made of."""
+"""Converts Sphinx roles, formulas and tables in docstrings to the Markdown of the pages."""
 
 import re
 from collections.abc import Iterator
@@ -15,17 +15,17 @@ PACKAGE = "tokd_lightning"
 
 
 class Docstrings(griffe.Extension):
-    """Rewrites docstrings once the whole package is there, so that names can be resolved."""
+    """Rewrites docstrings once the whole package is loaded, so that names can be resolved."""
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
-        """Rewrite the docstrings of a package, and show what it defines where it is defined."""
+        """Rewrite a package's docstrings, and show each object where it is defined."""
         if pkg.path != PACKAGE:
             return
         for item in _items(pkg):
             if item.docstring:
                 item.docstring.value = _markdown(item.docstring.value, item)
             if item.is_init_module:
-                item.exports = None  # else everything would stand there and in its own file
+                item.exports = None  # else every object would appear there and on its own page
 
 
 def _items(of: Any) -> Iterator[Any]:
@@ -54,7 +54,7 @@ def _table(found: re.Match[str]) -> str:
 
 
 def _link(short: str, name: str, item: Any) -> str:
-    """Refer to where a thing is defined; one that no page shows, or nobody finds, is plain code."""
+    """Link to an object's definition; an object without a page or unresolved is plain code."""
     shown = name.rpartition(".")[2] if short else name
     try:
         path = name if name.startswith(PACKAGE) else item.resolve(name)

@@ -1,4 +1,4 @@
-"""What MkDocs does on the way: README as the first page, formulas as MathML."""
+"""MkDocs hooks: README as the first page, formulas as MathML."""
 
 import html
 import re
@@ -12,14 +12,14 @@ _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1
 
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
-    """Put README, whose links start at the repository's root, in the place of the first page."""
+    """Replace the first page by README, whose links are relative to the repository's root."""
     if page.file.src_uri != "index.md":
         return markdown
     return README.read_text(encoding="utf-8").replace("](docs/", "](")
 
 
 def on_page_content(content: str, **_: Any) -> str:
-    """Draw formulas without a script or a font that would have to be fetched."""
+    """Render formulas as MathML, which needs no script or font download."""
     return _FORMULA.sub(_mathml, content)
 
 

@@ -1,4 +1,4 @@
-"""Options of the ``tokd`` commands beside those of Lightning; what they run is imported lazily."""
+"""Options of the ``tokd`` commands other than Lightning's; implementations are imported lazily."""
 
 import argparse
 import re
@@ -9,10 +9,10 @@ from tokd_lightning.errors import TokdError
 
 
 class LineParser(argparse.ArgumentParser):
-    """Says what is wrong in one line, like everything else here."""
+    """Parser that reports errors in one line, like the rest of this package."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise a TokdError that names the nearest of the possible words."""
+        """Raise a TokdError that names the nearest valid word."""
         where = self.prog
         if unknown := re.match(r"unrecognized arguments: (\S+)", message):
             message += self._nearest(unknown[1].partition("=")[0], self._option_string_actions)

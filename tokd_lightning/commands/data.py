@@ -8,7 +8,7 @@ from typing import Any
 from tokd_lightning.commands import asked
 from tokd_lightning.errors import renamed
 
-# Of messages about data sets, which training says too.
+# Option names in messages about data sets, which training uses too.
 _OUR_WORDS = {
     r" \(--data\.quality\)": " (--quality)",
     r"--splits \(--data\.splits in training\)": "--splits",
@@ -20,7 +20,7 @@ _OUR_WORDS = {
 
 
 def add_to(commands: Any) -> None:
-    """Add them."""
+    """Add these commands to the parser."""
     demo = commands.add_parser("demo", help="make a synthetic mini-FF++ to try everything on")
     demo.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
     demo.add_argument(

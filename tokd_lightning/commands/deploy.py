@@ -8,7 +8,7 @@ from tokd_lightning.commands import asked
 
 
 def add_to(commands: Any) -> None:
-    """Add them."""
+    """Add these commands to the parser."""
     export = commands.add_parser("export", help="write a student as ONNX or safetensors")
     export.add_argument("source", type=Path, metavar="RUN|CKPT", help="run folder, or checkpoint")
     export.add_argument(

@@ -1,6 +1,7 @@
-"""Commands that take the options of a fit: ``fit``, ``test``, ``probe`` and their like.
+"""Commands that take the options of a fit: ``fit``, ``test``, ``probe`` and similar ones.
 
-LightningCLI parses them. Their help is written here: it is there at once, with what a user needs.
+LightningCLI parses them. Their help is written here, so it appears at once and lists what users
+need.
 """
 
 import argparse
@@ -113,7 +114,7 @@ _TRAINER = {
 
 
 def add_to(commands: Any) -> None:
-    """Add them, for their help."""
+    """Add these commands to the parser, for their help."""
     for verb, what in HELP.items():
         fitting = verb not in {"validate", "test", "predict"}
         command = commands.add_parser(

@@ -10,7 +10,7 @@ from tokd_lightning.errors import TokdError
 
 
 def add_to(commands: Any) -> None:
-    """Add them."""
+    """Add these commands to the parser."""
     methods = commands.add_parser("methods", help="the distillation methods side by side")
     methods.add_argument(
         "--student", default="resnet18_thin", metavar="NET", help="student (resnet18_thin)"
@@ -177,7 +177,7 @@ def _methods(options: argparse.Namespace) -> int:
 
 
 def _refuse_missing(runs: Sequence[Path]) -> None:
-    """Refuse a run that is not there before the first of the others is worked on."""
+    """Raise for a missing run before work on the others begins."""
     for run in runs:
         if not run.exists():
             raise TokdError(f"{run} does not exist: name folders that tokd fit made, runs/NAME")

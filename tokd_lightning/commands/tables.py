@@ -7,12 +7,12 @@ from typing import Any
 from tokd_lightning.commands import asked
 from tokd_lightning.errors import TokdError
 
-# Of an option that takes several values, and may be given again for more.
+# For an option that takes several values and can be repeated.
 _SEVERAL: dict[str, Any] = {"nargs": "+", "default": [], "action": "extend"}
 
 
 def add_to(commands: Any) -> None:
-    """Add them."""
+    """Add these commands to the parser."""
     table = commands.add_parser("table", help="make a table of the paper: ours beside published")
     table.add_argument(
         "number", choices=[*map(str, range(1, 8)), "beyond"], metavar="1…7|beyond", help="table"
@@ -49,7 +49,7 @@ def add_to(commands: Any) -> None:
 
 
 def _add_grid(parser: argparse.ArgumentParser) -> None:
-    """Add what all tables and figures of the paper can be asked for."""
+    """Add the options common to all tables and figures of the paper."""
     add = parser.add_argument
     add("--dry-run", action="store_true",
         help="show the table with what is done, running, queued and to do")  # fmt: skip
@@ -121,7 +121,7 @@ def _table(options: argparse.Namespace) -> int:
 
 
 def _sizes(given: dict[str, Any]) -> int:
-    """Compute Table 1, which no training fills."""
+    """Compute Table 1, which needs no training."""
     runs: Path = given["runs"]
     if given["dry_run"]:
         print("table1: Size of the networks at 299 px. Computed here, no run is needed")
@@ -137,6 +137,6 @@ def _report(options: argparse.Namespace) -> int:
     from tokd_lightning.tables.report.command import report
 
     given = asked(options)
-    for key in ("table", "dataset"):  # "ffpp,celebdf" as tokd table takes them, or apart
+    for key in ("table", "dataset"):  # "ffpp,celebdf" as in tokd table, or separate values
         given[key] = [name for text in given[key] or () for name in _names(text)] or None
     return report(**given)

@@ -21,15 +21,15 @@ Stages = tuple[float, float, float, float]
 
 
 class ADD(Distiller):
-    r"""Distils a teacher of better images by frequency and multi-view attention.
+    r"""Distils from a teacher of better image quality by frequency and multi-view attention.
 
     .. math:: L = CE + \sum_l w_l L_{FR} + \lambda \sum_l w'_l (\gamma' L_{hist} + \eta L_{con})
 
     over four stages, the maps at strides 4, 8, 16 and 32; see :func:`frequency_attention` and
     :func:`multi_view`. The teacher sees the frame in a better quality than the student
-    (``teacher_quality`` of the data module). Stages of weight 0 are not computed. Where the grids
-    differ the larger map is average-pooled; where the channels do, a 1x1 convolution without bias,
-    learned with the student, brings the student's to the teacher's.
+    (``teacher_quality`` of the data module). Stages of weight 0 are not computed. If the grids
+    differ, the larger map is average-pooled; if the channels differ, a 1x1 convolution without
+    bias, learned with the student, maps the student's channels to the teacher's.
 
     Binh M. Le and Simon S. Woo, "ADD: Frequency Attention and Multi-View based Knowledge
     Distillation to Detect Low-Quality Compressed Deepfake Images", AAAI 2022. The defaults are the
@@ -37,23 +37,23 @@ class ADD(Distiller):
 
     Args:
         student_shapes: Stride -> ``(C, H, W)`` of the student's maps.
-        teacher_shapes: The same of each of the teacher's branches.
-        branches: Branches to distil; ADD's teacher has "rgb" alone. The losses of "both" are added.
+        teacher_shapes: The same for each teacher branch.
+        branches: Branches to distil; ADD's teacher has only "rgb". The losses of "both" are added.
         frequency_weights: w, by stage, not negative.
         view_weights: w', by stage, not negative.
         gamma: Steepness of the frequency weight; 0 leaves C times the mean squared error.
         transform: "fft" or "dct", see :func:`frequency_attention`.
-        relative: Weigh frequencies relative to their mean, likewise.
-        views: Number of directions, drawn anew in every step.
+        relative: Weight frequencies relative to their mean, see the same function.
+        views: Number of directions, drawn again in every step.
         multi_view_weight: lambda.
         histogram_weight: gamma' (the paper writes gamma here too).
         contrastive_weight: eta; 0 leaves the contrastive part out.
         margin: Delta of the contrastive part.
-        seed: Seed of the directions; None takes the one that torch was last seeded with.
+        seed: Seed of the directions; None uses ``torch.initial_seed()``.
 
     Raises:
         TokdError: A weight is negative or all are 0, or a network has no map at a stage.
-        ValueError: An argument is none of its choices.
+        ValueError: An argument is not one of its choices.
     """
 
     method: ClassVar[str] = "add"
@@ -111,11 +111,11 @@ class ADD(Distiller):
         self._last: dict[str, Tensor] = {}
 
     def get_extra_state(self) -> Tensor:
-        """Return, for the state dict, how many steps have drawn directions."""
+        """Return the number of steps that have drawn directions, for the state dict."""
         return torch.tensor(self.step)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take what :meth:`get_extra_state` gave."""
+        """Restore the value of :meth:`get_extra_state`."""
         self.step = int(state)
 
     def forward(

@@ -18,7 +18,7 @@ FAINTEST = 1e-8
 def attention_map(maps: Tensor) -> Tensor:
     r"""Return :math:`Q = q / |q|_2` with :math:`q_{hw} = mean_c f_{chw}^2`, per sample.
 
-    A sample with ``|q|`` below 1e-8 is divided by that instead, which bounds its gradient.
+    A sample with ``|q|`` below 1e-8 is divided by 1e-8 instead, which bounds its gradient.
 
     Args:
         maps: f, ``(B, C, H, W)``.
@@ -34,8 +34,8 @@ def attention_map(maps: Tensor) -> Tensor:
 def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
     r"""Return the mean over batch and positions of :math:`(Q_s - Q_t)^2`.
 
-    Q is :func:`attention_map`; the larger map is average-pooled to the grid of the other first. The
-    channels need not agree: a rotation of them changes nothing.
+    Q is :func:`attention_map`; the larger map is first average-pooled to the grid of the other. The
+    numbers of channels may differ: a rotation of the channels has no effect.
 
     Args:
         student: ``(B, C, H, W)``; computed in at least float32.
@@ -46,14 +46,14 @@ def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class AttentionTransfer(MapDistiller):
-    """Distils where the teacher looks: maps of energy over space, see :func:`attention_transfer`.
+    """Distils the spatial energy of the teacher's maps, see :func:`attention_transfer`.
 
     S. Zagoruyko, N. Komodakis, "Paying More Attention to Attention: Improving the Performance of
     Convolutional Neural Networks via Attention Transfer", ICLR 2017.
 
     Args:
         student_shapes: Stride -> ``(C, H, W)`` of the student's maps.
-        teacher_shapes: The same of each of the teacher's branches.
+        teacher_shapes: The same for each teacher branch.
         weight: Weight of the loss of each branch.
         branches: Branches of the teacher that are distilled.
         branch_reduce: Whether the losses of "both" branches are added, or averaged ("mean").
@@ -61,7 +61,7 @@ class AttentionTransfer(MapDistiller):
         rotation: Only "none": the energy of a position is the same in every basis of channels.
 
     Raises:
-        TokdError: The arguments do not fit the networks, or a rotation is asked for.
+        TokdError: The arguments do not fit the networks, or a rotation is requested.
     """
 
     method: ClassVar[str] = "at"

@@ -1,4 +1,4 @@
-"""What methods share that distil the teacher's branches apart: weights, and where they meet."""
+"""Base of methods with a loss per teacher branch: weights, and the map the branches share."""
 
 import logging
 import math
@@ -21,12 +21,12 @@ logger = logging.getLogger("tokd_lightning")
 
 
 class Branched(Distiller):
-    """A method with a loss for each branch of the teacher, read off the student's one map.
+    """A method with a loss for each branch of the teacher, computed from one map of the student.
 
-    The branches meet at one map z of the student. Each reads it through a view of its own: m_k =
-    R_k z with a rotation (Eq. 11, 12), otherwise z itself, and where there are two branches their
-    gradients at z are watched. A subclass says once where they meet (:meth:`meet`) and takes the
-    views in its forward (:meth:`views`).
+    The branches meet at one map z of the student. Each reads it through a view of its own:
+    m_k = R_k z with a rotation (Eq. 11, 12), otherwise z itself. With two branches, their gradients
+    at z are recorded. A subclass sets the map once (:meth:`meet`) and calls :meth:`views` in its
+    forward.
 
     Args:
         weights: Branch -> weight of its loss in L_S, above 0, for one branch or both.
@@ -50,24 +50,24 @@ class Branched(Distiller):
         conflict: Conflict = "none",
         seed: int | None = None,
     ) -> None:
-        """Say at which map the branches meet, and what they see of it.
+        """Set the map where the branches meet, and how they read it.
 
-        One branch alone has nobody to meet: it is not rotated, which is logged, and has no
-        conflict to resolve.
+        With a single branch no rotation is applied, which is logged, and there is no conflict to
+        resolve.
 
         Args:
             shape: ``(C, H, W)`` of the map z.
             rotation: "learned" (the paper), "frozen_random" (a control) or "none".
-            layout: What R rotates, see ``Rotation``.
+            layout: Entries of z rotated by R, see ``Rotation``.
             dim: d, the size of R.
-            init: Where a learned R starts.
+            init: Initial value of a learned R.
             target: g_n of Eq. 15, see ``Rotation``.
-            conflict: What becomes of the branches' gradients at z, see ``BranchGradients``.
-            seed: Seed of random rotations; None takes the one that torch was last seeded with.
+            conflict: Treatment of the branches' gradients at z, see ``BranchGradients``.
+            seed: Seed of random rotations; None uses ``torch.initial_seed()``.
 
         Raises:
-            TokdError: ``dim`` does not fit the map, or a conflict of one branch is to be resolved.
-            ValueError: An argument is none of its choices.
+            TokdError: ``dim`` does not fit the map, or ``conflict`` is set for a single branch.
+            ValueError: An argument is not one of its choices.
         """
         check_choice("rotation", rotation, get_args(Rotated))
         check_choice("conflict", conflict, get_args(Conflict))
@@ -91,7 +91,7 @@ class Branched(Distiller):
             self.gradients = self.rotation.gradients
 
     def views(self, z: Tensor) -> dict[str, Tensor]:
-        """Return what each branch reads: m_k (Eq. 11, 12), or the map itself.
+        """Return the view of each branch: m_k (Eq. 11, 12), or the map itself.
 
         Args:
             z: The map where the branches meet, ``(B, C, H, W)``.
@@ -102,16 +102,16 @@ class Branched(Distiller):
         return self.gradients.watch(z) if self.gradients is not None else {self.branches: z}
 
     def take_gradients(self) -> dict[str, Tensor] | None:
-        """Return, and forget, v^k of both branches; see :meth:`Distiller.take_gradients`."""
+        """Return and clear v^k of both branches; see :meth:`Distiller.take_gradients`."""
         return None if self.gradients is None else self.gradients.take()
 
     def gradient_diagnostics(self, gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the conflict of the branches (Fig. 4); see ``Rotation.gradient_diagnostics``.
 
-        Without a rotation "before" and "after" are the same, and only the full vector is compared.
+        Without a rotation "before" and "after" are equal, and only the full vector is compared.
 
         Args:
-            gradients: What :meth:`take_gradients` gave.
+            gradients: The result of :meth:`take_gradients`.
         """
         if self.rotation is not None:
             return self.rotation.gradient_diagnostics(gradients, self.weights)
@@ -120,7 +120,7 @@ class Branched(Distiller):
         return {}
 
     def diagnostics(self) -> dict[str, Tensor]:
-        """Return detached scalars of the last forward: ``distance_<branch>``, without its weight.
+        """Return detached scalars of the last forward: ``distance_<branch>``, unweighted.
 
         Some methods add their own.
         """
@@ -128,7 +128,7 @@ class Branched(Distiller):
 
 
 def check_choice(name: str, value: object, choices: Collection[object]) -> None:
-    """Raise a ValueError where an argument is none of its choices."""
+    """Raise a ValueError if an argument is not one of its choices."""
     if value not in choices:
         raise ValueError(f"{name} {value!r} is none of {choices}")
 
@@ -136,16 +136,16 @@ def check_choice(name: str, value: object, choices: Collection[object]) -> None:
 def active_weights(
     weights: Mapping[Branch, float], branches: Branches, name: str = "weight"
 ) -> dict[Branch, float]:
-    """Return the weights of the branches that are distilled, those with weight 0 left out.
+    """Return the weights of the distilled branches, without those of weight 0.
 
     Args:
         weights: Branch -> weight, for both branches.
-        branches: Branches asked for.
-        name: What the weights are called in the errors.
+        branches: The requested branches.
+        name: Name of the weights in error messages.
 
     Raises:
-        TokdError: A weight is negative or not finite, or nothing is left.
-        ValueError: ``branches`` is none of its choices.
+        TokdError: A weight is negative or not finite, or no branch is left.
+        ValueError: ``branches`` is not one of its choices.
     """
     check_choice("branches", branches, get_args(Branches))
     if not all(0 <= weight < math.inf for weight in weights.values()):

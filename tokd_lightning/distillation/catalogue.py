@@ -1,4 +1,4 @@
-"""The methods side by side: ``tokd methods``."""
+"""Table of all methods: ``tokd methods``."""
 
 import torch
 from rich.console import Console
@@ -38,9 +38,9 @@ METHODS: tuple[type[Distiller], ...] = (
 def print_methods(
     student: str = "resnet18_thin", teacher: str = "xception", size: int = 299
 ) -> None:
-    """Print a table of all methods: source, loss, taps, weight, and what they learn beside a pair.
+    """Print a table of all methods: source, loss, taps, weight and extra parameters.
 
-    "Extra" are the parameters that training moves beside the student, with the method's defaults:
+    "Extra" counts the parameters trained in addition to the student, with the method's defaults:
     heads, variances, projectors and rotations. None of them is exported.
 
     Args:
@@ -49,7 +49,7 @@ def print_methods(
         size: Side of the images in pixels.
 
     Raises:
-        TokdError: There is no such backbone.
+        TokdError: A backbone does not exist.
     """
     shapes = [_shapes(name, size) for name in (student, teacher)]
     table = Table(title=f"{student} distilled from {teacher} at {size} px")
@@ -75,7 +75,7 @@ def print_methods(
 
 
 def extra_parameters(distiller: Distiller) -> int:
-    """Return how many parameters training moves beside the student: heads and learned rotations."""
+    """Return the number of parameters trained in addition to the student, rotations included."""
     trained = sum(p.numel() for p in distiller.parameters() if p.requires_grad)
     rotation = distiller.rotation
     if rotation is not None and rotation.learned:
@@ -92,6 +92,6 @@ def _shapes(backbone: str, size: int) -> Shapes:
 
 
 def _made(method: type[Distiller], student: Shapes, teacher: Shapes) -> Distiller:
-    make: type = method  # the interface says how: from two shapes
+    make: type = method  # all methods share this interface: two shapes
     distiller: Distiller = make(student, teacher)
     return distiller

@@ -10,8 +10,8 @@ SHORTEST = 1e-3
 def normalised(maps: Tensor) -> Tensor:
     """Return F / |F|_2 of Eq. 6 and 7 per sample, flattened.
 
-    A map shorter than 1e-3 is divided by that instead, so that a map of zeros stays one and sends
-    back a gradient that is bounded.
+    A map with a norm below 1e-3 is divided by 1e-3 instead: a map of zeros stays zero, and the
+    gradient is bounded.
 
     Args:
         maps: ``(B, C, H, W)``.
@@ -41,7 +41,7 @@ def batch_variance(units: Tensor) -> Tensor:
         units: Normalised maps, ``(B, M)``.
 
     Returns:
-        A scalar: 0 if all samples are alike (collapse), 1 if they have nothing in common.
+        A scalar: 0 if all samples are equal (collapse), 1 if they have nothing in common.
     """
     units = units.detach()
     return units.square().sum(1).mean() - units.mean(0).square().sum()
@@ -60,7 +60,7 @@ def on_one_grid(ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def widened(ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both tensors in the wider of their types, in at least float32."""
+    """Return both tensors in the wider of their dtypes, in at least float32."""
     wide = torch.promote_types(torch.promote_types(ours.dtype, theirs.dtype), torch.float32)
     return ours.to(wide), theirs.to(wide)
 
@@ -68,13 +68,13 @@ def widened(ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
 def unit_rows(rows: Tensor, epsilon: float = 0.0) -> Tensor:
     """Return each row divided by its L2 norm plus ``epsilon``.
 
-    A row shorter than a thousandth of the longest is divided as if it had that length: it keeps its
-    direction, less of its weight, and sends back a gradient no steeper than a thousand times that
-    of the longest, also where it is zero.
+    A row shorter than a thousandth of the longest is divided by a thousandth of that length: it
+    keeps its direction but has a norm below 1, and its gradient is at most a thousand times that of
+    the longest, also for a zero row.
 
     Args:
         rows: ``(B, M)``.
-        epsilon: Added to the length.
+        epsilon: Added to the norm.
 
     Returns:
         ``(B, M)``.

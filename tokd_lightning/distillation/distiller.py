@@ -1,4 +1,4 @@
-"""The interface that all distillation methods share: two networks' outputs in, losses out."""
+"""Common interface of all distillation methods: from two networks' outputs to losses."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -20,24 +20,24 @@ BRANCHES: tuple[Branch, Branch] = ("rgb", "frequency")
 
 
 class Distiller(nn.Module, ABC):
-    """One way of distilling the dual-branch teacher into the single-branch student.
+    """A method of distilling the dual-branch teacher into the single-branch student.
 
-    A distiller is made as ``distiller(student_shapes, teacher_shapes)``; everything else it takes
-    has a default. The least that a subclass has is an ``__init__`` and a :meth:`forward`. It owns
-    the parameters that only training needs: those with ``requires_grad`` belong to the student's
+    A distiller is built as ``distiller(student_shapes, teacher_shapes)``; all its other arguments
+    have defaults. A subclass needs at least ``__init__`` and :meth:`forward`. It owns the
+    parameters that only training needs: those with ``requires_grad`` belong to the student's
     optimizer, the rotations (without it) to a ``RotationOptimizer``. Its forward draws no random
     numbers and changes no map in place.
 
     Attributes:
         method: Name of the method in run names.
-        citation: Who published it, where.
-        formula: Its loss in a line.
+        citation: Authors and venue.
+        formula: Its loss in one line.
         needs_teacher: Whether ``forward`` needs the teacher's output.
-        taps: Strides of the maps that are compared; none where only logits are.
-        branches: Branches of the teacher that are distilled; "none" where it is not their maps.
+        taps: Strides of the compared maps; empty if only logits are compared.
+        branches: Branches of the teacher that are distilled; "none" if their maps are not used.
         weights: Branch -> weight of its loss in L_S (alpha_1 and alpha_2 of Eq. 10), all above 0.
         rotation: Rotation of the student's map per branch (Eq. 11, 12); None without one.
-        class_weights: Weights ``(K,)`` of the classes in the cross-entropy; None weighs all alike.
+        class_weights: Class weights ``(K,)`` of the cross-entropy; None weights all equally.
     """
 
     method: ClassVar[str]
@@ -65,16 +65,16 @@ class Distiller(nn.Module, ABC):
 
         Args:
             student: Logits ``(B, K)`` and maps of the student.
-            teacher: Logits and maps of the teacher, without gradient; None where not needed.
+            teacher: Logits and maps of the teacher, without gradient; None if not needed.
             labels: Class numbers, int64 ``(B,)``, 1 is fake.
 
         Returns:
-            Scalars, ``"ce"`` among them.
+            Scalars, including ``"ce"``.
         """
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The branches of the teacher whose maps ``forward`` reads: a teacher must have them."""
+        """Branches whose maps ``forward`` reads and which a teacher must have."""
         return tuple(self.weights)
 
     def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class Distiller(nn.Module, ABC):
         return functional.cross_entropy(wide, labels, weights)
 
     def load_teacher_projectors(self, state: Mapping[str, Tensor] | None) -> None:
-        """Take the projectors that were trained with the teacher, where the method uses them.
+        """Load the projectors trained with the teacher, if the method uses them.
 
         Args:
             state: State dict of a ``TeacherProjectors``; None if the teacher has none.
@@ -100,17 +100,17 @@ class Distiller(nn.Module, ABC):
         return
 
     def take_gradients(self) -> dict[str, Tensor] | None:
-        """Return, and forget, each branch's gradient at the shared map since the last call.
+        """Return and clear each branch's gradient at the shared map since the last call.
 
         Returns:
-            Branch -> v^k of Eq. 15 with the weight of its loss still in it, ``(N, C * H * W)``,
-            the micro-batches one after another; None where the method watches no gradients or a
-            backward pass did not reach both branches.
+            Branch -> v^k of Eq. 15, including the weight of its loss, ``(N, C * H * W)``, the
+            micro-batches concatenated; None if the method records no gradients or a backward pass
+            did not reach both branches.
         """
         return None
 
     def gradient_diagnostics(self, gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return detached scalars about what :meth:`take_gradients` gave (Fig. 4)."""
+        """Return detached scalars computed from :meth:`take_gradients`'s result (Fig. 4)."""
         return {}
 
     def diagnostics(self) -> dict[str, Tensor]:
@@ -123,7 +123,7 @@ def shape_at(shapes: Shapes, stride: int, whose: str) -> tuple[int, int, int]:
 
     Args:
         shapes: Stride -> shape.
-        stride: The stride wanted.
+        stride: The requested stride.
         whose: The network's name in the error, "student" or "teacher".
 
     Raises:

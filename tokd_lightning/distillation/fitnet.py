@@ -23,7 +23,7 @@ def hint(student: Tensor, teacher: Tensor) -> Tensor:
     """Return the mean over all entries of the squared difference; the larger map is pooled first.
 
     Args:
-        student: What the regressor makes of the student's map, ``(B, C, H, W)``; computed in at
+        student: The regressor's output for the student's map, ``(B, C, H, W)``; computed in at
             least float32.
         teacher: ``(B, C, H2, W2)``.
     """
@@ -31,15 +31,15 @@ def hint(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class Regressor(nn.Module):
-    """Predicts the teacher's map from the student's: 1x1 convolution, BN, perhaps ReLU.
+    """Predicts the teacher's map from the student's: 1x1 convolution, BN, optional ReLU.
 
-    With ``rectify: auto`` the first teacher map decides whether ReLU follows: it does where no
-    entry, of any process, is negative. The decision is part of the state.
+    With ``rectify: auto`` the first teacher map decides whether ReLU follows: it does if no entry
+    on any rank is negative. The decision is part of the state.
 
     Args:
         channels: Channels of the student's map.
         target_channels: Channels of the teacher's map.
-        rectify: Whether ReLU follows.
+        rectify: Whether ReLU follows: "auto", "always" or "never".
     """
 
     def __init__(self, channels: int, target_channels: int, rectify: Rectify = "auto") -> None:
@@ -49,11 +49,11 @@ class Regressor(nn.Module):
         self.rectified = None if rectify == "auto" else rectify == "always"
 
     def get_extra_state(self) -> Tensor:
-        """Return, for the state dict, whether ReLU follows: 1, 0, or -1 while undecided."""
+        """Return whether ReLU follows: 1, 0, or -1 while undecided, for the state dict."""
         return torch.tensor(-1 if self.rectified is None else int(self.rectified))
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take what :meth:`get_extra_state` gave."""
+        """Restore the value of :meth:`get_extra_state`."""
         self.rectified = None if state < 0 else bool(state)
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class Regressor(nn.Module):
 
         Args:
             student: ``(B, C, H, W)``.
-            teacher: The map that is predicted, ``(B, C2, H2, W2)``.
+            teacher: The predicted map, ``(B, C2, H2, W2)``.
         """
         if self.rectified is None:
             self.rectified = not _negative_anywhere(teacher)
@@ -80,33 +80,33 @@ class FitNet(MapDistiller):
     """Distils the teacher's maps as hints: the student's map must predict them, see :func:`hint`.
 
     A. Romero, N. Ballas, S. E. Kahou, A. Chassang, C. Gatta, Y. Bengio, "FitNets: Hints for Thin
-    Deep Nets", ICLR 2015. There the hint is a first stage of training; here, as in Table 3, it
-    stands beside the cross-entropy all along.
+    Deep Nets", ICLR 2015. There the hint is a first stage of training; here, as in Table 3, it is
+    added to the cross-entropy throughout.
 
-    Where the grids differ, the larger map is average-pooled before the regressor. A rotation stands
-    between the deepest tap and that tap's regressors; other taps are not rotated.
+    Where the grids differ, the larger map is average-pooled before the regressor. A rotation is
+    applied between the deepest tap and that tap's regressors; other taps are not rotated.
 
     Args:
         student_shapes: Stride -> ``(C, H, W)`` of the student's maps.
-        teacher_shapes: The same of each of the teacher's branches.
+        teacher_shapes: The same for each teacher branch.
         weight: Weight of the loss of each branch.
         branches: Branches of the teacher that are distilled.
         branch_reduce: Whether the losses of "both" branches are added, or averaged ("mean").
         taps: Strides at which maps are compared.
-        rectify: Whether ReLU ends the regressors: "auto" where the teacher's map has no negative
-            entries (ResNets; of Xception stride 32 alone), "always" or "never".
+        rectify: Whether ReLU ends the regressors: "auto" if the teacher's map has no negative
+            entries (ResNets; for Xception only at stride 32), "always" or "never".
         rotation: "learned" (Eq. 11-16), "frozen_random" (a control) or "none" (Table 3).
-        layout: What R rotates, see ``Rotation``.
+        layout: Entries rotated by R, see ``Rotation``.
         dim: d, the size of R.
-        rotation_init: Where a learned R starts.
+        rotation_init: Initial value of a learned R.
         rotation_target: g_n of Eq. 15, see ``Rotation``.
         conflict: "pcgrad" projects the branches' gradients at the deepest tap, see
-            ``project_conflict``; "none" adds them as they are.
-        seed: Seed of random rotations; None takes the one that torch was last seeded with.
+            ``project_conflict``; "none" adds them unchanged.
+        seed: Seed of random rotations; None uses ``torch.initial_seed()``.
 
     Raises:
         TokdError: The arguments do not fit each other or the networks.
-        ValueError: An argument is none of its choices.
+        ValueError: An argument is not one of its choices.
     """
 
     method: ClassVar[str] = "fitnet"
@@ -153,6 +153,6 @@ class FitNet(MapDistiller):
         )
 
     def compare(self, student: Tensor, teacher: Tensor, head: nn.Module) -> Tensor:
-        """Return :func:`hint` of what the head predicts."""
+        """Return :func:`hint` of the head's prediction."""
         ours, theirs = on_one_grid(student, teacher)
         return hint(head(ours, theirs), theirs)

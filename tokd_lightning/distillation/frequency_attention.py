@@ -24,14 +24,14 @@ def frequency_attention(
     transform: Transform = "fft",
     relative: bool = False,
 ) -> Tensor:
-    r"""Return how far two maps are apart in frequency, the far frequencies counted more.
+    r"""Return the distance of two maps in frequency, with larger differences weighted more.
 
     .. math:: L_{FR} = \frac{1}{B} \sum_{b,c,u,v} e^{\gamma \bar d_{buv}}\, d_{bcuv}, \qquad
         d = |F(A_T - A_S)|^2, \qquad \bar d_{buv} = \frac{1}{C} \sum_c d_{bcuv}
 
     :math:`F` is the 2-D Fourier transform divided by HW, or the orthonormal DCT-II divided by the
     root of HW. The weight is a constant: no gradient passes through it. With ``gamma`` 0 the loss
-    is C times the mean squared error (Parseval), whatever the transform.
+    is C times the mean squared error (Parseval) for either transform.
 
     Binh M. Le and Simon S. Woo, "ADD: Frequency Attention and Multi-View based Knowledge
     Distillation to Detect Low-Quality Compressed Deepfake Images", AAAI 2022.
@@ -40,12 +40,12 @@ def frequency_attention(
         student: A_S, ``(B, C, H, W)``; computed in at least float32.
         teacher: A_T, of the same shape.
         gamma: Steepness of the weight, not negative; 1 in the published configuration. The exponent
-            is cut at 30, so that nothing overflows.
+            is limited to 30 to avoid overflow.
         transform: "fft" as published, or "dct".
         relative: A variant of this package: the weight is :math:`e^{\gamma \bar d / m}`, with the
-            sample's mean :math:`m` of :math:`\bar d` over the frequencies, brought to mean 1 per
-            sample. It does not depend on the size of the maps; on maps of unit length the published
-            weight is 1 up to the fifth digit.
+            sample's mean :math:`m` of :math:`\bar d` over the frequencies, scaled to mean 1 per
+            sample. It does not depend on the scale of the maps; on maps of unit length the
+            published weight is 1 up to the fifth digit.
 
     Raises:
         ValueError: Unknown ``transform``, or maps of different shapes.
@@ -66,10 +66,10 @@ def frequency_attention(
 
 
 class _Fourier(torch.autograd.Function):
-    """The weighted energy of the Fourier transform; backwards, the transform of a weighted one.
+    """The weighted energy of the Fourier transform; its gradient is a weighted inverse transform.
 
-    A real map has the same energy at (u, v) and (-u, -v). One of the two is left out and counted
-    twice.
+    A real map has the same energy at (u, v) and (-u, -v). One of the two is left out and the other
+    counted twice.
     """
 
     @staticmethod
@@ -97,7 +97,7 @@ class _Fourier(torch.autograd.Function):
 
 
 class _Cosine(torch.autograd.Function):
-    """The same of the DCT-II, where all frequencies stand for themselves alone."""
+    """The same for the DCT-II, where every frequency counts once."""
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor, gamma: float, weigh: Weigh) -> Tensor:
@@ -122,13 +122,13 @@ class _Cosine(torch.autograd.Function):
 def _weight(energy: Tensor, gamma: float, count: Tensor) -> Tensor:
     """Return the weight of each frequency from its mean energy over the channels.
 
-    ``count``, how often each stands for itself, matters to :func:`_relative` alone.
+    ``count``, the multiplicity of each frequency, is used only by :func:`_relative`.
     """
     return (gamma * energy).clamp(max=STEEPEST).exp()
 
 
 def _relative(energy: Tensor, gamma: float, count: Tensor) -> Tensor:
-    """Return the same relative to the sample's mean energy, with mean 1."""
+    """Return the weight relative to the sample's mean energy, scaled to mean 1."""
     every = count.expand_as(energy).flatten(1)
     flat = energy.flatten(1)
     mean = (flat * every).sum(1, keepdim=True) / every.sum(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""The rows of all processes, for losses that look at a batch as a whole."""
+"""Gathering of rows over all ranks, for losses that compare the samples of a batch."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ from torch import Tensor, distributed
 
 
 class _Gathered(torch.autograd.Function):
-    """All processes' rows; backwards, this process's share of what all of them would send back.
+    """Rows of all ranks; backward returns this rank's part of the gradient.
 
-    Every process computes the same loss from the same rows. The gradients that they send to one
-    process's rows are therefore alike and add up to ``processes`` times its own, and averaging the
-    parameters' gradients over the processes, as data-parallel training does, takes that factor out.
+    Every rank computes the same loss from the same rows. The gradients that all ranks send to one
+    rank's rows are therefore equal and sum to the world size times its own, and averaging the
+    parameters' gradients over ranks, as data-parallel training does, removes that factor.
     """
 
     @staticmethod
@@ -28,17 +28,17 @@ class _Gathered(torch.autograd.Function):
 
 
 def gathered(rows: Tensor) -> Tensor:
-    """Return the rows of all processes, in the order of their ranks; a gradient flows back.
+    """Return the rows of all ranks, in rank order, differentiably.
 
-    Under data-parallel training, which averages gradients over the processes, a loss of the result
-    gives the parameters the gradient that one process with the whole batch would give them. Every
-    process must call this with as many rows, and compute the same loss from the result.
+    Under data-parallel training, which averages gradients over ranks, a loss of the result gives
+    the parameters the same gradient as a single process with the whole batch. Every rank must call
+    this with the same number of rows, and compute the same loss from the result.
 
     Args:
         rows: ``(B, ...)``.
 
     Returns:
-        ``(processes * B, ...)``; ``rows`` itself where there is one process.
+        ``(world size * B, ...)``; ``rows`` itself with a single process.
     """
     if not distributed.is_available() or not distributed.is_initialized():
         return rows

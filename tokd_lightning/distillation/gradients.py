@@ -1,4 +1,4 @@
-"""The gradients of the branches at the map they share, and their conflict, Sec. 4.2 and Fig. 4."""
+"""Gradients of the branches at the map they share, and their conflict, Sec. 4.2 and Fig. 4."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -16,15 +16,15 @@ logger = logging.getLogger("tokd_lightning")
 
 
 class BranchGradients:
-    """Watches the gradient v^k that each branch sends to the map they share (Eq. 15).
+    """Records the gradient v^k that each branch sends to the map they share (Eq. 15).
 
-    One backward pass of L_S is enough: every branch reads the map through an alias of its own, and
-    a hook keeps what arrives there. Passes add up (micro-batches) until :meth:`take`.
+    One backward pass of L_S is enough: every branch reads the map through a separate alias, and a
+    hook stores its gradient. Passes (micro-batches) accumulate until :meth:`take`.
 
     Args:
         branches: Names of the branches.
-        resolve: What becomes of them where they meet: "none" adds them, "pcgrad" projects them
-            first (:func:`project_conflict`). What is kept is what arrived.
+        resolve: Treatment of the gradients at the shared map: "none" adds them, "pcgrad" projects
+            them first (:func:`project_conflict`). The stored gradients are those before projection.
     """
 
     def __init__(self, branches: Sequence[str], resolve: Conflict = "none") -> None:
@@ -33,7 +33,7 @@ class BranchGradients:
         self._kept: dict[str, list[Tensor]] = {branch: [] for branch in self.branches}
 
     def watch(self, z: Tensor) -> dict[str, Tensor]:
-        """Return an alias of ``z`` per branch, in at least float32, and watch its gradient.
+        """Return an alias of ``z`` per branch, in at least float32, and record its gradient.
 
         Args:
             z: Map, ``(B, C, H, W)``.
@@ -63,10 +63,10 @@ class BranchGradients:
         kept.append(gradient.detach())
 
     def take(self) -> dict[str, Tensor] | None:
-        """Return each branch's gradients, ``(N, C * H * W)`` in NCHW order, and forget them.
+        """Return and clear each branch's gradients, ``(N, C * H * W)`` in NCHW order.
 
         Returns:
-            None if no pass, or not as many passes, reached every branch.
+            None if no pass reached the branches, or the numbers of passes differ.
         """
         kept = {branch: list(passes) for branch, passes in self._kept.items()}
         for passes in self._kept.values():
@@ -77,7 +77,7 @@ class BranchGradients:
 
 
 class _Meeting(torch.autograd.Function):
-    """Hands a map to several branches and, backwards, projects their gradients before the sum."""
+    """Passes a map to several branches; backward projects their gradients before the sum."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, branches: int) -> tuple[Tensor, ...]:
@@ -90,21 +90,21 @@ class _Meeting(torch.autograd.Function):
 
 
 def project_conflict(gradients: Sequence[Tensor]) -> list[Tensor]:
-    """Take out of each gradient what points against another one (PCGrad), sample by sample.
+    """Remove from each gradient its conflicting part along the others (PCGrad), per sample.
 
-    Where two gradients of a sample have a negative cosine, each loses its part along the other.
-    With two branches the order does not matter; with more, each meets the others in the order
-    given. The result for a sample does not depend on its batch, so data-parallel training agrees
-    with one process, and it scales with the loss, so an fp16 loss scale passes through.
+    If two gradients of a sample have a negative cosine, each loses its part along the other. With
+    two branches the order does not matter; with more, each is projected on the others in the given
+    order. The result for a sample does not depend on its batch, so data-parallel training agrees
+    with a single process, and it scales with the loss, so it commutes with an fp16 loss scale.
 
-    Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020; there on the gradients of
-    all shared parameters, here on those of the map that the branches share.
+    Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020: there for the gradients of
+    all shared parameters, here for those of the map that the branches share.
 
     Args:
-        gradients: One per branch, of the same shape ``(N, ...)``, the losses' weights in them.
+        gradients: One per branch, of equal shape ``(N, ...)``, including the losses' weights.
 
     Returns:
-        As many, of the same shape.
+        The projected gradients, of the same shape.
     """
     rows = [g.flatten(1) for g in gradients]
     units = [polar(row)[0] for row in rows]
@@ -119,10 +119,10 @@ def project_conflict(gradients: Sequence[Tensor]) -> list[Tensor]:
 
 
 def polar(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each row at length 1, and its length.
+    """Return each row normalised to length 1, and its length.
 
-    No square of an entry can under- or overflow, whatever the rows' size. Zero rows stay zero;
-    rows with an entry that is not finite keep one.
+    No square of an entry under- or overflows, whatever the scale of the rows. Zero rows stay zero;
+    rows with a non-finite entry keep one.
 
     Args:
         rows: ``(N, M)``, floating point.
@@ -139,15 +139,15 @@ def polar(rows: Tensor) -> tuple[Tensor, Tensor]:
 def conflict(
     v: Mapping[str, tuple[Tensor, Tensor]], scale: Mapping[str, float]
 ) -> dict[str, Tensor]:
-    """Return how the gradients of two branches meet at the map they share (Fig. 4).
+    """Return the conflict of two branches' gradients at the map they share (Fig. 4).
 
     Args:
-        v: Branch -> its gradients as :func:`polar` gives them, for two branches.
+        v: Branch -> its gradients as returned by :func:`polar`, for two branches.
         scale: Branch -> weight of its loss, divided out.
 
     Returns:
         Detached scalars: ``cosine_full_before`` and ``cosine_full_after``, cos(v^r, v^f) averaged
-        over the samples (the same: nothing is rotated here), and ``norm_ratio``, mean |v^r| / mean
+        over the samples (equal, as nothing is rotated here), and ``norm_ratio``, mean |v^r| / mean
         |v^f|.
     """
     first, second = v

@@ -17,8 +17,8 @@ from tokd_lightning.models.outputs import Shapes, StudentOutput, TeacherOutput
 def hinton(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:
     r"""Return :math:`T^2\, KL(softmax(z_t / T) \,\|\, softmax(z_s / T))`, mean over the batch.
 
-    The factor T^2 keeps the size of the gradients as T changes. Each sample's gradient sums to zero
-    over the classes.
+    The factor T^2 keeps the scale of the gradients as T changes. Each sample's gradient sums to
+    zero over the classes.
 
     Args:
         student: Logits z_s, ``(B, K)``; computed in at least float32.
@@ -34,13 +34,13 @@ def hinton(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor
 class Hinton(Distiller):
     """Distils the teacher's logits: ``L_S = ce_weight CE + weight KD``.
 
-    The teacher has one pair of logits for both branches, so that this is one column of Table 3.
+    The teacher has one pair of logits for both branches, so this is one column of Table 3.
 
     G. Hinton, O. Vinyals, J. Dean, "Distilling the Knowledge in a Neural Network", NIPS Deep
     Learning Workshop 2014, arXiv:1503.02531, 2015.
 
     Args:
-        student_shapes: Not used; every distiller is made from both networks' shapes.
+        student_shapes: Not used; every distiller is built from both networks' shapes.
         teacher_shapes: Not used.
         weight: Weight of the distillation loss, above 0.
         ce_weight: Weight of the cross-entropy, not negative.
@@ -48,7 +48,7 @@ class Hinton(Distiller):
         rotation: Only "none": logits have no branches.
 
     Raises:
-        TokdError: A weight, the temperature or the rotation cannot be.
+        TokdError: A weight, the temperature or the rotation is invalid.
     """
 
     method: ClassVar[str] = "hinton"
@@ -94,5 +94,5 @@ class Hinton(Distiller):
         return {"ce": self.ce_weight * ce, "kd": self.weight * distance}
 
     def diagnostics(self) -> dict[str, Tensor]:
-        """Return ``distance_logits`` of the last forward, the divergence without its weight."""
+        """Return ``distance_logits`` of the last forward, the unweighted divergence."""
         return dict(self._last)

@@ -25,27 +25,27 @@ BranchReduce = Literal["sum", "mean"]
 class MapDistiller(Branched):
     """``L_S = CE + weight * sum over branches and taps`` of a loss between two maps.
 
-    A method is one file: a function for its loss, :meth:`compare` that calls it and, where the loss
-    learns something, a head. Heads are separate per branch and tap; they are trained by the
-    student's optimizer, kept in its checkpoint, and no part of the student. All of it is computed
-    in at least float32 with autocast off; the teacher's maps are detached.
+    A method is one file: a function for its loss, :meth:`compare` that calls it and, if the loss
+    has parameters, a head. Heads are separate per branch and tap; they are trained by the student's
+    optimizer and kept in its checkpoint, but are not part of the student. All of it is computed in
+    at least float32 with autocast off; the teacher's maps are detached.
 
-    The branches meet at the deepest tap: that map is rotated, in methods that can be, and there
-    their gradients are watched. Shallower taps are read as they are.
+    The branches meet at the deepest tap: that map is rotated, in methods that support it, and there
+    their gradients are recorded. Shallower taps are used unchanged.
 
     Args:
         student_shapes: Stride -> ``(C, H, W)`` of the student's maps.
-        teacher_shapes: The same of each of the teacher's branches.
+        teacher_shapes: The same for each teacher branch.
         weight: Weight of the loss of each branch, above 0.
         branches: Branches of the teacher that are distilled.
         branch_reduce: Whether the losses of "both" branches are added, or averaged ("mean").
         taps: Strides at which maps are compared, each at most once. Their losses are added.
-        head: Makes what the loss learns for one branch at one tap, from the channels of the
-            student's and of the teacher's map; None where it learns nothing.
+        head: Factory of the head of one branch at one tap, given the channels of the student's and
+            of the teacher's map; None if the loss has no parameters.
 
     Raises:
         TokdError: The arguments do not fit the networks.
-        ValueError: An argument is none of its choices.
+        ValueError: An argument is not one of its choices.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class MapDistiller(Branched):
 
     @abstractmethod
     def compare(self, student: Tensor, teacher: Tensor, head: nn.Module) -> Tensor:
-        """Return the loss, without its weight, of one branch at one tap.
+        """Return the unweighted loss of one branch at one tap.
 
         Args:
             student: The student's map, ``(B, C, H, W)``, at least float32.
@@ -124,15 +124,15 @@ class MapDistiller(Branched):
 
 
 def refuse_rotation(rotation: Rotated, method: str, why: str) -> None:
-    """Refuse a rotation where it can change nothing, and say why.
+    """Check that no rotation is requested where it would have no effect.
 
     Args:
-        rotation: What was asked for.
+        rotation: The requested rotation.
         method: The method's name.
-        why: What the rotation leaves as it is.
+        why: What the rotation does not change, for the error message.
 
     Raises:
-        TokdError: Anything but "none" was asked for.
+        TokdError: ``rotation`` is not "none".
     """
     check_choice("rotation", rotation, get_args(Rotated))
     if rotation != "none":

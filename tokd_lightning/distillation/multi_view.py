@@ -15,7 +15,7 @@ class MultiView(NamedTuple):
 
     Attributes:
         histogram: Squared L2 between student's and teacher's histograms, mean over the batch.
-        contrastive: Like classes together, unlike ones apart; 0 for a batch of one class.
+        contrastive: Pulls samples of one class together, others apart; 0 for a batch of one class.
     """
 
     histogram: Tensor
@@ -30,7 +30,7 @@ def multi_view(
     margin: float = 0.012,
     contrast: bool = True,
 ) -> MultiView:
-    r"""Compare how two maps spread over the coordinates (c, h, w), seen from several directions.
+    r"""Compare the distributions of two maps over (c, h, w), seen from several directions.
 
     A map becomes a distribution, :math:`a = A^2 / \|A\|^2`. A view projects the coordinates, each
     axis scaled to [-1, 1], on a direction, and cuts the range of the projection into C / 2 slabs of
@@ -43,20 +43,20 @@ def multi_view(
 
     plus the same with student and teacher exchanged. The released code draws one random partner of
     each kind per sample; this is the mean over the draws. It also leaves the elements in memory
-    order where it means to sort them by their projection, so that all its views cut the same
-    vector; here they do project.
+    order where it should sort them by their projection, so all its views cut the same vector;
+    here they are projected.
 
     Binh M. Le and Simon S. Woo, "ADD: Frequency Attention and Multi-View based Knowledge
     Distillation to Detect Low-Quality Compressed Deepfake Images", AAAI 2022.
 
     Args:
-        student: A_S, ``(B, C, H, W)``; computed in at least float32. A map shorter than 1e-3 is
-            divided by the square of that instead, so that zeros stay zeros.
+        student: A_S, ``(B, C, H, W)``; computed in at least float32. For a map with a norm below
+            1e-3, the squares are divided by 1e-6 instead, so zeros stay zeros.
         teacher: A_T, of the same shape; a constant: no gradient reaches it.
         labels: Class numbers, ``(B,)``; pairs are those of this batch.
-        directions: Unit vectors, one view each, ``(V, 3)``, as of :func:`draw_directions`.
-        margin: Delta, the squared distance from which on unlike samples are left alone.
-        contrast: False leaves the second part out; it is 0 then.
+        directions: Unit vectors, one per view, ``(V, 3)``, e.g. from :func:`draw_directions`.
+        margin: Delta, the squared distance beyond which samples of different classes have no loss.
+        contrast: False leaves the second part out and returns 0 for it.
 
     Raises:
         ValueError: Maps of different shapes.
@@ -78,7 +78,7 @@ def multi_view(
 
 
 def draw_directions(views: int, seed: int, step: int) -> Tensor:
-    """Draw directions uniformly on the sphere, float64 ``(views, 3)``, always alike for a step.
+    """Draw directions uniformly on the sphere, float64 ``(views, 3)``, the same for one step.
 
     Args:
         views: Number of directions.
@@ -102,20 +102,20 @@ def assign(
     last: bool = False,
     device: torch.device | None = None,
 ) -> Tensor:
-    """Return the slab of every coordinate in every view, whole numbers ``(C * H * W, V)``.
+    """Return the slab of every coordinate in every view, integers ``(C * H * W, V)``.
 
-    The C / 2 slabs are of equal width between the smallest and the largest
-    projection. What lies on the border of two, to the last digits, belongs to
-    the upper one; the largest belongs to the last.
+    The C / 2 slabs are of equal width between the smallest and the largest projection. A coordinate
+    on the border of two slabs, up to rounding, belongs to the upper one; the largest belongs to the
+    last.
 
     Args:
         shape: ``(C, H, W)`` of the map.
         directions: ``(V, 3)``, along c, h and w.
-        last: Whether the coordinates come in the order H, W, C.
-        device: Where the slabs are wanted; None stays with the directions.
+        last: Whether the coordinates are in the order H, W, C.
+        device: Device of the result; None uses that of the directions.
     """
     count, lines = slab_count(shape[0]), []
-    # The only coordinate of an axis shifts all projections alike: it does not count.
+    # A single coordinate on an axis shifts all projections equally: it is ignored.
     long = directions * directions.new_tensor([size > 1 for size in shape])
     reach = long.abs().sum(1)
     scaled = long * (count / 2 / torch.where(reach > 0, reach, 1))[:, None]
@@ -123,7 +123,7 @@ def assign(
     for axis, size in enumerate(shape):
         line = torch.linspace(-1, 1, size, dtype=scaled.dtype, device=scaled.device)
         lines.append(line[:, None] * scaled[:, axis])
-    centre = count * (0.5 + 4 * torch.finfo(scaled.dtype).eps)  # ties do not hang on rounding
+    centre = count * (0.5 + 4 * torch.finfo(scaled.dtype).eps)  # ties do not depend on rounding
     along, across = lines[0], (lines[1][:, None] + lines[2] + centre).flatten(0, 1)
     place = across[:, None] + along if last else along[:, None] + across
     narrow = torch.int16 if count < 2**15 else torch.int32
@@ -145,9 +145,9 @@ def histograms(student: Tensor, teacher: Tensor, directions: Tensor) -> tuple[Te
 class _Histograms(torch.autograd.Function):
     """Both maps' histograms, and the gradient of the student's.
 
-    The maps are read in the order in which they lie in memory, and their masses become one table: a
-    row per coordinate, a column per sample. Both ways only gather rows, so that the result is the
-    same in every run.
+    The maps are read in memory order, and their masses form one table: a row per coordinate, a
+    column per sample. Forward and backward only gather rows, so the result is the same in every
+    run.
     """
 
     @staticmethod
@@ -196,7 +196,7 @@ def _flat(maps: Tensor, last: bool) -> Tensor:
 
 
 def _order(slabs: Tensor) -> Tensor:
-    """Return the places of each view from the first slab to the last, int64 ``(V, M)``."""
+    """Return the positions of each view from the first slab to the last, int64 ``(V, M)``."""
     rows = slabs.T.contiguous()
     if rows.device.type == "cpu":  # NumPy sorts short integers ten times faster
         return torch.from_numpy(rows.numpy().argsort(axis=1, kind="stable"))
@@ -204,7 +204,7 @@ def _order(slabs: Tensor) -> Tensor:
 
 
 def _starts(slabs: Tensor, order: Tensor, count: int) -> Tensor:
-    """Return where each slab of each view begins in ``order``, int64 ``(V * count,)``.
+    """Return the start of each slab of each view in ``order``, int64 ``(V * count,)``.
 
     Searching, unlike counting, does not make the host wait for the device.
     """
@@ -223,9 +223,9 @@ def _contrastive(ours: Tensor, theirs: Tensor, same: Tensor, margin: float) -> T
 
 
 def _shares(chosen: Tensor) -> Tensor:
-    """Return the weights ``(B * B,)`` of a mean over rows of means over the chosen in each.
+    """Return the weights ``(B * B,)`` of a mean over rows of means over each row's chosen entries.
 
-    Rows and columns are both taken as rows once, and the results added.
+    Computed once for rows and once for columns, and added.
     """
     shares = chosen / chosen.sum(1, keepdim=True).clamp_min(1) / len(chosen)
     return (shares + shares.T).flatten()

@@ -33,8 +33,8 @@ def neighbours(vectors: Tensor) -> Tensor:
 def pkt(student: Tensor, teacher: Tensor) -> Tensor:
     r"""Return the mean over all pairs of :math:`P_t \log((P_t + \epsilon) / (P_s + \epsilon))`.
 
-    P is :func:`neighbours`, epsilon 1e-7. The loss depends on the batch as a whole; the channels
-    need not agree, and a rotation of them changes nothing.
+    P is :func:`neighbours`, epsilon 1e-7. The loss depends on the batch as a whole; the numbers of
+    channels may differ, and a rotation of the channels has no effect.
 
     Args:
         student: Vectors ``(B, C)``, or maps ``(B, C, H, W)``, which are averaged over positions;
@@ -48,28 +48,28 @@ def pkt(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def pooled(features: Tensor) -> Tensor:
-    """Return vectors ``(B, C)``: the mean of maps over positions; vectors pass."""
+    """Return vectors ``(B, C)``: maps averaged over positions; vectors are returned unchanged."""
     return features.mean((2, 3)) if features.dim() == 4 else features
 
 
 class PKT(MapDistiller):
-    """Distils which samples are neighbours of which: the pooled maps' cosines, see :func:`pkt`.
+    """Distils the similarities between samples, by cosines of the pooled maps, see :func:`pkt`.
 
     N. Passalis, A. Tefas, "Learning Deep Representations with Probabilistic Knowledge Transfer",
     ECCV 2018.
 
     Args:
         student_shapes: Stride -> ``(C, H, W)`` of the student's maps.
-        teacher_shapes: The same of each of the teacher's branches.
+        teacher_shapes: The same for each teacher branch.
         weight: Weight of the loss of each branch.
         branches: Branches of the teacher that are distilled.
         branch_reduce: Whether the losses of "both" branches are added, or averaged ("mean").
         taps: Strides at which maps are compared.
-        gather: Compare the batch of all processes, not each process's part of it.
+        gather: Compare the batch of all ranks, not each rank's part of it.
         rotation: Only "none": cosines are the same in every basis of channels.
 
     Raises:
-        TokdError: The arguments do not fit the networks, or a rotation is asked for.
+        TokdError: The arguments do not fit the networks, or a rotation is requested.
     """
 
     method: ClassVar[str] = "pkt"

@@ -12,14 +12,14 @@ Norm = Literal["each", "last"]
 def projector(
     channels: int, width: int, depth: int, kernel: int, normalised: Collection[int]
 ) -> nn.Sequential:
-    """Return ``depth`` convolutions with stride 1, the ones in ``normalised`` with BN and ReLU.
+    """Return ``depth`` convolutions with stride 1, those in ``normalised`` with BN and ReLU.
 
     Args:
-        channels: Channels of the map that comes in.
+        channels: Channels of the input map.
         width: Channels of every map after that.
         depth: Number of convolutions.
         kernel: Odd kernel size; padding keeps the grid.
-        normalised: Numbers (from 1) of the convolutions that BN and ReLU follow.
+        normalised: Numbers (from 1) of the convolutions followed by BN and ReLU.
 
     Raises:
         ValueError: ``kernel`` is even.
@@ -41,7 +41,7 @@ def student_projector(
     """Return G_Sr, two convolutions, or G_Sf, three (Sec. 4.1); arguments as in :func:`projector`.
 
     Args:
-        branch: Which of the two.
+        branch: "rgb" for G_Sr, "frequency" for G_Sf.
         channels: Channels of S_B(x).
         width: Channels of the condensed map.
         kernel: Odd kernel size.
@@ -59,10 +59,10 @@ class TeacherProjectors(nn.Module):
     Args:
         channels: Channels of each of the teacher's maps.
         width: Channels of the condensed maps.
-        kernel: Odd kernel size. The paper gives none.
+        kernel: Odd kernel size. The paper does not specify it.
         norm: BN and ReLU of G_Tr after "each" convolution or only after the "last".
-        branches: Names of the branches there are, "rgb" before "frequency"; each is an attribute,
-            its stack.
+        branches: Names of the teacher's branches, "rgb" before "frequency"; each is also an
+            attribute, its stack.
     """
 
     rgb: nn.Sequential
@@ -93,15 +93,15 @@ class TeacherProjectors(nn.Module):
         """Return F_Tr and F_Tf (Eq. 4, 5).
 
         Args:
-            maps: T_r(x), T_f(x^F), or the one there is, ``(B, channels, H, W)``.
+            maps: T_r(x), T_f(x^F), or the single one, ``(B, channels, H, W)``.
 
         Returns:
-            As many condensed maps, ``(B, width, H, W)``.
+            One condensed map for each, ``(B, width, H, W)``.
         """
         return tuple(stack(z) for stack, z in zip(self.children(), maps, strict=True))
 
     def misfits(self, state: Mapping[str, Tensor]) -> list[str]:
-        """Return the names in which ``state`` differs from this module's, or their shapes do."""
+        """Return the names that are missing, unexpected or of another shape in ``state``."""
         own = {name: value.shape for name, value in self.state_dict().items()}
         other = {name: value.shape for name, value in state.items()}
         return sorted(n for n in own.keys() | other.keys() if own.get(n) != other.get(n))
@@ -110,13 +110,13 @@ class TeacherProjectors(nn.Module):
     def calibrate(self, *maps: Tensor) -> None:
         """Set the statistics of every BN to those of this batch, layer after layer.
 
-        An untrained projector with the initial statistics (mean 0, variance 1) passes on mostly
+        An untrained projector with the initial statistics (mean 0, variance 1) mostly passes on
         what all images have in common: the batch variance of its normalised maps is near zero, and
         there is nothing to distil. With the statistics of a batch each BN removes that part. Under
-        data-parallel training the batch is that of all processes, so that they agree.
+        data-parallel training the batch is that of all ranks, so they agree.
 
         Args:
-            maps: T_r(x), T_f(x^F), or the one there is, ``(B, channels, H, W)``.
+            maps: T_r(x), T_f(x^F), or the single one, ``(B, channels, H, W)``.
         """
         for branch, z in zip(self.spec["branches"], maps, strict=True):
             stack = getattr(self, branch)
@@ -125,7 +125,7 @@ class TeacherProjectors(nn.Module):
 
 
 class AuxiliaryClassifier(nn.Module):
-    """Classifies by the condensed maps: what G_Tr and G_Tf learn from beside the teacher.
+    """Classifies the condensed maps, to train G_Tr and G_Tf alongside the teacher.
 
     Args:
         width: Channels of each condensed map.
@@ -163,7 +163,7 @@ def _calibrate(stack: nn.Sequential, maps: Tensor) -> None:
 
 
 def _mean_over_processes(maps: Tensor) -> Tensor:
-    """Return the mean per channel over the batch of all processes and the grid."""
+    """Return the mean per channel over the grid and the batch of all ranks."""
     sums = torch.cat((maps.sum((0, 2, 3)), maps.new_tensor([maps[:, 0].numel()])))
     if distributed.is_available() and distributed.is_initialized():
         distributed.all_reduce(sums)

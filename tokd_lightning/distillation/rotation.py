@@ -20,31 +20,31 @@ class Rotation(nn.Module):
     """Rotates the student's map by one matrix of SO(d) per branch (Eq. 11, 12).
 
     In rows, ``m_k = z R_k^T``. All layouts rotate a prefix of the map flattened in the order
-    C, H, W, and pass the rest:
+    C, H, W, and leave the rest unchanged:
 
     - ``flat_prefix``: the first d entries (the rule of RotoGrad);
     - ``blocks``: every whole chunk of d entries, each by the same matrix;
     - ``channels``: the first d channels at every position, an orthogonal 1x1 convolution.
 
-    The matrices are constants of the forward: L_S never moves them (``requires_grad`` is off), a
-    ``RotationOptimizer`` does, from :meth:`rows`. They stay float32 and the product is taken in at
-    least float32 whatever autocast says: bfloat16 would lose orthogonality in the third digit.
+    The matrices are constants of the forward: L_S never updates them (``requires_grad`` is off); a
+    ``RotationOptimizer`` does, from :meth:`rows`. They stay float32 and the product is computed in
+    at least float32 regardless of autocast: bfloat16 would lose orthogonality in the third digit.
 
     Args:
         shape: ``(C, H, W)`` of the map.
         dim: d, at least 2, at most C * H * W (``channels``: at most C).
-        layout: See above. The paper does not say.
+        layout: See above. The paper does not specify it.
         branches: Names of the two branches; each becomes an attribute, its ``(d, d)`` matrix.
-        init: "identity", or "random": uniform on SO(d), another one per branch.
-        seed: Seed of the random start, the same on every process.
+        init: "identity", or "random": uniform on SO(d), a different one per branch.
+        seed: Seed of the random start, the same on every rank.
         target: g_n of Eq. 15: the "mean" of the branches' gradients, or of their unit vectors
-            ("mean_direction"), which lets no branch dominate by its size.
-        learned: False for a rotation that no optimizer is meant to move.
-        resolve: What becomes of the branches' gradients at the map, see ``BranchGradients``.
+            ("mean_direction"), so that no branch dominates by its scale.
+        learned: False for a rotation that no optimizer updates.
+        resolve: Treatment of the branches' gradients at the map, see ``BranchGradients``.
 
     Raises:
         TokdError: ``dim`` is larger than the layout allows, or below 2.
-        ValueError: ``layout``, ``init`` or ``target`` has no such choice.
+        ValueError: ``layout``, ``init`` or ``target`` is not one of its choices.
     """
 
     rgb: nn.Parameter
@@ -98,7 +98,7 @@ class Rotation(nn.Module):
     def forward(self, z: Tensor) -> dict[str, Tensor]:
         """Return branch -> m_k (Eq. 14), of ``z``'s shape and memory format, at least float32.
 
-        Where ``z`` needs a gradient, the branches' gradients are kept for :meth:`take_gradients`.
+        If ``z`` needs a gradient, the branches' gradients are recorded for :meth:`take_gradients`.
 
         Args:
             z: S_B(x), ``(B, C, H, W)``.
@@ -132,27 +132,27 @@ class Rotation(nn.Module):
         """Return branch -> v^k of the passes since the last call; see ``BranchGradients.take``.
 
         Returns:
-            ``(N, C * H * W)`` each, the loss's weight and any loss scale still in them.
+            ``(N, C * H * W)`` each, including the loss's weight and any loss scale.
         """
         return self.gradients.take()
 
     def rows(
         self, v: Mapping[str, Tensor], scale: Mapping[str, float]
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Return what the optimizer needs: unit gradients V per branch and unit targets G (Eq. 15).
+        """Return the optimizer's input: unit gradients V per branch and unit targets G (Eq. 15).
 
         Each sample's rotated entries are divided by their norm (the cosine of Eq. 13), however
-        small: no loss scale need be taken out before. With ``vectors`` rows per sample every row
+        small: a loss scale need not be removed before. With ``vectors`` rows per sample every row
         is multiplied by the root of that number, so that a mean over rows is a mean over samples,
-        also after rows of several processes are put together.
+        also after rows of several ranks are concatenated.
 
         Args:
             v: Branch -> gradients, ``(N, C * H * W)``.
             scale: Branch -> weight alpha_k of its loss, divided out before Eq. 15.
 
         Returns:
-            V per branch and G, ``(N * vectors, d)``; zero gradients give zero rows, gradients that
-            are not finite give rows that are not.
+            V per branch and G, ``(N * vectors, d)``; zero gradients give zero rows, non-finite
+            gradients give non-finite rows.
         """
         units, target = self._directions(v, scale)
         return {branch: self._as_rows(u) for branch, u in units.items()}, self._as_rows(target)
@@ -176,9 +176,9 @@ class Rotation(nn.Module):
     ) -> dict[str, Tensor]:
         """Return the conflict before and after rotation (Fig. 4), as detached scalars.
 
-        "Before" is what meets at the branches, grad m_k = v^k R_k^T, "after" what meets at the
+        "Before" is the conflict at the branches, grad m_k = v^k R_k^T, "after" that at the
         backbone, v^k. Costs one product ``(N, d) x (d, d)`` per branch; call it before the
-        rotations move.
+        rotations are updated.
 
         Args:
             v: Branch -> gradients, ``(N, C * H * W)``.
@@ -210,7 +210,7 @@ class Rotation(nn.Module):
 
     @torch.no_grad()
     def drift(self) -> dict[str, Tensor]:
-        """Return how far each R is from the start and from SO(d), as detached scalars.
+        """Return the distance of each R from the identity and from SO(d), as detached scalars.
 
         Returns:
             ``distance_<branch>``, |R - I|_F / sqrt(d), and ``orthogonality_<branch>``, an estimate

@@ -15,7 +15,7 @@ DENSE_AGE = 5
 
 
 class RotationOptimizer(Optimizer):
-    r"""Moves each rotation along its Riemannian gradient by Cayley steps (Eq. 16).
+    r"""Updates each rotation along its Riemannian gradient by Cayley steps (Eq. 16).
 
     L_R (Eq. 13) is linear in R once the gradients are given, so its gradient in the tangent space
     needs no autograd. With the rows of V (each sample's unit gradient v_n^k) and G (its unit target
@@ -27,21 +27,21 @@ class RotationOptimizer(Optimizer):
 
     with ``skew(X) = (X - X^T) / 2`` and the direction D:
 
-    - ``normalized``: ``A d / |A|_F``, free of the gradients' scale and without state;
+    - ``normalized``: ``A d / |A|_F``, independent of the gradients' scale and without state;
     - ``adam``: Adam's quotient of A's moments, which is skew as A is;
-    - ``plain``: A, Eq. 16 to the letter, on the group.
+    - ``plain``: A, literally Eq. 16, on the group.
 
-    Where ``2 N < d``, and D has that rank (not with ``adam``), the step is an update of rank 2 N in
-    O(d^2 N) by Woodbury's identity; else a dense solve. Rounding is removed from R by one
+    If ``2 N < d``, and D has that rank (not with ``adam``), the step is an update of rank 2 N in
+    O(d^2 N) by Woodbury's identity; otherwise a dense solve. Rounding is removed from R by one
     Newton-Schulz iteration in float64 every 100 low-rank steps or 20 dense ones.
 
-    Nothing is read back from the device: a batch with a gradient that is not finite leaves all
-    rotations as they are and is counted in ``skipped``.
+    No value is read back from the device: a batch with a non-finite gradient leaves all rotations
+    unchanged and is counted in ``skipped``.
 
     Args:
         params: Rotations, ``(d, d)``, float32 or float64, ``requires_grad`` not needed.
         lr: eta_R, at least 0. In ``normalized`` a step turns R by ``lr * d`` in Frobenius norm.
-        direction: See above.
+        direction: Choice of D, see above.
         betas: Decay rates of the moments of ``adam``, in ``[0, 1)``.
         eps: Added to the root of the second moment of ``adam``.
 
@@ -65,7 +65,7 @@ class RotationOptimizer(Optimizer):
 
     @property
     def skipped(self) -> Tensor:
-        """Number of steps skipped for gradients that were not finite, a scalar tensor."""
+        """Number of steps skipped because of non-finite gradients, a scalar tensor."""
         counts = [state["skipped"] for state in self.state.values()]
         return counts[0] if counts else torch.zeros(())
 
@@ -76,12 +76,12 @@ class RotationOptimizer(Optimizer):
         *,
         rows: Sequence[tuple[Tensor, Tensor]],
     ) -> Tensor:
-        """Move every rotation by one step.
+        """Update every rotation by one step.
 
         Args:
             closure: Called first if given, with gradients enabled, as with other optimizers.
-            rows: For each parameter, in order, V and G, both ``(N, d)``, as ``Rotation.rows`` gives
-                them; rows of micro-batches or processes are concatenated.
+            rows: For each parameter, in order, V and G, both ``(N, d)``, as returned by
+                ``Rotation.rows``; rows of micro-batches or ranks are concatenated.
 
         Returns:
             Whether the step was taken, a boolean scalar tensor on the parameters' device.
@@ -116,7 +116,7 @@ class RotationOptimizer(Optimizer):
     def _move(
         self, group: dict[str, Any], rotations: list[Tensor], v: Tensor, w: Tensor, finite: Tensor
     ) -> None:
-        """Move K rotations of one size by rows ``(K, N, d)``."""
+        """Update K rotations of one size by rows ``(K, N, d)``."""
         count, size = v.shape[1:]
         dense = group["direction"] == "adam" or 2 * count >= size
         for r in rotations:
@@ -169,8 +169,8 @@ class RotationOptimizer(Optimizer):
 def across(v: Tensor, g: Tensor) -> Tensor:
     """Return each row of ``g`` without its part along the same row of ``v``.
 
-    That part is symmetric in ``V^T G`` and would only cancel in its skew part, in rounding noise
-    where the two rows agree. What is left of a row below the rounding of ``g`` is set to zero.
+    That part is symmetric in ``V^T G`` and would only cancel in its skew part, leaving rounding
+    noise where the two rows agree. A remainder below the rounding of ``g`` is set to zero.
 
     Args:
         v: Rows, ``(…, N, d)``.
@@ -186,8 +186,8 @@ def across(v: Tensor, g: Tensor) -> Tensor:
 def _rate(square: Tensor, bound: Tensor, v: Tensor, lr: float, direction: str) -> Tensor:
     """Return c with ``-lr D = c (V^T W - W^T V)``.
 
-    ``square`` is the squared norm of the bracket, ``bound`` what it would be if nothing cancelled:
-    a norm that is only rounding gives no direction.
+    ``square`` is the squared norm of the bracket, ``bound`` its value if nothing cancelled: a norm
+    that is only rounding gives no direction.
     """
     count, size = v.shape[-2:]
     if direction == "plain":
@@ -199,11 +199,11 @@ def _rate(square: Tensor, bound: Tensor, v: Tensor, lr: float, direction: str) -
 def _turn_low_rank(
     rotations: Sequence[Tensor], v: Tensor, w: Tensor, lr: float, direction: str
 ) -> None:
-    """Do ``R <- R Cayley(X)`` for ``X = c P^T J P``, ``P = [V; W]``, ``J = [[0, I], [-I, 0]]``.
+    """Compute ``R <- R Cayley(X)``: ``X = c P^T J P``, ``P = [V; W]``, ``J = [[0, I], [-I, 0]]``.
 
     With the Gram matrix ``K = P P^T``: ``Cayley(X) = I + P^T (I - c/2 J K)^-1 c J P`` and
     ``|P^T J P|_F^2 = -tr(J K J K)``. The small systems of all rotations are solved at once, which
-    a GPU does in the time of one.
+    takes a GPU no longer than solving one.
     """
     n = v.shape[1]
     p = torch.cat((v, w), 1)
@@ -220,13 +220,13 @@ def _turn_low_rank(
 
 
 def _turn(r: Tensor, x: Tensor) -> None:
-    """Do ``R <- R Cayley(X)``, as ``2 R (I - X/2)^-1 - R``; ``x`` is overwritten."""
+    """Compute ``R <- R Cayley(X)`` as ``2 R (I - X/2)^-1 - R``; ``x`` is overwritten."""
     x.mul_(-0.5).diagonal().add_(1)
     solved = torch.linalg.solve_ex(x, r, left=False)[0]
     r.neg_().add_(solved, alpha=2)
 
 
 def _polish(r: Tensor) -> None:
-    """Bring R back to the group by one Newton-Schulz iteration, in float64 whatever TF32 allows."""
+    """Remove rounding from R by a Newton-Schulz iteration in float64, whatever TF32 allows."""
     wide = r.to("cpu" if r.device.type == "mps" else r.device, torch.float64)
     r.copy_(torch.addmm(wide, wide, wide.T @ wide, beta=1.5, alpha=-0.5))

@@ -30,8 +30,8 @@ def similarities(maps: Tensor) -> Tensor:
 def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
     r"""Return :math:`\|G_t - G_s\|_F^2 / B^2`, G as in :func:`similarities`.
 
-    The loss depends on the batch as a whole; neither channels nor grids need agree, and a rotation
-    of the flattened map changes nothing.
+    The loss depends on the batch as a whole; channels and grids may differ, and a rotation of the
+    flattened map has no effect.
 
     Args:
         student: ``(B, C, H, W)``; computed in at least float32.
@@ -43,23 +43,23 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class SimilarityPreserving(MapDistiller):
-    """Distils which samples excite the maps alike, see :func:`similarity_preserving`.
+    """Distils the similarities between samples' maps, see :func:`similarity_preserving`.
 
     F. Tung, G. Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019.
 
     Args:
         student_shapes: Stride -> ``(C, H, W)`` of the student's maps.
-        teacher_shapes: The same of each of the teacher's branches.
+        teacher_shapes: The same for each teacher branch.
         weight: Weight of the loss of each branch.
         branches: Branches of the teacher that are distilled.
         branch_reduce: Whether the losses of "both" branches are added, or averaged ("mean").
         taps: Strides at which maps are compared.
-        gather: Compare the batch of all processes, not each process's part of it. The maps of all
-            processes then lie on each.
+        gather: Compare the batch of all ranks, not each rank's part of it. Every rank then holds
+            the maps of all ranks.
         rotation: Only "none": products of flattened maps are the same in every basis.
 
     Raises:
-        TokdError: The arguments do not fit the networks, or a rotation is asked for.
+        TokdError: The arguments do not fit the networks, or a rotation is requested.
     """
 
     method: ClassVar[str] = "sp"

@@ -43,30 +43,31 @@ class TOKD(Branched):
 
     Args:
         student_shapes: Stride -> ``(C, H, W)`` of the student's maps.
-        teacher_shapes: The same of each of the teacher's branches.
+        teacher_shapes: The same for each teacher branch.
         alpha_rgb: alpha_1; 10 on FF++, 200 on Celeb-DF. 0 drops the branch.
         alpha_frequency: alpha_2, likewise.
         branches: Branches to distil. With one branch there is no conflict: no rotation.
         projectors: G_S and G_T on "both" sides, or "none": S_B(x) and the teacher's maps are
             compared directly (rows of Table 6), which needs equal channels.
-        teacher_projectors: Who trains G_T: "with_teacher", by an auxiliary classifier beside the
-            teacher, then frozen; "frozen", random; "joint", by L_S together with the student (the
-            literal reading of Sec. 4.2, which can collapse). What is frozen stays in eval mode.
+        teacher_projectors: How G_T is trained: "with_teacher", by an auxiliary classifier during
+            the teacher's training, then frozen; "frozen", random; "joint", by L_S together with the
+            student (the literal reading of Sec. 4.2, which can collapse). Frozen projectors stay in
+            eval mode.
         width: Channels of the condensed maps.
         kernel: Odd kernel size of the projectors.
         norm: BN and ReLU after "each" convolution of a projector or only after its "last".
         rotation: "learned" (the paper), "frozen_random" (a control) or "none".
-        layout: What R rotates, see ``Rotation``.
+        layout: Entries rotated by R, see ``Rotation``.
         dim: d, the size of R.
-        rotation_init: Where a learned R starts.
+        rotation_init: Initial value of a learned R.
         rotation_target: g_n of Eq. 15, see ``Rotation``.
-        conflict: "pcgrad" takes out of the branches' gradients at S_B(x) what points against the
-            other one (a control), see ``project_conflict``; "none" adds them as they are.
-        seed: Seed of random rotations; None takes the one that torch was last seeded with.
+        conflict: "pcgrad" removes from each branch's gradient at S_B(x) its part against the other
+            one (a control), see ``project_conflict``; "none" adds them unchanged.
+        seed: Seed of random rotations; None uses ``torch.initial_seed()``.
 
     Raises:
         TokdError: The arguments do not fit each other or the networks.
-        ValueError: An argument is none of its choices.
+        ValueError: An argument is not one of its choices.
     """
 
     method: ClassVar[str] = "tokd"
@@ -128,28 +129,28 @@ class TOKD(Branched):
         self.train()
 
     def train(self, mode: bool = True) -> "TOKD":
-        """Set the mode, but leave teacher projectors that are frozen in eval mode."""
+        """Set the mode, but keep frozen teacher projectors in eval mode."""
         super().train(mode)
         if self.teacher_project is not None and self.teacher_projectors != "joint":
             self.teacher_project.eval()
         return self
 
     def get_extra_state(self) -> Tensor:
-        """Return, for the state dict, whether the statistics of frozen projectors are set."""
+        """Return whether the statistics of frozen projectors are set, for the state dict."""
         return torch.tensor(self._calibrated)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take what :meth:`get_extra_state` gave."""
+        """Restore the value of :meth:`get_extra_state`."""
         self._calibrated = bool(state)
 
     def load_teacher_projectors(self, state: Mapping[str, Tensor] | None) -> None:
-        """Take G_T as trained with the teacher; the other choices of who trains it need nothing.
+        """Load G_T trained with the teacher; other values of ``teacher_projectors`` need no state.
 
         Args:
             state: State dict of a ``TeacherProjectors``; None if the teacher has none.
 
         Raises:
-            TokdError: There is none, or one of another shape.
+            TokdError: The state is missing or has other shapes.
         """
         if self.teacher_project is None or self.teacher_projectors != "with_teacher":
             return
@@ -172,7 +173,7 @@ class TOKD(Branched):
         """Return the three terms of Eq. 10, "ce" and, weighted, "rgb" and "frequency".
 
         Args:
-            student: Logits ``(B, K)`` and maps; S_B(x) is the one at stride 32.
+            student: Logits ``(B, K)`` and maps; S_B(x) is the map at stride 32.
             teacher: Maps of both branches at stride 32; they are detached.
             labels: Class numbers, int64 ``(B,)``.
 
@@ -196,7 +197,7 @@ class TOKD(Branched):
         return losses
 
     def _condensed_teacher(self, teacher: TeacherOutput) -> dict[str, Tensor]:
-        """Return F_Tr and F_Tf (Eq. 4, 5) of the branches that are distilled."""
+        """Return F_Tr and F_Tf (Eq. 4, 5) of the distilled branches."""
         maps = {branch: getattr(teacher, branch)[STRIDE].detach() for branch in self.weights}
         if self.teacher_project is None:
             return maps
@@ -215,8 +216,8 @@ class TOKD(Branched):
         """Return detached scalars of the last forward, per branch.
 
         Returns:
-            ``distance_<branch>``, the loss without its weight (0 to 4), and
+            ``distance_<branch>``, the unweighted loss (0 to 4), and
             ``variance_{student,teacher}_<branch>``, the batch variance of the normalised condensed
-            maps summed over their entries (0: all images alike, 1: nothing in common).
+            maps summed over their entries (0: all images equal, 1: nothing in common).
         """
         return dict(self._last)

@@ -1,4 +1,4 @@
-"""TOKD with ADD's losses as a third task beside its two branches."""
+"""TOKD with ADD's losses as a third task in addition to its two branches."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -14,13 +14,14 @@ from tokd_lightning.models.outputs import Shapes, StudentOutput, TeacherOutput
 class TOKDWithADD(TOKD):
     """``L_S`` of TOKD (Eq. 10) plus ADD's two losses.
 
-    ADD reads the student's maps as they are. Its gradient reaches the backbone beside those of the
-    two branches: it is no part of v^r and v^f (Eq. 15), and the rotations move as without it.
+    ADD reads the student's maps without rotation. Its gradient reaches the backbone in addition to
+    those of the two branches: it is not part of v^r and v^f (Eq. 15), and does not affect the
+    rotations' updates.
 
     Args:
         student_shapes: Stride -> ``(C, H, W)`` of the student's maps.
-        teacher_shapes: The same of each of the teacher's branches.
-        add: Makes ADD from the same shapes; its ``branches`` are its own, by default "rgb".
+        teacher_shapes: The same for each teacher branch.
+        add: Factory of ADD, given the same shapes; it has its own ``branches``, by default "rgb".
         branches: TOKD's branches.
         options: TOKD's other arguments.
 
@@ -51,7 +52,7 @@ class TOKDWithADD(TOKD):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The branches that TOKD or ADD read."""
+        """Branches that TOKD or ADD reads."""
         return tuple(dict.fromkeys((*super().reads, *self.add.reads)))
 
     def forward(
@@ -63,5 +64,5 @@ class TOKDWithADD(TOKD):
         )
 
     def diagnostics(self) -> dict[str, Tensor]:
-        """Return those of both."""
+        """Return the diagnostics of both."""
         return super().diagnostics() | self.add.diagnostics()

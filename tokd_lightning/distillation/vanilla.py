@@ -9,10 +9,10 @@ from tokd_lightning.models.outputs import Shapes, StudentOutput, TeacherOutput
 
 
 class Vanilla(Distiller):
-    """Cross-entropy alone, Eq. 9.
+    """Cross-entropy only, Eq. 9.
 
     Args:
-        student_shapes: Not used; every distiller is made from both networks' shapes.
+        student_shapes: Not used; every distiller is built from both networks' shapes.
         teacher_shapes: Not used; may be empty.
     """
 

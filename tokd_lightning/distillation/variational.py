@@ -23,12 +23,12 @@ LEAST_VARIANCE = 1e-5
 def variational(mean: Tensor, target: Tensor, variance: Tensor) -> Tensor:
     r"""Return the mean over all entries of :math:`\frac12 ((\mu - t)^2 / \sigma^2 + \ln \sigma^2)`.
 
-    Up to a constant, the negative logarithm of a Gaussian: an upper bound on what the student's map
-    leaves unknown of the teacher's. Its least value, where mean and target agree, is the mean of
-    ln(variance) / 2.
+    Up to a constant, the negative logarithm of a Gaussian: an upper bound on the information about
+    the teacher's map that the student's lacks. Its minimum, where mean and target agree, is the
+    mean of ln(variance) / 2.
 
     Args:
-        mean: What the student's map predicts, ``(B, C, H, W)``.
+        mean: The prediction from the student's map, ``(B, C, H, W)``.
         target: The teacher's map, ``(B, C, H, W)``.
         variance: Variance per channel, ``(C,)``, above 0.
     """
@@ -39,8 +39,8 @@ def variational(mean: Tensor, target: Tensor, variance: Tensor) -> Tensor:
 class VariationalHead(nn.Module):
     """Predicts the teacher's map from the student's, with a variance per channel.
 
-    The mean is 1x1 convolutions without bias, ReLU between them, as wide as the teacher's map. The
-    variance is ``softplus(spread) + 1e-5``, which starts at 5.
+    The mean is computed by 1x1 convolutions without bias, with ReLU between them, of the width of
+    the teacher's map. The variance is ``softplus(spread) + 1e-5``, initially 5.
 
     Args:
         channels: Channels of the student's map.
@@ -75,32 +75,32 @@ class VariationalHead(nn.Module):
 
 
 class VID(MapDistiller):
-    """Distils what the student's maps say about the teacher's, see :func:`variational`.
+    """Distils the information in the student's maps about the teacher's, see :func:`variational`.
 
     S. Ahn, S. X. Hu, A. Damianou, N. D. Lawrence, Z. Dai, "Variational Information Distillation for
     Knowledge Transfer", CVPR 2019.
 
-    A rotation stands between the deepest tap and that tap's heads; other taps are not rotated.
+    A rotation is applied between the deepest tap and that tap's heads; other taps are not rotated.
 
     Args:
         student_shapes: Stride -> ``(C, H, W)`` of the student's maps.
-        teacher_shapes: The same of each of the teacher's branches.
+        teacher_shapes: The same for each teacher branch.
         weight: Weight of the loss of each branch.
         branches: Branches of the teacher that are distilled.
         branch_reduce: Whether the losses of "both" branches are added, or averaged ("mean").
         taps: Strides at which maps are compared.
         rotation: "learned" (Eq. 11-16), "frozen_random" (a control) or "none" (Table 3).
-        layout: What R rotates, see ``Rotation``.
+        layout: Entries rotated by R, see ``Rotation``.
         dim: d, the size of R.
-        rotation_init: Where a learned R starts.
+        rotation_init: Initial value of a learned R.
         rotation_target: g_n of Eq. 15, see ``Rotation``.
         conflict: "pcgrad" projects the branches' gradients at the deepest tap, see
-            ``project_conflict``; "none" adds them as they are.
-        seed: Seed of random rotations; None takes the one that torch was last seeded with.
+            ``project_conflict``; "none" adds them unchanged.
+        seed: Seed of random rotations; None uses ``torch.initial_seed()``.
 
     Raises:
         TokdError: The arguments do not fit each other or the networks.
-        ValueError: An argument is none of its choices.
+        ValueError: An argument is not one of its choices.
     """
 
     method: ClassVar[str] = "vid"

@@ -27,20 +27,20 @@ _SUGGESTED = (
 
 
 class Backbone(nn.Module):
-    """A network without classifier, as a chain of stages between which others can step in.
+    """A network without classifier, as a chain of stages that other modules can interleave.
 
     Args:
-        stages: The parts of the network, in order, each a chain itself.
-        strides: Stride that each stage ends at; where two end at the same, the later one counts.
-        channels: Channels that each stage ends with.
+        stages: The parts of the network, in order, each a sequence itself.
+        strides: Stride at the end of each stage; of two equal ones, the later stage counts.
+        channels: Channels at the end of each stage.
         coupled: Whether a dual-branch network couples its branches after the stage (Fig. 1).
-        early: Number of modules of the first stage after which there is a map at stride 4; 0 where
+        early: Number of modules of the first stage after which there is a map at stride 4; 0 if
             there is none.
 
     Attributes:
-        finest: Maps of finer strides are not kept: 8, or 4 by :func:`keep_maps_from`.
-        trained_on: Normalisation of the images that its pretrained weights were trained on; None
-            without such weights, or where it is not known.
+        finest: Finest stride of the returned maps: 8, or 4 after :func:`keep_maps_from`.
+        trained_on: Normalisation of the images its pretrained weights were trained on; None without
+            such weights, or if unknown.
     """
 
     def __init__(
@@ -61,19 +61,19 @@ class Backbone(nn.Module):
         self.trained_on: Normalisation | None = None
 
     def forward(self, x: Tensor) -> dict[int, Tensor]:
-        """Map images ``(B, 3, H, W)`` to stride -> ``(B, C, H / stride, W / stride)``."""
+        """Return stride -> map ``(B, C, H / stride, W / stride)`` of images ``(B, 3, H, W)``."""
         maps: dict[int, Tensor] = {}
         for index in range(len(self.stages)):
             x = self.advance(index, x, maps)
         return maps
 
     def advance(self, index: int, x: Tensor, maps: dict[int, Tensor]) -> Tensor:
-        """Run one stage and return what it ends with.
+        """Run one stage and return its output.
 
         Args:
             index: Number of the stage.
-            x: What the stage before it ended with, or images.
-            maps: Stride -> map, where the stage's own are entered.
+            x: Output of the previous stage, or images.
+            maps: Stride -> map; the stage's own maps are added.
         """
         stage = self.stages[index]
         if index == 0 and self.early and self.finest <= EARLY:
@@ -88,13 +88,13 @@ class Backbone(nn.Module):
 
 
 def keep_maps_from(network: nn.Module, stride: int) -> None:
-    """Let the backbones in a network return maps from one stride on, 8 if this is never called.
+    """Set the finest stride of the maps that backbones in a network return; the default is 8.
 
-    A map at stride 4 is large, and few read it. Where a network has none there, none is returned.
+    A map at stride 4 is large and rarely read. Networks without such a map return none there.
 
     Args:
         network: A student or a teacher; changed in place, weights and state dict are not.
-        stride: The finest stride that somebody reads, 4 or 8.
+        stride: The finest stride that is read, 4 or 8.
     """
     for module in network.modules():
         if isinstance(module, Backbone):
@@ -108,19 +108,20 @@ def build_backbone(name: str, pretrained: bool | str = False, branch: str = "") 
     with a 32-channel stem. ``xception`` is timm's ``legacy_xception``, cut after block2 (8), block3
     and block11 (16) and act4 (32); at stride 4 it has block1. Every other name is a timm CNN, cut
     where timm takes its own features; the cut is compared with these once. ``module.function``
-    names one of your own, which its module, here or in the working directory, registers with timm.
+    names a custom network, which its module, in the working directory or installed, registers with
+    timm.
 
     Args:
         name: Name of the network.
         pretrained: ImageNet weights: True downloads timm's, a path loads a file, see
             :func:`~tokd_lightning.models.weight_file.load_weights`, False starts at random.
-        branch: The branch of a teacher that it is for, where the file holds several.
+        branch: Branch of a teacher, to choose from a file that holds several networks.
 
     Returns:
         The backbone, in train mode.
 
     Raises:
-        TokdError: Unknown name, a network without such maps, or weights that cannot be had.
+        TokdError: Unknown name, a network without such maps, or weights that are unavailable.
     """
     model = _network(name, pretrained is True)
     backbone = _backbone(name, model)
@@ -133,7 +134,7 @@ def build_backbone(name: str, pretrained: bool | str = False, branch: str = "") 
 
 
 def _normalisation(name: str, model: nn.Module) -> Normalisation | None:
-    """Return what timm's weights of a network were trained on."""
+    """Return the normalisation that timm's weights of a network were trained on."""
     cfg: dict[str, Any] = getattr(model, "pretrained_cfg", None) or {}
     if not cfg.get("mean") or not cfg.get("std"):
         return None
@@ -141,7 +142,7 @@ def _normalisation(name: str, model: nn.Module) -> Normalisation | None:
 
 
 def _backbone(name: str, model: nn.Module) -> Backbone:
-    """Cut a network into stages, which share its weights."""
+    """Cut a network into stages that share its weights."""
     if name in _XCEPTION:
         stages = list(_cut(model, ("block2", "block3", "block11", "act4")))
         coupled = (False, True, True, True)
@@ -153,7 +154,7 @@ def _backbone(name: str, model: nn.Module) -> Backbone:
         stages = list(_cut(model, [taps[stride] for stride in STRIDES]))
         early = _early(stages[0], taps.get(EARLY, ""))
         channels, early = _compared(model, stages, early)
-    except Exception as error:  # other people's networks fail in their own ways
+    except Exception as error:  # third-party networks raise any exception
         raise TokdError(
             f"the network {name} cannot be cut at strides 8, 16 and 32: take a CNN such as "
             f"{_SUGGESTED}"
@@ -181,7 +182,7 @@ def _network(name: str, pretrained: bool) -> nn.Module:
 
 
 def _registered(name: str) -> str:
-    """Return timm's name of a network; that of ``module.function`` once the module is imported.
+    """Return timm's name of a network; for ``module.function``, after importing the module.
 
     Raises:
         TokdError: The module cannot be imported, or does not register the function.
@@ -194,7 +195,7 @@ def _registered(name: str) -> str:
         sys.path.append(str(Path.cwd()))
     try:
         import_module(module)
-    except Exception as error:  # the user's file may fail in any way
+    except Exception as error:  # the user's file may raise anything
         raise TokdError(f"no network {name}: {module} cannot be imported ({error})") from error
     if not timm.is_model(function):
         raise TokdError(
@@ -204,7 +205,7 @@ def _registered(name: str) -> str:
 
 
 def _thin_resnet(layers: tuple[int, int, int, int]) -> nn.Module:
-    """Build a ResNet of half the width; timm's ``channels`` alone would leave a stem of 64."""
+    """Build a ResNet of half the width; with only timm's ``channels`` the stem would keep 64."""
     block: Any = BasicBlock  # timm annotates the class as an instance
     model: Any = ResNet(block, layers, channels=(32, 64, 128, 256), num_classes=0)
     model.conv1 = nn.Conv2d(3, 32, kernel_size=7, stride=2, padding=3, bias=False)
@@ -216,7 +217,7 @@ def _thin_resnet(layers: tuple[int, int, int, int]) -> nn.Module:
 
 
 def _cut(model: nn.Module, taps: Sequence[str]) -> Iterator[nn.Sequential]:
-    """Yield the parts of a sequential network that end at the modules ``taps``."""
+    """Yield the parts of a sequential network, each ending at one of the modules ``taps``."""
     remaining = list(taps)
     part = nn.Sequential()
     for name, module in _parts(model, taps):
@@ -231,7 +232,7 @@ def _cut(model: nn.Module, taps: Sequence[str]) -> Iterator[nn.Sequential]:
 
 
 def _parts(model: nn.Module, taps: Sequence[str]) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the children, opening those ``nn.Sequential`` that a cut runs through."""
+    """Yield the children, with those of each ``nn.Sequential`` that a cut divides in its place."""
     for name, module in model.named_children():
         if isinstance(module, nn.Sequential) and any(tap.startswith(f"{name}.") for tap in taps):
             yield from ((f"{name}.{child}", part) for child, part in module.named_children())
@@ -240,7 +241,7 @@ def _parts(model: nn.Module, taps: Sequence[str]) -> Iterator[tuple[str, nn.Modu
 
 
 def _early(stage: nn.Sequential, tap: str) -> int:
-    """Return how many modules there are up to the one named ``tap``; 0 where it is none of them."""
+    """Return the number of modules up to the one named ``tap``; 0 if it is not one of them."""
     names = [name for name, _ in stage.named_children()]
     return names.index(tap.replace(".", "_")) + 1 if tap.replace(".", "_") in names else 0
 
@@ -251,15 +252,15 @@ def _compared(
 ) -> tuple[tuple[int, ...], int]:
     """Compare the cut with timm's features, bit for bit, and return the channels and ``early``.
 
-    That the children are called in order, each on the last one's output, is true of most CNNs but
-    written nowhere; nor that no stage overwrites its input, which is a map of ours. Where that
-    fails at stride 4 alone, there is no map there.
+    Most CNNs call their children in order, each on the last one's output, and no stage overwrites
+    its input, which is one of our maps, but neither is guaranteed. If that fails only at stride 4,
+    there is no map there.
     """
     model.eval()
     weight = next(model.parameters())
     x = torch.linspace(-1, 1, 3 * 96 * 96, device=weight.device, dtype=weight.dtype)
     x = x.reshape(1, 3, 96, 96)
-    timm_model: Any = model  # nn.Module does not declare what timm's networks have
+    timm_model: Any = model  # nn.Module does not declare the attributes of timm's networks
     reductions = [info["reduction"] for info in timm_model.feature_info]
     last = {reduction: index for index, reduction in enumerate(reductions)}
     strides = (EARLY, *STRIDES) if early else STRIDES

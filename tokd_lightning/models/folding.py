@@ -1,4 +1,4 @@
-"""The frozen teacher, made fast for distillation (Sec. 4.2): same function, fewer operations."""
+"""The frozen teacher, optimised for distillation (Sec. 4.2): same function, fewer operations."""
 
 import copy
 from collections import Counter
@@ -14,21 +14,21 @@ from tokd_lightning.models.teacher import DualBranchTeacher
 
 # Subclasses may compute something else from the same weights, so the types are matched exactly.
 _CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
-_ACTIVE = (BatchNormAct2d, SyncBatchNormAct)  # with an activation of their own
+_ACTIVE = (BatchNormAct2d, SyncBatchNormAct)  # with a built-in activation
 _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, *_ACTIVE)
 
 
 def frozen(teacher: DualBranchTeacher) -> DualBranchTeacher:
     """Copy a teacher for distillation: eval mode, batch norms folded away, channels last, frozen.
 
-    A batch norm that follows a convolution is an affine map of its output once the statistics
-    stand still, and goes into the weights; others stay. The copy must remain in eval mode.
+    With fixed statistics, a batch norm after a convolution is an affine map of its output and is
+    folded into the weights; others stay. The copy must remain in eval mode.
 
     Args:
-        teacher: The trained teacher T; left as it is.
+        teacher: The trained teacher T; not modified.
 
     Returns:
-        A copy whose outputs agree up to rounding, without gradients.
+        A copy without gradients, whose outputs agree up to rounding.
     """
     network = copy.deepcopy(teacher).eval().requires_grad_(False)
     for owner, convolution, norm in list(_foldable(network)):
@@ -37,24 +37,24 @@ def frozen(teacher: DualBranchTeacher) -> DualBranchTeacher:
 
 
 class _Tracer(fx.Tracer):
-    """A tracer that sees every convolution and batch norm as one step."""
+    """A tracer that treats every convolution and batch norm as one step."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Stop at convolutions and norms, whoever made them, and at torch's own modules."""
+        """Return True for convolutions, batch norms (custom ones too) and torch's own modules."""
         return isinstance(
             m, (nn.Conv2d, nn.modules.batchnorm._BatchNorm)
         ) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _foldable(module: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
-    """Yield (owner, convolution, norm) names where the norm alone reads the convolution.
+    """Yield (owner, convolution, norm) names where only the norm reads the convolution.
 
-    The symbolic trace is only read: the network keeps its own code. Where a module cannot be
-    traced its children are looked at one by one.
+    The symbolic trace is only read: the network keeps its own code. If a module cannot be traced,
+    its children are examined one by one.
     """
     try:
         nodes = list(_Tracer().trace(module).nodes)
-    except Exception:  # data-dependent code fails in whatever way its author's expressions do
+    except Exception:  # data-dependent code can raise anything
         for child in module.children():
             yield from _foldable(child)
         return
@@ -75,12 +75,12 @@ def _foldable(module: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
 
 
 def _is_affine(norm: nn.Module) -> bool:
-    """Tell whether a module is a batch norm with statistics of its own."""
+    """Return whether a module is a batch norm with running statistics."""
     return type(norm) in _NORMS and norm.running_mean is not None
 
 
 def _fold(owner: nn.Module, convolution: str, norm: str) -> None:
-    """Multiply a batch norm into the convolution before it and leave its activation in place."""
+    """Fold a batch norm into the convolution before it and leave its activation in place."""
     conv, bn = owner.get_submodule(convolution), owner.get_submodule(norm)
     assert isinstance(conv, nn.Conv2d)
     assert isinstance(bn, nn.modules.batchnorm._BatchNorm)

@@ -1,4 +1,4 @@
-"""Grad-CAM: which places of a network's maps speak for fake."""
+"""Grad-CAM: the positions of a network's feature maps that indicate fake."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,9 +16,10 @@ class Heat(NamedTuple):
 
     Attributes:
         branch: ``student``, or the teacher's ``rgb`` or ``frequency``.
-        stride: Of the map.
-        values: The weighted sum before the ReLU, ``(B, h, w)``: above 0 it speaks for fake and is
-            Grad-CAM for fake; below 0 for real, and its negative is Grad-CAM for real.
+        stride: Stride of the map.
+        values: The weighted sum before the ReLU, ``(B, h, w)``: positive values are evidence for
+            fake, and are Grad-CAM for fake; negative ones for real, and their negative is Grad-CAM
+            for real.
     """
 
     branch: str
@@ -29,33 +30,33 @@ class Heat(NamedTuple):
 def grad_cam(
     network: Student | DualBranchTeacher, x: Tensor, strides: Sequence[int] = (32,)
 ) -> tuple[Tensor, list[Heat]]:
-    r"""Weigh the channels of a map with what the score gains by them, Grad-CAM.
+    r"""Compute Grad-CAM: weight the channels of a map by the score's gradient.
 
     .. math:: L = \sum_c \alpha_c A_c, \quad
         \alpha_c = \frac{1}{hw} \sum_{yx} \frac{\partial s}{\partial A_{cyx}}, \quad
         s = l^{fake} - l^{real}
 
-    The score s is what P(fake) is the sigmoid of: a softmax over two classes does not see what both
-    logits share, and the gradient of one alone would hold it. On the last map of a student, before
+    P(fake) is the sigmoid of the score s: a softmax over two classes ignores what both logits
+    share, while the gradient of one logit would include it. On the last map of a student, before
     average pooling and a linear layer, L is the class activation map divided by hw.
 
     Args:
-        network: The student, or the teacher, of which every branch has its own map; in ``eval()``.
+        network: The student, or the teacher with a map per branch; in ``eval()``.
         x: Normalised images, ``(B, 3, H, W)``.
-        strides: Of the maps: 8, 16 or 32. The teacher's are those after its RFAMs.
+        strides: Strides of the maps: 8, 16 or 32. The teacher's maps are those after its RFAMs.
 
     Returns:
         Logits ``(B, 2)``, and the maps of every branch, in the order of ``strides``.
 
     Raises:
-        TokdError: There is no map at a stride.
+        TokdError: The network has no map at a stride.
 
     Source:
         R. R. Selvaraju et al., "Grad-CAM: Visual explanations from deep networks via gradient-based
         localization", ICCV 2017.
     """
     with torch.inference_mode(False), torch.enable_grad():
-        output = network(x.clone().requires_grad_())  # where no weight wants a gradient, this does
+        output = network(x.clone().requires_grad_())  # so that frozen networks have a graph
         if isinstance(network, DualBranchTeacher):
             of = {branch: getattr(output, branch) for branch in network.branches}
         else:

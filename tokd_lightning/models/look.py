@@ -1,4 +1,4 @@
-"""What a network looks at, for pictures: the attention of its RFAMs, the energy of its maps."""
+"""Maps for pictures of a network: the attention of its RFAMs, the energy of its feature maps."""
 
 import torch
 from torch import Tensor
@@ -12,17 +12,17 @@ from tokd_lightning.models.teacher import DualBranchTeacher
 def attention_maps(
     teacher: DualBranchTeacher, x: Tensor
 ) -> tuple[TeacherOutput, list[tuple[Tensor, Tensor]]]:
-    """Run a teacher and keep what its RFAMs multiply the branches with (Fig. 1).
+    """Run a teacher and return the maps by which its RFAMs multiply the branches (Fig. 1).
 
-    Hooks read the maps, for this call alone: neither forward pass nor state dict knows of it.
+    Hooks read the maps during this call only: forward pass and state dict remain unchanged.
 
     Args:
-        teacher: The teacher T, in whatever mode it should run.
+        teacher: The teacher T, in train or eval mode as it should run.
         x: Normalised images, ``(B, 3, H, W)``.
 
     Returns:
         Its output, and for each RFAM in order the maps for T_r and for T_f, ``(B, h, w)`` in
-        (0, 1); the mean over channels of an ``elementwise`` one, none at all of ``none``.
+        (0, 1): the mean over channels for ``elementwise``, no maps for ``none``.
     """
     seen: list[Tensor] = []
     rfams = [module for module in teacher.rfams.values() if isinstance(module, RFAM)]
@@ -41,5 +41,5 @@ def attention_maps(
 
 
 def energy(feature_map: Tensor) -> Tensor:
-    """Average the squares of a map ``(B, C, h, w)`` over its channels, as AT does."""
+    """Return the mean over channels of the squares of a map ``(B, C, h, w)``, as AT does."""
     return feature_map.float().square().mean(dim=1)

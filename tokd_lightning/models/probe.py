@@ -1,4 +1,4 @@
-"""Look at a network without touching it: a copy without data, for shapes and counts."""
+"""Shapes and counts of a network, from a copy without data; the network is not modified."""
 
 import copy
 from itertools import chain
@@ -10,13 +10,13 @@ from tokd_lightning.models.outputs import Shapes
 
 
 def meta_copy(network: nn.Module) -> nn.Module:
-    """Copy a network onto the meta device, in eval mode, without copying a single weight.
+    """Copy a network to the meta device in eval mode, without copying any weights.
 
     Args:
-        network: Any network; left as it is: weights, buffers, mode, hooks and RNG.
+        network: Any network; its weights, buffers, mode, hooks and RNG are not modified.
 
     Returns:
-        A copy that computes shapes and nothing else.
+        A copy that computes only shapes.
     """
     memo: dict[int, object] = {}
     with torch.no_grad():
@@ -35,7 +35,7 @@ def map_shapes(backbone: nn.Module, size: int) -> Shapes:
     """Return the shapes of a backbone's maps for images of ``size`` x ``size`` pixels.
 
     Args:
-        backbone: Module from images to stride -> map; left as it is.
+        backbone: Module from images to stride -> map; not modified.
         size: Side of the images in pixels.
 
     Returns:

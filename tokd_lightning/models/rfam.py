@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 Attention = Literal["spatial", "elementwise", "none"]
-"""How finely an RFAM weighs its branches."""
+"""Granularity of an RFAM's attention."""
 
 
 class RFAM(nn.Module):
@@ -14,13 +14,13 @@ class RFAM(nn.Module):
 
     The two branches' maps are concatenated, two convolutional modules turn them into attention
     maps in (0, 1), these are split by channel into one part per branch, and each branch is
-    multiplied with its part. The paper leaves the body open: ``Conv1x1(2C -> 2C) + BN + ReLU``
+    multiplied by its part. The paper does not specify the body: ``Conv1x1(2C -> 2C) + BN + ReLU``
     and then
 
     - ``spatial``: ``Conv3x3(2C -> 2) + sigmoid``, one ``(B, 1, H, W)`` map per branch. With it
       the teacher has Table 1's size.
     - ``elementwise``: ``Conv1x1(2C -> 2C) + sigmoid``, one weight per element of each branch.
-    - ``none``: nothing at all; the branches meet in the classifier only.
+    - ``none``: no attention; the branches meet only in the classifier.
 
     Args:
         channels: Channels C of each branch.
@@ -52,7 +52,7 @@ class RFAM(nn.Module):
         )
 
     def forward(self, rgb: Tensor, frequency: Tensor) -> tuple[Tensor, Tensor]:
-        """Weigh two maps ``(B, C, H, W)`` with the attention that both together give rise to."""
+        """Weight two maps ``(B, C, H, W)`` by the attention computed from both."""
         if self.body is None:
             return rgb, frequency
         for_rgb, for_frequency = self.body(torch.cat([rgb, frequency], dim=1)).chunk(2, dim=1)

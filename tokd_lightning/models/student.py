@@ -21,7 +21,7 @@ class Student(nn.Module):
         spec: Arguments that rebuild the network (without downloading weights), for checkpoints.
 
     Raises:
-        TokdError: The backbone is unknown or unfit, or its weights cannot be had.
+        TokdError: The backbone is unknown or unsuitable, or its weights are unavailable.
     """
 
     def __init__(

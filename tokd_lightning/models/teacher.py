@@ -1,4 +1,4 @@
-"""The teacher T (Sec. 3): of two branches, and of one for comparison."""
+"""The teacher T (Sec. 3) with two branches, or with one for comparison."""
 
 from typing import Any, Literal, get_args
 
@@ -12,36 +12,36 @@ from tokd_lightning.models.probe import map_shapes
 from tokd_lightning.models.rfam import RFAM, Attention
 
 Branches = Literal["both", "rgb", "frequency"]
-"""Which branches a teacher has."""
+"""Branches of a teacher."""
 
 
 class DualBranchTeacher(nn.Module):
-    """The teacher T (Sec. 3): T_r sees the image, T_f its high frequencies, RFAMs couple them.
+    """The teacher T (Sec. 3): T_r reads the image, T_f its high frequencies, RFAMs couple them.
 
-    Two equal backbones run side by side. After each coupled stage an RFAM weighs both maps, and
-    the weighted maps go on: in Xception after block3 (end of the entry flow), block11 (middle
+    Two equal backbones run side by side. After each coupled stage an RFAM weights both maps, and
+    the weighted maps continue: in Xception after block3 (end of the entry flow), block11 (middle
     flow) and act4 (exit flow), in others at strides 8, 16 and 32. The last two maps are
     concatenated, averaged over space and classified by one linear layer.
 
-    With ``branches`` "rgb" or "frequency" that branch stands alone, on x or x^F: one backbone and
-    the linear layer. There is nothing to couple, hence no RFAM. ADD's teacher and those of
-    ablations are of this kind.
+    With ``branches`` "rgb" or "frequency" the teacher has only that branch, on x or x^F: one
+    backbone and the linear layer, without an RFAM. ADD's teacher and those of ablations are of
+    this kind.
 
     Args:
         backbone: Name for :func:`~tokd_lightning.models.backbones.build_backbone`.
         pretrained: ImageNet weights of each branch: True, False or a path.
-        cutoff: Legs of the triangle that the filter of Eq. 1 zeroes, in ``[0, 2]``.
+        cutoff: Legs of the triangle zeroed by the filter of Eq. 1, in ``[0, 2]``.
         rfam: Body of the RFAMs, see :class:`~tokd_lightning.models.rfam.RFAM`.
         num_classes: Number of classes; class 1 is fake.
-        branches: "both", or the one branch there is.
+        branches: "both", or the single branch.
 
     Attributes:
         spec: Arguments that rebuild the network (without downloading weights), for checkpoints.
-        branches: Names of the branches there are, "rgb" before "frequency"; each is an attribute,
-            its backbone.
+        branches: Names of its branches, "rgb" before "frequency"; each is also an attribute that
+            holds its backbone.
 
     Raises:
-        TokdError: The backbone is unknown or unfit, or its weights cannot be had.
+        TokdError: The backbone is unknown or unsuitable, or its weights are unavailable.
         ValueError: ``cutoff``, ``rfam`` or ``branches`` out of range.
     """
 
@@ -85,7 +85,7 @@ class DualBranchTeacher(nn.Module):
         return [getattr(self, branch) for branch in self.branches]
 
     def forward(self, x: Tensor) -> TeacherOutput:
-        """Classify normalised images ``(B, 3, H, W)``; x^F is made here."""
+        """Classify normalised images ``(B, 3, H, W)``; x^F is computed here."""
         backbones = self.backbones()
         at = [x if b == "rgb" else self.high_pass(x).to(x.dtype) for b in self.branches]
         maps: list[dict[int, Tensor]] = [{} for _ in backbones]
@@ -103,5 +103,5 @@ class DualBranchTeacher(nn.Module):
         return TeacherOutput(logits, of.get("rgb", {}), of.get("frequency", {}))
 
     def shapes(self, size: int) -> Shapes:
-        """Return stride -> ``(C, H, W)`` of either branch for ``size`` x ``size`` pixel images."""
+        """Return stride -> ``(C, H, W)`` of each branch for ``size`` x ``size`` pixel images."""
         return map_shapes(self.backbones()[0], size)

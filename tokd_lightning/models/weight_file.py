@@ -1,4 +1,4 @@
-"""Weights for a backbone out of a file: a release of timm, a training checkpoint, a run of ours."""
+"""Backbone weights from a file: timm's release, a training checkpoint, or a `tokd fit` run."""
 
 import argparse
 import logging
@@ -18,7 +18,7 @@ from tokd_lightning.errors import TokdError
 
 State = dict[str, Tensor]
 
-_HEADER = "tokd"  # that of the checkpoints of `tokd fit`
+_HEADER = "tokd"  # header of the checkpoints of `tokd fit`
 _WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model")
 _CONVERTERS = ("checkpoint_filter_fn", "_filter_fn", "_filter_torchvision_pretrained")
 _HEADS = ("fc", "head", "classifier", "last_linear")
@@ -26,12 +26,12 @@ _COUNTER = "num_batches_tracked"  # absent from files older than PyTorch 0.4.1
 
 
 class Normalisation(NamedTuple):
-    """What was done to the images that weights were trained on.
+    """Normalisation of the images that weights were trained on.
 
     Attributes:
         mean: Subtracted from images in [0, 1].
-        std: Divided by.
-        of: Whose weights these are.
+        std: Divisor after that.
+        of: Name or file of the weights.
     """
 
     mean: tuple[float, ...]
@@ -40,7 +40,7 @@ class Normalisation(NamedTuple):
 
 
 class _Candidate(NamedTuple):
-    """The weights below one prefix of a file, in the names of one of the two targets."""
+    """The weights under one prefix of a file, with the key names of one of the two targets."""
 
     prefix: str
     target: nn.Module
@@ -51,7 +51,7 @@ class _Candidate(NamedTuple):
 
     @property
     def problem(self) -> str:
-        """What keeps the weights from the network; empty where nothing does."""
+        """Why the weights do not fit the network; empty if they do."""
         lists = (("it lacks", self.missing), ("it has", self.strange))
         if any(keys for _, keys in lists):
             return "; ".join(
@@ -68,24 +68,24 @@ class _Candidate(NamedTuple):
 def load_weights(
     model: nn.Module, path: str, backbone: nn.Module | None = None, branch: str = ""
 ) -> Normalisation | None:
-    """Load a file of weights into a network, classifier aside.
+    """Load a file of weights into a network, without the classifier.
 
-    The names in the file are timm's, the original release's, or those of a run's checkpoint. Where
-    they have a prefix (``module.``, ``backbone.``, ``student.backbone.``, …) below which every
-    weight is found, it is stripped, and the log says so.
+    The names in the file are timm's, the original release's, or those of a run's checkpoint. A
+    prefix (``module.``, ``backbone.``, ``student.backbone.``, …) under which every weight is found
+    is removed and logged.
 
     Args:
         model: A timm network without classifier.
-        path: A ``.safetensors`` file, or what ``torch.save`` wrote.
+        path: A ``.safetensors`` file, or one written by ``torch.save``.
         backbone: The same network cut into stages, sharing the weights of ``model``.
-        branch: Which network is meant, where a file holds several: part of its prefix.
+        branch: Which network to choose from a file that holds several: part of its prefix.
 
     Returns:
-        The normalisation that the file records; None where it records none.
+        The normalisation recorded in the file, or None.
 
     Raises:
         TokdError: The file is missing, is not a checkpoint, belongs to another network, holds this
-            one several times, or holds numbers that are not finite.
+        one several times with different weights, or holds numbers that are not finite.
     """
     document = _read(path)
     state = _state(document)
@@ -103,7 +103,7 @@ def load_weights(
     return _recorded(document, path)
 
 
-@lru_cache(maxsize=1)  # the branches of a teacher read one file, one after the other
+@lru_cache(maxsize=1)  # logged once: a teacher's branches read the same file in turn
 def _log(text: str) -> None:
     logging.getLogger(__name__).info(text)
 
@@ -116,7 +116,7 @@ def _read(path: str) -> Any:
             return load_file(path)
         with torch.serialization.safe_globals([argparse.Namespace]):  # of timm's training script
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what is no checkpoint breaks an unpickler in any way it likes
+    except Exception as error:  # the unpickler can raise anything for other files
         if objects := _objects(path):
             raise TokdError(
                 f"{path} holds Python objects ({objects[0]}), which could run code when loaded: "
@@ -126,7 +126,7 @@ def _read(path: str) -> Any:
 
 
 def _objects(path: str) -> list[str]:
-    """Name the classes in a pickle that torch does not load unseen; none where it is no pickle."""
+    """Return the classes in a pickle that torch does not load safely; empty for other files."""
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except Exception:
@@ -134,7 +134,7 @@ def _objects(path: str) -> list[str]:
 
 
 def _state(document: Any) -> State:
-    """Return the state dict in what a training script saved; empty where there is none."""
+    """Return the state dict in a training script's checkpoint; empty if there is none."""
     if not isinstance(document, Mapping):
         return {}
     inner = {k: found for k, v in document.items() if (found := _state(v))}
@@ -146,7 +146,7 @@ def _state(document: Any) -> State:
 
 
 def _candidates(state: State, model: nn.Module, backbone: nn.Module | None) -> Iterator[_Candidate]:
-    """Yield what may be this network: below every prefix that has as many weights as half of it."""
+    """Yield candidates: every prefix with at least half as many weights as the network."""
     least = sum(_COUNTER not in key for key in model.state_dict()) // 2
     counts: Counter[str] = Counter()
     for key in state:
@@ -166,15 +166,15 @@ def _needed(network: nn.Module) -> set[str]:
 
 
 def _converted(state: State, model: nn.Module) -> State:
-    """Bring a released state dict to timm's names and shapes, as timm does when it downloads."""
+    """Convert a released state dict to timm's names and shapes, as timm does when it downloads."""
     module = sys.modules[type(model).__module__]
     for name in _CONVERTERS:
         if convert := getattr(module, name, None):
-            # where it fails the file is no release of this network: the caller names the keys
+            # An error means that the file is no release of this network: the caller names the keys
             with suppress(KeyError, RuntimeError, ValueError, TypeError, AttributeError):
                 try:
                     return dict(convert(dict(state), model))
-                except TypeError:  # those of one argument
+                except TypeError:  # converters of one argument
                     return dict(convert(dict(state)))
     return state
 
@@ -186,14 +186,14 @@ def _candidate(prefix: str, target: nn.Module, state: State, outside: int) -> _C
     for key, value in state.items():
         if key in expected:
             flat = value.ndim == 2 and expected[key].ndim == 4
-            kept[key] = value[:, :, None, None] if flat else value  # the first Xception's 1x1
+            kept[key] = value[:, :, None, None] if flat else value  # the original Xception's 1x1
         elif not any(key.startswith(f"{head}.") for head in _classifiers(target)):
             further.append(key)
     missing = [key for key in expected if key not in kept and not key.endswith(_COUNTER)]
     for key, value in expected.items():
         if key.endswith(_COUNTER):
             kept.setdefault(key, value)
-    # Auxiliary heads have names of their own; a larger network has more of what this one has.
+    # Auxiliary heads have their own names; a larger network has more parts of the same names.
     parts = {key.split(".")[0] for key in expected}
     strange = [key for key in further if missing or key.split(".")[0] in parts]
     return _Candidate(prefix, target, kept, missing, strange, outside + len(further))

@@ -1,4 +1,4 @@
-"""ImageNet weights for backbones through timm's own download."""
+"""ImageNet weights for backbones, downloaded by timm."""
 
 import os
 import socket
@@ -36,7 +36,7 @@ def with_downloaded_weights(name: str) -> nn.Module:
     overlay: dict[str, Any] = {}
     cached = _cached(cfg)
     if cached is not None:
-        overlay["file"] = str(cached)  # spares the hub's retries, 23 s a file without a network
+        overlay["file"] = str(cached)  # avoids the hub's retries, 23 s a file without a network
     elif _offline(cfg):
         raise TokdError(_advice(name, cfg))
     try:
@@ -49,7 +49,7 @@ def with_downloaded_weights(name: str) -> nn.Module:
 
 
 def _cached(cfg: Any) -> Path | None:
-    """Return the weights' file in the hub's cache, where it is there."""
+    """Return the weights' file in the hub's cache, or None."""
     if not cfg.hf_hub_id:
         return None
     for name in (cfg.hf_hub_filename,) if cfg.hf_hub_filename else _HUB_FILES:
@@ -61,7 +61,7 @@ def _cached(cfg: Any) -> Path | None:
 
 
 def _offline(cfg: Any) -> bool:
-    """Tell whether a download is bound to fail, without waiting for a client's retries."""
+    """Return whether a download is bound to fail, without waiting for a client's retries."""
     if cfg.hf_hub_id:
         if hub.is_offline_mode():
             return True
@@ -71,7 +71,7 @@ def _offline(cfg: Any) -> bool:
             return False
         host = urlparse(cfg.url).hostname
     if "https" in urllib.request.getproxies():
-        return False  # the proxy resolves names, this machine need not
+        return False  # the proxy resolves names
     try:
         socket.create_connection((host, 443), timeout=5).close()
     except OSError:
@@ -84,7 +84,7 @@ def _torch_cache() -> Path:
 
 
 def _advice(name: str, cfg: Any) -> str:
-    """Say in one line which file is missing and where it is expected."""
+    """Return a one-line message: which file is missing and where to put it."""
     if cfg.hf_hub_id:
         repository, _, revision = cfg.hf_hub_id.partition("@")
         file = cfg.hf_hub_filename or _HUB_FILES[0]

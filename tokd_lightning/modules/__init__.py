@@ -1,4 +1,4 @@
-"""The LightningModules: what teacher and student training share, and the two of them."""
+"""The LightningModules: a shared base, teacher training and student training."""
 
 from tokd_lightning.modules.detection import DetectionModule
 from tokd_lightning.modules.distill import DistillModule

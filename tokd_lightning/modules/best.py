@@ -1,4 +1,4 @@
-"""best.ckpt: the weights that validation selected, wherever the run's folder is."""
+"""Callback for best.ckpt, the weights selected by validation, also after the folder has moved."""
 
 from pathlib import Path
 from typing import Any
@@ -9,21 +9,21 @@ from torch import Tensor
 
 from tokd_lightning.errors import TokdError
 
-STATE = "ModelCheckpoint"  # what Lightning calls its state, by which earlier runs are resumed
+STATE = "ModelCheckpoint"  # the key Lightning uses for its state, kept to resume earlier runs
 VALIDATION = "validation"
 _WITHOUT_TIES = ("auc", "ap")
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps the first of the highest by a metric of the validation (Sec. 5.2).
+    """Keeps the first checkpoint with the highest validation metric (Sec. 5.2).
 
-    Of equal accuracies the higher AUC counts: at the majority baseline all epochs are equal, and
-    the first is the least trained. Unlike Lightning's own, it goes on after the run's folder was
-    moved, and remembers the metrics of the validation that selected the checkpoint.
+    Ties are broken by the higher AUC: at the majority baseline all accuracies are equal, and the
+    first epoch is the least trained. Unlike Lightning's callback, it resumes after the run's folder
+    was moved, and stores the metrics of the validation that selected the checkpoint.
 
     Args:
-        folder: Where best.ckpt goes.
-        monitor: The metric.
+        folder: Folder of best.ckpt.
+        monitor: The validation metric.
     """
 
     def __init__(self, folder: Path, monitor: str) -> None:
@@ -35,16 +35,16 @@ class BestCheckpoint(ModelCheckpoint):
 
     @property
     def state_key(self) -> str:
-        """The key of Lightning's own callback, so that runs of earlier versions go on."""
+        """Key of Lightning's own callback, so that runs of earlier versions resume."""
         return super().state_key.replace(type(self).__qualname__, STATE, 1)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the validation, if there was one: a run can be ended before."""
+        """Check the validation, if there was one: a run can end before the first."""
         if self.monitor in trainer.callback_metrics:
             super().on_train_epoch_end(trainer, pl_module)
 
     def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
-        """Decide whether the network just validated is the best so far."""
+        """Return whether the network just validated is the best so far."""
         better = super().check_monitor_top_k(trainer, current) or self._wins_tie(trainer, current)
         if better:
             found = trainer.callback_metrics.items()
@@ -64,10 +64,10 @@ class BestCheckpoint(ModelCheckpoint):
         return super().state_dict() | {VALIDATION: dict(self.validation)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the state with the paths of where the folder is now.
+        """Load the state with its paths moved to the current folder.
 
         Raises:
-            TokdError: There was a best.ckpt and it is gone.
+            TokdError: The best.ckpt of the state is missing.
         """
         here = str(self.dirpath)
 

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself, and how a teacher is taken out of one."""
+"""Checkpoint reading and writing: header, teacher, weights hash."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ from tokd_lightning.modules.best import BestCheckpoint
 from tokd_lightning.modules.last import LAST, LastCheckpoint, keep_previous
 
 HEADER = "tokd"
-# Data and branches of a teacher -> how its experiment's name begins, and its quality.
+# Data and branches of a teacher -> prefix of its experiment's name, and its quality.
 _TEACHERS = {
     ("ffpp", "both"): ("ffpp", "c40"),
     ("ffpp", "rgb"): ("ffpp_add", "c23"),
@@ -29,10 +29,10 @@ _TEACHERS = {
 
 
 class TrainedTeacher(NamedTuple):
-    """A teacher taken out of its checkpoint.
+    """A teacher loaded from its checkpoint.
 
-    ``projectors`` is the state of G_Tr and G_Tf if they were trained with it, ``header`` what the
-    checkpoint says of itself.
+    ``projectors`` is the state of G_Tr and G_Tf if they were trained with it, ``header`` the
+    checkpoint's header.
     """
 
     network: DualBranchTeacher
@@ -45,10 +45,10 @@ def read_checkpoint(path: str | Path, kind: str | None = None) -> dict[str, Any]
 
     Args:
         path: A ``.ckpt`` file.
-        kind: What it must hold, ``teacher`` or ``student``; None takes either.
+        kind: The required kind, ``teacher`` or ``student``; None accepts either.
 
     Raises:
-        TokdError: The file is missing, is no checkpoint of this package, or holds the other kind.
+        TokdError: The file is missing, not a checkpoint of this package, or of the other kind.
     """
     path = Path(path)
     if not path.is_file():
@@ -67,12 +67,12 @@ def read_checkpoint(path: str | Path, kind: str | None = None) -> dict[str, Any]
             f"but a {kind} is needed here"
         )
     if header["kind"] == "teacher":
-        header["network"].setdefault("branches", "both")  # before there were others
+        header["network"].setdefault("branches", "both")  # not in early checkpoints
     return dict(checkpoint)
 
 
 def load_teacher(path: str | Path) -> TrainedTeacher:
-    """Rebuild the teacher of Sec. 3 from the checkpoint that ``TeacherModule`` wrote.
+    """Rebuild the teacher of Sec. 3 from a checkpoint written by ``TeacherModule``.
 
     Raises:
         TokdError: As :func:`read_checkpoint`, or the weights do not fit the recorded network.
@@ -88,10 +88,10 @@ def load_teacher(path: str | Path) -> TrainedTeacher:
 
 
 def check_input(header: dict[str, Any], data: Any) -> None:
-    """Refuse a teacher that was trained on images normalised otherwise than a DataModule's.
+    """Check that a teacher was trained with a DataModule's normalisation.
 
     Raises:
-        TokdError: It was.
+        TokdError: It was trained with another one.
     """
     for key in ("mean", "std"):
         if _channels(header[key]) != _channels(getattr(data, key)):
@@ -102,14 +102,14 @@ def check_input(header: dict[str, Any], data: Any) -> None:
 
 
 def check_branches(reads: Collection[str], teacher: DualBranchTeacher) -> None:
-    """Refuse a teacher without a branch that a method reads.
+    """Check that a teacher has all branches that a method reads.
 
     Args:
         reads: The method's branches.
         teacher: The teacher.
 
     Raises:
-        TokdError: One is missing.
+        TokdError: A branch is missing.
     """
     if missing := [branch for branch in reads if branch not in teacher.branches]:
         there = teacher.branches[0]
@@ -120,16 +120,16 @@ def check_branches(reads: Collection[str], teacher: DualBranchTeacher) -> None:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint whole or not at all: the earlier one stays until the new one is there.
+    """Writes checkpoints atomically: the earlier one stays until the new one is complete.
 
-    Lightning writes to the folder of temporary files and moves the file from there, which is a
-    copy, and can be cut short, where that is another disk.
+    Lightning writes to the temporary folder and moves the file from there; if that is on another
+    disk, the move is a copy and can be truncated.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
-        """Write beside the target and take its name.
+        """Write a file next to the target, then rename it.
 
         Raises:
             TokdError: The disk is full or cannot be written.
@@ -150,10 +150,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def best_and_last(folder: Path, monitor: str, every: int | None = None) -> list[Callback]:
-    """Keep best.ckpt, the first of the highest by ``monitor`` (Sec. 5.2), and last.ckpt.
+    """Return the callbacks of best.ckpt (first highest ``monitor``, Sec. 5.2) and last.ckpt.
 
     Args:
-        folder: Where they go.
+        folder: Folder of both checkpoints.
         monitor: Metric of the validation.
         every: Batches between two saves of last.ckpt, see :class:`LastCheckpoint`.
     """
@@ -161,7 +161,7 @@ def best_and_last(folder: Path, monitor: str, every: int | None = None) -> list[
 
 
 def state_hash(path: str | Path, kind: str | None = "teacher") -> str:
-    """Hash the weights in a checkpoint; empty where there is none to read.
+    """Return the hash of a checkpoint's weights; empty if the file does not exist.
 
     Args:
         path: The checkpoint.
@@ -173,7 +173,7 @@ def state_hash(path: str | Path, kind: str | None = "teacher") -> str:
 
 
 def weights_hash(state: Mapping[str, Tensor]) -> str:
-    """Hash the entries of a state dict."""
+    """Return the hash of a state dict's entries."""
     digest = hashlib.sha256()
     for key, value in sorted(state.items()):
         digest.update(key.encode())
@@ -182,12 +182,12 @@ def weights_hash(state: Mapping[str, Tensor]) -> str:
 
 
 def under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Select the entries of a state dict below ``prefix``, without it."""
+    """Return the entries of a state dict that start with ``prefix``, with it removed."""
     return {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
 
 
 def _reason(error: BaseException) -> str:
-    """Return what the system has said, which torch covers with a complaint of its own."""
+    """Return the system's error message, which torch hides behind its own."""
     link: BaseException | None = error
     while link is not None and not isinstance(link, OSError):
         link = link.__context__
@@ -195,12 +195,12 @@ def _reason(error: BaseException) -> str:
 
 
 def _channels(value: float | list[float]) -> list[float]:
-    """One number for all channels and three equal ones are the same normalisation."""
+    """Return three channels: one number and three equal ones are the same normalisation."""
     return list(value) if isinstance(value, list | tuple) else [value] * 3
 
 
 def _by(path: Path) -> str:
-    """Say which shipped experiment makes a teacher, where one does."""
+    """Return the command that makes or resumes a teacher, in parentheses; empty if unknown."""
     run = path.parent.parent
     if path.name != "best.ckpt" or path.parent.name != "checkpoints":
         return ""

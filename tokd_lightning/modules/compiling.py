@@ -1,4 +1,4 @@
-"""Compilation of the networks, left to the first batch."""
+"""Compilation of the networks at the first batch."""
 
 from torch import nn
 
@@ -6,13 +6,13 @@ BACKEND = "inductor"
 
 
 def compile_in_place(*networks: nn.Module) -> None:
-    """Have networks compiled when they are first called; weights, names and hooks stay as they are.
+    """Compile networks when they are first called; weights, names and hooks remain unchanged.
 
-    The first call compiles for its batch size, the first one of another size for any. What is
-    compiled is lost in a copy and no part of a checkpoint.
+    The first call compiles for its batch size, the first call with another size for any size.
+    Copies lose the compiled code, and checkpoints do not contain it.
 
     Args:
-        networks: Changed in place; those that have been given before are left.
+        networks: Changed in place; networks already compiled are skipped.
     """
     for network in networks:
         if network._compiled_call_impl is None:

@@ -1,4 +1,4 @@
-"""What teacher and student training share: scores, metrics, the checkpoint's header."""
+"""Shared base of teacher and student training: scores, metrics, the checkpoint's header."""
 
 import inspect
 import math
@@ -32,32 +32,32 @@ Interval = Literal["epoch", "step"]
 
 @contextmanager
 def drawn_from(seed: int) -> Iterator[None]:
-    """Draw initial weights, made on the CPU, from a seed of their own; nothing else notices."""
+    """Draw initial weights, made on the CPU, from a separate seed without affecting other RNGs."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
 
 
 class DetectionModule(pl.LightningModule):
-    """A network that tells real (class 0) from fake (class 1), with its evaluation.
+    """A network that classifies real (class 0) and fake (class 1), with its evaluation.
 
     Validation and test keep one score per frame, gather them over ranks without duplicates and
     report frame and video level metrics (Sec. 5.2 reports frame level accuracy and AUC). After a
     test or a prediction, ``scores`` holds one row per frame.
 
     Args:
-        optimizer: Makes the optimizer from parameters; Adam (0.9, 0.999) in Sec. 5.2.
-        lr_scheduler: Makes its scheduler; StepLR(5, 0.1) in Sec. 5.2.
-        interval: Whether the schedulers move each epoch (the paper) or each step.
-        clip: Largest norm of the gradient in a step, to which a larger one is brought down; by
-            default none. An fp16 loss scale is taken out before.
-        accumulate: Parts that a batch is computed in, one after another, where it does not fit the
-            memory: gradients add up, and one step is made of all. It is the step of the whole batch
-            but for BatchNorm, whose statistics are those of a part, and losses that compare the
+        optimizer: Factory of the optimizer, given parameters; Adam (0.9, 0.999) in Sec. 5.2.
+        lr_scheduler: Factory of its scheduler; StepLR(5, 0.1) in Sec. 5.2.
+        interval: Whether the schedulers step each epoch (the paper) or each step.
+        clip: Maximum gradient norm per step; larger gradients are scaled down to it. None (the
+            default) does not clip. An fp16 loss scale is removed before.
+        accumulate: Number of parts in which a batch is computed, one after another, if it does not
+            fit the memory: gradients add up to one step. It equals the step of the whole batch
+            except for BatchNorm, whose statistics are those of a part, and losses that compare the
             samples of a batch (SP, PKT, ``loss_weight``).
-        seed: Seed of the initial weights, drawn in an RNG fork of their own.
-        compile: Whether ``torch.compile`` makes the networks faster; for training and the
-            validations in it, from the first batch on.
+        seed: Seed of the initial weights, drawn in a separate RNG fork.
+        compile: Whether to compile the networks with ``torch.compile``, for training and its
+            validations, from the first batch on.
     """
 
     kind: str
@@ -87,7 +87,7 @@ class DetectionModule(pl.LightningModule):
         self.compiled = compile
         self.register_buffer("class_weights", None, persistent=False)
         self.scores = pd.DataFrame()
-        # Its checks of the values, and a value per step, would wait for the device every time.
+        # The metric's value checks, and a value per step, would wait for the device every time.
         self.train_accuracy = BinaryAccuracy(validate_args=False)
         self.finite = FiniteLoss()
         self._collected: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -95,44 +95,44 @@ class DetectionModule(pl.LightningModule):
     @property
     @abstractmethod
     def network(self) -> nn.Module:
-        """The network that scores images: the teacher, or the student S_B with G_Sc."""
+        """Network that scores images: the teacher, or the student S_B with G_Sc."""
 
     @property
     def data(self) -> Any:
-        """The DataModule of the running trainer."""
+        """DataModule of the running trainer."""
         return cast(Any, self.trainer).datamodule
 
     def forward(self, image: Tensor) -> Tensor:
-        """Score normalised images ``(B, 3, H, W)``: logits ``(B, 2)``, real and fake (Eq. 8)."""
+        """Return logits ``(B, 2)``, real and fake, of normalised images ``(B, 3, H, W)``, Eq. 8."""
         return cast(Tensor, self.network(image).logits)
 
     def cross_entropy(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Cross-entropy with the label, Eq. 9, weighted by class where ``balance: loss_weight``."""
+        """Return the cross-entropy, Eq. 9, weighted by class if ``balance: loss_weight``."""
         return functional.cross_entropy(logits.float(), label, self.class_weights)
 
     def setup(self, stage: str) -> None:
-        """Have batches cut into parts, which Lightning counts where it steps by itself."""
+        """Pass ``accumulate`` to the data module and the trainer."""
         if stage != "fit":
             return
         self.data.accumulate = self.accumulate
         if self.automatic_optimization:
             self.trainer.accumulate_grad_batches = self.accumulate
-        else:  # else a row of numbers could lack what only whole batches have
+        else:  # a log row must not lack what only whole batches have
             trainer: Any = self.trainer
             trainer.log_every_n_steps *= self.accumulate
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Clip the gradient; processes have been averaged."""
+        """Clip the gradient, which is averaged over ranks already."""
         if self.clip is not None:
             clip_gradient(self, optimizer, self.clip)
 
     def on_train_epoch_start(self) -> None:
-        """Count an epoch's training accuracy anew."""
+        """Reset the epoch's training accuracy."""
         self.train_accuracy.reset()
 
     def log_training(self, loss: Tensor, logits: Tensor, batch: dict[str, Tensor]) -> None:
-        """Log the loss, count right answers, and remember a batch whose loss is not finite."""
-        self.log("train/loss", loss.detach())  # for the bar Lightning would wait for it
+        """Log the loss, update the accuracy, and record a batch whose loss is not finite."""
+        self.log("train/loss", loss.detach())  # prog_bar would wait for the device
         self.train_accuracy.update(logits.detach().argmax(1), batch["label"])
         self.finite.note(loss, batch["index"])
 
@@ -147,11 +147,11 @@ class DetectionModule(pl.LightningModule):
         self._collect(batch)
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Score one batch; the rows are in ``scores`` at the end."""
+        """Score one batch; ``scores`` holds the rows at the end."""
         self._collect(batch)
 
     def on_validation_start(self) -> None:
-        """Give all processes the network that a checkpoint saves: BatchNorm's are rank 0's."""
+        """Broadcast rank 0's buffers (BatchNorm statistics), which a checkpoint saves."""
         if self.trainer.world_size > 1:
             for buffer in self.network.buffers():
                 distributed.broadcast(buffer, src=0)
@@ -184,8 +184,8 @@ class DetectionModule(pl.LightningModule):
         self._gather(split)
         metrics = frame_and_video_metrics(self.scores)
         metrics["loss"] = float(self.scores["loss"].mean())
-        # float32: a float64 scalar cannot be moved to some accelerators. All processes have the
-        # same numbers; to say so spares a warning for each.
+        # float32: a float64 scalar cannot be moved to some accelerators. All ranks have the same
+        # numbers; sync_dist spares a warning for each.
         for key, value in metrics.items():
             shown = key in {"frame/acc", "frame/auc"}
             self.log(f"{split}/{key}", torch.tensor(value), prog_bar=shown, sync_dist=True)
@@ -211,11 +211,11 @@ class DetectionModule(pl.LightningModule):
     def schedule(
         self, optimizer: Optimizer, make: LRSchedulerCallable, name: str = "lr_scheduler"
     ) -> LRScheduler:
-        """Make the scheduler of an optimizer; ``OneCycleLR`` without ``total_steps`` lasts the run.
+        """Build the scheduler of an optimizer; ``OneCycleLR`` spans the run by default.
 
         Raises:
-            TokdError: It refuses its arguments, or wants a metric at every step, as
-                ``ReduceLROnPlateau`` does.
+            TokdError: It refuses its arguments, or needs a metric at every step, like
+                ``ReduceLROnPlateau``.
         """
         scheduler = self._made(make, optimizer, name)
         try:
@@ -230,24 +230,24 @@ class DetectionModule(pl.LightningModule):
         return scheduler_of(make, optimizer, self._length, name)
 
     def _length(self) -> float:
-        """Steps of the schedulers in this run: its batches, or its epochs; can be infinite."""
+        """Return the number of scheduler steps in this run: batches or epochs; can be infinite."""
         epochs, most = self.trainer.max_epochs or 1, self.trainer.max_steps
         if self.interval == "epoch":
             return epochs
-        steps = self.trainer.estimated_stepping_batches  # which makes the loader too
+        steps = self.trainer.estimated_stepping_batches  # also creates the loader
         if self.automatic_optimization or epochs < 0:
             return steps
         steps = int(self.trainer.num_training_batches) // self.accumulate * epochs
         return steps if most < 0 else min(steps, most)
 
     def on_train_start(self) -> None:
-        """Play the schedule through: one that ends before the run does is known now."""
+        """Simulate the schedule, to detect now if it ends before the run."""
         self._play(self.make_scheduler, "lr_scheduler")
 
     def _play(
         self, make: LRSchedulerCallable | None, name: str, number: int = 0
     ) -> tuple[float, float]:
-        """Return a learning rate at the first and the last step of the run."""
+        """Return the learning rates at the first and the last step of the run."""
         rate = self.trainer.optimizers[number].defaults["lr"]
         if make is None:
             return rate, rate
@@ -271,12 +271,12 @@ class DetectionModule(pl.LightningModule):
     def _stand_in(
         self, make: LRSchedulerCallable, rate: float, name: str
     ) -> tuple[Optimizer, LRScheduler]:
-        """Make a scheduler of an optimizer that moves nothing."""
+        """Build a scheduler on an optimizer that updates no weights."""
         stand_in = torch.optim.SGD([torch.zeros(1)], lr=rate, momentum=0.9)
         return stand_in, self._made(make, stand_in, name)
 
     def on_fit_start(self) -> None:
-        """Refuse precisions that round the weights; compile; fetch the classes' weights."""
+        """Check the precision, compile the networks and fetch the class weights."""
         if str(self.trainer.precision) in {"16-true", "bf16-true"}:
             raise TokdError(
                 f"--trainer.precision {self.trainer.precision} rounds the weights and the "
@@ -289,7 +289,7 @@ class DetectionModule(pl.LightningModule):
         self.class_weights = None if weights is None else weights.to(self.device, torch.float32)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Write what a later reader needs to rebuild the network and feed it."""
+        """Add the header needed to rebuild the network and its input."""
         fold = getattr(self.data, "fold_hash", None)
         checkpoint[HEADER] = {
             "kind": self.kind,
@@ -298,5 +298,5 @@ class DetectionModule(pl.LightningModule):
             "std": self.data.std,
             "input_size": self.data.input_size,
             "data": f"{self.data.name}-{self.data.quality}",
-            "fold": fold() if fold else None,  # tells a student of another fold
+            "fold": fold() if fold else None,  # to detect a student of another fold
         }

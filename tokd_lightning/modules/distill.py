@@ -32,13 +32,13 @@ from tokd_lightning.modules.stepping import each_alone, loss_scale, optimizer_of
 from tokd_lightning.modules.symptoms import warn_of_collapse, warn_of_idle_rotation
 
 FINEST = 4
-NO_RATE = 1e-12  # of the first one: too small for its ratio to mean anything
-BEYOND = 10_000  # steps of a schedule that a short run does not come to
+NO_RATE = 1e-12  # of the first learning rate: too small for a meaningful ratio
+BEYOND = 10_000  # schedule steps to simulate beyond the end of a short run
 NO_TEACHER = "this method distils a teacher: name its checkpoint with --model.teacher PATH"
 
 
 class _Frozen:
-    """Holds the frozen teacher where no state dict, no DDP and no change of mode reaches it."""
+    """Holds the frozen teacher outside the state dict, DDP and changes of train/eval mode."""
 
     def __init__(self, teacher: nn.Module) -> None:
         self.teacher = teacher
@@ -50,27 +50,27 @@ class _Frozen:
 class DistillModule(DetectionModule):
     """Trains a student with one distillation method, by manual optimization (Sec. 4.2).
 
-    The teacher is taken from its checkpoint, folded, frozen and held outside the module, so that
-    neither DDP nor a checkpoint of the student carries it. Test and prediction need S_B and G_Sc
-    alone (Sec. 4.3): they build neither the teacher nor the distiller.
+    The teacher is loaded from its checkpoint, folded, frozen and held outside the module, so that
+    neither DDP nor a student's checkpoint includes it. Test and prediction need only S_B and G_Sc
+    (Sec. 4.3): they build neither the teacher nor the distiller.
 
     Args:
-        distiller: Makes the method from the student's and the teacher's map shapes.
-        optimizer: Student and projectors, eta_S; Adam with 1e-4 on FF++ in Sec. 5.2.
+        distiller: Factory of the method, given the student's and the teacher's map shapes.
+        optimizer: Of student and projectors, eta_S; Adam with 1e-4 on FF++ in Sec. 5.2.
         lr_scheduler: Scheduler of eta_S, StepLR(5, 0.1).
-        rotation_optimizer: R_r and R_f, eta_R (Eq. 16).
-        rotation_scheduler: Scheduler of eta_R. Sec. 4.3 wants eta_R to fall faster than eta_S.
+        rotation_optimizer: Of R_r and R_f, eta_R (Eq. 16).
+        rotation_scheduler: Scheduler of eta_R. Sec. 4.3 requires eta_R to fall faster than eta_S.
         student: S_B: ``resnet18_thin``, ``resnet34_thin``, ``xception`` or any timm CNN.
         pretrained: Start the student from ImageNet weights: True through timm, or a file's path.
         teacher: Checkpoint of the teacher; a method that needs none (Vanilla) ignores it.
-        warm_up_epochs: For so many epochs only the classifier G_Sc learns (ADD's recipe: 3). S_B,
-            its BN statistics included, the method's own parameters and the rotations stay as they
-            are; all losses are computed and logged, and the schedulers move, as later.
+        warm_up_epochs: Number of epochs in which only the classifier G_Sc learns (ADD's recipe: 3).
+            S_B with its BN statistics, the method's own parameters and the rotations do not change;
+            all losses are computed and logged, and the schedulers step, as later.
         interval: As in :class:`DetectionModule`.
-        clip: As in :class:`DetectionModule`; of student and projectors, rotations need none.
+        clip: As in :class:`DetectionModule`, for student and projectors; rotations need none.
         accumulate: As in :class:`DetectionModule`.
-        seed: Seed of student and distiller, drawn in an RNG fork of their own.
-        compile: As in :class:`DetectionModule`, the frozen teacher too; the distiller is left.
+        seed: Seed of student and distiller, drawn in a separate RNG fork.
+        compile: As in :class:`DetectionModule`, including the frozen teacher but not the distiller.
     """
 
     kind = "student"
@@ -112,7 +112,7 @@ class DistillModule(DetectionModule):
         return self.student
 
     def setup(self, stage: str) -> None:
-        """For training, take the teacher out of its checkpoint and make the distiller."""
+        """For training, load the teacher from its checkpoint and build the distiller."""
         super().setup(stage)
         if stage != "fit" or self.distiller is not None:
             return
@@ -121,7 +121,7 @@ class DistillModule(DetectionModule):
         keep_maps_from(self.student, min(self.distiller.taps, default=FINEST))
 
     def _without_teacher(self) -> Distiller | None:
-        """Make the method without a teacher's maps; None where it needs a teacher."""
+        """Build the method without a teacher's maps; None if it needs a teacher."""
         try:
             distiller = self._distiller({})
         except (TokdError, LookupError):
@@ -154,9 +154,9 @@ class DistillModule(DetectionModule):
     # The step of Sec. 4.2
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """One iteration: L_S moves student and projectors, then L_R moves the rotations.
+        """Run one iteration: L_S updates student and projectors, then L_R updates the rotations.
 
-        A batch may come in ``accumulate`` parts: the last one of them ends the iteration.
+        A batch may be split into ``accumulate`` parts; the last one ends the iteration.
         """
         optimizers, distiller = self._optimizers(), cast(Distiller, self.distiller)
         part = batch_idx % self.accumulate + 1
@@ -172,9 +172,9 @@ class DistillModule(DetectionModule):
 
         if part == 1:
             optimizers[0].zero_grad()
-            distiller.take_gradients()  # of parts that the end of an epoch has cut off
+            distiller.take_gradients()  # left over from parts that the end of an epoch cut off
         with (
-            torch.autocast(image.device.type, enabled=False),  # products of fp32 stay so
+            torch.autocast(image.device.type, enabled=False),  # keep fp32 products in fp32
             each_alone(self.trainer, part < self.accumulate),
         ):
             self.manual_backward(loss / self.accumulate)
@@ -193,14 +193,14 @@ class DistillModule(DetectionModule):
         self.log_dict({f"maps/{name}": v for name, v in distiller.diagnostics().items()})
 
     def _warming_up(self) -> bool:
-        """Tell whether only the classifier learns, and keep the statistics of S_B then."""
+        """Return whether only the classifier learns; if so, keep the BN statistics of S_B fixed."""
         warming = self.current_epoch < self.warm_up_epochs
         if warming:
             self.student.backbone.eval()
         return warming
 
     def _keep_all_but_the_classifier(self) -> None:
-        """Drop gradients, which DDP wants all the same: an optimizer leaves such weights alone."""
+        """Drop the gradients that DDP requires: an optimizer skips parameters without one."""
         for part in (self.student.backbone, cast(Distiller, self.distiller)):
             for parameter in part.parameters():
                 parameter.grad = None
@@ -208,7 +208,7 @@ class DistillModule(DetectionModule):
     # Optimizers
 
     def configure_optimizers(self) -> Any:
-        """Student and projectors first; R_r and R_f second, where they are learned."""
+        """Return the optimizer of student and projectors, then that of R_r and R_f if learned."""
         distiller = cast(Distiller, self.distiller)
         trained = [p for part in (self.student, distiller) for p in part.parameters()]
         trained = [p for p in trained if p.requires_grad]
@@ -233,7 +233,7 @@ class DistillModule(DetectionModule):
             cast(LRScheduler, scheduler).step()
 
     def on_fit_start(self) -> None:
-        """Move the teacher to the device and the precision of the student."""
+        """Move the teacher to the student's device and precision."""
         super().on_fit_start()
         if self._teacher is not None:
             self._teacher.teacher.to(next(self.student.parameters()))
@@ -241,7 +241,7 @@ class DistillModule(DetectionModule):
                 compile_in_place(self._teacher.teacher)
 
     def on_train_start(self) -> None:
-        """Play the schedules through: do they last, and does eta_R fall faster than eta_S?"""
+        """Simulate the schedules: check that they span the run; warn unless eta_R falls faster."""
         start, end = self._play(self.make_scheduler, "lr_scheduler")
         if len(self._optimizers()) == 1:
             return
@@ -253,7 +253,7 @@ class DistillModule(DetectionModule):
             )
 
     def _falls_later(self) -> bool:
-        """Return whether the run ends before eta_R / eta_S changes, which then falls."""
+        """Return whether eta_R / eta_S first changes after the end of the run, and falls then."""
         rates = [optimizer.defaults["lr"] for optimizer in self.trainer.optimizers[:2]]
         if self.make_rotation_scheduler is None or not all(rates):
             return False
@@ -272,17 +272,17 @@ class DistillModule(DetectionModule):
                 for optimizer, scheduler in (student, rotation):
                     optimizer.step()
                     scheduler.step()
-            except (ValueError, ArithmeticError):  # a schedule that has come to its end
+            except (ValueError, ArithmeticError):  # the schedule ended
                 return False
         return False
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Keep the batch variance of the condensed maps at the start, to tell a collapse by."""
+        """Store the initial batch variance of the condensed maps, the reference for a collapse."""
         if not self._first_variance:
             self._first_variance = self._variances()
 
     def on_train_epoch_end(self) -> None:
-        """Move the schedulers of ``interval: epoch`` and warn of a method that does nothing."""
+        """Step the schedulers of ``interval: epoch`` and warn of a method without effect."""
         if self.interval == "epoch":
             self._step_schedulers()
         if self.current_epoch + 1 == self.warm_up_epochs:
@@ -298,12 +298,12 @@ class DistillModule(DetectionModule):
         return {name: float(v) for name, v in scalars.items() if name.startswith("variance_")}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add where the variances started, which a resumed run cannot see."""
+        """Add the initial variances, which a resumed run cannot measure."""
         super().on_save_checkpoint(checkpoint)
         checkpoint[HEADER]["first_variance"] = self._first_variance
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take S_B and G_Sc alone where no training follows (Sec. 4.3)."""
+        """Keep only S_B and G_Sc if no training follows (Sec. 4.3)."""
         if self.distiller is None:
             state = under(checkpoint["state_dict"], "student.")
             checkpoint["state_dict"] = {f"student.{key}": value for key, value in state.items()}

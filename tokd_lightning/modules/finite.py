@@ -1,4 +1,4 @@
-"""A loss that is not finite: noticed without waiting, ended with the frames of its batch named."""
+"""Detection of a non-finite loss without device synchronisation, and report of its frames."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ _COLUMNS = ["path", "dataset", "method", "video", "frame", "label"]
 
 
 class FiniteLoss:
-    """Remembers, on the device, the frames of the first batch whose loss is not finite."""
+    """Records, on the device, the frames of the first batch whose loss is not finite."""
 
     def __init__(self) -> None:
         self._bad: Tensor | None = None
@@ -23,11 +23,11 @@ class FiniteLoss:
         self._good = torch.zeros((), dtype=torch.int64)
 
     def note(self, loss: Tensor, rows: Tensor) -> None:
-        """Look at the loss of a batch.
+        """Check the loss of a batch, without waiting for the device.
 
         Args:
             loss: Scalar.
-            rows: Numbers of its frames in the split's table.
+            rows: Row numbers of its frames in the split's table.
         """
         bad = ~loss.detach().isfinite()
         if self._bad is None or self._rows is None:
@@ -51,26 +51,26 @@ class FiniteLoss:
 
     @property
     def rows(self) -> list[int]:
-        """The frames of the first bad batch, or of the last one where none was bad."""
+        """Row numbers of the first bad batch, or of the last batch if none was bad."""
         return [] if self._rows is None else self._rows.tolist()
 
 
 def finite_weights(module: nn.Module) -> bool:
-    """Tell whether all parameters are finite; waits for the device once."""
+    """Return whether all parameters are finite; waits for the device once."""
     return bool(torch.stack([p.isfinite().all() for p in module.parameters()]).all())
 
 
 def stop_if_broken(trainer: pl.Trainer, module: Any, folder: Path, weights: bool = False) -> None:
-    """End the run where the loss of a batch was not finite, on all processes alike.
+    """End the run on all ranks if the loss of a batch was not finite.
 
     Args:
         trainer: The trainer.
         module: The DetectionModule that it trains.
-        folder: Where ``nonfinite.csv`` goes, the frames of that batch.
-        weights: Look at the weights too.
+        folder: Folder of ``nonfinite.csv``, the frames of that batch.
+        weights: Check the weights too.
 
     Raises:
-        AlikeError: It was not.
+        AlikeError: A loss, or with ``weights`` a weight, was not finite.
     """
     broken, what = _anywhere(trainer, module.finite.broken), "loss"
     if weights and not broken:
@@ -83,7 +83,7 @@ def stop_if_broken(trainer: pl.Trainer, module: Any, folder: Path, weights: bool
     if trainer.world_size > 1:
         mine, parts = parts[0], [None] * trainer.world_size
         distributed.all_gather_object(parts, mine)
-    # A process whose own loss broke by the step of another's comes later.
+    # Ranks whose loss became non-finite through another rank's step come later.
     first = min(good for good, _ in filter(None, parts))
     table = module.data.table("train")
     rows = table.iloc[[row for good, part in filter(None, parts) if good == first for row in part]]

@@ -1,4 +1,4 @@
-"""last.ckpt: all that a run needs to go on in the middle of an epoch as if nothing had happened."""
+"""Checkpoint callback for mid-epoch resume: last.ckpt holds the complete state of a run."""
 
 import math
 import os
@@ -23,30 +23,30 @@ POSITION = "position"
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
 DAMAGED = "last.damaged.ckpt"
-SHARE = 0.01  # of the time, for saving
-FIRST = 10  # batches before the first save, which tells what one takes
-_LOOK = 16  # validation batches between two looks for a signal, where looking is talking
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # SLURM's own, and what --signal=USR1@… asks it for
+SHARE = 0.01  # maximum fraction of the time spent on saving
+FIRST = 10  # batches before the first save, which measures its duration
+_LOOK = 16  # validation batches between signal checks that need communication
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # SLURM's default, and that of --signal=USR1@…
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes last.ckpt every few batches, at the end of every epoch, and when told to end.
+    """Writes last.ckpt every few batches, at the end of every epoch, and after a signal.
 
     It is written between two batches (:attr:`TrainingLoader.between`), when Lightning has counted
-    and logged the one and not asked for the other, and only where no gradients wait for the rest
-    of their batch; at the end of an epoch after best.ckpt. It never holds weights that a loss has
-    made which was not finite. What Lightning does not keep is under ``position``: the epoch's
-    training accuracy so far, the frames skipped, the number of rows in ``metrics.csv``. The one
-    before stays as ``previous.ckpt`` until training has ended, for the case that a disk loses what
-    it was given.
+    and logged the first and not requested the second, and only when no gradients are waiting for
+    the rest of their batch; at the end of an epoch it is written after best.ckpt. It never holds
+    weights updated by a non-finite loss. State that Lightning does not keep is under ``position``:
+    the epoch's training accuracy so far, the skipped frames, the number of rows in ``metrics.csv``.
+    The checkpoint before it stays as ``previous.ckpt`` until training ends, in case a disk loses
+    data.
 
-    After SIGTERM or SIGUSR1 the batch at hand is finished and saved, then the run ends with
-    :class:`Terminated`; during a validation it ends at once, and the last checkpoint counts.
+    After SIGTERM or SIGUSR1 the current batch is finished and saved, then the run ends with
+    :class:`Terminated`; during a validation it ends at once and resumes from the last checkpoint.
 
     Args:
-        path: Where last.ckpt goes.
-        every: Batches from one save to the next; None takes as many as keep saving below 1 % of
-            the time, by what the saves before have taken.
+        path: Path of last.ckpt.
+        every: Batches between two saves; None chooses a number that keeps saving below 1 % of the
+            time, from the duration of the previous save.
     """
 
     def __init__(self, path: Path, every: int | None = None) -> None:
@@ -56,11 +56,11 @@ class LastCheckpoint(Checkpoint):
         self._batches, self._since = 0, time.monotonic()
         self._told = False
         self._spent, self._began = 0.0, time.monotonic()
-        self.whole = True  # whether the seconds are those of the whole run
+        self.whole = True  # whether the seconds cover the whole run
 
     @property
     def seconds(self) -> float:
-        """Seconds of training so far, over all resumes; without what a kill has undone."""
+        """Seconds of training so far, over all resumes; without work lost by a kill."""
         return self._spent + time.monotonic() - self._began
 
     def state_dict(self) -> dict[str, Any]:
@@ -68,24 +68,24 @@ class LastCheckpoint(Checkpoint):
         return {"seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting seconds."""
+        """Continue counting seconds."""
         self._spent, self._began = float(state_dict["seconds"]), time.monotonic()
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Remove the checkpoint before the last: nothing will be trained on."""
+        """Remove the previous checkpoint: training is complete."""
         previous = self.path.with_name(PREVIOUS)
         if trainer.is_global_zero and previous.is_file():
             if self.path.is_file():
                 previous.unlink()
-            else:  # the last was damaged, and nothing was left to train
+            else:  # last.ckpt was damaged, and nothing was left to train
                 previous.replace(self.path)
 
-    # When
+    # When to save
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Wait for the moments between batches, and for signals."""
+        """Register for the moments between batches, and for signals."""
         self._wait_between(trainer, pl_module)
-        for number in _SIGNALS:  # Lightning puts back what was before
+        for number in _SIGNALS:  # Lightning restores the earlier handlers
             trainer._signal_connector._register_signal(number, self._note)
         self._batches, self._since = 0, time.monotonic()
 
@@ -98,7 +98,7 @@ class LastCheckpoint(Checkpoint):
         self._told = True
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Time batches alone, not the validation before them; the loader may be a new one."""
+        """Restart the timing, which excludes the validation before; the loader may be a new one."""
         self._wait_between(trainer, pl_module)
         self._batches, self._since = 0, time.monotonic()
 
@@ -110,7 +110,7 @@ class LastCheckpoint(Checkpoint):
         told = self._any_told(trainer)
         if told or self._batches >= self._wait:
             self._save(trainer, module)
-        elif done % (trainer.log_every_n_steps or math.inf) == 0:  # a row was fetched anyway
+        elif done % (trainer.log_every_n_steps or math.inf) == 0:  # logging has synchronised anyway
             stop_if_broken(trainer, module, self.path.parent.parent)
         if told:
             raise Terminated(self._farewell())
@@ -124,7 +124,7 @@ class LastCheckpoint(Checkpoint):
         return f"told to end: the same command resumes {self.path.parent.parent}"
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """See that what is to be validated, and perhaps to become best.ckpt, is sound."""
+        """Check the weights before they are validated and can become best.ckpt."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             stop_if_broken(trainer, pl_module, self.path.parent.parent, weights=True)
 
@@ -137,26 +137,26 @@ class LastCheckpoint(Checkpoint):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """End at once where told to; there is nothing new to save."""
+        """End at once after a signal; there is nothing new to save."""
         look = trainer.world_size == 1 or batch_idx % _LOOK == 0
         if look and self._any_told(trainer):
             raise Terminated(self._farewell())
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save the epoch."""
+        """Save the end of the epoch."""
         self._save(trainer, pl_module, timed=False)
         lasting = trainer.current_epoch + 1 < (trainer.max_epochs or 0)
         if lasting and self._any_told(trainer):
             raise Terminated(self._farewell())
 
-    # What
+    # What to save
 
     def _save(self, trainer: pl.Trainer, module: Any, timed: bool = True) -> None:
         stop_if_broken(trainer, module, self.path.parent.parent, weights=True)
         started = time.monotonic()
         for logger in trainer.loggers:
             if hasattr(logger, "flush"):
-                logger.flush()  # rows that the checkpoint counts
+                logger.flush()  # the checkpoint counts these rows
         trainer.save_checkpoint(self.path, weights_only=False)
         ended = time.monotonic()
         if timed and self.every is None:
@@ -168,7 +168,7 @@ class LastCheckpoint(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add what Lightning does not keep, of all processes together."""
+        """Add the state that Lightning does not keep, combined over all ranks."""
         module: Any = pl_module
         sums = torch.stack([v.detach().clone() for v in _sums(module).values()])
         skipped = getattr(module.data, "skipped", {})
@@ -187,7 +187,7 @@ class LastCheckpoint(Checkpoint):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go on counting; the first process has what all have counted."""
+        """Restore that state; rank zero gets the accuracy counts of all ranks."""
         module: Any = pl_module
         self.whole = self.state_key in checkpoint.get("callbacks", {})
         if (position := checkpoint.get(POSITION)) is None:
@@ -201,14 +201,14 @@ class LastCheckpoint(Checkpoint):
 
 
 def _sums(module: Any) -> dict[str, torch.Tensor]:
-    """Return what the training accuracy of an epoch is made of."""
+    """Return the sums behind an epoch's training accuracy."""
     return dict(module.train_accuracy.metric_state)
 
 
 def keep_previous(last: Path) -> None:
-    """Give last.ckpt a second name, which stays when the next one, written whole, takes the first.
+    """Link last.ckpt as previous.ckpt, which remains when the next last.ckpt replaces it.
 
-    Other checkpoints are left alone.
+    Other checkpoints are unaffected.
     """
     if last.name != LAST or not last.is_file():
         return
@@ -217,7 +217,7 @@ def keep_previous(last: Path) -> None:
     part.unlink(missing_ok=True)
     try:
         os.link(last, part)
-    except OSError:  # a file system without hard links: for a moment there is the previous alone
+    except OSError:  # e.g. no hard links: for a moment only the previous one exists
         with suppress(OSError):
             last.replace(previous)
         return
@@ -225,16 +225,16 @@ def keep_previous(last: Path) -> None:
 
 
 def checkpoint_to_resume(last: Path) -> tuple[Path | None, str]:
-    """Find the checkpoint to resume from: last.ckpt, or the one before where that is damaged.
+    """Return the checkpoint to resume from: last.ckpt, or the one before if that is damaged.
 
     Args:
-        last: Where last.ckpt is.
+        last: Path of last.ckpt.
 
     Returns:
-        The checkpoint, None where there is none at all, and what is wrong with last.ckpt.
+        The checkpoint, or None if there is none, and the damage of last.ckpt.
 
     Raises:
-        TokdError: What there is cannot be read.
+        TokdError: A checkpoint exists, but none is readable.
     """
     previous = last.with_name(PREVIOUS)
     wrong = damage(last) if last.is_file() else ""
@@ -251,7 +251,7 @@ def checkpoint_to_resume(last: Path) -> tuple[Path | None, str]:
 
 
 def damage(path: Path) -> str:
-    """Say what is wrong with a checkpoint file; nothing where it is whole."""
+    """Return the damage of a checkpoint file; empty if it is intact."""
     try:
         if not path.stat().st_size:
             return "empty"
@@ -263,10 +263,10 @@ def damage(path: Path) -> str:
 
 
 def rows_of(checkpoint: Path) -> int:
-    """Read how many rows ``metrics.csv`` had for a checkpoint; all if it does not say.
+    """Return the number of ``metrics.csv`` rows at a checkpoint; ``sys.maxsize`` if unrecorded.
 
     Raises:
-        TokdError: It cannot be read.
+        TokdError: The checkpoint cannot be read.
     """
     try:
         saved = torch.load(checkpoint, mmap=True, map_location="cpu", weights_only=True)

@@ -1,4 +1,4 @@
-"""What stands behind the lines of a training step: optimizers, processes, loss scale, rotations."""
+"""Helpers of a training step: optimizers, ranks, loss scale, rotations."""
 
 import inspect
 from collections.abc import Callable, Iterable
@@ -21,10 +21,10 @@ def optimizer_of(
     parameters: Iterable[Any],
     name: str = "optimizer",
 ) -> Optimizer:
-    """Make an optimizer.
+    """Build an optimizer.
 
     Raises:
-        TokdError: It refuses its arguments, computes the loss several times in a step, or wants
+        TokdError: It refuses its arguments, computes the loss several times in a step, or requires
             sparse gradients.
     """
     try:
@@ -48,10 +48,10 @@ def scheduler_of(
     length: Callable[[], float],
     name: str,
 ) -> LRScheduler:
-    """Make a scheduler; where it has to know how many steps there are, for the whole run.
+    """Build a scheduler; if it needs ``total_steps``, for the whole run.
 
     Raises:
-        TokdError: It refuses its arguments, or the run has no end.
+        TokdError: It refuses its arguments, or the run has no fixed length.
     """
     try:
         try:
@@ -66,15 +66,15 @@ def scheduler_of(
 
 
 def clip_gradient(module: pl.LightningModule, optimizer: Optimizer, norm: float) -> None:
-    """Bring a longer gradient down to a norm, before the step and free of any loss scale.
+    """Clip the gradient to a norm before the step, after removing any loss scale.
 
-    Fused optimizers take the loss scale out themselves, after this: Lightning refuses to clip for
-    them. The scaler does it here then, and tells the optimizer so.
+    Fused optimizers remove the loss scale themselves, but later, so Lightning refuses to clip for
+    them. For these the scaler removes it here and informs the optimizer.
 
     Args:
-        module: In training.
-        optimizer: The one that is about to step.
-        norm: The largest norm.
+        module: Module in training.
+        optimizer: Optimizer that is about to step.
+        norm: Maximum norm.
     """
     if not getattr(optimizer, "_step_supports_amp_scaling", False):
         module.clip_gradients(optimizer, norm, "norm")
@@ -86,11 +86,11 @@ def clip_gradient(module: pl.LightningModule, optimizer: Optimizer, norm: float)
 
 
 def each_alone(trainer: pl.Trainer, alone: bool) -> AbstractContextManager[Any]:
-    """Let a backward pass stay within its process: gradients are averaged in the last of a batch.
+    """Skip gradient synchronisation over ranks in all but the last part of a batch.
 
     Args:
         trainer: The trainer.
-        alone: Whether there is more of the batch to come.
+        alone: Whether more parts of the batch follow.
     """
     block = getattr(trainer.strategy, "block_backward_sync", None)
     return block() if alone and block is not None else nullcontext()
@@ -105,15 +105,15 @@ def loss_scale(trainer: pl.Trainer) -> float:
 def rotate(
     module: pl.LightningModule, distiller: Distiller, optimizers: list[Any], skipped: bool
 ) -> None:
-    """Move R_r and R_f by Eq. 16, in step with the student on all processes, and log the conflict.
+    """Update R_r and R_f by Eq. 16, in step with the student on all ranks, and log the conflict.
 
-    What is logged is computed for the batches that a row is written after.
+    Logged values are computed only for batches with a log row.
 
     Args:
-        module: Logs.
-        distiller: Has watched the backward passes since the last step, all of them together.
-        optimizers: The student's, and the rotations' where they are learned.
-        skipped: Whether the student has not moved.
+        module: Module that logs.
+        distiller: Has recorded the gradients of all backward passes since the last step.
+        optimizers: The student's and, if rotations are learned, theirs.
+        skipped: Whether the student's step was skipped.
     """
     gradients = distiller.take_gradients()
     if gradients is None:
@@ -139,7 +139,7 @@ def rotate(
 
 
 def _are_logged(trainer: pl.Trainer) -> bool:
-    """Tell whether a row is written after this batch: most are not, and some numbers are dear."""
+    """Return whether a row is logged after this batch: some values are costly to compute."""
     return trainer._logger_connector.should_update_logs
 
 

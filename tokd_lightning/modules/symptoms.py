@@ -1,4 +1,4 @@
-"""Warnings of a training that may not do what is expected of it."""
+"""Warnings of training that may not work as expected."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,16 +9,16 @@ from tokd_lightning.distillation import Rotation
 from tokd_lightning.models import Backbone
 
 COLLAPSED = 0.2
-NONE = 1e-6  # a variance at which a map was collapsed from the start, but for rounding
+NONE = 1e-6  # a smaller initial variance means a map collapsed from the start, up to rounding
 IDLE = 1e-2
 
 
 def warn_of_collapse(now: Mapping[str, float], first: Mapping[str, float]) -> None:
-    """Warn where the batch variance of a condensed map fell below a fifth of its start.
+    """Warn if the batch variance of a condensed map fell below a fifth of its initial value.
 
     Args:
         now: Name -> variance.
-        first: The same at the start.
+        first: The initial variances.
     """
     for name, value in now.items():
         if first[name] > NONE and value < COLLAPSED * first[name]:
@@ -29,7 +29,7 @@ def warn_of_collapse(now: Mapping[str, float], first: Mapping[str, float]) -> No
 
 
 def warn_of_idle_rotation(rotation: Rotation) -> None:
-    """Warn where a rotation has hardly left the identity after its first epoch."""
+    """Warn if a rotation is still close to the identity after its first epoch."""
     drift = rotation.drift()
     distance = max(float(v) for name, v in drift.items() if name.startswith("distance_"))
     if distance < IDLE:
@@ -42,12 +42,12 @@ def warn_of_idle_rotation(rotation: Rotation) -> None:
 def announce_normalisation(
     network: nn.Module, mean: float | Sequence[float], std: float | Sequence[float]
 ) -> None:
-    """Print where pretrained weights were trained on images normalised otherwise than these.
+    """Log a notice if pretrained weights were trained with another normalisation.
 
     Args:
-        network: Holds the backbones.
-        mean: That of the data.
-        std: That of the data.
+        network: Module that holds the backbones.
+        mean: Mean of the data's normalisation.
+        std: Std of the data's normalisation.
     """
     known = {m.trained_on for m in network.modules() if isinstance(m, Backbone) and m.trained_on}
     for theirs in sorted(known):

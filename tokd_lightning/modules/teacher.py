@@ -19,12 +19,12 @@ from tokd_lightning.modules.stepping import optimizer_of
 
 
 class TeacherModule(DetectionModule):
-    """Trains a teacher of two branches or one and, beside it, its projectors (Eq. 4, 5).
+    """Trains a teacher of one or two branches and, separately, its projectors (Eq. 4, 5).
 
     The projectors, G_Tr and G_Tf or the one of a single branch, learn from an auxiliary classifier
-    on the condensed maps. Nothing of that flows back into the teacher: it is the network of Sec. 3
-    with or without them, and Table 1 does not count them. TOKD takes them from the checkpoint with
-    ``teacher_projectors: with_teacher``.
+    on the condensed maps. No gradient flows back from it to the teacher, which is the network of
+    Sec. 3 with or without them, and Table 1 does not count them. TOKD loads them from the
+    checkpoint with ``teacher_projectors: with_teacher``.
 
     Args:
         optimizer: As in :class:`DetectionModule`.
@@ -33,8 +33,8 @@ class TeacherModule(DetectionModule):
         pretrained: Start from ImageNet weights: True through timm, or the path of a weight file.
         cutoff: Legs of the triangle that the high-pass zeroes, Eq. 1.
         rfam: Body of the RGB-frequency attention modules, Fig. 1.
-        branches: "both" (the paper), or the one branch there is, see :class:`DualBranchTeacher`.
-        projectors: Whether G_Tr and G_Tf are trained too.
+        branches: "both" (the paper), or a single branch, see :class:`DualBranchTeacher`.
+        projectors: Whether to train G_Tr and G_Tf too.
         width: Channels of the condensed maps.
         kernel: Kernel of the projectors' convolutions.
         norm: Where the projectors have BN and ReLU, see :class:`TeacherProjectors`.
@@ -42,7 +42,7 @@ class TeacherModule(DetectionModule):
         clip: As in :class:`DetectionModule`.
         accumulate: As in :class:`DetectionModule`.
         seed: As in :class:`DetectionModule`.
-        compile: As in :class:`DetectionModule`; projectors and auxiliary classifier are left.
+        compile: As in :class:`DetectionModule`, without projectors and auxiliary classifier.
     """
 
     kind = "teacher"
@@ -83,7 +83,7 @@ class TeacherModule(DetectionModule):
         return self.teacher
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Cross-entropy of the teacher (Eq. 9), plus that of the auxiliary classifier."""
+        """Return the teacher's cross-entropy (Eq. 9) plus that of the auxiliary classifier."""
         output = self.teacher(batch["image"])
         loss = self.cross_entropy(output.logits, batch["label"])
         self.log_training(loss, output.logits, batch)
@@ -96,7 +96,7 @@ class TeacherModule(DetectionModule):
         return loss
 
     def configure_optimizers(self) -> Any:
-        """One optimizer over the teacher, the projectors and their classifier."""
+        """Return one optimizer for the teacher, the projectors and their classifier."""
         optimizer = optimizer_of(self.make_optimizer, self.parameters())
         scheduler = {
             "scheduler": self.schedule(optimizer, self.make_scheduler),
@@ -105,6 +105,6 @@ class TeacherModule(DetectionModule):
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the shape of the projectors to the header."""
+        """Add the projectors' arguments to the header."""
         super().on_save_checkpoint(checkpoint)
         checkpoint[HEADER]["projectors"] = None if self.projectors is None else self.projectors.spec

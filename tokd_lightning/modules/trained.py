@@ -1,4 +1,4 @@
-"""A trained network out of its checkpoint, to be tested on any data."""
+"""A trained network loaded from its checkpoint, for tests on any data."""
 
 from functools import partial
 from pathlib import Path
@@ -15,20 +15,20 @@ from tokd_lightning.modules.detection import DetectionModule, drawn_from
 
 
 class TrainedModule(DetectionModule):
-    """What is deployed (Sec. 4.3): S_B with G_Sc, or the teacher, as its checkpoint records it.
+    """The deployed network (Sec. 4.3), S_B with G_Sc, or the teacher, as recorded in a checkpoint.
 
-    It is scored by the same code that tests a run, and cannot be trained.
+    It is scored by the code that tests a run, and cannot be trained.
 
     Args:
-        path: A checkpoint that ``tokd fit`` wrote.
+        path: A checkpoint written by ``tokd fit``.
 
     Attributes:
         kind: ``student`` or ``teacher``.
-        header: What the checkpoint says of itself: network, mean, std, input size, data.
-        weights: Hash of all its weights, as students record that of their teacher.
+        header: The checkpoint's header: network, mean, std, input size, data.
+        weights: Hash of all its weights, as a student records its teacher's.
 
     Raises:
-        TokdError: There is no such checkpoint, or its weights do not fit the network it records.
+        TokdError: The checkpoint does not exist, or its weights do not fit the network it records.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -48,5 +48,5 @@ class TrainedModule(DetectionModule):
 
     @property
     def network(self) -> nn.Module:
-        """The network that the checkpoint holds."""
+        """Network of the checkpoint."""
         return self.trained
