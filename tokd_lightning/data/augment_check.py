@@ -1,4 +1,4 @@
-"""Checks before training that an augmentation does nothing to a batch that it must not do."""
+"""Checks of an augmentation before training: mixed samples, changed size, normalisation, errors."""
 
 import copy
 import math

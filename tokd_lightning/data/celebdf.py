@@ -27,7 +27,7 @@ class CelebDFDataModule(FrameDataModule):
         folder: Kind of frames; by default the first of faces, frames, images that exists, then
             folders directly in the parts.
         val_fraction: Share of identities and of YouTube's videos held out, in [0, 1).
-        val_seed: Seed of that draw; unlike ``seed`` it changes which data are used.
+        val_seed: Seed of the validation draw; unlike ``seed`` it changes which data are used.
         **frames: Arguments of :class:`~tokd_lightning.data.datamodule.FrameDataModule`.
     """
 

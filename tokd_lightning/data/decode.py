@@ -16,7 +16,7 @@ try:  # about twice as fast as Pillow for JPEG; torchvision has announced its re
 except ImportError:
     decode_image = None
 
-_BOXES = b"ftyp"  # in AVIF, where decoders differ in what they rotate themselves
+_BOXES = b"ftyp"  # of AVIF: decoders differ in which images they rotate themselves
 _SIDEWAYS, _UPSIDE_DOWN, _MIRRORED = (5, 6, 7, 8), (3, 4, 7, 8), (2, 3, 6, 7)
 
 

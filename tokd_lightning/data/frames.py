@@ -1,4 +1,4 @@
-"""Dataset and dataloaders: batches of uint8 images from the manifest, with unreadable files."""
+"""Dataset and dataloaders of uint8 images, including the handling of unreadable files."""
 
 import signal
 import warnings

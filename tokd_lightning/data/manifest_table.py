@@ -45,7 +45,7 @@ class ManifestDataModule(FrameDataModule):
             the listed validation split; see
             :func:`~tokd_lightning.data.layouts.holdout.hold_out_validation`. DeepfakeBench's
             Celeb-DF needs it: its validation split is its test split.
-        val_seed: Seed of that draw; unlike ``seed`` it changes which data are used.
+        val_seed: Seed of the validation draw; unlike ``seed`` it changes which data are used.
         **frames: Arguments of :class:`~tokd_lightning.data.datamodule.FrameDataModule`.
     """
 

@@ -18,7 +18,7 @@ def pair(manifest: pd.DataFrame, teacher: pd.DataFrame) -> tuple[pd.DataFrame, p
     """Find, for every training frame, the same frame at the teacher's quality.
 
     Frames are the same if data set, method, video and frame number are equal. Validation and test
-    frames need no partner and are all kept: their results compare with runs without pairs.
+    frames need no partner and are all kept, so that results are comparable with unpaired runs.
 
     Args:
         manifest: The frames chosen for the student.

@@ -58,7 +58,7 @@ def read_any(
         root: Folder that the paths in a file are relative to; by default the file's folder.
 
     Returns:
-        The unchecked manifest, with paths relative to :func:`root_of`.
+        The manifest, not yet checked, with paths relative to :func:`root_of`.
 
     Raises:
         TokdError: The path is not such a data set, or has a fault that its layout does not allow.

@@ -1,4 +1,4 @@
-"""Checks of a manifest before training for what would spoil its result."""
+"""Checks of a manifest before training, for problems that would spoil the result."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

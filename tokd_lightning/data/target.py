@@ -40,7 +40,7 @@ class Target(NamedTuple):
 
     @property
     def listed(self) -> bool:
-        """Whether a file lists the frames."""
+        """Return whether a file lists the frames."""
         return self.path.suffix.lower() in _LISTS and self.path.is_file()
 
     def root(self, given: Path | None = None) -> Path:

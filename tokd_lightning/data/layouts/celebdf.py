@@ -66,7 +66,7 @@ def list_celebdf(
         folder: Kind of frames, or ``videos`` for the video files; by default the first of faces,
             frames, images that exists, then folders directly in the parts.
         val_fraction: Share of identities and of YouTube's videos held out, in [0, 1).
-        val_seed: Seed of that draw.
+        val_seed: Seed of the validation draw.
         dataset: Data set name given to the videos.
         strict: Whether a missing video of the list is an error; otherwise it is listed with its
             expected path.
@@ -174,7 +174,7 @@ def scan_celebdf(
         splits: The test list or its folder, if it is not in the root.
         folder: Kind of frames, see :func:`list_celebdf`.
         val_fraction: Share held out for validation, see :func:`list_celebdf`.
-        val_seed: Seed of that draw.
+        val_seed: Seed of the validation draw.
         frames_per_video: Evenly spaced frames per video; all frames of a shorter video.
         dataset: Data set name in the rows.
 
@@ -206,7 +206,7 @@ def scan_celebdf(
 
 
 def _describe(video: Video, root: Path) -> Video:
-    """Read method and people of a video whose ``method`` is a part of the tree so far."""
+    """Derive method and people of a video whose ``method`` still holds its part of the tree."""
     form, example = _FORMS.get(video.method, (_ANY, "<target>_<donor>_<number>"))
     match = form.fullmatch(video.name)
     if match is None:

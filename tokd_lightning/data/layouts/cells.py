@@ -26,9 +26,9 @@ class Cells:
         lines: Line number of each row.
 
     Raises:
-        TokdError: The file cannot be read, is empty, is not UTF-8, or has two columns of one name,
-            a row whose length differs from the header's, a quoted line break or a control
-            character; the message gives the line number where there is one.
+        TokdError: The file cannot be read, is empty, is not UTF-8, or has two columns with the same
+            name, a row whose length differs from the header's, a quoted line break or a control
+            character; the message gives the line number if there is one.
     """
 
     def __init__(self, file: Path, names: tuple[str, ...]) -> None:

@@ -69,7 +69,7 @@ def name_videos(images: Sequence[Image]) -> Names:
     - it holds images of several methods,
     - most names differ in more than their digits (``alice.jpg``),
     - numbering continues from folder to folder, or
-    - every class is in a single folder, and this one has more than 8 images.
+    - every class is in a single folder, which has more than 8 images.
 
     Folders or pictures with the same name are distinguished by as much of their paths as necessary;
     folders that differ only in split or quality stay one video.
