@@ -1,5 +1,5 @@
-"""Files on disk become batches: manifests, layouts, frames, samplers and the data modules.
+"""Data pipeline from files to batches: manifests, layouts, frames, samplers and data modules.
 
 Nothing is imported here, so that ``tokd demo`` and ``tokd show`` start without torch;
-``from tokd_lightning.data.ffpp import FFPPDataModule`` is the usual entry.
+``from tokd_lightning.data.ffpp import FFPPDataModule`` is the usual import.
 """

@@ -1,4 +1,4 @@
-"""What happens to a batch of images on the device: crop, augment, normalise."""
+"""Processing of image batches on the device: crop, augment, normalise."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,17 +11,17 @@ from tokd_lightning.errors import TokdError
 
 
 def _seed(*key: int) -> int:
-    """Mix integers into one 63-bit seed; numpy alone takes (1, 2) and (1, 2, 0) for the same."""
+    """Mix integers into one 63-bit seed; numpy itself treats (1, 2) and (1, 2, 0) as equal."""
     words = np.random.SeedSequence((len(key), *key)).generate_state(1, np.uint64)
     return int(words[0] >> np.uint64(1))
 
 
 @contextmanager
 def seeded(device: torch.device, *key: int) -> Iterator[None]:
-    """Seed torch's global generators for a block, and put them back as they were after it.
+    """Seed torch's global generators for a block, and restore their states after it.
 
     Args:
-        device: The device whose generator is used beside the CPU's.
+        device: The device whose generator is used in addition to the CPU's.
         *key: Not negative; equal keys give equal random numbers.
     """
     devices = [] if device.type == "cpu" else [device]
@@ -32,17 +32,17 @@ def seeded(device: torch.device, *key: int) -> Iterator[None]:
 
 
 def random_crop(images: Tensor, size: int, *key: int, rank: int = 0, world: int = 1) -> Tensor:
-    """Cut a square out of each image, at a place of its own.
+    """Crop a square from each image, at an independent random position.
 
-    Places are drawn for the batches of all processes together, so that one process with a batch
+    Positions are drawn jointly for the batches of all processes, so that one process with a batch
     of 2b crops like two with b.
 
     Args:
         images: ``(B, C, H, W)``, any dtype.
         size: Pixels along both sides, at most H and W.
-        *key: Seed, not negative; equal keys give equal places.
-        rank: This process.
-        world: Number of processes.
+        *key: Seed, not negative; equal keys give equal positions.
+        rank: Rank of this process.
+        world: World size.
 
     Returns:
         ``(B, C, size, size)``.
@@ -61,7 +61,7 @@ def random_crop(images: Tensor, size: int, *key: int, rank: int = 0, world: int 
 
 
 def centre_crop(images: Tensor, size: int) -> Tensor:
-    """Cut the square in the middle out of each image.
+    """Crop the central square from each image.
 
     Args:
         images: ``(B, C, H, W)``.
@@ -75,10 +75,10 @@ def centre_crop(images: Tensor, size: int) -> Tensor:
 
 
 class Augmentation(nn.Sequential):
-    """Modules applied in order, moved to where the images are.
+    """Modules applied in order, moved to the device of the images.
 
-    Kornia's draw their random numbers on the CPU wherever they are, so that a seed means the same
-    on every device; the numbers follow the images without anybody waiting for them.
+    Kornia's modules draw their random numbers on the CPU regardless of their device, so that a seed
+    gives the same numbers on every device; the numbers are moved without blocking.
     """
 
     _device: torch.device | None = None
@@ -104,7 +104,7 @@ class Normalise(nn.Module):
         std: One number or three, positive.
 
     Raises:
-        TokdError: Neither one number nor three, or a ``std`` that is not positive.
+        TokdError: ``mean`` or ``std`` is not one number or three, or ``std`` is not positive.
     """
 
     mean: Tensor

@@ -1,4 +1,4 @@
-"""Checks of an augmentation before it is trained with: what it must not do to a batch."""
+"""Checks of an augmentation before training: mixed samples, changed size, normalisation, errors."""
 
 import copy
 import math
@@ -18,7 +18,7 @@ _COUNT = 4  # samples of a trial
 _KEPT = (0, 1, 3)  # samples whose neighbours are exchanged, one trial each
 _TOLERANCE = 1e-3
 _MARGIN = 0.25  # by which the mean of a black or a white image may leave [0, 1]
-# Base classes of Kornia and torchvision whose subclasses mix samples, or move them to other places.
+# Base classes of Kornia and torchvision whose subclasses mix or rearrange samples.
 _MIXING = {"MixAugmentationBaseV2", "_BaseMixUpCutMix"}
 _WITHIN = {"RandomJigsaw"}  # exchanges parts of one image
 _NOT_FINITE = "--data.augmentation makes numbers that are not finite, or integers: remove the cause"
@@ -27,14 +27,14 @@ _NORMALISING = {"Normalize", "Denormalize"}
 
 @torch.no_grad()
 def check_augmentation(augmentation: Augmentation, size: int) -> None:
-    """Refuse an augmentation after which labels or the size of the images are wrong.
+    """Raise if labels or image size are wrong after an augmentation.
 
-    It is tried on a few batches, with every module applied whatever its probability. Evaluation
-    sees images without it, so that what changes their size or their range belongs elsewhere.
+    It is tried on a few batches, with every module applied regardless of its probability.
+    Evaluation images are not augmented, so changes of size or value range belong elsewhere.
 
     Args:
-        augmentation: Left as it is, as are all random generators.
-        size: Side in pixels of the images that it will be given.
+        augmentation: Left unchanged, as are all random generators.
+        size: Side in pixels of the images in training.
 
     Raises:
         TokdError: It mixes the samples of a batch, changes the size, normalises, or fails.
@@ -67,7 +67,7 @@ def _check_classes(augmentation: nn.Module) -> None:
 
 
 def _always(augmentation: Augmentation) -> Augmentation:
-    """Copy an augmentation so that no module is left out by chance."""
+    """Copy an augmentation and make its random modules always apply."""
     tried = copy.deepcopy(augmentation)
     for module in tried.modules():
         for name in ("p", "p_batch"):
@@ -108,18 +108,18 @@ def _check_range(tried: Augmentation, images: Tensor) -> None:
 
 
 def _mixes(tried: Augmentation, images: Tensor, kept: int) -> bool:
-    """Return whether a sample becomes another one when the rest of its batch is exchanged."""
+    """Return whether the result for a sample changes when the rest of its batch is replaced."""
     others = (1 - images.flip(-1)) / 4  # other pixels, of another mean and range
     others[kept] = images[kept]
     try:
         one, two = (_run(tried, batch, kept)[kept] for batch in (images, others))
-    except TokdError:  # a module alone, which may need what one before it does
+    except TokdError:  # a single module may need the output of an earlier one
         return False
     return not torch.allclose(one, two, atol=_TOLERANCE)
 
 
 def _run(tried: Augmentation, images: Tensor, seed: int, alone: bool = False) -> Tensor:
-    """Apply an augmentation; ``alone`` seeds torch and no other generator."""
+    """Apply an augmentation; ``alone`` seeds only torch's generators."""
     with seeded(images.device, seed) if alone else _repeatable(seed):
         return _applied(tried, images)
 
@@ -127,7 +127,7 @@ def _run(tried: Augmentation, images: Tensor, seed: int, alone: bool = False) ->
 def _applied(module: nn.Module, images: Tensor) -> Tensor:
     try:
         output = module(images.clone())
-    except Exception as error:  # other people's modules fail in their own ways
+    except Exception as error:  # custom modules may raise anything
         reason = next((line for line in str(error).splitlines() if line.strip()), "")
         raise TokdError(
             f"--data.augmentation: {_name(module)} fails on a batch of images: "

@@ -1,4 +1,4 @@
-"""What was once found out about a user's files, kept between runs; losing it only costs time."""
+"""Cache of facts about a user's files between runs; losing it only costs time."""
 
 import hashlib
 import json
@@ -13,11 +13,11 @@ _DIGEST = 64
 
 
 def cache_file(kind: str, subject: Path | str) -> Path:
-    """Name the file in ``$XDG_CACHE_HOME/tokd_lightning`` (by default ``~/.cache``).
+    """Return the path of a cache in ``$XDG_CACHE_HOME/tokd_lightning`` (by default ``~/.cache``).
 
     Args:
-        kind: What is kept.
-        subject: The folder or whatever else it is kept about.
+        kind: Kind of content.
+        subject: The folder, or anything else, that the content is about.
     """
     home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     name = hashlib.sha256(os.fsencode(subject)).hexdigest()[:16]
@@ -25,7 +25,7 @@ def cache_file(kind: str, subject: Path | str) -> Path:
 
 
 def read_cache(file: Path) -> dict[str, Any]:
-    """Read what :func:`write_cache` wrote; nothing if it is missing, unreadable or damaged."""
+    """Read what :func:`write_cache` wrote; empty if it is missing, unreadable or damaged."""
     try:
         digest, content = file.read_bytes().split(b"\n", 1)
         if digest.decode() != hashlib.sha256(content).hexdigest():
@@ -37,9 +37,9 @@ def read_cache(file: Path) -> dict[str, Any]:
 
 
 def write_cache(file: Path, entries: Mapping[str, Any]) -> None:
-    """Write entries behind their own digest, all at once or, where that fails, not at all.
+    """Write entries after a digest of them, atomically; a failure is ignored.
 
-    Of two processes that write at the same time the last one's entries stay.
+    If two processes write at the same time, the entries of the last one remain.
 
     Args:
         file: See :func:`cache_file`.

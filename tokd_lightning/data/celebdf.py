@@ -12,7 +12,7 @@ class CelebDFDataModule(FrameDataModule):
     """Frames of Celeb-DF, version 1 or 2, tested on the authors' list.
 
     Li et al., "Celeb-DF: A Large-scale Challenging Dataset for DeepFake Forensics", CVPR 2020.
-    The data set is given out by its authors after a request by form
+    Its authors provide the data set on request through a form
     (https://github.com/yuezunli/celeb-deepfakeforensics); ``List_of_testing_videos.txt`` comes
     with it and stays in the root. ``tokd prepare celebdf`` extracts the frames.
 
@@ -22,13 +22,13 @@ class CelebDFDataModule(FrameDataModule):
     Args:
         root: Root of the tree, see :func:`~tokd_lightning.data.layouts.celebdf.list_celebdf`.
         name: Name of the data set in tables and run names.
-        quality: ``original`` as published, or a re-encoded twin such as ``c40``.
+        quality: ``original`` as published, or a re-encoded copy such as ``c40``.
         splits: The test list or its folder, if it is not in the root.
         folder: Kind of frames; by default the first of faces, frames, images that exists, then
             folders directly in the parts.
         val_fraction: Share of identities and of YouTube's videos held out, in [0, 1).
-        val_seed: Decides which ones; unlike ``seed`` it changes what the data are.
-        **frames: What every :class:`~tokd_lightning.data.datamodule.FrameDataModule` takes.
+        val_seed: Seed of the validation draw; unlike ``seed`` it changes which data are used.
+        **frames: Arguments of :class:`~tokd_lightning.data.datamodule.FrameDataModule`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The data module of all data sets: tables, loaders, and what happens on the device."""
+"""Base data module of all data sets: tables, dataloaders and processing on the device."""
 
 import copy
 import sys
@@ -29,44 +29,45 @@ from tokd_lightning.terminal import keep_words
 
 
 class FrameDataModule(LightningDataModule, ABC):
-    """Frames of real and fake videos, decoded as uint8 and finished on the device.
+    """Frames of real and fake videos, decoded as uint8 and processed on the device.
 
     Args:
         root: The data set's folder.
         name: Name of the data set in tables and run names.
         quality: Compression of the videos, as the data set names it.
-        frames_per_video: Evenly spaced frames taken of every video.
+        frames_per_video: Evenly spaced frames taken from every video.
         size: Pixels along both sides of a decoded image.
-        crop: Side of a square cut out of it, at random in training and from the middle in
+        crop: Side of a square cropped from it, at random in training and from the centre in
             evaluation; None keeps the whole image.
         batch_size: Samples per optimizer step over all processes and accumulated batches.
-        num_workers: Decoding processes per training process; 0 decodes in the main one.
+        num_workers: Dataloader workers per training process; 0 decodes in the main process.
         balance: How real and fake training frames are balanced, see
-            :class:`~tokd_lightning.data.sampling.TrainingBatches`; ``loss_weight`` leaves it to
-            :attr:`class_weights`. Evaluation is never balanced.
+            :class:`~tokd_lightning.data.sampling.TrainingBatches`; ``loss_weight`` balances the
+            loss with :attr:`class_weights` instead. Evaluation is never balanced.
         samples_per_epoch: Training samples per epoch over all processes; None takes every frame.
-        augmentation: Kornia modules, or one, applied in order to training images in [0, 1]; None is
-            a horizontal flip of every second image, an empty list is nothing.
+        augmentation: One Kornia module or several, applied in order to training images in [0, 1];
+            None flips images horizontally with probability 0.5, an empty list does nothing.
         mean: Subtracted from images in [0, 1]; one number or three.
         std: Divided by; one number or three.
         on_error: Whether a file that is not an image, or a broken pack, ends the run or is skipped
             and counted.
-        seed: Of sampling, cropping and augmentation; not negative.
-        teacher_quality: Where given, training batches hold the same frames at this quality too, as
-            ``teacher_image``, cut and augmented alike: the teacher of a student reads them. Which
-            frames are paired says :func:`~tokd_lightning.data.pairs.pair`.
-        max_unpaired: Largest share of the training frames that may have no partner at
-            ``teacher_quality`` and be left out.
+        seed: Seed of sampling, cropping and augmentation; not negative.
+        teacher_quality: If given, training batches also contain the same frames at this quality, as
+            ``teacher_image``, cropped and augmented identically; the teacher reads them. Frames are
+            paired as in :func:`~tokd_lightning.data.pairs.pair`.
+        max_unpaired: Largest share of the training frames that may be left out because they have no
+            partner at ``teacher_quality``.
 
     Attributes:
-        skipped: Rows of each split found unreadable so far, by this process.
-        accumulate: Parts of a training batch, one after another; who trains may set it.
-        unpaired: Training frames left out for want of a partner at ``teacher_quality``.
-        announced: Whether what :meth:`setup` prints has been printed, or shall not be.
-        say: Takes the lines below that table.
+        skipped: Rows of each split found unreadable so far by this process.
+        accumulate: Number of consecutive parts of a training batch; training code may set it.
+        unpaired: Number of training frames left out without a partner at ``teacher_quality``.
+        announced: Whether the output of :meth:`setup` has been printed, or is suppressed.
+        say: Prints the lines below the table of :meth:`setup`.
 
     Raises:
-        TokdError: ``crop`` above ``size``, or a number out of its range.
+        TokdError: ``crop`` is above ``size``, ``teacher_quality`` is ``quality``, or a number is
+            out of range.
     """
 
     name: str
@@ -141,16 +142,16 @@ class FrameDataModule(LightningDataModule, ABC):
 
     @abstractmethod
     def scan(self, quality: str) -> Scan:
-        """Index the data set's frames at a quality, ``frames_per_video`` of every video."""
+        """Index the data set's frames at a quality, ``frames_per_video`` per video."""
 
     @property
     def input_size(self) -> int:
-        """Pixels along both sides of what the network sees."""
+        """Pixels along both sides of the network's input."""
         return self.size if self.crop is None else self.crop
 
     @property
     def manifest(self) -> pd.DataFrame:
-        """The checked index of all splits; the first access reads the folders."""
+        """Checked index of all splits; the first access reads the folders."""
         return self._index().manifest
 
     def _index(self) -> Scan:
@@ -166,14 +167,14 @@ class FrameDataModule(LightningDataModule, ABC):
         return self._scan
 
     def _sound_scan(self, quality: str) -> Scan:
-        """Index a quality; a broken pack ends the run or is a video without frames."""
+        """Index a quality; raise on a broken pack, or treat it as a video without frames."""
         scan = self.scan(quality)
         if self.on_error == "fail":
             refuse_broken_packs(self.root, scan.empty)
         return scan
 
     def _paired(self, manifest: pd.DataFrame, quality: str) -> pd.DataFrame:
-        """Add the training frames' partners at the teacher's quality, chosen among all frames."""
+        """Add the training frames' partners, found among all frames at the teacher's quality."""
         unlimited = copy.copy(self)
         unlimited.frames_per_video = sys.maxsize
         every, theirs = (
@@ -188,7 +189,7 @@ class FrameDataModule(LightningDataModule, ABC):
         return paired
 
     def setup(self, stage: str) -> None:
-        """Index the data, and say once what there is when training or a test begins."""
+        """Index the data and, when training or a test begins, print its counts once."""
         if self._scan is None and stage == "fit":
             check_augmentation(self.augmentation, self.input_size)
         scan = self._index()
@@ -203,10 +204,10 @@ class FrameDataModule(LightningDataModule, ABC):
                 self.say(line)
 
     def notes(self, split: str | None = None) -> list[str]:
-        """Say what is listed and not used, and what of the frames would spoil a result.
+        """Return notes on data that are listed but not used, or that would spoil a result.
 
         Args:
-            split: The only one that counts; None for all.
+            split: The split to check; None for all.
         """
         scan = self._index()
         rows = scan.manifest if split is None else self._tables[split]
@@ -219,14 +220,14 @@ class FrameDataModule(LightningDataModule, ABC):
 
     @property
     def partial(self) -> dict[str, tuple[int, int]]:
-        """Splits that lack videos: how many have frames here, and how many belong to the split."""
+        """Incomplete splits -> number of videos with frames, and number that belong to it."""
         scan = self._index()
         there = scan.manifest.drop_duplicates(VIDEO)["split"].value_counts()
         found = {split: (int(there.get(split, 0)), scan.listed.get(split, 0)) for split in SPLITS}
         return {split: pair for split, pair in found.items() if pair[0] < pair[1]}
 
     def teardown(self, stage: str) -> None:
-        """Say how many frames could not be read and were passed over."""
+        """Print how many frames could not be read and were skipped."""
         if self.trainer is None or not self.trainer.is_global_zero:
             return
         for split, rows in self.skipped.items():
@@ -234,7 +235,7 @@ class FrameDataModule(LightningDataModule, ABC):
                 self.say(f"{len(rows)} {split} frames could not be read and were left out")
 
     def table(self, split: str) -> pd.DataFrame:
-        """Return the rows of ``train``, ``val`` or ``test``; a batch's ``index`` counts them."""
+        """Return the rows of ``train``, ``val`` or ``test``; a batch's ``index`` refers to them."""
         self._index()
         return self._tables[split]
 
@@ -252,14 +253,14 @@ class FrameDataModule(LightningDataModule, ABC):
         return {"data": whole_hash(parts), "rows": parts}
 
     def fold_hash(self) -> str:
-        """Hash which video is in which split, to tell a teacher of another fold."""
+        """Hash which video is in which split, to recognise a teacher of a different fold."""
         if not self._fold:
             self._fold = fold_hash(self.manifest)
         return self._fold
 
     @property
     def class_weights(self) -> Tensor | None:
-        """Weights of (real, fake) in the loss that make both count alike; None without need."""
+        """Loss weights of (real, fake) that balance both; None unless ``loss_weight`` is set."""
         if self.balance != "loss_weight":
             return None
         number = torch.bincount(torch.tensor(self.table("train")["label"].tolist()), minlength=2)
@@ -268,7 +269,7 @@ class FrameDataModule(LightningDataModule, ABC):
         return number.sum() / (2.0 * number)
 
     def _process(self) -> tuple[int, int]:
-        """This process and the number of processes."""
+        """Return rank and world size."""
         trainer = self.trainer
         return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
@@ -287,7 +288,7 @@ class FrameDataModule(LightningDataModule, ABC):
         return loader(dataset, self.num_workers, pin, self.seed, **batches)
 
     def train_dataloader(self) -> FrameLoader:
-        """Load training batches, drawn as ``balance`` says.
+        """Return the dataloader of training batches, drawn according to ``balance``.
 
         Raises:
             TokdError: The batch cannot be divided among the processes.
@@ -315,32 +316,32 @@ class FrameDataModule(LightningDataModule, ABC):
         return self._loader(dataset, batch_sampler=batches)
 
     def _evaluation(self, split: str) -> tuple[FrameDataset, EveryNth, int]:
-        """A split's frames, those that this process evaluates, and how many at a time."""
+        """Return a split's frames, the rows that this process evaluates, and its batch size."""
         rank, world = self._process()
         dataset = self._dataset(split)
         return dataset, EveryNth(len(dataset), rank, world), max(1, self.batch_size // world)
 
     def val_dataloader(self) -> FrameLoader:
-        """Load every validation frame once."""
+        """Return a dataloader that yields every validation frame once."""
         dataset, rows, size = self._evaluation("val")
         return self._loader(dataset, batch_sampler=EvaluationBatches(rows, size))
 
     def test_dataloader(self) -> FrameLoader:
-        """Load every test frame once."""
+        """Return a dataloader that yields every test frame once."""
         dataset, rows, size = self._evaluation("test")
         return self._loader(dataset, batch_sampler=EvaluationBatches(rows, size))
 
     def predict_dataloader(self) -> FrameLoader:
-        """Load every test frame once; Lightning rebuilds this loader around its sampler."""
+        """Return a dataloader of every test frame; Lightning rebuilds it around its sampler."""
         dataset, rows, size = self._evaluation("test")
         return self._loader(dataset, sampler=rows, batch_size=size)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Turn uint8 images into what the network sees, on their device.
+        """Turn uint8 images into the network's input, on their device.
 
-        In training: random crop, augmentation; otherwise: centre crop. Then normalisation. What is
-        random depends on the seed, the batch's number and the process alone, so that the two
-        halves of a pair are treated alike.
+        In training: random crop, augmentation; otherwise: centre crop. Then normalisation. Random
+        numbers depend only on the seed, the batch number and the rank, so that both images of a
+        pair are processed identically.
         """
         batch["image"] = self._finished(batch["image"], batch)
         if "teacher_image" in batch:
@@ -351,7 +352,7 @@ class FrameDataModule(LightningDataModule, ABC):
         training = self.trainer is not None and self.trainer.training
         rank, world = self._process()
         if self.crop is not None and training:
-            whole, part = divmod(batch["step"], self.accumulate)  # crops are those of a whole batch
+            whole, part = divmod(batch["step"], self.accumulate)  # crops belong to a whole batch
             place = {"rank": part * world + rank, "world": self.accumulate * world}
             images = random_crop(images, self.crop, self.seed, whole, **place)
         elif self.crop is not None:

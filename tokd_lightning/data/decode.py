@@ -1,4 +1,4 @@
-"""One image file, or one record of a pack, becomes uint8 RGB pixels."""
+"""Decoding of an image file, or of a record of a pack, to uint8 RGB pixels."""
 
 import io
 from pathlib import Path
@@ -11,25 +11,26 @@ from torch.nn import functional as F
 from tokd_lightning.data.image import orientation, to_rgb
 from tokd_lightning.data.packed import read_record, split_path
 
-try:  # about twice as fast as Pillow for JPEG; announced to leave torchvision one day
+try:  # about twice as fast as Pillow for JPEG; torchvision has announced its removal
     from torchvision.io import ImageReadMode, decode_image
 except ImportError:
     decode_image = None
 
-_BOXES = b"ftyp"  # of AVIF, where decoders differ in what they turn themselves
+_BOXES = b"ftyp"  # of AVIF: decoders differ in which images they rotate themselves
 _SIDEWAYS, _UPSIDE_DOWN, _MIRRORED = (5, 6, 7, 8), (3, 4, 7, 8), (2, 3, 6, 7)
 
 
 def decode(data: bytes) -> Tensor:
-    """Decode an encoded image upright, by torchvision where it can and by Pillow elsewhere, alike.
+    """Decode an image upright, by torchvision if possible, otherwise by Pillow with equal results.
 
-    It is turned and mirrored as its EXIF data say, see :func:`~tokd_lightning.data.image.to_rgb`.
+    It is rotated and mirrored according to its EXIF data, see
+    :func:`~tokd_lightning.data.image.to_rgb`.
 
     Args:
         data: The bytes of a PNG, JPEG, WebP, BMP, … file of any colour mode.
 
     Returns:
-        ``(3, H, W)``, uint8, RGB; of 16-bit channels the high byte.
+        ``(3, H, W)``, uint8, RGB; the high byte of 16-bit channels.
 
     Raises:
         ValueError: The bytes are not a complete image.
@@ -40,7 +41,7 @@ def decode(data: bytes) -> Tensor:
         encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
         try:
             image: Tensor = decode_image(encoded, ImageReadMode.RGB)
-        except RuntimeError:  # another format, or broken: Pillow decides
+        except RuntimeError:  # another format, or broken: try Pillow
             return _decode_by_pillow(data)
         if image.dtype == torch.uint8 and image.ndim == 3:
             turn = orientation(data)
@@ -60,7 +61,7 @@ def _decode_by_pillow(data: bytes) -> Tensor:
 
 
 def _turn(image: Tensor, turn: int) -> Tensor:
-    """Turn and mirror ``(3, H, W)`` as EXIF's orientation says."""
+    """Rotate and mirror ``(3, H, W)`` according to EXIF's orientation."""
     if turn in _SIDEWAYS:
         image = image.transpose(1, 2)
     sides = [side for side, turns in ((1, _UPSIDE_DOWN), (2, _MIRRORED)) if turn in turns]
@@ -68,11 +69,11 @@ def _turn(image: Tensor, turn: int) -> Tensor:
 
 
 def resize(image: Tensor, size: int) -> Tensor:
-    """Bring an image to a square by antialiased bilinear interpolation.
+    """Resize an image to a square by antialiased bilinear interpolation.
 
     Args:
         image: ``(3, H, W)``, uint8.
-        size: Pixels along both sides; an image of that size passes untouched.
+        size: Pixels along both sides; an image of that size is returned unchanged.
 
     Returns:
         ``(3, size, size)``, uint8.
@@ -86,14 +87,14 @@ def read_frame(file: Path, size: int) -> Tensor:
     """Read a frame as a square of uint8 RGB pixels.
 
     Args:
-        file: Any image that :func:`decode` knows, or ``<video>.npy#<record>`` of a pack.
+        file: Any image that :func:`decode` supports, or ``<video>.npy#<record>`` of a pack.
         size: Pixels along both sides.
 
     Returns:
         ``(3, size, size)``, uint8.
 
     Raises:
-        ValueError: The file cannot be read, with the reason in a few words.
+        ValueError: The file cannot be read; the message is a short reason.
     """
     place, record = split_path(str(file))
     if record is not None:

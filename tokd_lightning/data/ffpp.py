@@ -13,7 +13,7 @@ class FFPPDataModule(FrameDataModule):
     """Frames of FaceForensics++ (or of any tree laid out like it), by its official splits.
 
     Rössler et al., "FaceForensics++: Learning to Detect Manipulated Facial Images", ICCV 2019.
-    The data set is given out by its authors after a request by form
+    Its authors provide the data set on request through a form
     (https://github.com/ondyari/FaceForensics); the split files are in that repository
     (``dataset/splits``) and belong in ``<root>/splits``. ``tokd demo`` makes a small synthetic
     tree of the same form.
@@ -27,7 +27,7 @@ class FFPPDataModule(FrameDataModule):
         folder: Kind of frames; by default the first of faces, frames, images that exists.
         methods: Manipulations to take, of Deepfakes, Face2Face, FaceSwap, NeuralTextures,
             FaceShifter and DeepFakeDetection.
-        **frames: What every :class:`~tokd_lightning.data.datamodule.FrameDataModule` takes.
+        **frames: Arguments of :class:`~tokd_lightning.data.datamodule.FrameDataModule`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Rows of the manifest become batches of uint8 images, unreadable files included."""
+"""Dataset and dataloaders of uint8 images, including the handling of unreadable files."""
 
 import signal
 import warnings
@@ -22,13 +22,13 @@ OnError = Literal["fail", "skip"]
 
 
 class Batch(TypedDict):
-    """What a loader yields; ``index`` and ``skipped`` are row numbers of the split's table.
+    """Batch of a dataloader; ``index`` and ``skipped`` are row numbers of the split's table.
 
     ``image`` is ``(B, 3, H, W)``, uint8 from the loader and normalised float32 on the device;
-    ``label`` is ``(B,)``, 1 = fake. ``teacher_image`` is there when training on pairs: the same
-    frames at the teacher's quality, cut and augmented alike. ``skipped`` are rows that could not be
-    read: with them an evaluation batch is smaller and may be empty. ``step`` is the batch's number,
-    counted over epochs in training.
+    ``label`` is ``(B,)``, 1 = fake. ``teacher_image`` is present when training on pairs: the same
+    frames at the teacher's quality, cropped and augmented identically. ``skipped`` are rows that
+    could not be read: they make an evaluation batch smaller, possibly empty. ``step`` is the batch
+    number, counted across epochs in training.
     """
 
     image: Tensor
@@ -40,29 +40,29 @@ class Batch(TypedDict):
 
 
 class Unreadable(NamedTuple):
-    """What stands in the place of a batch when the run must end with ``message``."""
+    """Replacement for a batch when the run must end with ``message``."""
 
     message: str
 
 
 class FrameDataset(Dataset[Any]):
-    """Frames of one split, decoded straight into the memory of a batch.
+    """Frames of one split, decoded directly into the memory of a batch.
 
     It never raises for a bad file: torch would bury the message in a worker's traceback. It
     returns :class:`Unreadable`, and :class:`FrameLoader` raises in the main process.
 
     Args:
         table: Rows of the manifest, numbered from 0.
-        root: What their paths are relative to.
+        root: Folder that their paths are relative to.
         size: Pixels along both sides of an image.
         on_error: Whether a file that is not an image ends the run or is skipped and counted.
         substitute: Whether a skipped row is replaced by the nearest readable row of the same video,
             or else of the same label (training), or left out (evaluation).
-        paired: Whether the files under ``teacher_path`` are read too. A row of which one half
-            cannot be read is unreadable as a whole.
+        paired: Whether the files in ``teacher_path`` are read too. A row is unreadable if either of
+            its two files is.
 
     Attributes:
-        skipped: Rows found unreadable so far, kept up to date by :class:`FrameLoader`.
+        skipped: Rows found unreadable so far, updated by :class:`FrameLoader`.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class FrameDataset(Dataset[Any]):
         return len(self._labels)
 
     def files(self, row: int) -> list[Path]:
-        """Name the file of a row, or the two of a pair."""
+        """Return the file of a row, or the two files of a pair."""
         return [self.root / paths[row] for paths in self._paths.values()]
 
     def __getitem__(self, row: int) -> dict[str, Tensor] | Unreadable:
@@ -100,10 +100,10 @@ class FrameDataset(Dataset[Any]):
         """Load a batch.
 
         Args:
-            rows: Of the table; possibly none.
+            rows: Row numbers of the table; may be empty.
 
         Returns:
-            A :class:`Batch` that has no ``step`` yet, or what makes it impossible.
+            A :class:`Batch` without ``step``, or the reason why there is none.
         """
         images = [self._empty(paths, rows) for paths in self._paths.values()]
         kept: list[int] = []
@@ -137,9 +137,9 @@ class FrameDataset(Dataset[Any]):
         }
 
     def _empty(self, paths: list[str], rows: list[int]) -> Tensor:
-        """Make room for a batch: in the order of the pixels read, and where the main process is.
+        """Allocate a batch in the memory order of the pixels read, shared with the main process.
 
-        Decoders deliver the three colours of a pixel side by side, packs hold them in planes.
+        Decoders return the three colours of a pixel next to each other, packs hold them in planes.
         """
         planes = any(split_path(paths[row])[1] is not None for row in rows[:1])
         order = torch.contiguous_format if planes else torch.channels_last
@@ -156,7 +156,7 @@ class FrameDataset(Dataset[Any]):
             raise ValueError(f"cannot read {file}: {error}") from error
 
     def _candidates(self, row: int) -> Iterator[int]:
-        """Name a row and, in training, those that may stand in for it."""
+        """Yield a row and, in training, the rows that may replace it."""
         yield row
         if not self.substitute:
             return
@@ -169,17 +169,17 @@ class FrameDataset(Dataset[Any]):
 
 
 def _as_loaded(batch: Any) -> Any:
-    """Leave a batch as it is; takes the place of torch's collation."""
+    """Return a batch unchanged; replaces torch's collation."""
     return batch
 
 
 def _leave_ending_to_the_main_process(worker: int) -> None:
-    """Let a worker live on where all processes of a job are told to end: a batch is still due."""
+    """Ignore SIGTERM in a worker: a job sends it to all processes while a batch is still needed."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class FrameLoader(DataLoader[Any]):
-    """A loader that raises the workers' errors as they were meant and counts skipped frames.
+    """Dataloader that raises workers' errors in the main process and counts skipped frames.
 
     Raises:
         TokdError: While iterating: a frame cannot be read and must not be skipped.
@@ -208,14 +208,14 @@ class FrameLoader(DataLoader[Any]):
 
 
 class TrainingLoader(FrameLoader):
-    """A loader of :class:`TrainingBatches` that can go on in the middle of an epoch.
+    """Dataloader of :class:`TrainingBatches` that can resume in the middle of an epoch.
 
-    Lightning keeps ``state_dict`` in its checkpoints; the position counts batches handed out, not
-    those that workers have already prepared.
+    Lightning keeps ``state_dict`` in its checkpoints; the position counts batches that were
+    yielded, not those that workers have already prepared.
 
     Attributes:
-        between: Called after each batch but an epoch's last, when all that training does with it
-            is done and logged, before the next one is asked for: the moment to save everything.
+        between: Called after each batch except an epoch's last, when its training step is finished
+            and logged and before the next one is requested: the moment to save a checkpoint.
     """
 
     batch_sampler: TrainingBatches
@@ -236,11 +236,11 @@ class TrainingLoader(FrameLoader):
                 self.between()
 
     def state_dict(self) -> dict[str, int]:
-        """Return the epoch and the number of its batches that were handed out."""
+        """Return the epoch and the number of its batches that were yielded."""
         return {"epoch": self._epoch, "batch": self._position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Let the next iteration over that epoch begin behind the batches handed out."""
+        """Start the next iteration over that epoch after the batches already yielded."""
         self._epoch, self._position = state["epoch"], state["batch"]
         self.batch_sampler.resume(self._epoch, self._position)
 
@@ -248,15 +248,15 @@ class TrainingLoader(FrameLoader):
 def loader(
     dataset: FrameDataset, workers: int, pin_memory: bool, seed: int, **batches: Any
 ) -> FrameLoader:
-    """Make a loader of frames; it leaves torch's global generator alone.
+    """Return a dataloader of frames, which does not use torch's global generator.
 
     Args:
         dataset: Frames of one split.
-        workers: Processes that decode; 0 decodes in the main process.
-        pin_memory: Whether batches lie in page-locked memory.
-        seed: Seeds the generator from which workers are seeded.
-        **batches: ``batch_sampler``, or ``sampler`` and ``batch_size``, as torch's loader takes
-            them; with :class:`TrainingBatches` the loader keeps its position.
+        workers: Dataloader workers; 0 decodes in the main process.
+        pin_memory: Whether batches are in page-locked memory.
+        seed: Seed of the generator from which workers are seeded.
+        **batches: ``batch_sampler``, or ``sampler`` and ``batch_size``, as in torch's dataloader;
+            with :class:`TrainingBatches` the dataloader keeps its position.
     """
     training = isinstance(batches.get("batch_sampler"), TrainingBatches)
     return (TrainingLoader if training else FrameLoader)(

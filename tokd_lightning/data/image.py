@@ -1,4 +1,4 @@
-"""The one reader of images, as far as Pillow does it: upright as EXIF says, and in RGB."""
+"""Reading of images with Pillow, upright according to EXIF and in RGB."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ _SIDEWAYS = 5  # and above
 
 
 def to_rgb(image: Image.Image) -> Picture:
-    """Convert an open image to RGB ``(H, W, 3)``, upright; of 16-bit channels the high byte.
+    """Convert an open image to upright RGB ``(H, W, 3)``; 16-bit channels give their high byte.
 
     Args:
-        image: Of any colour mode.
+        image: An image of any colour mode.
 
     Raises:
-        Exception: Pillow's, over a broken image.
+        Exception: Pillow's, for a broken image.
     """
-    image.load()  # which already turns a TIFF
+    image.load()  # this already rotates a TIFF
     turn = _TURNS.get(orientation_of(image))
     if image.mode.startswith("I;16"):
         grey = (np.asarray(image if turn is None else image.transpose(turn)) >> 8).astype(np.uint8)
@@ -49,9 +49,9 @@ def to_rgb(image: Image.Image) -> Picture:
 
 
 def orientation(data: bytes) -> int:
-    """Return how an encoded image is to be turned, as EXIF numbers it: 1 to 8, 1 is upright.
+    """Return the EXIF orientation of an encoded image: 1 to 8, 1 is upright.
 
-    Most files have no such entry, and are told by their first bytes.
+    Most files have no such entry; they are recognised without opening them with Pillow.
 
     Args:
         data: The bytes of a file.
@@ -61,34 +61,34 @@ def orientation(data: bytes) -> int:
     try:
         with Image.open(io.BytesIO(data)) as image:
             return orientation_of(image)
-    except Exception:  # whoever decodes it says what is wrong with it
+    except Exception:  # decoding it reports what is wrong
         return 1
 
 
 def orientation_of(image: Image.Image) -> int:
-    """Return how an open image is to be turned, see :func:`orientation`."""
+    """Return the EXIF orientation of an open image, see :func:`orientation`."""
     try:
         found = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # damaged metadata of a good picture
+    except Exception:  # damaged metadata of an intact picture
         return 1
     return int(found) if found in _TURNS else 1
 
 
 def upright_size(image: Image.Image, turn: int) -> tuple[int, int]:
-    """Return width and height of an image that is turned.
+    """Return width and height of an image after it is made upright.
 
     Args:
         image: Open or decoded.
-        turn: Its orientation.
+        turn: Its EXIF orientation.
     """
     width, height = image.size
-    if image.format == "TIFF":  # which Pillow turns itself
+    if image.format == "TIFF":  # which Pillow rotates itself
         return width, height
     return (height, width) if turn >= _SIDEWAYS else (width, height)
 
 
 def _may_say(data: bytes) -> bool:
-    """Return whether an orientation may be in a file."""
+    """Return whether a file may contain an orientation."""
     if data.startswith(_JPEG):
         return _jpeg_may_say(data)
     if data.startswith(_PNG):
@@ -99,7 +99,7 @@ def _may_say(data: bytes) -> bool:
 
 
 def _jpeg_may_say(data: bytes) -> bool:
-    """Look for a segment of EXIF or XMP before the pixels."""
+    """Return whether there is a segment of EXIF or XMP before the pixels."""
     place = 2
     while place + 4 <= len(data) and data[place] == 0xFF:
         marker = data[place + 1]
@@ -117,7 +117,7 @@ def _jpeg_may_say(data: bytes) -> bool:
 
 
 def _png_may_say(data: bytes) -> bool:
-    """Look for a chunk of EXIF or XMP, which may come after the pixels."""
+    """Return whether there is a chunk of EXIF or XMP, which may come after the pixels."""
     place = len(_PNG)
     while place + 8 <= len(data):
         kind = data[place + 4 : place + 8]

@@ -1,4 +1,4 @@
-"""The one index of a data set: a row per frame, its checks, its counts and its hash."""
+"""Manifest, the index of a data set with a row per frame: its checks, counts and hash."""
 
 import hashlib
 import os
@@ -32,25 +32,25 @@ COLUMNS = (
     "label",  # 1 = fake
     "split",
 )
-_PART = 64  # files that a thread looks at between two reports
+_PART = 64  # files that a thread hashes between two updates of the progress bar
 SPLITS = ("train", "val", "test")
 VIDEO = ["dataset", "method", "video", "quality"]
-# Celeb-DF by its name, the first of the text, or by its folders.
+# Recognises Celeb-DF by its name, at the start of the text, or by its folders.
 _CELEBDF = re.compile(r"^celeb[-_ ]?df|/celeb-(?:real|synthesis)/")
 
 
 class Scan(NamedTuple):
-    """What a layout found: the frames, and the videos that should have frames and have none.
+    """Output of a layout: the frames, and the videos that should have frames but have none.
 
     Attributes:
         manifest: One row per frame, :data:`COLUMNS`.
         empty: Videos without a single frame, relative to the root.
-        dropped: Videos left out on purpose, such as fakes whose donor is across a border.
-        apart: Splits that may not share an identity; None goes by the rule of each data set, see
+        dropped: Videos left out on purpose, such as fakes whose donor is in another split.
+        apart: Splits that must not share an identity; None applies the rule of each data set, see
             :func:`shares_test`.
-        notes: Sentences on what is listed and not used, or was decided by a rule.
-        listed: Number of videos that belong to each split, those without frames and those that a
-            subset lacks among them; a split that is not in it is whole.
+        notes: Sentences on what is listed but not used, or was inferred by a rule.
+        listed: Number of videos that belong to each split, including those without frames and those
+            that a subset lacks; a split without an entry is complete.
     """
 
     manifest: pd.DataFrame
@@ -62,37 +62,37 @@ class Scan(NamedTuple):
 
 
 def build(rows: Iterable[tuple[Any, ...]]) -> pd.DataFrame:
-    """Make a manifest of rows in the order of :data:`COLUMNS`."""
+    """Build a manifest from rows in the order of :data:`COLUMNS`."""
     manifest = pd.DataFrame(list(rows), columns=list(COLUMNS))
     return manifest.astype({"frame": "int64", "label": "int64"})
 
 
 def _first(values: Iterable[object]) -> str:
-    """Write the first three of some offenders, and how many more there are."""
+    """Format the first three values, and how many more there are."""
     every = [str(v) for v in values]
     return ", ".join(every[:3]) + (f" and {len(every) - 3} more" if len(every) > 3 else "")
 
 
 def shares_test(dataset: str, path: str) -> bool:
-    """Return whether a frame is of a data set whose published test shares people with the rest.
+    """Return whether a frame's data set has a published test split that shares people with others.
 
-    That is Celeb-DF, known by its name or its folders; there only training and validation are
-    held apart.
+    That is Celeb-DF, recognised by its name or its folders; there only training and validation must
+    have disjoint identities.
 
     Args:
-        dataset: What the row is said to be of.
-        path: Of a frame or a video, relative to the root, with forward slashes.
+        dataset: Data set name of the row.
+        path: Path of a frame or a video, relative to the root, with forward slashes.
     """
     text = f"{dataset}/{path}".lower()
     return "celeb" in text and _CELEBDF.search(text) is not None
 
 
 def check(manifest: pd.DataFrame, apart: tuple[str, ...] | None = None) -> None:
-    """Refuse a manifest whose results could not be believed.
+    """Check that results on a manifest can be trusted.
 
     Args:
         manifest: Rows of :data:`COLUMNS`.
-        apart: Splits that may not share an identity, see :class:`Scan`.
+        apart: Splits that must not share an identity, see :class:`Scan`.
 
     Raises:
         TokdError: A column is missing; a split or label is unknown; a label contradicts its method;
@@ -133,7 +133,7 @@ def check(manifest: pd.DataFrame, apart: tuple[str, ...] | None = None) -> None:
 
 
 def _held_apart(manifest: pd.DataFrame) -> "pd.Series[bool]":
-    """Mark the rows whose people may be in no other split, by the rules of their data sets."""
+    """Mark the rows whose people must not be in another split, by the rules of their data sets."""
     apart = manifest["split"] != "test"
     test = manifest.loc[~apart, ["dataset", "path"]]
     pairs = zip(test["dataset"], test["path"], strict=True)
@@ -147,11 +147,11 @@ def counts(manifest: pd.DataFrame, frames_per_video: int) -> pd.DataFrame:
 
     Args:
         manifest: Rows of :data:`COLUMNS`.
-        frames_per_video: How many frames a video should have given.
+        frames_per_video: Number of frames expected per video.
 
     Returns:
-        A row per dataset, split and method (in order of appearance): ``videos``, ``frames`` and
-        ``short``, the videos with fewer frames than wanted.
+        A row per data set, split and method (in order of appearance): ``videos``, ``frames`` and
+        ``short``, the videos with fewer frames than expected.
     """
     group = ["dataset", "split", "method"]
     videos = manifest.groupby([*group, "video", "quality"], sort=False).size().reset_index()
@@ -170,7 +170,7 @@ def counts_table(
 
     Args:
         manifest: Rows of :data:`COLUMNS`.
-        frames_per_video: How many frames a video should have given.
+        frames_per_video: Number of frames expected per video.
         empty: Number of videos without any frame.
         dropped: Number of videos left out on purpose, see :class:`Scan`.
     """
@@ -201,13 +201,14 @@ def counts_table(
 def data_hash(manifest: pd.DataFrame, root: Path) -> str:
     """Hash the files of a manifest: sha256 over sorted relative paths and content hashes.
 
-    It depends on content and on names below the root, not on where the root lies. Content hashes
-    are kept in ``$XDG_CACHE_HOME/tokd_lightning`` (by default ``~/.cache``), valid while a file's
-    size and modification time stay; a cache that cannot be read or written only costs time.
+    It depends on content and on names below the root, not on where the root is. Content hashes
+    are cached in ``$XDG_CACHE_HOME/tokd_lightning`` (by default ``~/.cache``), valid while a file's
+    size and modification time are unchanged; a cache that cannot be read or written only costs
+    time.
 
     Args:
         manifest: Rows with a ``path`` relative to ``root``, of a file or of a record in a pack, and
-            with a ``teacher_path`` where they are pairs.
+            with a ``teacher_path`` if they are pairs.
         root: The data set's folder.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A data set of the user's own, listed in a file or laid out flat, as a data module."""
+"""Custom data set, listed in a file or in a flat tree, as a data module."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,37 +15,38 @@ from tokd_lightning.errors import TokdError
 
 
 class ManifestDataModule(FrameDataModule):
-    r"""Frames of any data set: listed in a CSV or in a JSON of DeepfakeBench, or laid out flat.
+    r"""Frames of any data set: listed in a CSV or in a JSON of DeepfakeBench, or in a flat tree.
 
-    The least that a CSV needs::
+    A minimal CSV::
 
         path,method,split
         clips/000/0001.png,real,train
         clips/000_003/0001.png,Deepfakes,train
 
-    More columns say more, see :func:`~tokd_lightning.data.layouts.table.scan_table`; ``target`` and
-    ``source`` let the identities be checked. ``tokd prepare`` writes such a file beside the frames.
+    For the other columns see :func:`~tokd_lightning.data.layouts.table.scan_table`; ``target`` and
+    ``source`` enable identity checks. ``tokd prepare`` writes such a file next to the frames.
     A JSON of DeepfakeBench (Yan et al., NeurIPS 2023; https://github.com/SCLBD/DeepfakeBench) is
-    read as it is, see :func:`~tokd_lightning.data.layouts.deepfakebench.scan_deepfakebench`. A flat
-    tree is ``{train,val,test}/{real,fake/<method>}/<video>/<frame>``. DFDC's ``metadata.json`` is
-    read too, with the frames beside it, see :func:`~tokd_lightning.data.layouts.dfdc.scan_dfdc`;
-    it has one split, so that training needs ``val_fraction``.
+    read unchanged, see :func:`~tokd_lightning.data.layouts.deepfakebench.scan_deepfakebench`. A
+    flat tree is ``{train,val,test}/{real,fake/<method>}/<video>/<frame>``. DFDC's ``metadata.json``
+    is read too, with the frames next to it, see
+    :func:`~tokd_lightning.data.layouts.dfdc.scan_dfdc`; it has one split, so training needs
+    ``val_fraction``.
 
     Args:
-        root: What the paths of the frames are relative to.
-        manifest: The ``.csv`` or ``.json``; by default ``<root>/manifest.csv`` if there is one, or
-            else the flat tree.
+        root: Folder that the paths of the frames are relative to.
+        manifest: The ``.csv`` or ``.json``; by default ``<root>/manifest.csv`` if it exists,
+            otherwise the flat tree or DFDC's lists in the root.
         name: Name of the data set in tables and run names.
-        quality: Compression of the frames to take. A list or a tree that does not say which
-            compression its frames have gets this name for it.
-        apart: Splits that may not share identities; by default all three, and of Celeb-DF, whose
+        quality: Compression of the frames to take; also the name of the compression if a list or a
+            tree does not state it.
+        apart: Splits that must not share identities; by default all three, and for Celeb-DF, whose
             test list does share them, ``train`` and ``val``.
-        val_fraction: Share of the people held out of training for validation, in (0, 1), in place
-            of what is listed for it; see
+        val_fraction: Share of the people held out of training for validation, in (0, 1), instead of
+            the listed validation split; see
             :func:`~tokd_lightning.data.layouts.holdout.hold_out_validation`. DeepfakeBench's
-            Celeb-DF needs it: its validation is its test.
-        val_seed: Decides who is held out; unlike ``seed`` it changes what the data are.
-        **frames: What every :class:`~tokd_lightning.data.datamodule.FrameDataModule` takes.
+            Celeb-DF needs it: its validation split is its test split.
+        val_seed: Seed of the validation draw; unlike ``seed`` it changes which data are used.
+        **frames: Arguments of :class:`~tokd_lightning.data.datamodule.FrameDataModule`.
     """
 
     def __init__(
@@ -71,8 +72,8 @@ class ManifestDataModule(FrameDataModule):
         """Read the list or the tree at a quality.
 
         Raises:
-            TokdError: There is none, it is not as it should be, or it has only one quality and that
-                was asked for by two names.
+            TokdError: There is no list or tree, it is malformed, or it has only one quality, which
+                was requested under two names.
         """
         scan = self._read(quality)
         if quality != self.quality:

@@ -1,4 +1,4 @@
-"""The share of real and of fake videos without a face, as ``tokd prepare`` recorded it."""
+"""Share of real and of fake videos without a face, as recorded by ``tokd prepare``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 
 def missed_faces(root: Path) -> str:
-    """Return which share of each class of a prepared tree has no face.
+    """Return the share of videos without a face in each class of a prepared tree.
 
     Args:
-        root: What ``tokd prepare`` made.
+        root: Output folder of ``tokd prepare``.
 
     Returns:
-        A few words; empty where every video has a face, or the tree does not say.
+        A short text; empty if every video has a face, or the tree has no such record.
     """
     try:
         counts = json.loads((root / "prepare.json").read_text(encoding="utf-8"))["no_face"]
@@ -24,13 +24,13 @@ def missed_faces(root: Path) -> str:
 
 
 def shares(counts: Mapping[str, tuple[int, int]]) -> str:
-    """Say how many videos of each class have no face.
+    """Format the share of videos without a face in each class.
 
     Args:
-        counts: Class to the videos without a face and all of its videos.
+        counts: Class -> number of its videos without a face, and of all its videos.
 
     Returns:
-        A few words; empty where every video has a face.
+        A short text; empty if every video has a face.
     """
     if not any(missed for missed, _ in counts.values()):
         return ""

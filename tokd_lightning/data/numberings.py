@@ -1,4 +1,4 @@
-"""Frames of two qualities that are numbered otherwise, found before they are paired."""
+"""Detection of frames that are numbered differently at two qualities, before pairing."""
 
 from pathlib import Path
 
@@ -11,31 +11,31 @@ from tokd_lightning.data.layouts.video_folder import evenly_spaced
 from tokd_lightning.errors import TokdError
 
 VIDEO = ["dataset", "method", "video"]
-_SIDE = 48  # pixels at which pictures are compared: little is left of their compression
-_VIDEOS, _FRAMES = 16, 4  # of which pictures are compared
+_SIDE = 48  # side in pixels at which pictures are compared: few compression artefacts remain
+_VIDEOS, _FRAMES = 16, 4  # number of videos compared, and of frames of each
 _CLEAR = 0.75  # share of the comparisons that decides
 
 
 def align(
     ours: pd.DataFrame, theirs: pd.DataFrame, root: Path, quality: str, other: str
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Bring the numbers of the teacher's frames to those of the student's.
+    """Align the numbers of the teacher's frames with those of the student's.
 
-    Programs count frames from 0 (OpenCV) or from 1 (FFmpeg). Where all numbers of most videos
-    differ by one and the same amount, it is subtracted, unless the pictures agree better without.
+    Programs count frames from 0 (OpenCV) or from 1 (FFmpeg). If all numbers of most videos differ
+    by the same amount, it is subtracted, unless the pictures agree better without.
 
     Args:
         ours: All training frames at the student's quality.
-        theirs: All training frames at the teacher's.
-        root: What their paths are relative to.
+        theirs: All training frames at the teacher's quality.
+        root: Folder that their paths are relative to.
         quality: Name of the student's quality.
-        other: Name of the teacher's.
+        other: Name of the teacher's quality.
 
     Returns:
-        The teacher's frames, and what to tell the user.
+        The teacher's frames, and messages for the user.
 
     Raises:
-        TokdError: One quality holds the same moments under numbers of its own.
+        TokdError: The same numbers mean different moments at the two qualities.
     """
     both = _outline(ours).join(_outline(theirs), how="inner", lsuffix="", rsuffix="_other")
     if both.empty:
@@ -75,7 +75,7 @@ def align(
 
 
 def _outline(frames: pd.DataFrame) -> pd.DataFrame:
-    """Describe the set of numbers of every video by figures that are equal for equal sets."""
+    """Summarise the frame numbers of every video in statistics that are equal for equal sets."""
     number = frames["frame"].astype("float64")
     table = frames[VIDEO].assign(frame=frames["frame"], squares=number * number)
     videos = table.groupby(VIDEO, sort=False)
@@ -95,12 +95,12 @@ def _pictures(
     Args:
         ours: The student's frames.
         theirs: The teacher's frames.
-        root: What their paths are relative to.
-        keys: Videos, some of which are looked at.
-        shift: The other numbering's difference; None pairs by the share of the video that is past.
+        root: Folder that their paths are relative to.
+        keys: Videos, a sample of which is compared.
+        shift: Offset of the other numbering; None pairs by relative position in the video.
 
     Returns:
-        For each comparison, whether the other numbering's pictures are more alike.
+        For each comparison, whether the other numbering's pictures are more similar.
     """
     some = keys[evenly_spaced(len(keys), _VIDEOS)]
     votes: list[bool] = []

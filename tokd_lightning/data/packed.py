@@ -1,8 +1,8 @@
-"""All frames of a video in one file of raw pixels: no decoding, at the price of the disk.
+"""Packs: all frames of a video in one file of raw pixels; no decoding, but more disk space.
 
 A pack is a NumPy file with one structured array, a record per frame: ``frame``, its index in the
 video, and ``image``, its uint8 RGB pixels ``(3, S, S)``. ``numpy.load(path, mmap_mode="r")`` opens
-it. In a manifest, ``000_003.npy#7`` is the record number 7 of such a file.
+it. In a manifest, ``000_003.npy#7`` is record number 7 of such a file.
 """
 
 import io
@@ -29,7 +29,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 class _Layout(NamedTuple):
-    """Where the records of a pack lie: first byte, bytes of one, how many, pixels of a side."""
+    """Position of a pack's records: first byte, bytes per record, count, side in pixels."""
 
     start: int
     stride: int
@@ -38,20 +38,20 @@ class _Layout(NamedTuple):
 
 
 def split_path(path: str) -> tuple[str, int | None]:
-    """Part a manifest's path into a file and the number of a record.
+    """Split a manifest's path into a file and the number of a record.
 
     Args:
         path: Such as ``faces/000_003.npy#7`` or ``faces/000_003/0012.jpg``.
 
     Returns:
-        The pack and the record's number, or the path as it is and None.
+        The pack and the record's number, or the path unchanged and None.
     """
     match = _RECORD.fullmatch(path)
     return (path, None) if match is None else (match[1], int(match[2]))
 
 
 def write_pack(path: Path, frames: list[int], images: Pixels) -> None:
-    """Write the frames of one video, all at once or not at all; equal frames give equal bytes.
+    """Write the frames of one video atomically; equal frames give equal bytes.
 
     Args:
         path: Ends in :data:`PACK_SUFFIX`.
@@ -60,7 +60,7 @@ def write_pack(path: Path, frames: list[int], images: Pixels) -> None:
 
     Raises:
         TokdError: The file cannot be written.
-        ValueError: Frames and images do not fit each other or the form of a pack.
+        ValueError: Frames and images do not match each other or the format of a pack.
     """
     if path.suffix != PACK_SUFFIX:
         raise ValueError(f"a pack is named *{PACK_SUFFIX}, not {path.name}")
@@ -81,10 +81,10 @@ def write_pack(path: Path, frames: list[int], images: Pixels) -> None:
 
 
 def pack_frames(path: Path) -> list[int]:
-    """Read which frames of the video a pack holds; the position is the record's number.
+    """Read the index in the video of each frame in a pack, in the order of the records.
 
     Raises:
-        TokdError: It is not a pack, or not a whole one.
+        TokdError: It is not a pack, or is incomplete.
     """
     try:
         with path.open("rb", buffering=0) as file:
@@ -107,14 +107,14 @@ def read_record(path: Path, index: int) -> Pixels:
     """Read one frame of a pack.
 
     Args:
-        path: The pack; its header is read once and again only when the file changes.
+        path: The pack; its header is read again only if the file changes.
         index: Number of the record.
 
     Returns:
-        ``(3, S, S)``, RGB, an array of its own that may be written to.
+        ``(3, S, S)``, RGB, a new writable array.
 
     Raises:
-        ValueError: It cannot be read, with the reason in a few words.
+        ValueError: It cannot be read; the message is a short reason.
     """
     try:
         with path.open("rb", buffering=0) as file:
@@ -131,14 +131,14 @@ def read_record(path: Path, index: int) -> Pixels:
 
 
 def _layout_of(file: BinaryIO, path: Path) -> _Layout:
-    """Read the header of an open pack, unless it is known."""
+    """Read the header of an open pack, unless it is cached."""
     stat = os.fstat(file.fileno())
     return _read_layout(path, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=1 << 16)
 def _read_layout(path: Path, length: int, changed: int) -> _Layout:
-    """Read the header of a pack of ``length`` bytes; ``changed`` only tells versions apart."""
+    """Read the header of a pack of ``length`` bytes; ``changed`` only serves as a cache key."""
     with path.open("rb") as file:
         try:
             shape, _, dtype = _HEADERS[npy.read_magic(file)](file)

@@ -1,4 +1,4 @@
-"""The same training frame at two qualities: one for the student, one for its teacher."""
+"""Pairs of the same training frame at two qualities: one for the student, one for its teacher."""
 
 import pandas as pd
 
@@ -10,27 +10,27 @@ _ONE_QUALITY = {"c0": "raw"}
 
 
 def same_quality(one: str, other: str) -> bool:
-    """Whether two names mean one quality, as ``raw`` and ``c0`` of FF++ do."""
+    """Return whether two names mean one quality, as ``raw`` and ``c0`` of FF++ do."""
     return _ONE_QUALITY.get(one, one) == _ONE_QUALITY.get(other, other)
 
 
 def pair(manifest: pd.DataFrame, teacher: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Find, for every training frame, the same one at the teacher's quality.
+    """Find, for every training frame, the same frame at the teacher's quality.
 
-    Frames are the same when data set, method, video and frame number are. Validation and test
-    frames need no partner and all stay: their numbers compare with those of runs without pairs.
+    Frames are the same if data set, method, video and frame number are equal. Validation and test
+    frames need no partner and are all kept, so that results are comparable with unpaired runs.
 
     Args:
         manifest: The frames chosen for the student.
-        teacher: All frames at the teacher's quality, not a choice of them: where a video is longer
-            at one quality, equally many evenly spaced frames would be other ones.
+        teacher: All frames at the teacher's quality, not a selection: if a video is longer at one
+            quality, the same number of evenly spaced frames would be different frames.
 
     Returns:
         The manifest with a column ``teacher_path`` (empty outside training) and without the
         training frames that have no partner, and the rows of those.
 
     Raises:
-        TokdError: The teacher's frames contradict themselves, see
+        TokdError: The teacher's frames are inconsistent, see
             :func:`~tokd_lightning.data.manifest.check`.
     """
     training = manifest["split"] == "train"
@@ -45,7 +45,7 @@ def pair(manifest: pd.DataFrame, teacher: pd.DataFrame) -> tuple[pd.DataFrame, p
 
 
 def summary(paired: pd.DataFrame, lonely: pd.DataFrame, quality: str, teacher_quality: str) -> str:
-    """Say how many training frames have a partner, and how many are left out."""
+    """Return a sentence on how many training frames have a partner and how many are left out."""
     left = int((paired["split"] == "train").sum())
     text = f"{left} training frames at {quality} are paired with {teacher_quality}"
     if not len(lonely):
@@ -55,16 +55,16 @@ def summary(paired: pd.DataFrame, lonely: pd.DataFrame, quality: str, teacher_qu
 
 
 def limit(paired: pd.DataFrame, lonely: pd.DataFrame, teacher_quality: str, allowed: float) -> None:
-    """Refuse pairs of which too many are missing.
+    """Raise if too many training frames have no partner.
 
     Args:
         paired: The manifest that :func:`pair` returned.
         lonely: The training frames that it left out.
-        teacher_quality: Where they were looked for.
-        allowed: Largest share of the training frames that may be missing.
+        teacher_quality: The quality at which partners were searched for.
+        allowed: Largest share of the training frames that may be left out.
 
     Raises:
-        TokdError: More are.
+        TokdError: A larger share was left out.
     """
     whole = int((paired["split"] == "train").sum()) + len(lonely)
     if len(lonely) > allowed * whole:

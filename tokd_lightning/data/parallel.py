@@ -1,4 +1,4 @@
-"""Jobs in processes of their own, which end with the program and compute on one thread each."""
+"""Jobs in worker processes, which end with the program and compute on one thread each."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 def in_processes(
     function: Callable[[Job], Result], jobs: Sequence[Job], workers: int | None = None
 ) -> Iterator[Result]:
-    """Call a function for every job, side by side, and yield its results as they come.
+    """Call a function for every job in parallel, and yield its results as they complete.
 
-    The first error ends everything; jobs that were begun then are finished, the others are not.
+    The first error ends everything; running jobs are finished, the others are cancelled.
 
     Args:
-        function: Found by its module's name, as processes are spawned.
-        jobs: Its arguments, which can be pickled.
-        workers: Processes; default one per core. One works in this process.
+        function: Importable by name, because processes are spawned.
+        jobs: Its arguments, which must be picklable.
+        workers: Number of processes; by default one per core. With 1, this process does the work.
 
     Raises:
-        TokdError: A process died; and whatever the function raises.
+        TokdError: A process died. Errors of the function are raised too.
     """
     count = min(workers or os.cpu_count() or 1, len(jobs))
     if count <= 1:
@@ -65,7 +65,7 @@ def end_with_parent() -> None:
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Let processes started meanwhile compute on one thread each."""
+    """Limit processes started in this block to one compute thread each."""
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ |= dict.fromkeys(_THREADS, "1")
     try:

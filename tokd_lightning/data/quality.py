@@ -1,4 +1,4 @@
-"""What the name of a quality folder claims, and what the encoder of a file says to it."""
+"""Comparison of the quality in a folder's name with the encoder's setting in its files."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from typing import Literal
 
 CRF = float | Literal["lossless"] | None
-"""The quality that x264 was asked for; None where the stream does not tell."""
+"""The quality that was set in x264; None if the stream does not record it."""
 _CLAIM = re.compile(r"c([0-9]{1,2})")
 _LOSSLESS = ("raw", "c0")
 
 
 def claimed_crf(quality: str) -> CRF:
-    """Return what a quality folder's name says of its files; None where it says nothing."""
+    """Return the CRF that a quality folder's name claims; None if it claims nothing."""
     if quality in _LOSSLESS:
         return "lossless"
     match = _CLAIM.fullmatch(quality)
@@ -20,16 +20,16 @@ def claimed_crf(quality: str) -> CRF:
 
 
 def wrong_crf(quality: str, crf: CRF) -> str:
-    """Hold the encoder's own setting against the quality that a folder is named after.
+    """Compare the encoder's own setting with the quality that a folder is named after.
 
     ``c23`` claims CRF 23, ``c0`` and ``raw`` lossless coding; other names claim nothing.
 
     Args:
         quality: The folder's name.
-        crf: What the encoder says.
+        crf: The encoder's setting.
 
     Returns:
-        What contradicts the name; empty where nothing does or the stream does not tell.
+        A text on the contradiction; empty if there is none or the stream does not record the CRF.
     """
     claim = claimed_crf(quality)
     said = "lossless" if crf == 0 else crf
@@ -39,12 +39,12 @@ def wrong_crf(quality: str, crf: CRF) -> str:
 
 
 def as_text(crf: CRF) -> str:
-    """Write a CRF into a table: ``23``, ``lossless``, or nothing."""
+    """Format a CRF for a table: ``23``, ``lossless``, or an empty string."""
     return crf or "" if isinstance(crf, str) or crf is None else f"{crf:g}"
 
 
 def as_crf(text: str) -> CRF:
-    """Read what :func:`as_text` wrote; anything else says nothing."""
+    """Read what :func:`as_text` wrote; return None for any other text."""
     if text == "lossless":
         return "lossless"
     try:

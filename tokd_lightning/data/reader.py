@@ -1,4 +1,4 @@
-"""Any data set that there is a layout for, told by what lies in its folder."""
+"""Reader of data sets of all layouts, which detects the layout from the folder's content."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -25,11 +25,11 @@ _BEST_FIRST = (ORIGINAL, "raw", "c0", "c23", "c40")
 
 
 def root_of(path: Path, root: Path | None = None) -> Path:
-    """Say what the paths of :func:`read_any` are relative to.
+    """Return the folder that the paths of :func:`read_any` are relative to.
 
     Args:
         path: A folder, or a file that lists frames.
-        root: What the user named, if anything.
+        root: The folder that the user gave, if any.
     """
     if root is not None:
         return root
@@ -45,24 +45,23 @@ def read_any(
 ) -> Scan:
     """Index the frames of a data set of any known layout.
 
-    Known are, tried in this order: a table ``.csv``, DFDC's ``metadata.json``, a ``.json`` of
+    The layouts, tried in this order: a table ``.csv``, DFDC's ``metadata.json``, a ``.json`` of
     DeepfakeBench, the trees of FF++ and Celeb-DF, the flat tree, a folder with a ``manifest.csv``,
-    and one with DFDC's list or parts. Of FF++ all methods that
-    are on the disk are taken; videos that its split files name and that are not there are listed
-    as empty.
+    and one with DFDC's list or parts. For FF++ all methods on disk are taken; videos of its split
+    files that do not exist are listed as empty.
 
     Args:
         path: The folder or the file.
-        quality: The one to take; None takes all of them into one manifest.
-        frames_per_video: Evenly spaced frames per video; a shorter one gives all it has.
-        splits: FF++'s split files or Celeb-DF's test list, if they lie elsewhere.
-        root: What the paths in a file are relative to; by default its folder.
+        quality: The quality to take; None takes all of them into one manifest.
+        frames_per_video: Evenly spaced frames per video; all frames of a shorter one.
+        splits: FF++'s split files or Celeb-DF's test list, if they are elsewhere.
+        root: Folder that the paths in a file are relative to; by default the file's folder.
 
     Returns:
-        The manifest, which nobody has checked yet, relative to :func:`root_of`.
+        The manifest, not yet checked, with paths relative to :func:`root_of`.
 
     Raises:
-        TokdError: It is no such data set, or one with a fault that its layout does not allow.
+        TokdError: The path is not such a data set, or has a fault that its layout does not allow.
     """
     kind = _kind(path)
     if kind == "csv":
@@ -91,17 +90,17 @@ def read_any(
 def list_any(
     path: Path, quality: str | None = None, splits: Path | None = None, strict: bool = True
 ) -> list[Video]:
-    """List the video files of a tree of FF++, of Celeb-DF or of the flat kind.
+    """List the video files of an FF++, Celeb-DF, DFDC or flat tree.
 
     Args:
         path: The tree.
-        quality: The one to take; None takes all.
-        splits: FF++'s split files or Celeb-DF's test list, if they lie elsewhere.
-        strict: Whether a video that these name must be there; otherwise it is listed with the
-            place where it should be.
+        quality: The quality to take; None takes all.
+        splits: FF++'s split files or Celeb-DF's test list, if they are elsewhere.
+        strict: Whether a missing video of these is an error; otherwise it is listed with its
+            expected path.
 
     Raises:
-        TokdError: It is no such tree, or has no video files.
+        TokdError: The path is not such a tree, or has no video files.
     """
     kind = _kind(path)
     if kind in ("csv", "json") or path.is_file():
@@ -119,7 +118,7 @@ def list_any(
 
 
 def _kind(path: Path) -> str:
-    """Tell the layout of a path."""
+    """Return the layout of a path."""
     if path.is_file() and path.suffix.lower() == ".json" and is_metadata(path):
         return "dfdc"
     if path.is_file() and path.suffix.lower() in (".csv", ".json"):
@@ -147,12 +146,12 @@ def _kind(path: Path) -> str:
 def _list_ffpp(
     root: Path, quality: str | None, splits: Path | None, kinds: Sequence[str], strict: bool
 ) -> list[list[Video]]:
-    """List the videos of an FF++ tree by quality, taking the methods that have any."""
+    """List the videos of an FF++ tree by quality, with the methods that have any."""
     parts = {method: _qualities([root / _FFPP[1] / method], kinds) for method in ALL_METHODS}
     found = _qualities([root / _FFPP[1] / method for method in ALL_METHODS], kinds)
     if not found:
         way_out = (
-            "get the data set's videos"  # of tokd prepare, which would else advise itself
+            "get the data set's videos"  # for tokd prepare, which must not recommend itself
             if list(kinds) == ["videos"]
             else "extract them with `tokd prepare ffpp`"
         )
@@ -177,7 +176,7 @@ def _list_ffpp(
 
 
 def _celebdf_qualities(root: Path, kinds: Sequence[str]) -> list[str]:
-    """List the qualities of a Celeb-DF tree; without folders of such it is as published."""
+    """List the qualities of a Celeb-DF tree; without quality folders it is ``original``."""
     lower = {part.lower() for part in PARTS}
     parts = [place for place in root.iterdir() if place.name.lower() in lower]
     found = _qualities(parts, kinds)
@@ -188,7 +187,7 @@ def _celebdf_qualities(root: Path, kinds: Sequence[str]) -> list[str]:
 
 
 def _qualities(parts: Iterable[Path], kinds: Sequence[str]) -> list[str]:
-    """Name the folders of the parts in which a folder of some kind lies, the best first."""
+    """List the parts' folders that contain a folder of one of the kinds, best quality first."""
     names = {
         place.name
         for part in parts
@@ -203,7 +202,7 @@ def _qualities(parts: Iterable[Path], kinds: Sequence[str]) -> list[str]:
 
 
 def _scan_present(root: Path, videos: list[Video], frames_per_video: int) -> Scan:
-    """Choose the frames of the videos that are there; the others count as empty."""
+    """Choose the frames of the videos that exist; the others count as empty."""
     there = [v for v in videos if (root / v.place).exists()]
     missing = [v.place for v in videos if not (root / v.place).exists()]
     scan = gather(root, there, frames_per_video)
@@ -211,7 +210,7 @@ def _scan_present(root: Path, videos: list[Video], frames_per_video: int) -> Sca
 
 
 def _together(scans: list[Scan]) -> Scan:
-    """Put the qualities of a tree into one manifest."""
+    """Merge the scans of a tree's qualities into one."""
     manifest = pd.concat([scan.manifest for scan in scans], ignore_index=True)
     empty = [place for scan in scans for place in scan.empty]
     dropped = tuple(place for scan in scans for place in scan.dropped)

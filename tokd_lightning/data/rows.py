@@ -1,4 +1,4 @@
-"""The hash of a data set as it is used: files, splits, labels, videos, frame numbers, pairs."""
+"""Hash of a data set as used: files, splits, labels, videos, frame numbers, pairs."""
 
 import hashlib
 import json
@@ -23,15 +23,15 @@ _COLUMNS = {
 
 
 def row_hashes(manifest: pd.DataFrame, root: Path) -> dict[str, str]:
-    """Hash the rows of a manifest, a part at a time, so that a difference can be named.
+    """Hash the rows of a manifest part by part, so that a difference can be named.
 
     ``files`` is :func:`~tokd_lightning.data.manifest.data_hash`, of paths and contents; each other
-    part is the hash of some columns, with the rows in the order of their paths. The order of the
-    manifest itself, which decides what is drawn into a batch, is ``order``.
+    part is the hash of some columns, with the rows sorted by path. ``order`` hashes the order of
+    the manifest itself, which determines the samples of a batch.
 
     Args:
         manifest: Rows of :data:`~tokd_lightning.data.manifest.COLUMNS`, with a ``teacher_path``
-            where they are pairs.
+            if they are pairs.
         root: The data set's folder.
 
     Returns:
@@ -51,7 +51,7 @@ def row_hashes(manifest: pd.DataFrame, root: Path) -> dict[str, str]:
 
 
 def whole_hash(parts: dict[str, str]) -> str:
-    """Hash all parts of :func:`row_hashes` together, but for the order of the rows."""
+    """Hash all parts of :func:`row_hashes` together, except the order of the rows."""
     counted = {part: value for part, value in parts.items() if part != ORDER}
     return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""Which frames form a batch, on which process, reproducibly and from own generators."""
+"""Samplers of batches per process, reproducible and with their own random generators."""
 
 import math
 from collections.abc import Iterator
@@ -17,27 +17,28 @@ class TrainingBatches(Sampler[list[int]]):
     """Batches of one training epoch, drawn from a generator seeded by ``(seed, epoch)``.
 
     A global batch is drawn once and cut into consecutive parts, one per process: two processes
-    with batches of b see together what one process with 2b sees. What does not fill a last batch is
-    left out of the epoch.
+    with batches of b together see what one process with 2b sees. Samples that do not fill a last
+    batch are left out of the epoch.
 
     Args:
         labels: ``(N,)``, 1 = fake.
         batch_size: Samples per batch over all processes; a multiple of ``world``.
-        balance: ``none`` and ``loss_weight`` shuffle the frames as they are; ``repeat_real``
-            repeats real frames until they are as many as the fake ones; ``half_batch`` fills one
-            half of every batch with real frames and the other with fake ones, alternating, each
-            kind shuffled anew when it is used up.
+        balance: ``none`` and ``loss_weight`` shuffle the frames unchanged; ``repeat_real`` repeats
+            real frames until there are as many as fake ones; ``half_batch`` fills one half of every
+            batch with real frames and the other with fake ones, alternating, each kind shuffled
+            again when it is used up.
         samples_per_epoch: Samples per epoch over all processes; by default every frame (with
             ``repeat_real``, after repetition) counts once.
         seed: Not negative.
-        rank: This process.
-        world: Number of processes.
-        parts: Consecutive parts that each process gets its share of a batch in; ``batch_size`` is a
-            multiple of ``world * parts``. Batches are then counted in parts.
+        rank: Rank of this process.
+        world: World size.
+        parts: Consecutive parts in which each process gets its share of a batch; ``batch_size`` is
+            a multiple of ``world * parts``. Batches are then counted in parts.
 
     Raises:
-        TokdError: There is not one whole batch, ``half_batch`` with an odd batch, or balancing
-            frames of which one kind is missing.
+        TokdError: An epoch does not fill one batch, the batch size is odd with ``half_batch``, or
+            one kind of frame is missing with balancing.
+        ValueError: ``batch_size`` is not a multiple of ``world * parts``.
     """
 
     def __init__(
@@ -83,18 +84,18 @@ class TrainingBatches(Sampler[list[int]]):
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; a resumed position is forgotten unless it belongs to this one."""
+        """Set the epoch; a resumed position is dropped unless it belongs to this epoch."""
         if epoch != self.epoch:
             self.start = 0
         self.epoch = epoch
 
     def resume(self, epoch: int, start: int) -> None:
-        """Let the next iteration begin at a batch of an epoch (at 0 if the epoch was over)."""
+        """Start the next iteration at a batch of an epoch (at 0 if the epoch was finished)."""
         self.epoch = epoch
         self.start = start if start < len(self) else 0
 
     def __len__(self) -> int:
-        """Number of batches of a whole epoch, the same on every process."""
+        """Return the number of batches of a whole epoch, the same on every process."""
         return self.samples // self.batch_size * self.parts
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -121,18 +122,18 @@ class TrainingBatches(Sampler[list[int]]):
 def _endless(
     rows: npt.NDArray[np.int64], count: int, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
-    """Draw ``count`` rows, each once before any is drawn again."""
+    """Draw ``count`` rows; every row is drawn once before any is drawn again."""
     rounds = [rng.permutation(rows) for _ in range(math.ceil(count / len(rows)))]
     return np.concatenate(rounds)[:count]
 
 
 class EveryNth(Sampler[int]):
-    """The rows of one process in evaluation: every ``world``-th, none twice.
+    """Rows of one process in evaluation: every ``world``-th, without duplicates.
 
     Args:
         length: Number of rows over all processes.
-        rank: This process.
-        world: Number of processes.
+        rank: Rank of this process.
+        world: World size.
     """
 
     def __init__(self, length: int, rank: int = 0, world: int = 1) -> None:
@@ -148,10 +149,10 @@ class EveryNth(Sampler[int]):
 
 
 class EvaluationBatches(Sampler[list[int]]):
-    """Batches of :class:`EveryNth`, as many on every process, instead of padding with duplicates.
+    """Batches of :class:`EveryNth`, equally many on every process without duplicates as padding.
 
-    Where the rows of a process run out before those of another, its last batch is empty: processes
-    that synchronise in every forward keep in step.
+    If a process runs out of rows before another, its last batch is empty: processes that
+    synchronise in every forward pass stay in step.
 
     Args:
         rows: The rows of this process.

@@ -1,4 +1,4 @@
-"""How a run was fed, read off its configuration."""
+"""Data settings of a run, read from its configuration."""
 
 import inspect
 from collections.abc import Mapping
@@ -9,23 +9,25 @@ from tokd_lightning.data.datamodule import FrameDataModule
 
 
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the arguments of a run's data module, those that its ``fit.yaml`` does not hold too.
+    """Read the arguments of a run's data module, including those that its ``fit.yaml`` lacks.
 
-    A configuration is saved without its nulls (``crop``, where whole images are taken), and an
-    earlier version's lacks what came later: what is not there is as the class has it.
+    A configuration is saved without its nulls (``crop``, if whole images are taken), and that of an
+    earlier version lacks later arguments: missing ones have the defaults of the class.
 
     Args:
         config: The resolved configuration of a fit.
 
     Raises:
-        LookupError: It has no data module; or TypeError, AttributeError: it is no configuration.
+        LookupError: It has no data module.
+        TypeError: It is not a configuration.
+        AttributeError: It is not a configuration.
     """
     block = config["data"]
     module, _, name = str(block["class_path"]).rpartition(".")
     try:
         kind = getattr(import_module(module), name)
         known = isinstance(kind, type) and issubclass(kind, FrameDataModule)
-    except (ImportError, AttributeError, ValueError):  # a module of one's own, elsewhere now
+    except (ImportError, AttributeError, ValueError):  # a custom module that has moved
         known = False
     defaults: dict[str, Any] = {}
     for base in reversed(kind.__mro__ if known else FrameDataModule.__mro__):

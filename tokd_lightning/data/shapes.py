@@ -1,4 +1,4 @@
-"""Shapes of images that spoil a training: not square, or other ones in each class."""
+"""Image shapes that spoil training: not square, or different in each class."""
 
 import math
 from collections import Counter, defaultdict
@@ -9,13 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 Size = tuple[int, int]
-_SQUARE = 0.02  # by which sides may differ, as a share of the longer one
-_ALIKE = 0.05  # by which the classes' medians may differ
-_TELLING = 0.9  # area under the ROC curve from which a measure tells the classes apart
+_SQUARE = 0.02  # allowed difference of the sides, as a share of the longer one
+_ALIKE = 0.05  # allowed relative difference of the classes' medians
+_TELLING = 0.9  # area under the ROC curve from which a measure separates the classes
 
 
 class Shape(NamedTuple):
-    """An image's shape.
+    """Shape of an image.
 
     Attributes:
         group: Images of one group are compared: data set, quality and the like.
@@ -29,15 +29,15 @@ class Shape(NamedTuple):
 
 
 def is_square(size: Size) -> bool:
-    """Return whether training leaves the proportions of an image as they are."""
+    """Return whether training keeps the proportions of an image."""
     return abs(size[0] - size[1]) <= _SQUARE * max(size)
 
 
 def telling_shapes(shapes: Iterable[Shape]) -> list[tuple[tuple[str, ...], str, str]]:
-    """Find methods whose images have another size or other proportions than the real ones.
+    """Find methods whose images differ from the real ones in size or proportions.
 
     Args:
-        shapes: One of each video, so that long videos count as much as short ones.
+        shapes: One per video, so that long videos count as much as short ones.
 
     Returns:
         Group, method and a text such as ``real ones are 320x180, fake ones 256x256``.
@@ -73,14 +73,14 @@ def _side(size: Size) -> float:
 
 
 def _auc(a: Sequence[float], b: Sequence[float]) -> float:
-    """Return how often one of ``b`` is above one of ``a``; ties count half."""
+    """Return the probability that a value of ``b`` is above one of ``a``; ties count half."""
     low = np.sort(np.asarray(a))
     below = np.searchsorted(low, b, "left") + np.searchsorted(low, b, "right")
     return float(below.mean() / (2 * len(a)))
 
 
 def _usual(sizes: Sequence[Size]) -> str:
-    """Write the commonest size, or the median where no size is common."""
+    """Format the size of the majority, or the median if there is no such size."""
     (size, count), *_ = Counter(sizes).most_common(1)
     if 2 * count > len(sizes):
         return "{}x{}".format(*size)

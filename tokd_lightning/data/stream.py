@@ -1,4 +1,4 @@
-"""What a video file says of itself without being decoded."""
+"""Information in a video file that can be read without decoding."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _MOST_PACKETS = 5_000_000
 
 
 class Packets(NamedTuple):
-    """The packets of a video.
+    """Packets of a video.
 
     Attributes:
         length: Number of frames, counted by packets, which is exact for a whole file of H.264.
         keys: Which of them are key frames.
         size: Width and height of the frames as they are coded.
-        crf: What the first packet says of the encoder.
+        crf: The encoder's setting in the first packet.
     """
 
     length: int
@@ -34,15 +34,15 @@ class Packets(NamedTuple):
 def read_packets(source: Source) -> Packets:
     """Read the packets of a video.
 
-    What the header says is not asked, as headers lie about files that were cut off; a packet that
-    cannot be decoded counts all the same, one that an edit list hides does not.
+    The header is not used, because it is wrong for truncated files; a packet that cannot be decoded
+    is counted, one that an edit list hides is not.
 
     Args:
         source: The video.
 
     Raises:
-        OSError: The file cannot be opened as a video (av.FFmpegError among them).
-        ValueError: It holds no video stream, or is none (av.FFmpegError among them).
+        OSError: The file cannot be opened as a video (including av.FFmpegError).
+        ValueError: It has no video stream, or is not a video (including av.FFmpegError).
     """
     keys: list[int] = []
     length = 0
@@ -62,11 +62,11 @@ def read_packets(source: Source) -> Packets:
 
 
 def declared_frames(source: Source) -> int:
-    """Return how many frames a file's header or index says there are; 0 where they do not say.
+    """Return the number of frames in a file's header or index; 0 if they do not give it.
 
     Raises:
-        OSError: The file cannot be opened as a video (av.FFmpegError among them).
-        ValueError: It holds no video stream.
+        OSError: The file cannot be opened as a video (including av.FFmpegError).
+        ValueError: It has no video stream.
     """
     with source.open() as container:
         stream = video_stream(container)
@@ -76,20 +76,20 @@ def declared_frames(source: Source) -> int:
 
 
 def encoder_crf(path: Path) -> CRF:
-    """Read the quality that x264 was asked for, from the options it leaves in the stream.
+    """Read the quality that was set in x264, from the options that it records in the stream.
 
-    x264 writes its options as user data into the first packet; encoders and programs that copy or
-    strip streams may leave nothing.
+    x264 writes its options as user data into the first packet; other encoders, and programs that
+    copy or strip streams, may leave nothing.
 
     Args:
         path: A video file.
 
     Returns:
-        The CRF, ``lossless`` for QP 0, or None where the stream does not tell.
+        The CRF, ``lossless`` for QP 0, or None if the stream does not record it.
 
     Raises:
-        OSError: The file cannot be opened as a video (av.FFmpegError among them).
-        ValueError: It holds no video stream.
+        OSError: The file cannot be opened as a video (including av.FFmpegError).
+        ValueError: It has no video stream.
     """
     with Source(path).open() as container:
         packet = next(container.demux(video_stream(container)), None)
@@ -97,7 +97,7 @@ def encoder_crf(path: Path) -> CRF:
 
 
 def crf_of(packet: bytes) -> CRF:
-    """Return what the first packet of a video says of the encoder, see :func:`encoder_crf`."""
+    """Return the encoder's setting in the first packet of a video, see :func:`encoder_crf`."""
     if (options := _OPTIONS.search(packet)) is None:
         return None
     if _LOSSLESS.search(options[1]):

@@ -1,4 +1,4 @@
-"""What can be seen of an index of frames before training that would spoil its result."""
+"""Checks of a manifest before training, for problems that would spoil the result."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,15 +13,15 @@ from tokd_lightning.data.manifest import VIDEO
 from tokd_lightning.data.packed import split_path
 from tokd_lightning.data.shapes import Shape, Size, is_square, telling_shapes
 
-_LOOKED_AT = 128  # images of each method of each data set whose headers are read
-_READ = 20_000  # paths that are read for what they say of their labels
+_LOOKED_AT = 128  # images per data set, quality and method whose headers are read
+_READ = 20_000  # paths that are compared with their labels
 
 
 def partial_notes(videos: Mapping[str, tuple[int, int]]) -> list[str]:
-    """Say of which splits only some videos are there.
+    """Return notes on the splits of which only some videos are present.
 
     Args:
-        videos: Per split, how many have frames and how many belong to it.
+        videos: Split -> number of videos with frames, and number that belong to it.
     """
     return [
         f"only a part of {split}: {there} of {listed} videos"
@@ -30,12 +30,12 @@ def partial_notes(videos: Mapping[str, tuple[int, int]]) -> list[str]:
 
 
 def suspicions(manifest: pd.DataFrame, root: Path, size: int) -> list[str]:
-    """Look for readings of names, labels and shapes that a user should know of.
+    """Return notes on frame numbers, labels and shapes that a user should know of.
 
     Args:
-        manifest: Rows of the index.
-        root: What their paths are relative to.
-        size: Side in pixels to which training brings the images.
+        manifest: Rows of the manifest.
+        root: Folder that their paths are relative to.
+        size: Side in pixels to which training resizes the images.
     """
     first = manifest.drop_duplicates(VIDEO)
     return [
@@ -46,7 +46,7 @@ def suspicions(manifest: pd.DataFrame, root: Path, size: int) -> list[str]:
 
 
 def _readings(manifest: pd.DataFrame, first: pd.DataFrame) -> Iterator[str]:
-    """Say which numbers of frames were read from names that hold several, by one video each."""
+    """Yield a note on frame numbers read from names with several numbers, checked on samples."""
     found = []
     for row in first.drop_duplicates(["dataset", "method", "quality"]).index:
         video = manifest.loc[row, VIDEO]

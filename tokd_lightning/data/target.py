@@ -1,4 +1,4 @@
-"""Data sets named in a word on the command line: ``celebdf:data/celebdf``."""
+"""Data sets given as one argument on the command line: ``celebdf:data/celebdf``."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from tokd_lightning.data.manifest_table import ManifestDataModule
 from tokd_lightning.errors import TokdError
 
 GRAMMAR = "[NAME=]KIND[-QUALITY]:PATH"
-# Kind -> the quality that is meant where none is said, as experiments/ has it.
+# Kind -> default quality, as in experiments/.
 KINDS = {"ffpp": "c40", "celebdf": "original", "own": "unknown"}
 SYNTHETIC = "synthetic"
 _NAME = re.compile(r"\w[\w.-]*")
@@ -19,13 +19,13 @@ _LISTS = (".csv", ".json")
 
 
 class Target(NamedTuple):
-    """A data set at one quality, to be evaluated on.
+    """Data set at one quality, to be evaluated on.
 
     Attributes:
-        name: What it is called in tables and folders.
-        kind: One of :data:`KINDS`: how it is laid out, and hence which data module reads it.
+        name: Its name in tables and folders.
+        kind: One of :data:`KINDS`: its layout, and hence the data module that reads it.
         quality: Compression of its videos.
-        path: Its root, or of kind ``own`` a ``.csv`` or ``.json`` that lists it.
+        path: Its root or, for kind ``own``, a ``.csv`` or ``.json`` that lists it.
     """
 
     name: str
@@ -35,16 +35,16 @@ class Target(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Name and quality, as the names of runs begin: ``ffpp-c40``."""
+        """Name and quality, as at the start of run names: ``ffpp-c40``."""
         return f"{self.name}-{self.quality}"
 
     @property
     def listed(self) -> bool:
-        """Whether a file lists the frames."""
+        """Return whether a file lists the frames."""
         return self.path.suffix.lower() in _LISTS and self.path.is_file()
 
     def root(self, given: Path | None = None) -> Path:
-        """What the paths of the frames are relative to; ``given`` says so of a list's."""
+        """Return the folder that the frames' paths are relative to; ``given`` applies to lists."""
         if not self.listed:
             return self.path
         return self.path.absolute().parent if given is None else given
@@ -53,9 +53,9 @@ class Target(NamedTuple):
         """Build the data module that reads it.
 
         Args:
-            split: The one that will be read.
-            root: What the paths in a list are relative to; by default its folder.
-            **frames: What every :class:`~tokd_lightning.data.datamodule.FrameDataModule` takes.
+            split: The split that will be read.
+            root: Folder that the paths in a list are relative to; by default the list's folder.
+            **frames: Arguments of :class:`~tokd_lightning.data.datamodule.FrameDataModule`.
         """
         place = self.root(root)
         given = {"name": self.name, "quality": self.quality, **frames}
@@ -63,9 +63,9 @@ class Target(NamedTuple):
             return FFPPDataModule(place, **given)
         if self.kind == "celebdf":
             return CelebDFDataModule(place, **given)
-        given["apart"] = ()  # the run has seen nobody of it: its splits may share their people
+        given["apart"] = ()  # the run was trained on other data: its splits may share people
         if self.listed and self.path.suffix.lower() == ".json" and split == "test":
-            # DeepfakeBench lists Celeb-DF's test for validation too: here it is the test alone.
+            # DeepfakeBench lists Celeb-DF's test videos for validation too: keep them in test.
             given["val_fraction"] = 0.1
         return ManifestDataModule(place, self.path if self.listed else None, **given)
 
@@ -75,10 +75,10 @@ def parse_target(text: str) -> Target:
 
     Args:
         text: Such as ``celebdf:data/celebdf``, ``ffpp-c23:data/ffpp`` or ``wild=own:wild.csv``.
-            The name is the kind's by default, and ``synthetic`` where ``tokd demo`` drew the data.
+            The name is the kind by default, or ``synthetic`` if ``tokd demo`` made the data.
 
     Raises:
-        TokdError: It is of another form, or there is no such path.
+        TokdError: It is malformed, or the path does not exist.
     """
     head, colon, place = text.partition(":")
     name, equals, what = head.rpartition("=")

@@ -1,4 +1,4 @@
-"""Versions of what reads and writes pictures: two of them may give pixels that differ."""
+"""Versions of the libraries that read and write pictures; pixels may differ between versions."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _X264 = re.compile(rb"x264 - core ([^-\0]+?) - ")
 
 @cache
 def media_versions() -> dict[str, str]:
-    """Return the versions of Pillow, OpenCV, PyAV, FFmpeg's decoders and x264, as far as installed.
+    """Return the installed versions of Pillow, OpenCV, PyAV, FFmpeg's decoders and x264.
 
-    OpenCV is looked up among its four packages; x264 is asked by encoding a picture, as it writes
-    its version into the stream.
+    OpenCV is looked up among its four packages; x264's version is read from an encoded picture, as
+    x264 writes it into the stream.
     """
     found = {name: version for name in ("pillow", "av") if (version := _version(name))}
     if opencv := next(filter(None, map(_version, _OPENCV)), ""):

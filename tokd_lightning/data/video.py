@@ -1,6 +1,6 @@
-"""The one reader of videos: which stream, which frames, upright and in RGB.
+"""Reading of videos: choice of stream, choice of frames, upright and in RGB.
 
-Everything is as FFmpeg's own program shows it: the colour conversion and the display matrix go
+Pictures are the same as those of FFmpeg's own program: colour conversion and display matrix go
 through its filters, which obey the matrix and the range that a frame is tagged with.
 """
 
@@ -31,10 +31,10 @@ Picture = NDArray[np.uint8]
 Matrix = tuple[int, ...]
 """A display matrix: nine numbers, row by row."""
 DAMAGE = (OSError, ValueError, av.FFmpegError)
-"""What reading a broken video raises."""
+"""Exceptions raised for a broken video."""
 UPRIGHT: Matrix = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 # Containers and codec streams of videos. FFmpeg also opens playlists, which name other files and
-# addresses, and text: a file that a stranger sent must not choose them.
+# addresses, and text: an untrusted file must not make it do so.
 _DEMUXERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,h264,hevc,m4v,mxf"
 )
@@ -42,20 +42,19 @@ _GUARD = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
 _STILLS = {"mjpeg", "png", "apng", "bmp", "gif", "tiff", "webp", "jpegls", "jpeg2000"}
 _DEFAULT_BONUS = 5_000_000  # FFmpeg's own, in pixels
 _SCALE = (("scale", "flags=bicubic"), ("format", "pix_fmts=rgb24"))
-_BUDGET = 128 << 20  # 32 frames of 1080p fit, of 4K they do not
+_BUDGET = 128 << 20  # enough for 32 frames of 1080p, but not of 4K
 _STRAIGHT = 1.0  # degrees
 _TICKS = itertools.count()
 
 
 @dataclass(frozen=True)
 class Source:
-    """A video to read.
+    """Video to read.
 
     Args:
         content: Its file, or the bytes of one.
-        matrix: How its frames are turned and mirrored to be shown; None where the frames say so
-            themselves.
-        guarded: Whether it comes from a stranger and must not make FFmpeg read other files.
+        matrix: Display matrix that rotates and mirrors its frames; None uses that of each frame.
+        guarded: Whether it is untrusted and must not make FFmpeg read other files.
     """
 
     content: Path | bytes
@@ -74,21 +73,21 @@ class Source:
         """Return the display matrix of a frame."""
         if self.matrix is not None:
             return self.matrix
-        # A frame whose side data were looked at stays in memory until Python looks for cycles: so
-        # few are, one per angle.
+        # Reading a frame's side data keeps it in memory until Python collects cycles: this is done
+        # for one frame per angle only.
         try:
             angle: int = frame.rotation
-        except ValueError:  # a matrix that has none
+        except ValueError:  # a matrix without an angle
             return UPRIGHT
         if angle not in self._seen:
             self._seen[angle] = display_matrix(frame)
         return self._seen[angle]
 
     def upright(self, frame: Frame) -> Picture:
-        """Convert a frame to RGB ``(H, W, 3)``, turned and mirrored as it is to be shown.
+        """Convert a frame to RGB ``(H, W, 3)``, rotated and mirrored for display.
 
         Args:
-            frame: A frame, or what :class:`Shelf` kept of it.
+            frame: A frame, or what :class:`Shelf` returned for it.
         """
         if isinstance(frame, Stored):
             frame.file.seek(frame.place)
@@ -108,7 +107,7 @@ class Source:
 
 
 def display_matrix(frame: av.VideoFrame) -> Matrix:
-    """Return how a frame says that it is to be shown."""
+    """Return the display matrix in a frame's side data; by default :data:`UPRIGHT`."""
     said: Any = frame.side_data.get("DISPLAYMATRIX")
     return UPRIGHT if said is None else struct.unpack("=9i", bytes(said))
 
@@ -137,14 +136,14 @@ def through_filters(frame: av.VideoFrame, chain: Iterable[tuple[str, str]]) -> a
     """Send one frame through FFmpeg's filters.
 
     Args:
-        frame: It speaks for its colours, whatever is said of the stream.
+        frame: The frame; its own colour tags count, not those of the stream.
         chain: Names of filters and their options.
 
     Raises:
-        OSError: FFmpeg has no way to do it (av.FFmpegError among them).
+        OSError: FFmpeg cannot apply the filters (including av.FFmpegError).
     """
     graph = _graph(_form(frame), tuple(chain))
-    # Frames of many videos pass one graph, which wants their times to increase.
+    # Frames of many videos pass through one graph, which requires increasing timestamps.
     times = frame.pts, frame.time_base
     frame.pts, frame.time_base = next(_TICKS), Fraction(1)
     try:
@@ -160,15 +159,15 @@ def through_filters(frame: av.VideoFrame, chain: Iterable[tuple[str, str]]) -> a
 
 
 def _form(frame: av.VideoFrame) -> str:
-    """Write what a graph must know of its frames."""
+    """Return the properties of a frame that its graph depends on, as options of FFmpeg."""
     form = f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/1"
     return f"{form}:colorspace={int(frame.colorspace)}:range={int(frame.color_range)}"
 
 
-# Python frees a graph late, and its buffers with it: one is used for all frames of a kind.
+# Python frees a graph and its buffers late, so all frames of one form share a graph.
 @lru_cache(maxsize=4)
 def _graph(form: str, chain: tuple[tuple[str, str], ...]) -> Graph:
-    """Make a graph of one input, the filters and one output, for one thread."""
+    """Build a single-threaded graph of one input, the filters and one output."""
     graph = Graph()
     graph.threads = 1
     last = graph.add("buffer", form)
@@ -183,17 +182,18 @@ def _graph(form: str, chain: tuple[tuple[str, str], ...]) -> Graph:
 def video_stream(container: av.container.InputContainer) -> av.VideoStream:
     """Choose the video stream that is shown, as FFmpeg's own program does.
 
-    The one with most pixels, where the default stream has a bonus; a cover is taken only where
-    there is nothing else. An image among streams of more frames is a cover too, whatever it says.
+    It is the one with the most pixels, with a bonus for the default stream; a cover picture is
+    chosen only if there is nothing else. A still image among streams of more frames counts as a
+    cover too, even if it is not tagged as one.
 
     Args:
-        container: An open file, which is at its start.
+        container: An open file at its start.
 
     Returns:
-        The stream, to be decoded by one thread.
+        The stream, set to decode on one thread.
 
     Raises:
-        ValueError: It holds no video stream.
+        ValueError: The file has no video stream.
     """
     streams = sorted(container.streams.video, key=_rank, reverse=True)
     if not streams:
@@ -220,7 +220,7 @@ def _rank(stream: av.VideoStream) -> int:
 
 
 class Stored(NamedTuple):
-    """A frame that :class:`Shelf` put on the disk, upright."""
+    """Frame that :class:`Shelf` wrote to disk, upright."""
 
     file: BufferedRandom
     place: int
@@ -231,10 +231,10 @@ Frame = av.VideoFrame | Stored
 
 
 class Shelf:
-    """Frames that are kept for later: in memory, and on the disk what goes beyond a budget.
+    """Frames kept for later, in memory and, beyond a budget, on disk.
 
     Args:
-        budget: Bytes of frames in memory, at most.
+        budget: Maximum bytes of frames in memory.
     """
 
     def __init__(self, budget: int = _BUDGET) -> None:
@@ -247,7 +247,10 @@ class Shelf:
 
         Args:
             source: Its video.
-            frame: The frame; :meth:`Source.upright` takes what is returned for it.
+            frame: The frame.
+
+        Returns:
+            The frame or its copy on disk, for :meth:`Source.upright`.
 
         Raises:
             OSError: The disk is full.
@@ -268,17 +271,17 @@ class Shelf:
         return Stored(self.file, place, picture.shape)
 
     def clear(self) -> None:
-        """Drop all frames; whoever still has one must not use it."""
+        """Drop all frames; none of them may be used afterwards."""
         if self.file is not None:
             self.file.close()
         self.held, self.file = 0, None
 
 
 class Reading(NamedTuple, Generic[T]):
-    """What was read from a video.
+    """Result of reading a video.
 
     Attributes:
-        kept: What was made of each wanted frame that is there.
+        kept: Result of ``keep`` for each wanted frame that exists, see :func:`read_frames`.
         length: Number of frames that can be decoded, from the first up to any damage.
         damage: Why it ends early or cannot be read; empty if nothing is wrong.
     """
@@ -291,13 +294,13 @@ class Reading(NamedTuple, Generic[T]):
 def read_frames(
     source: Source, wanted: Container[int], keep: Callable[[int, av.VideoFrame], T]
 ) -> Reading[T]:
-    """Decode a video from end to end and make something of a few frames.
+    """Decode a whole video and process some of its frames.
 
     A video is read up to the first damage, so that an index means the same frame at every quality.
 
     Args:
         source: The video.
-        wanted: Indices.
+        wanted: Indices of the frames to process.
         keep: Called with the index and the frame.
     """
     kept: list[T] = []
@@ -311,25 +314,25 @@ def read_frames(
 
 
 def count_frames(source: Source) -> Reading[None]:
-    """Decode a video from end to end without making pictures.
+    """Decode a whole video without converting frames, and count them.
 
     Args:
         source: The video.
     """
     damage: list[str] = []
-    # Errors of the stream show without it, and it takes a third of the time.
+    # Stream errors are detected without the loop filter, which takes a third of the time.
     length = sum(1 for _ in _decode(source, damage, {"skip_loop_filter": "all"}))
     return Reading([], length, "".join(damage))
 
 
 def _decode(source: Source, damage: list[str], options: dict[str, str]) -> Iterator[av.VideoFrame]:
-    """Yield the frames up to the first damage, and add to a list what it is."""
+    """Yield the frames up to the first damage, and append its description to ``damage``."""
     length, missing, opened = 0, 0, False
     try:
         with source.open() as container:
             stream = video_stream(container)
             opened = True
-            # Without it a broken frame is made up from its neighbours.
+            # Otherwise a broken frame is reconstructed from its neighbours.
             stream.codec_context.options = {"err_detect": "explode"} | options
             missing = promised_packets(container, stream)
             for packet in container.demux(stream):
@@ -351,10 +354,10 @@ def _decode(source: Source, damage: list[str], options: dict[str, str]) -> Itera
 
 
 def promised_packets(container: av.container.InputContainer, stream: av.VideoStream) -> int:
-    """Return how many packets a file says it has; 0 where it does not say.
+    """Return the number of packets that a file declares; 0 if it declares none.
 
-    The header counts frames that an edit list leaves out or shows twice, and AVI's empty chunks,
-    which only stand for time. The index does not, and is there before anything is read.
+    The header counts frames that an edit list omits or repeats, and AVI's empty chunks, which only
+    represent time. The index does not, and is available before anything is read.
 
     Args:
         container: An open file.
@@ -362,13 +365,13 @@ def promised_packets(container: av.container.InputContainer, stream: av.VideoStr
     """
     frames: int = stream.frames
     indexed = container.format.name.startswith("mov")
-    if container.format.name == "avi":  # one that is cut off has lost its index
+    if container.format.name == "avi":  # a truncated file has lost its index
         indexed = stream.duration == frames
     return len(stream.index_entries) if frames and indexed else frames
 
 
 def _refuse_colours(frame: av.VideoFrame) -> None:
-    """Raise ValueError where FFmpeg cannot convert a frame to RGB."""
+    """Raise ValueError if FFmpeg cannot convert a frame to RGB."""
     try:
         _graph(_form(frame), _SCALE)
     except av.FFmpegError as error:
@@ -377,5 +380,5 @@ def _refuse_colours(frame: av.VideoFrame) -> None:
 
 
 def reason(error: Exception) -> str:
-    """Return in a few words why a video cannot be read."""
+    """Return a short reason why a video cannot be read."""
     return getattr(error, "strerror", None) or str(error)

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic writing of files."""
 
 import os
 from contextlib import suppress
@@ -8,10 +8,10 @@ from tokd_lightning.errors import TokdError
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file all at once or not at all, its folder included.
+    """Write a file atomically, and create its folder if necessary.
 
     Args:
-        path: Where to; an older file is replaced.
+        path: The file; an existing one is replaced.
         data: Its new content.
 
     Raises:
@@ -31,7 +31,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file with Unix line ends all at once or not at all.
+    """Write a UTF-8 text file with Unix line ends atomically.
 
     Raises:
         TokdError: The file cannot be written.

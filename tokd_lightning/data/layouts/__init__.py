@@ -1,1 +1,1 @@
-"""One module per way of laying a data set out on disk: a tree becomes rows of the manifest."""
+"""Layouts: one module per on-disk form of a data set, each read into rows of the manifest."""

@@ -1,4 +1,4 @@
-"""The official trees of Celeb-DF v1 and v2 and their test list, as rows of the manifest."""
+"""Official trees of Celeb-DF v1, v2 and ++ with their test list, as rows of the manifest."""
 
 import hashlib
 import re
@@ -46,29 +46,30 @@ def list_celebdf(
 
     The tree is ``<root>/{Celeb-real,YouTube-real,Celeb-synthesis}/<quality>/<folder>/<video>``,
     where a video is a folder of frames, a pack ``<video>.npy`` or, in ``videos``, a file. At the
-    quality ``original``, as published, the folders ``<quality>`` and then ``<folder>`` may be left
-    out. ``Youtube-real`` is read as well. In Celeb-DF++ fakes lie a scenario and a method deeper,
-    ``Celeb-synthesis/<scenario>/<method>/…``; methods that are not on the disk are left out.
+    published quality, ``original``, the level ``<quality>`` may be omitted, and then ``<folder>``
+    too. ``Youtube-real`` is accepted as well. In Celeb-DF++ fakes are two levels deeper, in
+    ``Celeb-synthesis/<scenario>/<method>/…``; methods that are not on disk are skipped.
 
-    The test list is the authors'. They publish no validation split: of the other videos, a fraction
-    of the identities in Celeb-real is held out, at least two, drawn by ``val_seed`` such that some
-    were swapped with each other; fakes follow their target, see :func:`crossing`. The same
-    fraction of YouTube-real is held out by video, as its people are not known. The test list shares
-    its people with the rest, so identities are apart in ``train`` and ``val`` only.
+    The test list is the authors'. They publish no validation split. Of the other videos, a fraction
+    of the Celeb-real identities (at least two) is held out, drawn with ``val_seed`` so that some of
+    them are swapped with each other; fakes follow their target, see :func:`crossing`. The same
+    fraction of YouTube-real is held out by video, because its people are unknown. The test list
+    shares people with the other videos, so only ``train`` and ``val`` have disjoint identities.
 
-    Within a split, the three parts are spread evenly, so that any stretch holds real and fake.
+    Within a split, the three parts are interleaved evenly, so any contiguous range contains real
+    and fake videos.
 
     Args:
         root: The tree's root.
-        quality: ``original``, or a re-encoded twin such as ``c40``.
+        quality: ``original``, or a re-encoded copy such as ``c40``.
         splits: The test list or its folder, if it is not in the root.
-        folder: Which kind of frames, or ``videos`` for the files themselves; by default the first
-            of faces, frames, images that exists, then folders directly in the parts.
+        folder: Kind of frames, or ``videos`` for the video files; by default the first of faces,
+            frames, images that exists, then folders directly in the parts.
         val_fraction: Share of identities and of YouTube's videos held out, in [0, 1).
-        val_seed: Decides which ones.
-        dataset: What the videos are said to be of.
-        strict: Whether a video that the list names must be there; otherwise it is listed with the
-            place where it should be.
+        val_seed: Seed of the validation draw.
+        dataset: Data set name given to the videos.
+        strict: Whether a missing video of the list is an error; otherwise it is listed with its
+            expected path.
 
     Raises:
         TokdError: The tree or its test list is not as described.
@@ -108,16 +109,17 @@ def list_celebdf(
 
 
 def hold_out(training: list[Video], fraction: float, seed: int) -> set[str]:
-    """Draw the targets whose videos are for validation.
+    """Draw the targets whose videos form the validation split.
 
-    A draw hashes seed and name, so that it does not depend on the order of the videos, and one
-    name more or less moves few others. It is repeated until a fake is left on both sides.
+    A draw hashes seed and name, so it does not depend on the order of the videos, and adding or
+    removing a name moves few others. It is repeated, up to 1000 times, until both sides have a fake
+    whose target and donor are both on that side.
 
     Args:
-        training: Real videos of people and of nobody known (those are their own targets), fakes.
-        fraction: Share of either kind of target, in [0, 1); at least two people and one unknown
-            are drawn, and one of either is left.
-        seed: Decides which ones.
+        training: Real videos, where an unknown person's target is the video's name, and fakes.
+        fraction: Share of known and of unknown targets, in [0, 1); at least two known and one
+            unknown are drawn, and one of each kind is left.
+        seed: Seed of the draw.
     """
     if not fraction:
         return set()
@@ -140,10 +142,10 @@ def hold_out(training: list[Video], fraction: float, seed: int) -> set[str]:
 
 
 def crossing(videos: Iterable[Video]) -> list[Video]:
-    """Find the fakes that show a training identity with a validation donor, or the reverse.
+    """Return the fakes with a training target and a validation donor, or the reverse.
 
     Args:
-        videos: What :func:`list_celebdf` found.
+        videos: Output of :func:`list_celebdf`.
     """
     known = list(videos)
     held_out = {v.target for v in known if v.split == "val"}
@@ -168,20 +170,20 @@ def scan_celebdf(
 
     Args:
         root: The tree's root.
-        quality: ``original``, or a re-encoded twin such as ``c40``.
+        quality: ``original``, or a re-encoded copy such as ``c40``.
         splits: The test list or its folder, if it is not in the root.
-        folder: Which kind of frames, see :func:`list_celebdf`.
+        folder: Kind of frames, see :func:`list_celebdf`.
         val_fraction: Share held out for validation, see :func:`list_celebdf`.
-        val_seed: Decides what is held out.
-        frames_per_video: Evenly spaced frames per video; a shorter video gives all it has.
-        dataset: What the rows are called.
+        val_seed: Seed of the validation draw.
+        frames_per_video: Evenly spaced frames per video; all frames of a shorter video.
+        dataset: Data set name in the rows.
 
     Returns:
-        The manifest, the videos without frames and the fakes across the border (dropped).
+        The manifest, the videos without frames and, as dropped, the fakes of :func:`crossing`.
 
     Raises:
         TokdError: The tree, its frames or its test list are not as described, or validation or
-            training would be left without a fake.
+            training would have no fakes.
     """
     videos = list_celebdf(root, quality, splits, folder, val_fraction, val_seed, dataset)
     dropped = crossing(videos)
@@ -204,7 +206,7 @@ def scan_celebdf(
 
 
 def _describe(video: Video, root: Path) -> Video:
-    """Read the people from a video's name, its method being given as a part of the tree."""
+    """Derive method and people of a video whose ``method`` still holds its part of the tree."""
     form, example = _FORMS.get(video.method, (_ANY, "<target>_<donor>_<number>"))
     match = form.fullmatch(video.name)
     if match is None:
@@ -219,7 +221,7 @@ def _describe(video: Video, root: Path) -> Video:
 
 
 def _refuse_other_version(root: Path, listed: set[str], there: set[str]) -> None:
-    """Refuse a test list of a version that sorts its fakes otherwise than the tree."""
+    """Raise if the test list is of a version that sorts its fakes differently from the tree."""
     fakes = {part for part in listed if part.startswith(SYNTHESIS)}
     if fakes and (SYNTHESIS in fakes) != (SYNTHESIS in there):
         kinds = "by scenario and method", "in one folder"
@@ -231,7 +233,7 @@ def _refuse_other_version(root: Path, listed: set[str], there: set[str]) -> None
 
 
 def _spread(videos: Iterable[Video]) -> list[Video]:
-    """Order by split; in each, spread the videos of every part evenly from end to end."""
+    """Sort by split; within each, interleave the videos of all parts evenly."""
     parts: dict[tuple[str, str], list[Video]] = defaultdict(list)
     for v in videos:
         parts[v.split, v.place.partition("/")[0]].append(v)

@@ -1,4 +1,4 @@
-"""Where the videos of Celeb-DF are on disk, and the authors' list of those for testing."""
+"""Location of Celeb-DF's videos on disk, and the authors' list of test videos."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from tokd_lightning.data.layouts.video_folder import FOLDERS, VIDEO_SUFFIXES, videos_in
 from tokd_lightning.errors import TokdError
 
-_LEVELS = 2  # scenario and method, by which Celeb-DF++ sorts its fakes
+_LEVELS = 2  # Celeb-DF++ sorts its fakes by scenario and method
 CELEB, YOUTUBE, SYNTHESIS = PARTS = ("Celeb-real", "YouTube-real", "Celeb-synthesis")
 TEST_LIST = "List_of_testing_videos.txt"
 ORIGINAL = "original"
@@ -18,19 +18,19 @@ _NOT_A_VIDEO = re.compile(rf"{'|'.join(FOLDERS)}|{VIDEOS}|landmarks|masks|{ORIGI
 
 
 def read_test_list(root: Path, splits: Path | None = None) -> set[tuple[str, str]]:
-    """Read which videos are for testing; in that list 1 is real and 0 is fake.
+    """Read the list of test videos; in it 1 is real and 0 is fake.
 
     Args:
         root: The tree.
-        splits: The list, or another folder that holds it.
+        splits: The list, or another folder that contains it.
 
     Returns:
         Pairs of a part and a video's name without its suffix. A part is one of :data:`PARTS` or,
         in Celeb-DF++, ``Celeb-synthesis/<scenario>/<method>``.
 
     Raises:
-        TokdError: The list is missing or empty, a line is of another form, or a line calls a video
-            real that lies among the fakes or the other way round.
+        TokdError: The list is missing or empty, a line is malformed, or a label contradicts the
+            folder that the video is in.
     """
     place = root if splits is None else splits
     file = place / TEST_LIST if place.is_dir() else place
@@ -80,7 +80,7 @@ def _read_line(line: str, where: str) -> tuple[str, str]:
 
 
 def part_of(place: str) -> str:
-    """Return the part that a video's place is in, in the words of :func:`read_test_list`."""
+    """Return the part that contains a video, named as in :func:`read_test_list`."""
     top, *inner = place.split("/")[:-1]
     part = next(p for p in PARTS if p.lower() == top.lower())
     inner = [folder for folder in inner if not _NOT_A_VIDEO.fullmatch(folder)]
@@ -88,7 +88,7 @@ def part_of(place: str) -> str:
 
 
 def method_of(part: str) -> str:
-    """Name the method of a part: ``real``, ``Celeb-synthesis``, or that of a folder in it."""
+    """Return the method of a part: ``real``, ``Celeb-synthesis`` or a method folder's name."""
     top, _, inner = part.partition("/")
     return (inner.rpartition("/")[2] or SYNTHESIS) if top == SYNTHESIS else "real"
 
@@ -96,8 +96,8 @@ def method_of(part: str) -> str:
 def people_of(name: str) -> tuple[str, str]:
     """Read target and donor from the name of a video.
 
-    Swaps and reenactments are named ``<target>_<donor>_<number>``; talking faces, which are driven
-    by a voice, ``<target>_<number>_…``; celebrities ``<target>_<number>``; others by a number.
+    Swaps and reenactments are named ``<target>_<donor>_<number>``; voice-driven talking faces
+    ``<target>_<number>_…``; celebrities ``<target>_<number>``; other people by a number only.
     """
     target, *rest = name.split("_")
     return target, rest[0] if len(rest) > 1 and not rest[0].isdigit() else ""
@@ -107,12 +107,12 @@ def name_groups(names: Sequence[str], inside: Callable[[str], Sequence[str]]) ->
     """Find the methods of Celeb-DF++ in ``Celeb-synthesis``.
 
     Args:
-        names: Folders in it.
-        inside: Names the folders in one of those.
+        names: Names of the folders in it.
+        inside: Returns the names of the folders in one of these.
 
     Returns:
-        Part by place in the folder, both ``<scenario>/<method>`` with the place's own names; empty
-        where the fakes are of one method, as in versions 1 and 2.
+        ``<scenario>/<method>``, a path in the folder, -> part, see :func:`read_test_list`; empty
+        where all fakes are of one method, as in versions 1 and 2.
     """
     found: dict[str, str] = {}
     for group in names:
@@ -126,18 +126,18 @@ def name_groups(names: Sequence[str], inside: Callable[[str], Sequence[str]]) ->
 
 
 def find_folders(root: Path, quality: str, folder: str | None) -> dict[str, Path]:
-    """Find the folder of each part in which its videos lie, the same kind for all of them.
+    """Find each part's folder of videos, of the same kind for all parts.
 
     Args:
         root: The tree.
-        quality: ``original``, or a re-encoded twin such as ``c40``.
-        folder: A kind of frames, or ``videos`` for files; by default the first that exists.
+        quality: ``original``, or a re-encoded copy such as ``c40``.
+        folder: Kind of frames, or ``videos`` for files; by default the first that exists.
 
     Returns:
-        By part, see :func:`read_test_list`; any of these may be the part itself.
+        Part, see :func:`read_test_list`, -> folder, which may be the part itself.
 
     Raises:
-        TokdError: There is no such tree, or a part lacks that quality or that kind.
+        TokdError: The tree does not exist, or a part lacks that quality or that kind.
     """
     parts = _find_parts(root)
     kinds = [*FOLDERS, ""] if folder is None else [folder]
@@ -158,11 +158,11 @@ def find_folders(root: Path, quality: str, folder: str | None) -> dict[str, Path
 
 
 def find_videos(folder: Path, files: bool) -> dict[str, str]:
-    """Find the videos of a part, passing over folders that sort them by quality or kind.
+    """Find the videos of a part, skipping folders that sort them by quality or kind.
 
     Args:
-        folder: What :func:`find_folders` found.
-        files: Whether videos are files or frames.
+        folder: A folder that :func:`find_folders` returned.
+        files: Whether videos are files; otherwise they are frames.
 
     Returns:
         Name of the video -> name of its file, folder or pack.
@@ -194,7 +194,7 @@ def _find_parts(root: Path) -> dict[str, Path]:
 
 
 def folders_in(place: Path) -> list[str]:
-    """Name the folders in a folder, hidden ones left out."""
+    """Return the names of the folders in a folder, except hidden ones."""
     with os.scandir(place) as entries:
         return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
 
@@ -209,7 +209,7 @@ def _find_folder(part: Path, quality: str, kind: str) -> Path | None:
 
 
 def _explain(parts: dict[str, Path], quality: str, folder: str | None) -> None:
-    """Say what there is in place of what was asked for."""
+    """Raise an error that lists what exists instead of the requested videos or frames."""
     part = parts[CELEB]
     if folder == VIDEOS:
         raise TokdError(f"no {quality} videos in {part}: the files themselves belong there")

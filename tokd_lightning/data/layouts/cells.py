@@ -1,4 +1,4 @@
-"""The cells of a CSV file as texts, each row with the line it stands on."""
+"""Cells of a CSV file as text, with the line number of each row."""
 
 import csv
 import io
@@ -14,20 +14,21 @@ _DELIMITERS = ",;\t"
 
 
 class Cells:
-    """A CSV file: UTF-8, a header, one row per line; nothing is converted.
+    """CSV file in UTF-8 with a header and one row per line; cells stay text.
 
     Args:
-        file: The file. Its columns are separated by whatever of comma, semicolon and tab the
-            header has most of.
-        names: Columns that are found whatever their case and the spaces around their names.
+        file: The file. The delimiter is the most frequent of comma, semicolon and tab in the
+            header.
+        names: Column names that match regardless of case and surrounding spaces.
 
     Attributes:
-        columns: Texts by column, in the file's order; columns without a name are left out.
+        columns: Column name -> texts, in the file's order; columns without a name are left out.
         lines: Line number of each row.
 
     Raises:
-        TokdError: With the line number where there is one: the file cannot be read, is not UTF-8,
-            has a row of another length than its header, a quoted line end or a control character.
+        TokdError: The file cannot be read, is empty, is not UTF-8, or has two columns with the same
+            name, a row whose length differs from the header's, a quoted line break or a control
+            character; the message gives the line number if there is one.
     """
 
     def __init__(self, file: Path, names: tuple[str, ...]) -> None:
@@ -46,15 +47,16 @@ class Cells:
         del self.lines[0]
 
     def wrong(self, message: str, line: int) -> TokdError:
-        """Make the error about one line."""
+        """Return an error about one line."""
         return TokdError(f"{self.file}, line {line}: {message}")
 
     def each(self, name: str, convert: Callable[[str], T]) -> list[T]:
-        """Convert a column, every different text once.
+        """Convert a column, each distinct text once.
 
         Args:
             name: The column.
-            convert: Raises ValueError; its message goes on from "<column> <text> …".
+            convert: Raises ValueError for a bad text, with a message that continues
+                "<column> <text> …".
 
         Raises:
             TokdError: A text cannot be converted.
@@ -69,7 +71,7 @@ class Cells:
         return [known[text] for text in self.columns[name]]
 
     def _rows(self) -> Iterator[list[str]]:
-        """Yield the header and the rows that are not blank; note where they stand."""
+        """Yield the header and the rows that are not blank; record their line numbers."""
         text = self._text()
         first = text.lstrip("\r\n").partition("\n")[0]
         delimiter = max(_DELIMITERS, key=first.count)

@@ -1,4 +1,4 @@
-"""The data sets that DeepfakeBench lists in JSON files, as rows of the manifest."""
+"""Data sets listed in DeepfakeBench's JSON files, as rows of the manifest."""
 
 import re
 from collections import Counter
@@ -15,7 +15,7 @@ from tokd_lightning.data.layouts.video_folder import beyond, evenly_spaced
 from tokd_lightning.data.manifest import SPLITS, Scan, build
 from tokd_lightning.errors import TokdError
 
-# Who is shown, and who gave the face.
+# Data set -> form of a video's name: target, donor.
 _PEOPLE = {
     "ffpp": re.compile("([^_]+)(?:_([^_]+))?"),
     "dfd": re.compile("([^_]+)(?:_([^_]+))?__.*"),
@@ -39,31 +39,31 @@ def scan_deepfakebench(
     file is ``{data set: {label: {split: {video: {"label": …, "frames": […]}}}}}``, in FF++ with the
     compression between split and video.
 
-    A frame is looked for below ``root``. Paths may be absolute, come from another machine or have
-    back-slashes (``.\datasets\rgb\FaceForensics++\…``): leading folders that are not below the root
-    are left off, as few as possible and equally many from all paths of the file.
+    Frames are searched for below ``root``. Paths may be absolute, come from another machine or have
+    backslashes (``.\datasets\rgb\FaceForensics++\…``): leading folders that do not exist below the
+    root are removed, as few as possible and the same number from all paths of the file.
 
     FF++'s labels become its methods (``FF-F2F``: Face2Face), and people are read from the names of
-    videos in FF++, DeepFakeDetection and Celeb-DF; of other data sets the label is the method, and
+    videos in FF++, DeepFakeDetection and Celeb-DF. For other data sets the label is the method, and
     the people are unknown.
 
     Args:
         file: The JSON.
-        root: What the paths are below; by default the file's folder.
-        quality: The compression to take; None takes all. Without compressions in the file it is
-            what the videos are called (None: ``original`` in Celeb-DF, ``unknown`` elsewhere).
-        frames_per_video: Evenly spaced frames per video; a shorter one gives all it has.
-        merge: What to do with a video in two splits. DeepfakeBench's Celeb-DF takes the test list
-            for validation and leaves it in training too; of some data sets all splits are alike.
-            False is an error; True makes such a video ``test`` if one of the splits is, and else
-            ``train``.
+        root: Folder that contains the frames; by default the file's folder.
+        quality: The compression to take; None takes all. If the file has no compressions, it is the
+            quality given to the videos (None: ``original`` for Celeb-DF, ``unknown`` elsewhere).
+        frames_per_video: Evenly spaced frames per video; all frames of a shorter one.
+        merge: How to handle a video in two splits. DeepfakeBench's Celeb-DF uses the test list for
+            validation and keeps it in training too; for some data sets all splits are equal. False
+            raises an error; True moves such a video to ``test`` if one of its splits is ``test``,
+            otherwise to ``train``.
 
     Returns:
-        The manifest, in each split ordered by identity, and the videos without frames.
+        The manifest, ordered by identity within each split, and the videos without frames.
 
     Raises:
-        TokdError: The file is not as described, a video is in two splits, there is no such quality,
-            or frames are not there.
+        TokdError: The file is not as described, a video is in two splits, no video has the quality,
+            or frames are missing.
     """
     entries = _in_one_split(list(read_entries(file)), merge)
     chosen = of_quality(file, entries, quality)
@@ -76,10 +76,10 @@ def scan_deepfakebench(
 
 
 def of_quality(file: Path, entries: Sequence[Entry], quality: str | None) -> list[Entry]:
-    """Take the videos of one quality, or all of them; ``unknown`` takes the only one there is.
+    """Return the videos of one quality, or all; ``unknown`` also matches a file's only quality.
 
     Raises:
-        TokdError: There are none.
+        TokdError: There are no such videos.
     """
     if not entries:
         raise TokdError(f"{file} lists no videos")
@@ -97,14 +97,14 @@ def of_quality(file: Path, entries: Sequence[Entry], quality: str | None) -> lis
 
 
 def quality_of(e: Entry, quality: str | None) -> str:
-    """Say what the quality of a video is called, given the one that was asked for."""
+    """Return the name of a video's quality, given the requested one."""
     if quality == UNKNOWN and e.quality:
         return e.quality
     return quality or e.quality or _OWN_QUALITY.get(e.dataset, UNKNOWN)
 
 
 def _in_one_split(entries: Sequence[Entry], merge: bool) -> list[Entry]:
-    """Refuse videos that are in two splits, or leave them in one."""
+    """Raise if a video is in two splits or, with ``merge``, assign it to one."""
     splits: dict[tuple[str, ...], set[str]] = {}
     listed: dict[tuple[str, ...], Entry] = {}
     for e in entries:
@@ -143,7 +143,7 @@ def people(e: Entry) -> tuple[str, str]:
 def _scan(
     file: Path, root: Path, entries: Sequence[Entry], quality: str | None, count: int
 ) -> Scan:
-    """Choose frames and leave off the folders that the root does not know."""
+    """Choose frames and remove the leading folders that do not exist below the root."""
     counted = [_choose(e, count) for e in entries]
     chosen = [frames for frames, _ in counted]
     whole = sum(number for _, number in counted)
@@ -177,7 +177,7 @@ def _scan(
 
 
 def _choose(e: Entry, count: int) -> tuple[list[tuple[int, str]], int]:
-    """Number a video's frames and choose evenly spaced ones; return how many there are too."""
+    """Return a video's evenly spaced frames with their numbers, and the number of all frames."""
     e.check_label()
     paths = e.frames()
     numbers = frame_numbers([path.rpartition("/")[2] for path in paths])
@@ -186,11 +186,11 @@ def _choose(e: Entry, count: int) -> tuple[list[tuple[int, str]], int]:
 
 
 def leading_folders(root: Path, paths: Sequence[str]) -> int:
-    """Count the folders to leave off: the fewest with which one of the files is there.
+    """Return how many leading folders to remove: the fewest with which one of the files exists.
 
     Args:
-        root: Where the files are.
-        paths: One of each video; some of them are looked for.
+        root: Folder that contains the files.
+        paths: One of each video; a sample of them is checked.
     """
     for path in _some(paths):
         parts = path.split("/")

@@ -1,4 +1,4 @@
-"""The videos in a JSON of DeepfakeBench, each with where it stands in the file."""
+"""Videos in a JSON of DeepfakeBench, each with its position in the file."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from tokd_lightning.data.layouts.numbering import numeric_order
 from tokd_lightning.data.layouts.video_folder import SUFFIXES
 from tokd_lightning.errors import TokdError
 
-# What DeepfakeBench calls its real and fake videos, and data set and method here.
+# DeepfakeBench's label -> data set and method in the manifest.
 _LABELS = {
     "FF-real": ("ffpp", "real"),
     "FF-DF": ("ffpp", "Deepfakes"),
@@ -31,18 +31,18 @@ _LABELS = {
     "CelebDFv3_fake": ("celebdf", "Celeb-synthesis"),
 }
 _SORTED_BY_METHOD = "CelebDFv3_fake"
-# Any other label must have one of the words in it: DFDCP_FakeA, UADFV_Real, simswap_fake.
+# Any other label must contain the word real or fake: DFDCP_FakeA, UADFV_Real, simswap_fake.
 _KIND = re.compile("(?:.*[^a-z])?(real|fake)(?:[a-z]?|[^a-z].*)", re.IGNORECASE)
 
 
 class Entry(NamedTuple):
-    """A video as the file lists it.
+    """Video as listed in the file.
 
     Attributes:
         file: The JSON.
         where: Keys that lead to it.
-        dataset: Name of the data set here.
-        method: Name of the method here.
+        dataset: Name of the data set in the manifest.
+        method: Name of the method in the manifest.
         name: The video's name.
         quality: Compression; empty where the file does not say.
         split: ``train``, ``val`` or ``test``.
@@ -59,14 +59,14 @@ class Entry(NamedTuple):
     content: dict[str, Any]
 
     def frames(self) -> list[str]:
-        """Read the paths of its images in the order in which they were filmed.
+        """Return the paths of its images in temporal order.
 
         Returns:
-            Paths with forward slashes that begin neither at a root nor above the folder; files
-            that are not images by name, which the authors' script lists as well, are left out.
+            Paths with forward slashes and without a leading ``/`` or ``../``; files without an
+            image suffix, which the authors' script lists as well, are left out.
 
         Raises:
-            TokdError: They are not a list of paths.
+            TokdError: The entry has no list of paths.
         """
         frames = self.content["frames"]
         if not isinstance(frames, list):
@@ -84,10 +84,10 @@ class Entry(NamedTuple):
         return [path for _, path in sorted(paths, key=lambda pair: (numeric_order(pair[0]), pair))]
 
     def check_label(self) -> None:
-        """See that the video's own label, if it has one, is that of its group.
+        """Check that the video's own label, if it has one, agrees with that of its group.
 
         Raises:
-            TokdError: It is not, or it is no label.
+            TokdError: It does not, or is not a label.
         """
         label = self.content.get("label")
         if label is not None:
@@ -97,7 +97,7 @@ class Entry(NamedTuple):
                 raise self.wrong(f"is labelled {shown(label)}")
 
     def wrong(self, message: str) -> TokdError:
-        """Make the error about this video."""
+        """Return an error about this video."""
         return TokdError(f"{self.file}: {_written(self.where)} {message}")
 
 
@@ -105,15 +105,15 @@ def meaning(label: str, dataset: str, file: Path) -> tuple[str, str]:
     """Translate a label.
 
     Args:
-        label: As DeepfakeBench has it, such as ``FF-F2F`` or ``UADFV_Fake``.
-        dataset: What the file calls the data set.
-        file: For the message.
+        label: DeepfakeBench's label, such as ``FF-F2F`` or ``UADFV_Fake``.
+        dataset: Name of the data set in the file.
+        file: The file named in the error message.
 
     Returns:
         Data set and method.
 
     Raises:
-        TokdError: It says neither real nor fake.
+        TokdError: The label contains neither real nor fake.
     """
     if label in _LABELS:
         return _LABELS[label]
@@ -124,10 +124,10 @@ def meaning(label: str, dataset: str, file: Path) -> tuple[str, str]:
 
 
 def read_entries(file: Path) -> Iterator[Entry]:
-    """Go through every video of every data set, label, split and compression.
+    """Yield every video of every data set, label, split and compression.
 
     Raises:
-        TokdError: The file cannot be read, or is not laid out like DeepfakeBench's.
+        TokdError: The file cannot be read, or does not have DeepfakeBench's structure.
     """
     for dataset, labels in _inside(file, _read(file)):
         for label, splits in _inside(file, labels, dataset):
@@ -158,9 +158,9 @@ def _read(file: Path) -> Any:
 def _videos(
     file: Path, node: Any, where: tuple[str, ...]
 ) -> Iterator[tuple[str, str, dict[str, Any], tuple[str, ...]]]:
-    """Find the videos of a split, with or without compressions in between."""
+    """Yield the videos of a split, with or without compressions in between."""
     if isinstance(node, dict) and isinstance(node.get("frames"), list):
-        # One video in place of many, as the authors' script leaves in DFDC: its folder names it.
+        # For DFDC the authors' script writes one video instead of many: its folder is its name.
         first = next((frame for frame in node["frames"] if isinstance(frame, str)), "")
         name = with_slashes(first).rpartition("/")[0].rpartition("/")[2]
         if not name or stray_character(name):
@@ -179,7 +179,7 @@ def _videos(
 
 
 def _inside(file: Path, node: Any, *where: str) -> Iterator[tuple[str, Any]]:
-    """Go through an object; its keys become names in the manifest, so they must be sound."""
+    """Yield the items of an object; check that its keys can be names in the manifest."""
     place = _written(where) if where else "all of it"
     if not isinstance(node, dict):
         raise TokdError(f"{file}: {place} is {shown(node)} where an object should be")

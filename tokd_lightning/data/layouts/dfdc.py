@@ -1,4 +1,4 @@
-"""The lists of videos that come with DFDC and its preview, as rows of the manifest."""
+"""Video lists of DFDC and of its preview, as rows of the manifest."""
 
 import json
 import re
@@ -24,7 +24,7 @@ _LABELS = {"real": 0, "fake": 1, "0": 0, "1": 1}
 
 
 def is_metadata(file: Path) -> bool:
-    """Return whether a JSON is a list of video files with their labels."""
+    """Return whether a JSON file is a list of video files with their labels."""
     try:
         with file.open("rb") as content:
             return _HEAD.match(content.read(4096).removeprefix(b"\xef\xbb\xbf")) is not None
@@ -33,7 +33,7 @@ def is_metadata(file: Path) -> bool:
 
 
 def find_metadata(path: Path) -> list[Path]:
-    """Find the lists of a file, a folder or, where it has none, of the folders in it."""
+    """Find the lists at a path: the file itself, those in a folder, or else in its subfolders."""
     if path.is_file():
         return [path] if path.suffix.lower() == ".json" and is_metadata(path) else []
     for pattern in ("{}", "*/{}"):
@@ -44,19 +44,19 @@ def find_metadata(path: Path) -> list[Path]:
 
 
 def list_dfdc(root: Path, files: Sequence[Path], quality: str = UNKNOWN) -> list[Video]:
-    """List the videos of DFDC, each with the place of its file.
+    """List the videos of DFDC, each with the path of its file.
 
     A list is ``{"<video>.mp4": {"label": "FAKE", "split": "train", "original": "<video>.mp4"}}``;
-    that of the preview has ``set`` for the split, that of the test ``is_fake`` for the label. A
-    fake counts as a video of its original, so that both are in one split; nobody else is known.
+    the preview's has ``set`` for the split, the test's ``is_fake`` for the label. The target of a
+    fake is its original, so both must be in one split; identities are otherwise unknown.
 
     Args:
-        root: What places are relative to.
-        files: The lists, each beside its videos.
-        quality: What the videos are said to be of.
+        root: Folder that paths are relative to.
+        files: The lists, each next to its videos.
+        quality: Quality given to the videos.
 
     Raises:
-        TokdError: A list is not as described, or two list one video.
+        TokdError: A list is not as described, or a video is listed twice.
     """
     videos: dict[str, Video] = {}
     for file in files:
@@ -76,16 +76,16 @@ def list_dfdc(root: Path, files: Sequence[Path], quality: str = UNKNOWN) -> list
 def scan_dfdc(
     root: Path, files: Sequence[Path], quality: str = UNKNOWN, frames_per_video: int = 32
 ) -> Scan:
-    """Index the frames of DFDC: folders or packs of the videos' names beside the list.
+    """Index the frames of DFDC: folders or packs named after the videos, next to the list.
 
-    They are looked for in ``faces``, ``frames`` and ``images``, and then directly in the folder of
-    the videos.
+    They are searched for in ``faces``, ``frames`` and ``images``, and then directly in the folder
+    of the videos.
 
     Args:
-        root: What places are relative to.
+        root: Folder that paths are relative to.
         files: The lists, see :func:`list_dfdc`.
-        quality: What the rows are called.
-        frames_per_video: Evenly spaced frames per video; a shorter one gives all it has.
+        quality: Quality given to the rows.
+        frames_per_video: Evenly spaced frames per video; all frames of a shorter one.
 
     Raises:
         TokdError: A list is not as described, or no video has frames.
@@ -107,7 +107,7 @@ def scan_dfdc(
 
 
 def frames_place(root: Path, place: str) -> str:
-    """Find the frames of a video file: a folder or a pack beside it; nothing if there are none."""
+    """Return the folder or pack of a video file's frames; an empty string if there is none."""
     folder, _, name = place.rpartition("/")
     stem = name.rpartition(".")[0]
     for kind in (*FOLDERS, ""):

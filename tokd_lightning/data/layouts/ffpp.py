@@ -1,4 +1,4 @@
-"""The official tree of FaceForensics++ and its split files, as rows of the manifest."""
+"""Official tree of FaceForensics++ and its split files, as rows of the manifest."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -15,18 +15,18 @@ METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
 ALL_METHODS = (*METHODS, "FaceShifter", "DeepFakeDetection")
 _OTHER_NAME = {"raw": "c0", "c0": "raw"}
 _ACTORS = "DeepFakeDetection"
-_LONGEST = 80  # characters of an identity; a fake's folder is named after two
+_LONGEST = 80  # characters of an identity; a fake's folder name contains two
 
 
 def read_splits(root: Path, splits: Path | None = None) -> dict[str, list[tuple[str, str]]]:
     """Read the three lists of identity pairs.
 
     Args:
-        root: The tree; its ``splits/`` is looked into first, then the tree itself.
-        splits: A folder to take instead.
+        root: The tree; its ``splits/`` is searched first, then the tree itself.
+        splits: A folder to use instead.
 
     Returns:
-        Pairs by split. A pair (a, b) owns the real videos a and b and the fakes a_b and b_a.
+        Split -> pairs. A pair (a, b) owns the real videos a and b and the fakes a_b and b_a.
 
     Raises:
         TokdError: A file is missing or is not a JSON list of pairs of identities, or an identity is
@@ -74,7 +74,7 @@ def read_pairs(file: Path) -> list[tuple[str, str]]:
 
 
 def _is_identity(name: Any) -> bool:
-    """Whether a name can be that of a file."""
+    """Return whether a name can be used as a file name."""
     usable = isinstance(name, str) and 0 < len(name) <= _LONGEST and name.isprintable()
     return usable and not name.startswith(".") and not set(name) & set("/\\")
 
@@ -92,20 +92,20 @@ def list_ffpp(
 
     The tree is ``<root>/{original_sequences/{youtube,actors},manipulated_sequences/<method>}/
     <quality>/<folder>/<video>``, where a video is a folder of frames, a pack ``<video>.npy`` or, in
-    ``videos``, a file. Within a split, videos are ordered by target identity, so that any
-    stretch of them holds real and fake ones. DeepFakeDetection and its actors have no official
-    split and no identity in common with the rest: they enter as dataset ``dfd``, all ``test``.
+    ``videos``, a file. Within a split, videos are ordered by target identity, so any contiguous
+    range contains real and fake ones. DeepFakeDetection and its actors have no official split and
+    no identity in common with the rest: they are listed as data set ``dfd``, all ``test``.
 
     Args:
         root: The tree's root.
         quality: ``raw`` (also found as ``c0``), ``c23`` or ``c40``.
         splits: Folder of the split files, if it is neither ``<root>/splits`` nor the root.
-        folder: Which kind of frames, or ``videos`` for the files themselves; by default the first
-            of faces, frames, images that exists.
+        folder: Kind of frames, or ``videos`` for the video files; by default the first of faces,
+            frames, images that exists.
         methods: Manipulations to take.
-        dataset: What the videos are said to be of.
-        strict: Whether a video that the splits name must be there; otherwise it is listed with the
-            place where it should be.
+        dataset: Data set name given to the videos.
+        strict: Whether a missing video of the splits is an error; otherwise it is listed with its
+            expected path.
 
     Raises:
         TokdError: The tree or its split files are not as described.
@@ -141,10 +141,10 @@ def scan_ffpp(
         root: The tree's root.
         quality: ``raw`` (also found as ``c0``), ``c23`` or ``c40``.
         splits: Folder of the split files, if it is neither ``<root>/splits`` nor the root.
-        folder: Which kind of frames; by default the first of faces, frames, images that exists.
+        folder: Kind of frames; by default the first of faces, frames, images that exists.
         methods: Manipulations to take.
-        frames_per_video: Evenly spaced frames per video; a shorter video gives all it has.
-        dataset: What the rows are called.
+        frames_per_video: Evenly spaced frames per video; all frames of a shorter video.
+        dataset: Data set name in the rows.
 
     Returns:
         The manifest and the videos without frames, in the order of :func:`list_ffpp`.
@@ -167,7 +167,7 @@ def scan_ffpp(
 
 
 class _Tree:
-    """The folders of one quality, found once and the same kind of frames for every method."""
+    """Folders of one quality, with the same kind of frames for every method."""
 
     def __init__(
         self, root: Path, quality: str, folder: str | None, methods: Sequence[str]
@@ -221,14 +221,14 @@ class _Tree:
         )
 
     def videos(self, name: str) -> dict[str, str]:
-        """Name the videos of a method and say where each one lies, relative to the root."""
+        """Return a method's videos, name -> path relative to the root."""
         part = self.folders[name]
         base = part.relative_to(self.root).as_posix()
         found = videos_in(part, files=part.name == "videos")
         return {video: f"{base}/{place}" for video, place in found.items()}
 
     def place(self, method: str, name: str) -> str:
-        """Say where a video that is not there should be."""
+        """Return the expected path of a missing video."""
         base = self.folders[method].relative_to(self.root).as_posix()
         return f"{base}/{name}.mp4" if base.endswith("/videos") else f"{base}/{name}"
 
@@ -240,7 +240,7 @@ def _official_videos(
     dataset: str,
     quality: str,
 ) -> Iterator[Video]:
-    """List the videos that the split files own."""
+    """List the videos of the split files' pairs."""
     there = {name: tree.videos(name) for name in ("youtube", *methods)}
     for split in SPLITS:
         donors: dict[str, dict[str, None]] = {}

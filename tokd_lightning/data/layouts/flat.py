@@ -1,4 +1,4 @@
-"""The flat tree of splits, real and fake, as rows of the manifest."""
+"""Flat tree of splits, real and fake, as rows of the manifest."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,11 +8,11 @@ from tokd_lightning.data.layouts.video_folder import Video, gather, list_frames,
 from tokd_lightning.data.manifest import SPLITS, Scan
 from tokd_lightning.errors import TokdError
 
-_NAMELESS = "fake"  # the method of fakes that lie in no folder of a method
+_NAMELESS = "fake"  # the method of fakes that are not in a folder of a method
 
 
 def is_flat(root: Path) -> bool:
-    """Whether a folder has a split with real or fake videos in it."""
+    """Return whether a folder has a split with real or fake videos in it."""
     return any(
         name.casefold() in ("real", "fake")
         for folders in _split_folders(root).values()
@@ -26,20 +26,20 @@ def list_flat(
 ) -> list[Video]:
     """List the videos of a tree ``{train,val,test}/{real,fake/<method>}/<video>``.
 
-    ``val`` may be ``valid`` or ``validation``, and capitals make no difference. A fake directly in
-    ``fake/`` is of the method ``fake``. Nothing is known about the people, so nobody can check that
-    they stay in one split. In a split, videos are ordered by name, so that fakes stand beside the
-    real video of the same name.
+    ``val`` may be ``valid`` or ``validation``, and case is ignored. A fake directly in ``fake/``
+    has the method ``fake``. Identities are unknown, so it is not checked that a person stays in one
+    split. Within a split, videos are ordered by name, so that fakes are next to the real video of
+    the same name.
 
     Args:
         root: The tree's root; a split may be missing.
-        quality: What the videos are said to be of.
-        dataset: What the videos are said to be of.
-        files: Whether videos are files rather than frames: folders and packs.
+        quality: Quality given to the videos.
+        dataset: Data set name given to the videos.
+        files: Whether videos are files; otherwise they are frames (folders and packs).
 
     Raises:
-        TokdError: The tree is not as described, two videos of a method have one name, or images
-            lie where folders of videos should be.
+        TokdError: The tree is not as described, two videos of a method have the same name, or
+            images are where folders of videos should be.
     """
     videos = _find(root, quality, dataset, files)
     if not videos:
@@ -66,9 +66,9 @@ def scan_flat(
 
     Args:
         root: The tree's root, see :func:`list_flat`.
-        quality: What the rows are called.
-        frames_per_video: Evenly spaced frames per video; a shorter one gives all it has.
-        dataset: What the rows are called.
+        quality: Quality given to the rows.
+        frames_per_video: Evenly spaced frames per video; all frames of a shorter one.
+        dataset: Data set name in the rows.
 
     Raises:
         TokdError: The tree is not as described, or has no frames.
@@ -106,7 +106,7 @@ def _split_folders(root: Path) -> dict[str, list[Path]]:
 
 
 def _methods(split: Path, files: bool) -> Iterator[tuple[str, Path]]:
-    """Find the folders in which videos lie, and their methods."""
+    """Yield each method with its folder of videos."""
     kinds: dict[str, Path] = {}
     for name in videos_in(split):
         kind = name.casefold()
@@ -129,12 +129,12 @@ def _methods(split: Path, files: bool) -> Iterator[tuple[str, Path]]:
 
 
 def _is_method(folder: Path, files: bool) -> bool:
-    """Whether a folder in ``fake/`` has videos in it, and is none itself."""
+    """Return whether a folder in ``fake/`` contains videos and is not itself a video."""
     return bool(videos_in(folder, files)) and (files or not list_frames(folder))
 
 
 def _videos(folder: Path, method: str, files: bool) -> Iterator[tuple[str, str]]:
-    """Find the videos of a method and where they lie in its folder."""
+    """Yield the videos of a method with their paths in its folder."""
     found = videos_in(folder, files)
     if not files and list_frames(folder):
         raise TokdError(

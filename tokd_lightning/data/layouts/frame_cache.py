@@ -1,4 +1,4 @@
-"""The frames chosen of each video, kept between runs: half a million names need not be listed."""
+"""Cache of the frames chosen per video, which saves listing half a million names in each run."""
 
 import os
 from collections.abc import Callable
@@ -9,19 +9,19 @@ from typing import Any
 from tokd_lightning.data.cache import cache_file, read_cache, write_cache
 
 Choice = list[tuple[int, str]]
-_FORM = 2  # raise it when the same folder would give another choice
-_COARSEST = 2_000_000_000  # ns between two times of the coarsest file system (FAT)
+_FORM = 2  # increase when the same folder would give a different choice
+_COARSEST = 2_000_000_000  # ns, the time resolution of the coarsest file system (FAT)
 
 
 class FrameCache:
-    """Remembers choices of frames while the folders that they were made of stay as they are.
+    """Cache of frame choices, valid while the folders that they were made from are unchanged.
 
-    A folder is the same while its times of change and its inode are. One that changed so shortly
-    before it was listed that a second change could bear the same time is not remembered yet (git
-    calls such an entry racy). Every parent folder of videos has a file of its own.
+    A folder is unchanged while its mtime, ctime, inode and size are. One that changed so shortly
+    before it was listed that a second change could have the same time is not cached yet (git calls
+    such an entry racy). Every parent folder of videos has its own cache file.
 
     Args:
-        count: Frames wanted per video.
+        count: Frames to choose per video.
     """
 
     def __init__(self, count: int) -> None:
@@ -32,17 +32,17 @@ class FrameCache:
     def choose(
         self, place: Path, choose: Callable[[Path, int], tuple[Choice, int]]
     ) -> tuple[Choice, int]:
-        """Recall the frames of a video, or choose them now.
+        """Return the cached frames of a video, or choose them now.
 
         Args:
             place: A folder of frames or a pack.
-            choose: What chooses, given the place and the count.
+            choose: Chooses frames, given the place and the count.
 
         Returns:
             The frames, and how many there are to choose from.
 
         Raises:
-            OSError: There is no such place, or it cannot be read.
+            OSError: The place does not exist or cannot be read.
         """
         parent = place.parent
         if parent not in self._known:
@@ -61,7 +61,7 @@ class FrameCache:
         return choice, there
 
     def save(self) -> None:
-        """Keep what was chosen anew."""
+        """Write the new choices to disk."""
         for parent, found in self._found.items():
             if found:
                 write_cache(self._file(parent), self._known[parent] | found)

@@ -1,4 +1,4 @@
-"""Validation held out of training by identity, for data sets that bring none of their own."""
+"""Validation split held out of training by identity, for data sets that come without one."""
 
 import hashlib
 from collections import Counter
@@ -13,25 +13,25 @@ from tokd_lightning.errors import TokdError
 
 
 def hold_out_validation(scan: Scan, fraction: float, seed: int = 0) -> Scan:
-    """Draw a new validation split from all that is not for testing.
+    """Draw a new validation split from all rows that are not ``test``.
 
-    People who are shown or give their face in the same fake belong together, and whole groups are
-    drawn, so that no video is lost (FF++: pairs). Where one group holds more than half of all
-    people, as in Celeb-DF, single people are drawn instead
-    (:func:`~tokd_lightning.data.layouts.celebdf.hold_out`), and fakes whose donor is across the
-    border are dropped. A video of an unknown person goes by its own name.
+    Target and donor of a fake belong to the same group, and whole groups are drawn, so that no
+    video is lost (FF++: pairs). Where one group holds more than half of all people, as in Celeb-DF,
+    single people are drawn instead (:func:`~tokd_lightning.data.layouts.celebdf.hold_out`), and
+    fakes whose target and donor are in different splits are dropped. A video of an unknown person
+    counts as a person with the video's name.
 
     Args:
-        scan: What a layout found; its training and validation are put together first.
+        scan: Output of a layout; its training and validation rows are merged first.
         fraction: Share of the groups or people of every data set, in (0, 1).
-        seed: Decides which ones.
+        seed: Seed of the draw.
 
     Returns:
-        The same rows in the same order, but for those dropped.
+        The same rows in the same order, except those dropped.
 
     Raises:
-        TokdError: ``fraction`` out of its range, or training or validation would be left without
-            real or without fake videos.
+        TokdError: ``fraction`` is out of range, or training or validation would have no real or no
+            fake videos.
     """
     if not 0 < fraction < 1:
         raise TokdError(f"val_fraction must lie between 0 and 1, not {fraction}")
@@ -55,7 +55,7 @@ def hold_out_validation(scan: Scan, fraction: float, seed: int = 0) -> Scan:
 
 
 def _videos(rows: pd.DataFrame) -> list[Video]:
-    """List videos once, whatever their qualities."""
+    """List each video once, regardless of its qualities."""
     once = rows.drop_duplicates(["dataset", "method", "video"])
     columns = (once[c] for c in ("dataset", "method", "video", "target", "source"))
     return [
@@ -65,7 +65,7 @@ def _videos(rows: pd.DataFrame) -> list[Video]:
 
 
 def _draw(videos: Sequence[Video], fraction: float, seed: int) -> set[str]:
-    """Draw the people who are held out."""
+    """Draw the people to hold out."""
     group = _groups(videos)
     size = Counter(group.values())
     if 2 * max(size.values()) > len(group):
@@ -76,7 +76,7 @@ def _draw(videos: Sequence[Video], fraction: float, seed: int) -> set[str]:
 
 
 def _groups(videos: Sequence[Video]) -> dict[str, str]:
-    """Name the group of each person: the first by name of all linked to them by fakes."""
+    """Return person -> group, named after the first by name of all people linked by fakes."""
     leader = {person: person for v in videos for person in (v.target, v.source) if person}
 
     def first(person: str) -> str:
@@ -92,7 +92,7 @@ def _groups(videos: Sequence[Video]) -> dict[str, str]:
 
 
 def _insist_on_both(manifest: pd.DataFrame, labels: set[int]) -> None:
-    """Refuse a border that leaves a side without a kind of video that there is."""
+    """Raise if training or validation lacks a label that occurs in the data."""
     for split in ("train", "val"):
         there = set(manifest.loc[manifest["split"] == split, "label"])
         if lost := labels - there:

@@ -1,4 +1,4 @@
-"""Numbers of frames, read from the names of a video's images."""
+"""Frame numbers, read from the names of a video's images."""
 
 import re
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ _COMPRESSION = re.compile(r"(?<![A-Za-z])[cC](?:0|23|40)(?![A-Za-z0-9])")
 
 
 def numeric_order(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Sort key under which ``frame_2`` comes before ``frame_10``.
+    """Return a sort key that puts ``frame_2`` before ``frame_10``.
 
     Args:
-        name: A file's name.
+        name: A file name.
     """
     parts = _NUMBER.split(Path(name).stem)
-    # Numbers stand at odd places; the longer one is the larger, so none need be converted.
+    # Numbers are at odd indices; the longer one is the larger, so none need be converted.
     digits = [part.lstrip("0") for part in parts[1::2]]
     parts[1::2] = digits
     return [(len(p) + 1 if i % 2 else 0, p) for i, p in enumerate(parts) if p or i % 2], name
@@ -25,17 +25,17 @@ def numeric_order(name: str) -> tuple[list[tuple[int, str]], str]:
 def frame_numbers(names: Sequence[str]) -> list[int]:
     """Read each frame's index in its video from its name.
 
-    A name may hold further numbers: of the video (``000_003_0010.png``), of the face
-    (``fr010_subj0.jpg``), of the compression (``x_0010_c23.png``). The frame's is the one that
-    varies from name to name: the last number, unless two names share it; then the one that takes
-    the most values, of several the last.
+    A name may contain other numbers: of the video (``000_003_0010.png``), of the face
+    (``fr010_subj0.jpg``), of the compression (``x_0010_c23.png``). The frame number is the one that
+    varies between names: the last number, unless two names share it; otherwise the one with the
+    most distinct values, the last of these in a tie.
 
     Args:
         names: The sorted file names of one video.
 
     Returns:
-        A number for each name, or the positions 0, 1, … if a name has none that a video could be
-        long enough for.
+        A number for each name, or the positions 0, 1, … if the names do not all have a number of at
+        most 18 digits in the same position.
     """
     found = [_NUMBER.findall(_stem(name)) for name in names]
     if len(found) == 1:
@@ -49,11 +49,14 @@ def frame_numbers(names: Sequence[str]) -> list[int]:
 
 
 def ambiguous(names: Sequence[str], numbers: Sequence[int]) -> str:
-    """Return an example of a number and its name where the names allow another reading.
+    """Return an example of a frame number and its file name if they allow another reading.
 
     Args:
-        names: Of the images of one video.
-        numbers: The frames' numbers; where they are not those of the names, nothing is returned.
+        names: File names of the images of one video.
+        numbers: The frame numbers.
+
+    Returns:
+        The example; empty if the names are unambiguous or the numbers were not read from them.
     """
     if len(names) < 2 or list(numbers) != frame_numbers(names):
         return ""
@@ -71,7 +74,7 @@ def _stem(name: str) -> str:
 
 
 def _column(found: Sequence[Sequence[str]]) -> int | None:
-    """Choose which of the numbers in the names counts the frames, from either end of a name."""
+    """Return the index, from either end, of the number that counts frames in the names."""
     width = min(map(len, found), default=0)
     usable = [
         c

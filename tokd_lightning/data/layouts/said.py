@@ -1,11 +1,11 @@
-"""What a path says of the label of its images: ``real/…``, ``training_fake/…``."""
+"""Label implied by the path of an image: ``real/…``, ``training_fake/…``."""
 
 import re
 
 _REAL = re.compile("reals?|originals?|pristine|genuine|authentic")
 _FAKE = re.compile("fakes?|deepfakes?|manipulated|forged|synthesis|synthesized|faceswap")
 _WORD = re.compile("[a-z]+")
-# Of Celeb-DF's trees it is the quality, of real and fake alike.
+# In Celeb-DF's trees this is the quality, of real and fake alike.
 _SILENT = "original"
 
 
@@ -16,7 +16,7 @@ def said_label(path: str) -> int | None:
         path: Relative to the root, with forward slashes.
 
     Returns:
-        0 for real, 1 for fake; None where no part of the path says so, or two parts disagree.
+        0 for real, 1 for fake; None if no part of the path implies a label, or two parts disagree.
     """
     said = {label for part in path.casefold().split("/") if (label := _said(part)) is not None}
     return said.pop() if len(said) == 1 else None

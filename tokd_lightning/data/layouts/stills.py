@@ -1,4 +1,4 @@
-"""Videos of listed images that no column names: folders of frames, or pictures that stand alone."""
+"""Videos of listed images without a video column: folders of frames, or single pictures."""
 
 import itertools
 import re
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tokd_lightning.data.layouts.listed import SPLIT_NAMES
 
-# What folders are called that hold single pictures: their class, split or kind.
+# Names of folders that hold single pictures: their class, split or kind.
 _KIND = (
     r"(?:faces?|frames?|images?|imgs?|pictures?|pics?|photos?|crops?|cropped|stills?|png|jpe?g"
     "|data|dataset|set|all)"
@@ -24,11 +24,11 @@ _DIGITS = dict.fromkeys(map(ord, "0123456789"))
 _WORD = re.compile(r"[a-z]+|[0-9]+")
 _SUFFIXES = (".npy", ".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _LARGEST = 18  # digits of a count
-_FEW = 8  # pictures that may well be all frames of a video
+_FEW = 8  # pictures that may be all frames of a video
 
 
 class Image(NamedTuple):
-    """A listed image.
+    """Listed image.
 
     Attributes:
         file: Its path, or that of the pack it is in.
@@ -37,8 +37,8 @@ class Image(NamedTuple):
         method: ``real``, or the name of the manipulation.
         quality: Its compression.
         split: ``train``, ``val`` or ``test``.
-        video: Its video, where the list says so; otherwise empty.
-        numbered: Whether the list says which frame it is.
+        video: Its video, if the list names it; otherwise empty.
+        numbered: Whether the list gives its frame number.
     """
 
     file: str
@@ -52,22 +52,27 @@ class Image(NamedTuple):
 
 
 class Names(NamedTuple):
-    """The video of every image, and how many images were taken for single pictures."""
+    """Video of every image, and the number of images treated as single pictures."""
 
     videos: list[str]
     stills: int
 
 
 def name_videos(images: Sequence[Image]) -> Names:
-    """Name the video of every image whose list does not.
+    """Assign a video to every image whose list does not.
 
-    A folder is a video where its images are numbered frames. They are single pictures, each a
-    video of its own, where the folder is named after a class, a split or a kind of files
-    (``real``, ``training_fake``, ``images``), holds images of several methods, where the names
-    have no number in common (``alice.jpg``), where the numbers run on from folder to folder, or
-    where all of a class is in one folder of more than a few. Folders or pictures of one name in
-    two places are told apart by as much of their paths as it takes; only folders that differ in
-    split or quality alone stay one video.
+    A folder is a video if its images are numbered frames. They are single pictures, each a video
+    of its own, if
+
+    - the folder is named after a class, a split or a kind of files (``real``, ``training_fake``,
+      ``images``),
+    - it holds images of several methods,
+    - most names differ in more than their digits (``alice.jpg``),
+    - numbering continues from folder to folder, or
+    - every class is in a single folder, which has more than 8 images.
+
+    Folders or pictures with the same name are distinguished by as much of their paths as necessary;
+    folders that differ only in split or quality stay one video.
 
     Args:
         images: In any order.
@@ -104,7 +109,7 @@ def name_videos(images: Sequence[Image]) -> Names:
 
 
 class _Group(NamedTuple):
-    """Images that say the same of their video and are in one folder."""
+    """Images in one folder with the same information about their video."""
 
     dataset: str
     method: str
@@ -115,7 +120,7 @@ class _Group(NamedTuple):
 
 
 def _single(folders: dict[str, list[Image]]) -> set[str]:
-    """Choose the folders whose images are single pictures; numbered frames never are."""
+    """Return the folders of single pictures; images with a listed frame number never are."""
     bare = {name: its for name, its in folders.items() if not any(i.numbered for i in its)}
     single = {
         name for name, its in bare.items() if _is_mixed(its) or _is_container(name, its, folders)
@@ -139,13 +144,13 @@ def _single(folders: dict[str, list[Image]]) -> set[str]:
 
 
 def _is_mixed(its: Sequence[Image]) -> bool:
-    """Return whether images cannot be frames of one video: of two methods, or without numbers."""
+    """Return whether images cannot be frames of one video: two methods, or unrelated names."""
     shapes = {image.file.rpartition("/")[2].rpartition(".")[0].translate(_DIGITS) for image in its}
     return len({image.method for image in its}) > 1 or len(shapes) > max(1, len(its) / 2)
 
 
 def _is_container(folder: str, its: Sequence[Image], folders: Iterable[str]) -> bool:
-    """Return whether a folder is named after what it holds rather than after a video."""
+    """Return whether a folder is named after its kind of content rather than after a video."""
     above, _, name = folder.casefold().rpartition("/")
     if not _is_generic(name, its):
         return False
@@ -174,20 +179,20 @@ def _range(its: Sequence[Image]) -> tuple[int, int]:
 
 
 def _runs_on(ranges: Iterable[tuple[int, int]]) -> bool:
-    """Return whether three folders or more share a count: those of videos begin again."""
+    """Return whether numbering continues over three or more folders; videos restart it."""
     some = sorted(pair for pair in ranges if pair[0] < pair[1])
     return len(some) > 2 and all(b[0] > a[1] for a, b in itertools.pairwise(some))
 
 
 class _Key(NamedTuple):
-    """A video that is named by its place.
+    """Video that is named after its path.
 
     Attributes:
         dataset: Name of its data set.
         method: ``real``, or the name of the manipulation.
         quality: Its compression.
         place: Its folder, or the file of a single picture or a pack.
-        same: What of the place tells it from others.
+        same: The place without the parts that do not distinguish videos, see :func:`_same`.
     """
 
     dataset: str
@@ -199,7 +204,7 @@ class _Key(NamedTuple):
 
 @lru_cache(maxsize=1 << 12)
 def _same(place: str, still: bool) -> str:
-    """Leave split and quality out of a place: a video that differs in them alone is the same."""
+    """Mask quality and, except for stills, split in a place: equal results are one video."""
     parts = [
         "*" if _QUALITY.fullmatch(part) or (not still and part.casefold() in SPLIT_NAMES) else part
         for part in place.split("/")
@@ -208,7 +213,7 @@ def _same(place: str, still: bool) -> str:
 
 
 def _tell_apart(keys: set[_Key], given: set[_Key]) -> dict[str, str]:
-    """Name places by their last part, and by more of them where that is another video's name."""
+    """Name places by their last part, or by more parts if another video has that name."""
     places = {key.place: _parts(key.place) for key in keys if key.same}
     depth = dict.fromkeys(places, 1)
     names = {place: parts[-1] for place, parts in places.items()}

@@ -1,4 +1,4 @@
-"""Trees that hold a part of the published videos, with split files trimmed to what is there."""
+"""Trees with a part of the published videos, and split files trimmed to that part."""
 
 import json
 from collections import defaultdict
@@ -15,13 +15,12 @@ from tokd_lightning.errors import TokdError
 
 
 class Subset(NamedTuple):
-    """The part of a data set that is on a disk.
+    """Part of a data set that is on disk.
 
     Attributes:
         videos: Those to take, in the order given.
-        files: Content by place: the trimmed split files, and the record of what the whole ones
-            name.
-        lines: What to tell the user.
+        files: Path -> content: the trimmed split files, and the counts of the complete ones.
+        lines: Messages for the user.
     """
 
     videos: list[Video]
@@ -30,20 +29,20 @@ class Subset(NamedTuple):
 
 
 def trim_ffpp(root: Path, videos: Sequence[Video], splits: Path | None = None) -> Subset:
-    """Keep the pairs of which every video is there, at every quality and of every method.
+    """Keep the pairs of which every video exists, at every quality and of every method.
 
     Args:
         root: The tree.
-        videos: What :func:`~tokd_lightning.data.layouts.ffpp.list_ffpp` lists, missing ones
-            included.
+        videos: Output of :func:`~tokd_lightning.data.layouts.ffpp.list_ffpp`, including missing
+            videos.
         splits: Folder of the split files, if it is neither ``<root>/splits`` nor the root.
 
     Raises:
-        TokdError: No pair is whole.
+        TokdError: No pair is complete.
     """
     there = {v.place for v in videos if (root / v.place).exists()}
     pairs = read_splits(root, splits)
-    lacking: dict[str, set[str]] = defaultdict(set)  # by the names of videos that a pair owns
+    lacking: dict[str, set[str]] = defaultdict(set)  # name of a pair's video -> missing files
     for v in videos:
         if v.dataset != "dfd" and v.place not in there:
             lacking[v.name].add(v.place)
@@ -71,16 +70,16 @@ def trim_ffpp(root: Path, videos: Sequence[Video], splits: Path | None = None) -
 
 
 def trim_celebdf(root: Path, videos: Sequence[Video], splits: Path | None = None) -> Subset:
-    """Keep the videos that are there, and their lines of the test list.
+    """Keep the videos that exist, and their lines of the test list.
 
     Args:
         root: The tree.
-        videos: What :func:`~tokd_lightning.data.layouts.celebdf.list_celebdf` lists, missing ones
-            included.
+        videos: Output of :func:`~tokd_lightning.data.layouts.celebdf.list_celebdf`, including
+            missing videos.
         splits: The test list or its folder, if it is not in the root.
 
     Raises:
-        TokdError: No video for testing is there.
+        TokdError: No test video exists.
     """
     chosen = [v for v in videos if (root / v.place).exists()]
     lacking = {(part_of(v.place), v.name) for v in videos} - {

@@ -1,4 +1,4 @@
-"""A table of frames (CSV) that a user made, or that preparation wrote, as a manifest."""
+"""Table of frames (CSV), written by a user or by ``tokd prepare``, as a manifest."""
 
 import re
 from collections import Counter, defaultdict
@@ -24,11 +24,11 @@ from tokd_lightning.data.manifest import COLUMNS, VIDEO, Scan
 from tokd_lightning.data.packed import split_path
 from tokd_lightning.errors import TokdError
 
-# What a run adds to the rows of a manifest; its table of frames can be read as one again.
+# Columns that a run adds to a manifest; they are dropped, so its table of frames can be read too.
 _ADDED = ("p_fake", "loss", "teacher_path")
 _FRAME = re.compile("[0-9]{1,18}")
 _LABELS = {"0": 0, "1": 1, "real": 0, "fake": 1}
-# Methods by which people mean real; without a label they would count as manipulations.
+# Method names that usually mean real; without a label they would count as manipulations.
 _MEANS_REAL = frozenset({"original", "pristine", "genuine", "authentic", "youtube", "actors"})
 _LOOKED_FOR = 64
 
@@ -42,8 +42,8 @@ def scan_table(
 ) -> Scan:
     """Read a table with a row per frame.
 
-    Columns may stand in any order, separated by commas, semicolons or tabs. Required are ``path``,
-    ``split`` and one of ``label`` and ``method``; an empty cell, or no column, means:
+    Columns may be in any order, separated by commas, semicolons or tabs. ``path``, ``split`` and
+    one of ``label`` and ``method`` are required. The defaults of empty cells and missing columns:
 
     ======== ====================================================================
     column   default
@@ -53,23 +53,23 @@ def scan_table(
     dataset  the argument ``dataset``
     video    name of the parent folder, or of the picture itself, see
              :func:`~tokd_lightning.data.layouts.stills.name_videos`
-    target   unknown, as is ``source``: the row takes no part in identity checks
-    quality  ``unknown``; without the column, the argument ``quality``; a list of one quality
-             is taken whole where ``unknown`` is asked for
-    frame    the number that varies in the names, or the place among the video's files
+    target   unknown, as is ``source``: identity checks ignore the row
+    quality  ``unknown``; without the column, the argument ``quality``; if that is ``unknown``,
+             a list with a single quality is read completely
+    frame    the number that varies in the names, or the position among the video's files
     ======== ====================================================================
 
     ``split`` is train, val (valid, validation) or test; ``label`` 0 or real, 1 or fake. All other
-    columns are kept as texts, but for those that a run adds. ``000`` stays ``000``, and ``NA`` is
-    a text like any other.
+    columns are kept as text, except those that a run adds. ``000`` stays ``000``, and ``NA`` is
+    ordinary text.
 
     Args:
         file: UTF-8, a header and a row per frame.
-        root: What paths are relative to; by default the file's folder. Absolute paths are allowed
-            below it, back-slashes are read as slashes.
-        quality: The rows to take; None takes all.
-        frames_per_video: Evenly spaced frames per video; a shorter one gives all it has.
-        dataset: What rows without a dataset are said to be of.
+        root: Folder that paths are relative to; by default the file's folder. Absolute paths below
+            it are allowed, backslashes are read as slashes.
+        quality: Quality of the rows to take; None takes all.
+        frames_per_video: Evenly spaced frames per video; all frames of a shorter one.
+        dataset: Data set name of rows without one.
 
     Returns:
         The manifest, its videos in order of appearance,
@@ -77,8 +77,8 @@ def scan_table(
 
     Raises:
         TokdError: The table is not as described, a frame is listed twice, or a video is in two
-            splits (all with the line number), there are no rows of the quality, or no file of the
-            table is there.
+            splits (all with the line number), no row has the quality, or no file of the table
+            exists.
     """
     cells = Cells(file, COLUMNS)
     if missing := [c for c in ("path", "split") if c not in cells.columns]:
@@ -107,7 +107,7 @@ def _has(cells: Cells) -> str:
 def _manifest(
     cells: Cells, root: Path, quality: str, dataset: str
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Convert the columns and fill in what is not said; return the rows and what was decided."""
+    """Convert the columns and fill in defaults; return the rows and notes on what was inferred."""
     roots = spellings(root)
     columns = cells.columns
     nothing = [""] * len(cells.lines)
@@ -135,7 +135,7 @@ def _manifest(
 def _videos(
     data: dict[str, Any], files: list[tuple[str, int | None]], frames: Sequence[int | None]
 ) -> tuple[list[str], int]:
-    """Name the video of every row, and count the pictures that are videos of their own."""
+    """Return the video of every row, and the number of pictures that are videos of their own."""
     if all(data["video"]):
         return data["video"], 0
     about = (data[name] for name in ("dataset", "method", "quality", "split", "video"))
@@ -176,7 +176,7 @@ def _frame(text: str) -> int | None:
 
 
 def _methods(cells: Cells) -> tuple[list[str], list[int]]:
-    """Make methods and labels of each other, and see that they agree."""
+    """Derive methods and labels from each other, and check that they agree."""
     nothing = [""] * len(cells.lines)
     labels = cells.each("label", _label) if "label" in cells.columns else [None] * len(nothing)
     methods = [method.strip() for method in cells.columns.get("method", nothing)]
@@ -211,7 +211,7 @@ def _numbered(
     files: list[tuple[str, int | None]],
     videos: list[tuple[str, ...]],
 ) -> list[int]:
-    """Number the frames that have no number, by the names of their video's files."""
+    """Number the frames that have no number, from the names of their video's files."""
     without: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for row, (frame, video) in enumerate(zip(frames, videos, strict=True)):
         if frame is None:
@@ -227,7 +227,7 @@ def _numbered(
 
 
 def _refuse_contradictions(cells: Cells, manifest: pd.DataFrame) -> None:
-    """Refuse frames listed twice and videos in two splits."""
+    """Raise if a frame is listed twice or a video is in two splits."""
     for key, said in ((["path"], "the same file"), ([*VIDEO, "frame"], "the same frame")):
         twice = manifest.duplicated(key)
         if twice.any():
@@ -257,7 +257,7 @@ def _hint(cells: Cells, names: tuple[str, ...]) -> str:
 def _of_quality(
     manifest: pd.DataFrame, quality: str, file: Path
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Take the rows of a quality; where none is asked for and there is one alone, take that."""
+    """Take the rows of a quality; ``unknown`` also matches a table's only quality."""
     there = Counter(manifest["quality"].tolist())
     if quality == UNKNOWN and len(there) == 1:
         return manifest, ()
@@ -276,7 +276,7 @@ def _of_quality(
 
 
 def _thin(manifest: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Put each video's frames together in order and choose evenly spaced ones."""
+    """Group each video's frames in order and keep evenly spaced ones."""
     videos = manifest.groupby(VIDEO, sort=False)
     order = pd.DataFrame({"video": videos.ngroup(), "frame": manifest["frame"]})
     order = order.sort_values(["video", "frame"], kind="stable")
@@ -289,7 +289,7 @@ def _thin(manifest: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def _look(root: Path, paths: list[str], file: Path) -> None:
-    """Refuse a table of which no file is there: its root is another."""
+    """Raise if no file of the table (in a sample) exists: the root must be wrong."""
     some = [paths[i] for i in evenly_spaced(len(paths), _LOOKED_FOR)]
     if not any(is_there(root / split_path(path)[0]) for path in some):
         raise TokdError(

@@ -1,4 +1,4 @@
-"""What all layouts share: videos as files or as folders of frames, of which a few are chosen."""
+"""Helpers shared by all layouts: videos as files or folders of frames, and choosing frames."""
 
 import os
 from collections import Counter
@@ -18,13 +18,13 @@ from tokd_lightning.errors import TokdError
 
 FOLDERS = ("faces", "frames", "images")
 VIDEO_SUFFIXES = frozenset(VIDEOS)
-# Folders beside the qualities and kinds of frames that hold no videos to learn from.
+# Folders next to the qualities and kinds of frames that hold no training videos.
 NOT_VIDEOS = frozenset({"masks", "models", "landmarks"})
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
 
 
 class Video(NamedTuple):
-    """One video at one quality, as a layout found it.
+    """Video at one quality, as found by a layout.
 
     Attributes:
         dataset: Name of the data set.
@@ -50,21 +50,21 @@ class Video(NamedTuple):
 
 
 def videos_in(folder: Path, files: bool = False) -> dict[str, str]:
-    """Find the videos that lie directly in a folder.
+    """Find the videos directly in a folder.
 
-    Hidden entries are passed over, and so are links that run in a circle. A link that leads nowhere
-    is taken for a video, so that whoever reads it says which one is missing.
+    Hidden entries and circular links are skipped. A broken link counts as a video, so that reading
+    it raises an error that names it.
 
     Args:
-        folder: One method at one quality.
-        files: Whether videos are wanted as files rather than as frames: folders and packs.
+        folder: Folder of one method at one quality.
+        files: Whether to find video files; otherwise frames are found (folders and packs).
 
     Returns:
-        Name of the video -> name of its file, folder or pack, sorted. A pack goes before a folder
-        of the same name.
+        Name of the video -> name of its file, folder or pack, sorted. A pack takes precedence over
+        a folder of the same name.
 
     Raises:
-        TokdError: The folder cannot be read, or two files are of one name but for the suffix.
+        TokdError: The folder cannot be read, or the names of two files differ only in the suffix.
     """
     found: dict[str, str] = {}
     for name, is_folder in sorted(_entries(folder), key=lambda entry: not entry[1]):
@@ -81,7 +81,7 @@ def videos_in(folder: Path, files: bool = False) -> dict[str, str]:
 
 
 def _entries(folder: Path) -> Iterator[tuple[str, bool]]:
-    """List names and whether each is a folder."""
+    """Yield the name of each entry and whether it is a folder."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -95,7 +95,7 @@ def _entries(folder: Path) -> Iterator[tuple[str, bool]]:
                             continue
                     except FileNotFoundError:
                         dead = "." not in entry.name
-                    except (OSError, RuntimeError):  # a circle, depending on Python's version
+                    except (OSError, RuntimeError):  # a circle; depends on the Python version
                         continue
                 yield entry.name, dead or entry.is_dir()
     except OSError as error:
@@ -103,11 +103,10 @@ def _entries(folder: Path) -> Iterator[tuple[str, bool]]:
 
 
 def list_frames(folder: Path) -> list[str]:
-    """Name the images of a video's folder in the order in which they were filmed.
+    """List the images of a video's folder in temporal order.
 
     Args:
-        folder: One video's frames; hidden files and files that are not images by name are passed
-            over.
+        folder: One video's frames; hidden files and files without an image suffix are skipped.
 
     Returns:
         File names, sorted numerically.
@@ -124,8 +123,8 @@ def evenly_spaced(length: int, count: int) -> list[int]:
     is taken, so positions never repeat and neither end is preferred.
 
     Args:
-        length: Number of frames there are.
-        count: Number of frames wanted; all are taken when there are fewer.
+        length: Number of frames in the video.
+        count: Number of frames to choose; all are taken if there are fewer.
 
     Returns:
         Increasing positions in ``[0, length)``, ``min(length, count)`` of them.
@@ -146,21 +145,21 @@ def choose_frames(place: Path, count: int) -> Choice:
 
     Args:
         place: The folder of the video's frames, or its pack.
-        count: Number of frames wanted.
+        count: Number of frames to choose.
 
     Returns:
         ``(frame number, end of its path)`` in order, such as ``(12, "/0012.png")`` in a folder and
-        ``(12, "#3")`` in a pack; empty when there is no frame.
+        ``(12, "#3")`` in a pack; empty if there are no frames.
 
     Raises:
-        OSError: There is no such place, or it cannot be read.
+        OSError: The place does not exist or cannot be read.
         TokdError: It is a file but not a pack.
     """
     return choose_counted(place, count)[0]
 
 
 def choose_counted(place: Path, count: int) -> tuple[Choice, int]:
-    """Choose as :func:`choose_frames` does; return the choice, and how many frames there are."""
+    """Choose as :func:`choose_frames` does; return the choice and the number of all frames."""
     if place.is_file():
         numbers = pack_frames(place)
         chosen = evenly_spaced(len(numbers), count)
@@ -168,7 +167,7 @@ def choose_counted(place: Path, count: int) -> tuple[Choice, int]:
     names = list_frames(place)
     numbers = frame_numbers(names)
     order: Sequence[int] = range(len(names))
-    if numbers != sorted(numbers):  # where it is not the first number of a name that counts
+    if numbers != sorted(numbers):  # the frame number is not the first number in a name
         order = sorted(order, key=numbers.__getitem__)
     chosen = [order[i] for i in evenly_spaced(len(names), count)]
     return [(numbers[i], f"/{names[i]}") for i in chosen], len(names)
@@ -177,20 +176,20 @@ def choose_counted(place: Path, count: int) -> tuple[Choice, int]:
 def gather(root: Path, videos: Iterable[Video], frames_per_video: int) -> Scan:
     """Choose the frames of many videos.
 
-    Choices are kept in ``$XDG_CACHE_HOME/tokd_lightning`` while their folders do not change. A pack
-    that cannot be read counts as a video without frames, and is looked at again the next time; see
+    Choices are cached in ``$XDG_CACHE_HOME/tokd_lightning`` while their folders do not change. A
+    pack that cannot be read counts as a video without frames and is not cached; see
     :func:`refuse_broken_packs`.
 
     Args:
-        root: What the videos' places are relative to.
-        videos: Folders of frames or packs, in the order that the rows shall have.
-        frames_per_video: Evenly spaced frames per video; a shorter one gives all it has.
+        root: Folder that the videos' places are relative to.
+        videos: Folders of frames or packs, in the order of the rows.
+        frames_per_video: Evenly spaced frames per video; all frames of a shorter one.
 
     Returns:
         The manifest, and the videos without frames.
 
     Raises:
-        TokdError: A folder cannot be read, or a file is no pack by its name.
+        TokdError: A folder cannot be read, a file is not named like a pack, or a name is not UTF-8.
     """
     rows: list[tuple[Any, ...]] = []
     empty: list[str] = []
@@ -224,7 +223,7 @@ def gather(root: Path, videos: Iterable[Video], frames_per_video: int) -> Scan:
 
 
 def beyond(unused: int, used: int, frames_per_video: int) -> tuple[str, ...]:
-    """Say how many frames are left out because each video gives so many and no more."""
+    """Return a note on the frames left out by the limit of frames per video."""
     if not unused:
         return ()
     return (
@@ -234,11 +233,11 @@ def beyond(unused: int, used: int, frames_per_video: int) -> tuple[str, ...]:
 
 
 def refuse_broken_packs(root: Path, empty: Iterable[str]) -> None:
-    """See that videos without frames are so because none was found in them.
+    """Check that no video without frames is a broken pack.
 
     Args:
-        root: What the places are relative to.
-        empty: What :func:`gather` lists as such.
+        root: Folder that the places are relative to.
+        empty: Videos without frames, as :func:`gather` lists them.
 
     Raises:
         TokdError: One is a pack that cannot be read.

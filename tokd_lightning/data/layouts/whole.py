@@ -1,4 +1,4 @@
-"""How many videos the published split files name, of trees that hold a part of them."""
+"""Number of videos in the published split files, for trees that hold only a part of them."""
 
 import json
 from collections.abc import Mapping
@@ -11,12 +11,15 @@ from tokd_lightning.errors import TokdError
 
 
 def whole_ffpp(root: Path, splits: Path | None, methods: int) -> dict[str, int]:
-    """Return how many videos the whole split files name, per split, of a trimmed tree.
+    """Return the number of videos per split in the complete split files of a trimmed tree.
 
     Args:
         root: The tree.
-        splits: Split files that are used in place of the tree's own; those are whole.
+        splits: Split files used instead of the tree's own; they count as complete.
         methods: Number of methods in use.
+
+    Returns:
+        Split -> number of videos; empty if the split files in use are complete.
     """
     pairs = _record(root).get("pairs") if splits is None else None
     if not isinstance(pairs, Mapping):
@@ -25,7 +28,7 @@ def whole_ffpp(root: Path, splits: Path | None, methods: int) -> dict[str, int]:
 
 
 def whole_celebdf(root: Path, splits: Path | None) -> dict[str, int]:
-    """Return how many videos the whole test list names, of a trimmed tree or one of few methods."""
+    """Return the number of videos in the complete test list of a tree that may hold fewer."""
     test = _record(root).get("test") if splits is None else None
     return {"test": test if type(test) is int else len(read_test_list(root, splits))}
 

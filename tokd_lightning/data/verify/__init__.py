@@ -1,4 +1,4 @@
-"""``tokd verify``: everything that can silently spoil a data set, looked for and told."""
+"""``tokd verify``: checks of a data set for everything that can silently spoil it."""
 
 from tokd_lightning.data.verify.verifying import verify
 

@@ -1,4 +1,4 @@
-"""DeepfakeBench's JSON, listed without stopping at what is wrong in its entries."""
+"""Fault-tolerant listing of DeepfakeBench's JSON, which reports faulty entries."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _WAY_OUT = "train with --data.val_fraction 0.1, which keeps those of the test fo
 def read_json(file: Path, root: Path, quality: str | None, report: Report) -> list[Clip]:
     """List the videos of a DeepfakeBench JSON.
 
-    A video in several splits is reported, and then taken as ``--data.val_fraction`` takes it: for
-    the test if one of them is the test, and else for training.
+    A video in several splits is reported, and then assigned as with ``--data.val_fraction``: to
+    ``test`` if one of the splits is ``test``, otherwise to ``train``.
 
     Args:
         file: A JSON as :func:`~tokd_lightning.data.layouts.deepfakebench.scan_deepfakebench`
             reads it.
-        root: What its paths are below.
-        quality: The one to take; None takes all.
+        root: Folder that contains its files.
+        quality: The quality to take; None takes all.
         report: Takes ``video-in-two-splits``, ``wrong-label``, ``same-frame``, ``missing-file``
-            (a path that leads elsewhere), ``windows-path`` and ``not-listed``.
+            (a path outside the root), ``windows-path`` and ``not-listed``.
 
     Raises:
-        TokdError: It is no such file, or has no video of the quality.
+        TokdError: It is not such a file, or has no video of the quality.
     """
     entries = of_quality(file, _sound_part(file, report), quality)
     if b"\\\\" in file.read_bytes():
@@ -63,7 +63,7 @@ def read_json(file: Path, root: Path, quality: str | None, report: Report) -> li
 
 
 def _sound_part(file: Path, report: Report) -> list[Entry]:
-    """Read the entries up to where the file is not laid out as it should be."""
+    """Read the entries up to the first error in the file's structure, and report that error."""
     entries: list[Entry] = []
     try:
         for entry in read_entries(file):
@@ -76,7 +76,7 @@ def _sound_part(file: Path, report: Report) -> list[Entry]:
 
 
 def _frames(e: Entry, report: Report) -> list[str]:
-    """List a video's frames, each once, and report what its entry says wrongly."""
+    """List a video's frames, each once, and report errors in its entry."""
     where = "/".join(e.where)
     try:
         e.check_label()
@@ -94,7 +94,7 @@ def _frames(e: Entry, report: Report) -> list[str]:
 
 
 def _in_one_split(entries: Sequence[Entry], report: Report) -> Iterator[Entry]:
-    """Leave every video in one split, at each of its qualities once."""
+    """Yield every video in one split, once per quality."""
     splits: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for e in entries:
         splits[e.dataset, e.method, e.name].add(e.split)

@@ -1,4 +1,4 @@
-"""How many videos and frames there are, per split, method and quality."""
+"""Counts of videos and frames per split, method and quality."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def count(clips: Sequence[Clip], lengths: Sequence[int]) -> list[dict[str, Any]]
 
     Args:
         clips: The videos.
-        lengths: Frames of each; negative where unknown, which counts as none.
+        lengths: Number of frames of each; negative if unknown, which counts as 0.
 
     Returns:
         A dict per data set, quality, kind of files, split and method; splits in order, ``""`` for
-        videos of no split.
+        videos without a split.
     """
     found: dict[tuple[str, ...], list[int]] = defaultdict(lambda: [0, 0])
     for clip, length in zip(clips, lengths, strict=True):
@@ -46,7 +46,7 @@ def count(clips: Sequence[Clip], lengths: Sequence[int]) -> list[dict[str, Any]]
 
 
 def counts_table(counts: Sequence[dict[str, Any]]) -> Table:
-    """Draw :func:`count` for a terminal: videos, and their frames in brackets."""
+    """Draw the table of :func:`count` for a terminal: videos, and their frames in brackets."""
     table = Table(title="Videos (frames)", title_justify="left")
     for name in ("data set", "quality", "files", "split"):
         table.add_column(name)

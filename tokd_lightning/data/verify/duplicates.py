@@ -1,4 +1,4 @@
-"""The finder of equal content: one picture or video under two names."""
+"""Check for equal content: one picture or video under two names."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tokd_lightning.data.verify.inventory import Clip
 def find_duplicates(
     clips: Sequence[Clip], digests: Sequence[Sequence[bytes]], report: Report
 ) -> None:
-    """Find content that two videos, or two qualities of one, have in common.
+    """Find content shared by two videos, or by two qualities of one video.
 
-    A file whose encoder's setting is wrong is passed over within its own video: that it is the
-    file of another quality is known.
+    A file with the finding ``wrong-crf`` is not compared with other qualities of its video: that it
+    belongs to another quality is already reported.
 
     Args:
         clips: The videos, all encoded or all as frames.
-        digests: Of each one's images in order, or of the one file.
-        report: Holds ``wrong-crf``, takes the kinds about content found twice.
+        digests: Digests of each video's images in order, or of its only file.
+        report: Contains ``wrong-crf``, takes the kinds about duplicate content.
     """
     owners: dict[bytes, dict[int, None]] = defaultdict(dict)
     for number, (clip, mine) in enumerate(zip(clips, digests, strict=True)):
@@ -45,7 +45,7 @@ def find_duplicates(
 
 
 def _kind(a: Clip, b: Clip) -> str:
-    """Say what it means that two clips share content; nothing if it is a copy of no harm."""
+    """Return the kind of finding if two clips share content; empty if the copy is harmless."""
     if a.key == b.key:
         return "same-in-two-qualities" if a.video.quality != b.video.quality else ""
     if (a.video.method == "real") != (b.video.method == "real"):

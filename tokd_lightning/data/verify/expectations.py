@@ -1,9 +1,9 @@
-"""The published numbers of videos, and how a tree on disk compares with them.
+"""Published numbers of videos, compared with those of a tree on disk.
 
 FF++: 1000 real videos and as many fakes of each method, split 720/140/140 (Rössler et al., ICCV
 2019). Celeb-DF: 408 real videos, 158 of celebrities and 250 others, and 795 fakes in version 1; 890
 (590 and 300) and 5639 in version 2 (Li et al., CVPR 2020), of which its list names 178 and 340 for
-testing. How many version 1 tests on is not held against anything, for want of a published number.
+testing. The number of test videos in version 1 is not checked, as none is published.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def hold_against(clips: Sequence[Clip], expected: Expected, report: Report) -> N
     """Compare numbers of videos with the published ones, at each quality and in each form.
 
     Args:
-        clips: What is there.
-        expected: Whose numbers.
+        clips: All videos on disk.
+        expected: The data set whose numbers are expected.
         report: Takes ``unexpected-count``.
     """
     forms = sorted({(clip.video.quality, clip.kind) for clip in clips})

@@ -1,4 +1,4 @@
-"""The tree of FaceForensics++, listed without stopping at what is wrong."""
+"""Fault-tolerant listing of the FaceForensics++ tree, which reports what is wrong."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _Cells = dict[tuple[str, str], str]
 
 
 class _Splits:
-    """As much of the split files as can be read.
+    """Readable part of the split files.
 
     Attributes:
-        homes: The splits of each identity; one, if all is well.
+        homes: The splits of each identity; there should be only one.
         owner: The split of each video that a pair owns.
         complete: Whether all three files were read.
     """
@@ -62,7 +62,7 @@ class _Splits:
                 report.add("identity-in-two-splits", f"ffpp/{identity}", detail)
 
     def of(self, name: str) -> str:
-        """Return a video's split; that of its target for a fake with a donor from elsewhere."""
+        """Return a video's split: the target's if the donor is in another one, "" if unknown."""
         if name in self.owner:
             return self.owner[name]
         target, _, source = name.partition("_")
@@ -71,16 +71,16 @@ class _Splits:
 
 
 def read_ffpp(tree: Tree, quality: str | None, splits: Path | None, report: Report) -> list[Clip]:
-    """List an FF++ tree: what is there, and what the split files say should be.
+    """List the videos of an FF++ tree, and report those of the split files that are missing.
 
-    DeepFakeDetection and its actors have no split; they are listed as ``test``, as training does.
+    DeepFakeDetection and its actors have no split; they are listed as ``test``, as in training.
 
     Args:
         tree: The tree.
-        quality: The one to take; None takes all.
+        quality: The quality to take; None takes all.
         splits: Folder of the split files, if it is neither ``<root>/splits`` nor the root.
         report: Takes ``split-file``, ``missing-method``, ``missing-video``, ``unlisted-video``,
-            ``same-name`` and identities that two split files claim.
+            ``same-name`` and ``identity-in-two-splits``.
     """
     parts = [f"{top}/{name}" for top in (REAL, FAKE) for name in tree.folders(top)]
     cells = {part: _cells(tree, part, quality) for part in parts}
@@ -111,7 +111,7 @@ def _cells(tree: Tree, part: str, quality: str | None) -> _Cells:
 
 
 def _report_gaps(parts: dict[str, _Cells], report: Report) -> None:
-    """Report what one part lacks of the qualities and kinds of files that others have."""
+    """Report the qualities and kinds of files that a part lacks but others have."""
 
     def plain(cells: _Cells) -> set[str]:
         return {f"{quality.replace('raw', 'c0')}/{kind}" for quality, kind in cells}
@@ -124,7 +124,7 @@ def _report_gaps(parts: dict[str, _Cells], report: Report) -> None:
 def _official(
     tree: Tree, part: str, cells: _Cells, splits: _Splits, report: Report
 ) -> Iterable[Clip]:
-    """List a part whose videos the split files name."""
+    """List a part whose videos are in the split files."""
     method = part.partition("/")[2]
     real = part == _YOUTUBE
     wanted = [n for n in splits.owner if ("_" not in n) == real]

@@ -1,4 +1,4 @@
-"""Finders that open images: unreadable ones, odd sizes, names that lie."""
+"""Checks that open images: unreadable ones, odd sizes, wrong suffixes."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from tokd_lightning.data.verify.inventory import Clip
 from tokd_lightning.errors import TokdError
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WEBP"}
-# Kinds of frames that hold whole pictures as a rule: their size is the video's own.
+# Kinds of frames that usually hold whole pictures: their size is that of the video.
 _WHOLE = {"frames", "images"}
 
 
 class Frame(NamedTuple):
-    """What one image turned out to be.
+    """Result of examining one image.
 
     Attributes:
-        size: Width and height; None where it could not be read.
-        digest: Of its content; empty where it could not be read or was not asked for.
-        problem: A kind of finding, or nothing.
+        size: Width and height; None if it could not be read.
+        digest: Digest of its content; empty if it could not be read or was not requested.
+        problem: A kind of finding, or empty.
         detail: What is wrong.
     """
 
@@ -39,19 +39,19 @@ class Frame(NamedTuple):
 
 
 class Frames(NamedTuple):
-    """What the images of one clip turned out to be, in the order of its files or records."""
+    """Results of examining the images of one clip, in the order of its files or records."""
 
     numbers: tuple[int, ...]
     frames: tuple[Frame, ...]
 
     @property
     def length(self) -> int:
-        """How many frames there are; -1 for a pack that cannot be read."""
+        """Number of frames; -1 for a pack that cannot be read."""
         return -1 if self.frames and not self.numbers else len(self.numbers)
 
 
 class Job(NamedTuple):
-    """The images of one clip."""
+    """Images of one clip, to be examined."""
 
     root: Path
     files: tuple[str, ...]
@@ -61,9 +61,9 @@ class Job(NamedTuple):
 
 
 def examine(job: Job) -> Frames:
-    """Read and decode all images of a clip; made to run in another process.
+    """Read and decode all images of a clip; can run in another process.
 
-    JPEGs are decoded to an eighth of their size: all of the file is read, few pixels are computed.
+    JPEGs are decoded at an eighth of their size: the whole file is read, few pixels are computed.
     """
     if not job.is_pack:
         return Frames(job.numbers, tuple(_examine(job.root / f, job.quick) for f in job.files))
@@ -104,19 +104,19 @@ def _examine(file: Path, quick: bool) -> Frame:
         return Frame(problem="missing-file")
     except UnidentifiedImageError:
         return Frame(problem="unreadable-frame", detail="not an image")
-    except Exception as error:  # decoders of damaged bytes fail in many ways; all are findings
+    except Exception as error:  # decoders raise anything for damaged bytes; all are findings
         return Frame(problem="unreadable-frame", detail=str(error))
     return Frame(size, b"" if quick else _digest(data), "wrong-suffix" if lies else "", detail)
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return how an image is to be turned, without decoding it."""
-    # Pillow looks for a PNG's behind the pixels where there is none before them.
+    """Return the EXIF orientation of an image, without decoding it."""
+    # In a PNG without EXIF data before the pixels, Pillow searches after them.
     return 1 if image.format == "PNG" and "exif" not in image.info else orientation_of(image)
 
 
 def report_frames(clips: Sequence[Clip], found: Sequence[Frames], report: Report) -> None:
-    """Report what is wrong with single images."""
+    """Report the problems of single images."""
     for clip, frames in zip(clips, found, strict=True):
         for index, frame in enumerate(frames.frames):
             if frame.problem:
@@ -126,15 +126,15 @@ def report_frames(clips: Sequence[Clip], found: Sequence[Frames], report: Report
 def find_odd_sizes(
     clips: Sequence[Clip], found: Sequence[Frames], size: int | None, report: Report
 ) -> None:
-    """Find images whose size is not that of their neighbours.
+    """Find images whose size differs from that of their neighbours.
 
-    Neighbours are all images of a quality and kind where most of them are of one size, as crops
-    are, and otherwise, or where whole frames are kept, the images of the same video.
+    Neighbours are all images of a quality and kind if most of them have one size, as crops do.
+    Otherwise, and for whole frames, they are the images of the same video.
 
     Args:
         clips: Videos as frames.
-        found: What their images are.
-        size: Side that all of them should have instead.
+        found: Results for their images.
+        size: Side that all images should have; None compares them with their neighbours.
         report: Takes ``odd-size``.
     """
     groups: dict[tuple[str, str, str], Counter[tuple[int, int]]] = defaultdict(Counter)
@@ -154,6 +154,6 @@ def find_odd_sizes(
 
 
 def _usual(sizes: Counter[tuple[int, int]]) -> tuple[int, int] | None:
-    """Return the size that more than half of the images have, if there is one."""
+    """Return the size of more than half of the images, or None."""
     size, count = next(iter(sizes.most_common(1)), (None, 0))
     return size if 2 * count > sizes.total() else None

@@ -1,4 +1,4 @@
-"""Findings of ``tokd verify``, gathered and told."""
+"""Report of the findings of ``tokd verify``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
 
 
 class Finding(NamedTuple):
-    """All that was found of one kind."""
+    """Everything found of one kind."""
 
     code: str
     items: list[str]
@@ -23,39 +23,39 @@ class Finding(NamedTuple):
 
     @property
     def severity(self) -> Severity:
-        """How bad it is: errors and warnings make ``tokd verify`` exit with 1, notes do not."""
+        """Severity: errors and warnings make ``tokd verify`` exit with 1, notes do not."""
         return KINDS[self.code].severity
 
     @property
     def message(self) -> str:
-        """What it means and what to do."""
+        """Meaning and remedy."""
         return f"{KINDS[self.code].meaning}; {KINDS[self.code].remedy}"
 
 
 def printable(text: str) -> str:
-    """Write a file name so that any terminal and JSON can hold it, whatever its bytes were."""
+    """Return a file name, of any bytes, in a form that terminals and JSON accept."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class Report:
-    """Findings, gathered in any order and told in one."""
+    """Findings, added in any order and returned in a fixed one."""
 
     def __init__(self) -> None:
         self._found: dict[str, dict[str, str]] = {}
 
     def add(self, code: str, item: str, detail: str = "") -> None:
-        """Note that ``item``, a path or a name, has the problem ``code``; once is enough."""
+        """Add the problem ``code`` of ``item``, a path or a name; repetitions are ignored."""
         if code not in KINDS:
             raise ValueError(f"no kind of finding is called {code!r}")
         self._found.setdefault(code, {}).setdefault(printable(item), printable(detail))
 
     def extend(self, code: str, items: Iterable[str]) -> None:
-        """Note several items of one kind."""
+        """Add several items of one kind."""
         for item in items:
             self.add(code, item)
 
     def items(self, code: str) -> set[str]:
-        """Return what was found of one kind so far."""
+        """Return the items found of one kind so far."""
         return set(self._found.get(code, {}))
 
     def findings(self) -> list[Finding]:
@@ -71,11 +71,11 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether there are neither errors nor warnings."""
+        """Return whether there are neither errors nor warnings."""
         return all(KINDS[c].severity == "note" for c in self._found)
 
     def as_json(self) -> list[dict[str, Any]]:
-        """Return plain lists and dicts, one dict per finding; this form is kept stable."""
+        """Return plain lists and dicts, one dict per finding; this format is stable."""
         return [
             {
                 "code": f.code,
@@ -89,7 +89,7 @@ class Report:
         ]
 
     def table(self) -> Table:
-        """Draw the findings for people, with the first examples of each."""
+        """Draw the table of findings, with the first examples of each."""
         table = Table(title="Findings", title_justify="left", show_lines=True)
         table.add_column("finding", no_wrap=True)
         table.add_column("how many", justify="right")

@@ -1,4 +1,4 @@
-"""What there is to verify: every video, at every quality, as a file and as frames."""
+"""Inventory of a data set: every video, at every quality, as a file and as frames."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ KINDS_OF_FILES = (FILES, *FOLDERS)
 
 
 class Clip(NamedTuple):
-    """One video at one quality in one form.
+    """Video at one quality in one form.
 
     Attributes:
-        video: Who and what; its split is empty where no split is known.
-        kind: ``videos`` for a file, else the kind of frames: faces, frames, images.
+        video: Its description; the split is empty if unknown.
+        kind: ``videos`` for a file, otherwise the kind of frames: faces, frames, images.
         files: The video file, the pack, or the images in order; relative to the root.
         numbers: Frame number of each image; empty for files and packs.
-        listed: Rows of a manifest that name it; without one, the folder speaks for itself.
     """
 
     video: Video
@@ -34,22 +33,22 @@ class Clip(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Name the video, whatever its quality and form."""
+        """Name of the video, independent of quality and form."""
         return f"{self.video.dataset}/{self.video.method}/{self.video.name}"
 
     @property
     def is_file(self) -> bool:
-        """Whether it is an encoded video."""
+        """Return whether it is an encoded video."""
         return self.kind == FILES
 
     @property
     def is_pack(self) -> bool:
-        """Whether its frames are in one file of raw pixels."""
+        """Return whether its frames are in one file of raw pixels."""
         return len(self.files) == 1 and suffix(self.files[0]) == PACK_SUFFIX
 
 
 def clip_at(tree: Tree, video: Video, kind: str) -> Clip:
-    """Describe what lies at a video's place."""
+    """Return the clip at a video's place."""
     if video.place not in tree:
         return Clip(video, kind, (video.place,))
     names = [name for name in tree.files(video.place) if suffix(name) in SUFFIXES]
@@ -59,9 +58,9 @@ def clip_at(tree: Tree, video: Video, kind: str) -> Clip:
 
 
 def places_in(tree: Tree, folder: str, kind: str, report: Report) -> Iterator[tuple[str, str]]:
-    """Find the videos that lie in a folder of one kind, as (name, place).
+    """Yield the videos in a folder of one kind, as (name, place).
 
-    A second file of one name is reported and passed over.
+    A second file of the same name is reported and skipped.
     """
     wanted = VIDEO_SUFFIXES if kind == FILES else {PACK_SUFFIX}
     entries = [(name.rpartition(".")[0], name) for name in tree.files(folder)]
@@ -78,7 +77,7 @@ def places_in(tree: Tree, folder: str, kind: str, report: Report) -> Iterator[tu
 
 
 def by_video(clips: Iterable[Clip]) -> dict[str, list[Clip]]:
-    """Group clips of one video: its qualities and forms."""
+    """Group clips by video, across qualities and forms."""
     groups: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:
         groups[clip.key].append(clip)

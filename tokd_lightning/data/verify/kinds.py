@@ -1,4 +1,4 @@
-"""Every kind of finding of ``tokd verify``: how bad it is, what it means and what to do."""
+"""Kinds of findings of ``tokd verify``, each with severity, meaning and remedy."""
 
 from typing import Literal, NamedTuple
 
@@ -7,7 +7,7 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
 class Kind(NamedTuple):
-    """One kind of finding: how bad it is, what it means and what to do, in one sentence each."""
+    """Kind of finding: severity, and meaning and remedy in one clause each."""
 
     severity: Severity
     meaning: str

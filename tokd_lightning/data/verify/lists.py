@@ -1,4 +1,4 @@
-"""Manifests, listed without stopping at what is wrong in their rows."""
+"""Fault-tolerant listing of manifests, which reports faulty rows."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def read_table(file: Path, root: Path, quality: str | None, report: Report) -> l
 
     Args:
         file: A CSV file as :func:`~tokd_lightning.data.layouts.table.scan_table` reads it.
-        root: What its paths are relative to.
-        quality: The rows to take; None takes all.
+        root: Folder that its paths are relative to.
+        quality: Quality of the rows to take; None takes all.
         report: Takes ``windows-path``, ``wrong-label``, ``split-file`` (an unknown split),
-            ``missing-file`` (a path that leads elsewhere) and ``not-listed``.
+            ``missing-file`` (a path outside the root), ``video-in-two-splits`` and ``same-frame``.
 
     Raises:
-        TokdError: It is no table, or none with a path, a split and a label or method.
+        TokdError: It is not a table, or lacks a column path or split, or both label and method.
     """
     cells = Cells(file, COLUMNS)
     columns = cells.columns
@@ -82,7 +82,7 @@ def read_table(file: Path, root: Path, quality: str | None, report: Report) -> l
 
 
 class _Row(NamedTuple):
-    """A row: its video, which may lack its name, its path and frame, and where it stands."""
+    """Row of a manifest: its video (perhaps without a name), path, frame and line."""
 
     video: Video
     path: str
@@ -91,7 +91,7 @@ class _Row(NamedTuple):
 
 
 def _video(row: dict[str, str], path: str, where: str, report: Report) -> Video:
-    """Read what a row says of its video, and report what contradicts itself."""
+    """Read the video of a row, and report contradictions."""
     label, method = row["label"].strip().casefold(), row["method"].strip()
     if label not in _LABELS | {""} or not (label or method):
         report.add("wrong-label", where, f"label {row['label']!r}, method {method!r}")

@@ -1,4 +1,4 @@
-"""Finders of what training says too: shapes, labels, numbers, parts of the published videos."""
+"""Checks that training also makes: shapes, labels, frame numbers, partial data sets."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tokd_lightning.data.verify.inventory import Clip
 
 
 def find_shapes(clips: Sequence[Clip], found: Sequence[Frames], report: Report) -> None:
-    """Find images that are not square, and methods whose images have a shape of their own.
+    """Find images that are not square, and methods whose images differ in shape from real ones.
 
-    Of several kinds of frames at one quality only those that training takes are looked at.
+    Of several kinds of frames at one quality only the one that training uses is checked.
 
     Args:
         clips: Videos as frames.
-        found: What their images are.
+        found: Results for their images.
         report: Takes ``not-square`` and ``shape-by-class``.
     """
     kinds: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -48,10 +48,10 @@ def _told(sizes: Counter[Size]) -> str:
 
 
 def find_labels(clips: Sequence[Clip], report: Report) -> None:
-    """Find videos whose label is not the one that their paths say.
+    """Find videos whose label contradicts their path.
 
     Args:
-        clips: All that is there.
+        clips: All videos on disk.
         report: Takes ``label-against-path``.
     """
     for clip in clips:
@@ -62,10 +62,10 @@ def find_labels(clips: Sequence[Clip], report: Report) -> None:
 
 
 def find_numbers(clips: Sequence[Clip], report: Report) -> None:
-    """Note how the numbers of frames were read where names hold several, one video of each kind.
+    """Note how frame numbers were read from names with several numbers, for one video per kind.
 
     Args:
-        clips: All that is there.
+        clips: All videos on disk.
         report: Takes ``frame-number``.
     """
     seen = set()

@@ -1,4 +1,4 @@
-"""Any path becomes an clips: which layout it is, and what its lists say."""
+"""Fault-tolerant listing of the videos at any path, which detects the layout."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from tokd_lightning.errors import TokdError
 def read(
     path: Path, root: Path | None, quality: str | None, splits: Path | None, report: Report
 ) -> tuple[Path, list[Clip]]:
-    """List the videos that a path stands for.
+    """List the videos at a path.
 
     Args:
-        path: A tree, a manifest ``.csv`` or a DeepfakeBench ``.json``.
-        root: What the paths in a file are relative to; by default its folder.
-        quality: The one to take; None takes all.
-        splits: Where split files are, if not in the tree.
-        report: Takes what is wrong with the listing.
+        path: A tree, a manifest ``.csv``, or a ``.json`` of DeepfakeBench or DFDC.
+        root: Folder that the paths in a file are relative to; by default the file's folder.
+        quality: The quality to take; None takes all.
+        splits: Folder of the split files, if they are not in the tree.
+        report: Takes the findings of the listing.
 
     Returns:
         The folder that places are relative to, and the videos.
 
     Raises:
-        TokdError: It is nothing of this kind, or holds no video.
+        TokdError: The path is none of these, or has no videos.
     """
     place = root_of(path, root)
     manifest: Path | None = None
@@ -58,7 +58,7 @@ def read(
     else:
         raise TokdError(f"{path} is neither a folder nor a manifest (.csv or .json)")
     if manifest is not None and _names(manifest, "crf"):
-        with suppress(TokdError):  # what is wrong with a tree's own manifest is reported already
+        with suppress(TokdError):  # errors in a tree's own manifest are reported already
             find_wrong_sources(manifest, quality, report)
     if not clips:
         of = f" of quality {quality}" if quality else ""
@@ -93,7 +93,7 @@ def _read_tree(path: Path, quality: str | None, splits: Path | None, report: Rep
 
 
 def _names(manifest: Path, column: str) -> bool:
-    """Return whether the header of a table names a column; not if there is no such file."""
+    """Return whether the header of a table names a column; False if the file does not exist."""
     try:
         with manifest.open(encoding="utf-8-sig") as lines:
             return column in lines.readline()
@@ -102,7 +102,7 @@ def _names(manifest: Path, column: str) -> bool:
 
 
 def _check_manifest(manifest: Path, report: Report) -> None:
-    """See that the files which a tree's own manifest names are there, and what its splits share."""
+    """Check that the files of a tree's own manifest exist and that its splits share nothing."""
     try:
         columns = Cells(manifest, COLUMNS).columns
         paths = columns.get("path", [])
@@ -126,9 +126,9 @@ def _check_manifest(manifest: Path, report: Report) -> None:
 def report_refusal(
     path: Path, root: Path | None, quality: str | None, splits: Path | None, report: Report
 ) -> None:
-    """See that training would take the frames in which nothing wrong was found.
+    """Check that training accepts frames without errors or warnings; report its refusal.
 
-    Not of a Celeb-DF tree: what its training holds out is a matter of ``--data.val_fraction``.
+    Celeb-DF trees are not checked: their validation split depends on ``--data.val_fraction``.
     """
     celebdf = path.is_dir() and any((path / part).is_dir() for part in PARTS)
     if report.ok and not celebdf:

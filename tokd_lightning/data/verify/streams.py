@@ -1,4 +1,4 @@
-"""Finders that open encoded videos: broken ones, and compression that the folder's name denies."""
+"""Checks that open encoded videos: broken files, compression unlike the folder's name."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _BLOCK = 1 << 20
 
 
 class Stream(NamedTuple):
-    """What one video file turned out to be.
+    """Result of examining one video file.
 
     Attributes:
-        frames: How many there are; -1 where the video is broken.
-        crf: The encoder's setting; None where the stream does not tell.
-        digest: Of the file; empty where it was not asked for.
-        problem: A kind of finding, or nothing.
+        frames: Number of frames; -1 if the video is broken.
+        crf: The encoder's setting; None if the stream does not record it.
+        digest: Digest of the file; empty if it was not requested.
+        problem: A kind of finding, or empty.
         detail: What is wrong.
     """
 
@@ -38,14 +38,14 @@ class Stream(NamedTuple):
 
 
 class Job(NamedTuple):
-    """One video file."""
+    """Video file to be examined."""
 
     file: Path
     quick: bool
 
 
 def examine(job: Job) -> Stream:
-    """Decode a video to its end; made to run in another process."""
+    """Decode a video to its end; can run in another process."""
     from tokd_lightning.data.stream import encoder_crf
     from tokd_lightning.data.video import DAMAGE, Source, reason
 
@@ -63,14 +63,14 @@ def examine(job: Job) -> Stream:
 
 
 def _declared(source: Source) -> int:
-    """Return how many frames the container says there are, or else how many packets it holds."""
+    """Return the number of frames that the container declares, or else the number of packets."""
     from tokd_lightning.data.stream import declared_frames, read_packets
 
     return declared_frames(source) or read_packets(source).length
 
 
 def _decoded(source: Source) -> int:
-    """Decode all frames without forgiving anything, and count them."""
+    """Decode and count all frames; raise on any damage."""
     from tokd_lightning.data.video import count_frames
 
     reading = count_frames(source)
@@ -88,14 +88,14 @@ def _digest(file: Path) -> bytes:
 
 
 def report_streams(clips: Sequence[Clip], found: Sequence[Stream], report: Report) -> None:
-    """Report what is wrong with single videos."""
+    """Report the problems of single videos."""
     for clip, stream in zip(clips, found, strict=True):
         if stream.problem:
             report.add(stream.problem, clip.video.place, stream.detail)
 
 
 def find_wrong_crf(clips: Sequence[Clip], found: Sequence[Stream], report: Report) -> None:
-    """Hold the encoder's own setting against the quality that the folder is named after."""
+    """Compare the encoder's own setting with the quality that the folder is named after."""
     for clip, stream in zip(clips, found, strict=True):
         quality = clip.video.quality
         if claimed_crf(quality) is None or stream.problem:
@@ -107,17 +107,17 @@ def find_wrong_crf(clips: Sequence[Clip], found: Sequence[Stream], report: Repor
 
 
 def find_wrong_sources(manifest: Path, quality: str | None, report: Report) -> None:
-    """Report videos of a manifest that were cut from files of another compression.
+    """Report videos of a manifest that were extracted from files of another compression.
 
-    ``tokd prepare`` notes in the column ``crf`` what the encoder of each video said.
+    ``tokd prepare`` records each video's encoder setting in the column ``crf``.
 
     Args:
         manifest: The table.
-        quality: The rows to look at; None takes all.
+        quality: Quality of the rows to check; None checks all.
         report: Takes ``wrong-crf``.
 
     Raises:
-        TokdError: It is no table.
+        TokdError: It is not a table.
     """
     columns = Cells(manifest, COLUMNS).columns
     if not {"crf", "quality", "video"} <= set(columns):

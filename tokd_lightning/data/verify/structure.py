@@ -1,4 +1,4 @@
-"""Finders that look at names and splits alone: leaks, gaps, and frames that do not pair."""
+"""Checks of names and splits only: leaks, missing videos, and frames that do not pair."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _WANTED = 32
 
 
 def find_leaks(clips: Sequence[Clip], report: Report) -> None:
-    """Find videos and people that are in two splits, and fakes whose donor is across.
+    """Find videos and people that are in two splits, and fakes whose donor is in another split.
 
-    A person's home is the split of the videos that show him or her as target. The test of a data
-    set whose published test shares people is left out
+    A person's split is that of the videos with this person as target. The test split of a data
+    set whose published test split shares people is left out
     (:func:`~tokd_lightning.data.manifest.shares_test`).
 
     Args:
-        clips: All that is there; those without a split are left out.
+        clips: All videos on disk; those without a split are ignored.
         report: Takes ``video-in-two-splits``, ``identity-in-two-splits`` and ``leaked-donor``.
     """
     known = [clip for clip in clips if clip.video.split]
@@ -53,10 +53,10 @@ def find_leaks(clips: Sequence[Clip], report: Report) -> None:
 
 
 def find_missing_reals(clips: Sequence[Clip], report: Report) -> None:
-    """Find fakes whose real video is not there in that quality and form.
+    """Find fakes whose real video is missing at that quality and in that form.
 
-    Where a set has no real videos at all in that form, or the splits say that just this one is
-    missing, that is the finding.
+    Nothing is reported if the data set has no real videos at all in that form, or if the real video
+    is already reported as ``missing-video``.
     """
     reals: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     for clip in clips:
@@ -73,13 +73,13 @@ def find_missing_reals(clips: Sequence[Clip], report: Report) -> None:
 def find_short(
     clips: Sequence[Clip], lengths: Sequence[int], wanted: int | None, report: Report
 ) -> None:
-    """Find videos without frames and with too few.
+    """Find videos without frames or with too few.
 
     Args:
         clips: The videos.
-        lengths: Frames of each, -1 where it is unknown because the video is broken.
-        wanted: Frames that each should have; by default as many as most of its kind have, 32 at
-            most.
+        lengths: Number of frames of each; -1 if unknown because the video is broken.
+        wanted: Number of frames that each should have; by default the most common number of its
+            kind, at most 32.
         report: Takes ``empty-video`` and ``short-video``.
     """
     usual: dict[str, int] = {}
@@ -95,7 +95,7 @@ def find_short(
 
 
 def find_repeated_numbers(clips: Iterable[Clip], report: Report) -> None:
-    """Find videos of which two images have one frame number."""
+    """Find videos in which two images have the same frame number."""
     for clip in clips:
         first: dict[int, str] = {}
         for number, file in zip(clip.numbers, clip.files, strict=False):
@@ -110,7 +110,7 @@ def find_unpaired(
 
     Args:
         clips: The videos.
-        frames: Frame numbers of each, or only how many; -1 where it is unknown.
+        frames: Frame numbers of each, or only their count; -1 if unknown.
         report: Takes ``unpaired-frames``.
     """
     groups: dict[tuple[str, str], dict[str, Sequence[int] | int]] = defaultdict(dict)

@@ -1,4 +1,4 @@
-"""One walk over a tree: what lies in each folder, links and names that spell trouble."""
+"""Index of a tree from a single walk, which reports problematic links and names."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from tokd_lightning.data.packed import PACK_SUFFIX
 from tokd_lightning.data.verify.findings import Report
 
 MEDIA = SUFFIXES | VIDEO_SUFFIXES | {PACK_SUFFIX}
-# What data sets, their readers and this project leave beside the media.
+# What data sets, their readers and this project leave next to the media.
 _KNOWN = {"list_of_testing_videos.txt", "synthetic.txt"}
 _KNOWN_SUFFIXES = {".json", ".csv", ".md", ".txt", ".pdf"}
 _KNOWN_FOLDERS = {"splits"}
 
 
 def suffix(name: str) -> str:
-    """Return a file name's suffix in small letters."""
+    """Return a file name's suffix in lower case."""
     return os.path.splitext(name)[1].lower()  # noqa: PTH122 - called for every name of a tree
 
 
 class Folder(NamedTuple):
-    """Names that lie in a folder, hidden ones left out."""
+    """Names in a folder, except hidden ones."""
 
     files: list[str]
     folders: list[str]
@@ -33,8 +33,8 @@ class Folder(NamedTuple):
 class Tree:
     """All visible folders below a root, each listed once.
 
-    Links are followed unless they lead back into a folder that they lie in, or nowhere. What is
-    wrong with links, names and rights goes to the report.
+    Links are followed unless they are broken or lead back to a folder that contains them. Problems
+    of links, names and permissions go to the report.
 
     Args:
         root: The tree's root.
@@ -48,7 +48,7 @@ class Tree:
         self._visit("", frozenset({os.path.realpath(root)}))
 
     def _visit(self, place: str, above: frozenset[str]) -> None:
-        """List a folder and what is in it; ``above`` are the real paths of those it lies in."""
+        """List a folder recursively; ``above`` are the real paths of the folders around it."""
         here = Folder([], [])
         self._folders[place] = here
         try:
@@ -88,18 +88,18 @@ class Tree:
         return place in self._folders
 
     def files(self, place: str) -> list[str]:
-        """Name the files of a folder; none if there is no such folder."""
+        """Return the names of the files in a folder; empty if the folder does not exist."""
         return self._folders[place].files if place in self._folders else []
 
     def folders(self, place: str) -> list[str]:
-        """Name the folders in a folder; none if there is no such folder."""
+        """Return the names of the folders in a folder; empty if the folder does not exist."""
         return self._folders[place].folders if place in self._folders else []
 
     def report_strays(self, used: set[str]) -> None:
-        """Report files and folders that nothing has used.
+        """Report unused files and folders.
 
         Args:
-            used: Places of videos: files, and folders with all that lies directly in them.
+            used: Places of videos: files, and folders including the images directly in them.
         """
         alive = {parent for place in used for parent in _parents(place)} | used
         self._report_strays("", used, alive)

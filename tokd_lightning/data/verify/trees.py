@@ -1,4 +1,4 @@
-"""The trees of Celeb-DF and of the flat layout, listed without stopping at what is wrong."""
+"""Fault-tolerant listing of Celeb-DF, DFDC and flat trees, which reports what is wrong."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ _BESIDE = {*KINDS_OF_FILES, "landmarks", "masks"}
 def read_celebdf(
     tree: Tree, quality: str | None, splits: Path | None, report: Report
 ) -> list[Clip]:
-    """List a Celeb-DF tree by its published list: what is not for testing is called ``train``.
+    """List a Celeb-DF tree by its published test list: all other videos are ``train``.
 
-    The published list shares people between the two, so none are kept apart. A validation that a
-    manifest in the tree holds out of training is checked with that manifest.
+    Both splits share people, so identities are not checked. A validation split that a manifest in
+    the tree holds out of training is checked with that manifest.
     """
     testing: set[tuple[str, str]] = set()
     try:
@@ -94,7 +94,7 @@ def _celebdf_part(
 
 
 def _celebdf_folders(tree: Tree, top: str) -> Iterator[tuple[str, str, str]]:
-    """Find a part's folders of videos, as (quality, kind, folder)."""
+    """Yield a part's folders of videos, as (quality, kind, folder)."""
     yield ORIGINAL, FILES, top
     yield ORIGINAL, FOLDERS[1], top
     for kind in KINDS_OF_FILES:
@@ -117,7 +117,7 @@ def _celebdf_video(part: str, name: str, quality: str, split: str, place: str) -
 
 
 def read_dfdc(tree: Tree, lists: Sequence[Path], quality: str | None, report: Report) -> list[Clip]:
-    """List what DFDC's metadata names: video files, their frames beside them, or neither."""
+    """List the videos in DFDC's metadata, as files and as frames; report missing ones."""
     clips: list[Clip] = []
     for video in list_dfdc(tree.root, lists, quality or UNKNOWN):
         file = (tree.root / video.place).is_file()
@@ -133,7 +133,7 @@ def read_dfdc(tree: Tree, lists: Sequence[Path], quality: str | None, report: Re
 
 
 def read_flat(tree: Tree, quality: str | None, report: Report) -> list[Clip]:
-    """List a tree ``{train,val,test}/{real,fake/<method>}/<video>``; nobody's identity is known."""
+    """List a tree ``{train,val,test}/{real,fake/<method>}/<video>``; identities are unknown."""
     clips: list[Clip] = []
     for top in tree.folders(""):
         split = SPLIT_NAMES.get(top.casefold())
@@ -156,7 +156,7 @@ def read_flat(tree: Tree, quality: str | None, report: Report) -> list[Clip]:
 
 
 def _is_method(tree: Tree, folder: str, name: str) -> bool:
-    """Whether a folder of fakes holds videos rather than the frames of one."""
+    """Return whether a folder of fakes holds videos rather than the frames of one."""
     place = f"{folder}/{name}"
     suffixes = {suffix(file) for file in tree.files(place)}
     return not suffixes & SUFFIXES and bool(tree.folders(place) or suffixes & MEDIA)

@@ -1,4 +1,4 @@
-"""``tokd verify``: everything that can silently spoil a data set, looked for and told."""
+"""``tokd verify``: checks of a data set for everything that can silently spoil it."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ def verify(
     size: int | None = None,
     quick: bool = False,
 ) -> int:
-    """Verify a data set on disk, video files and frames alike, and print what was found.
+    """Verify a data set on disk, video files and frames alike, and print the findings.
 
     Args:
-        path: A tree (FF++, Celeb-DF or flat), a manifest or a DeepfakeBench JSON.
-        root: What the paths in a manifest or JSON are relative to; default its folder.
-        expect: Hold the numbers of videos against the published ones of this data set.
+        path: A tree (FF++, Celeb-DF, DFDC or flat), a manifest or a DeepfakeBench JSON.
+        root: Folder that the paths in a manifest or JSON are relative to; default its folder.
+        expect: Compare the numbers of videos with the published ones of this data set.
         splits: Folder of the split files or of Celeb-DF's list, if they are elsewhere.
-        quality: Verify this one alone.
-        json: Print JSON instead of tables (True), or write it to this file beside them.
-        workers: Processes; default one per core.
-        frames: Frames that every video should have; default 32, or as many as most have where
-            that is fewer.
+        quality: Verify only this quality.
+        json: Print JSON instead of tables (True), or write it to this file in addition to them.
+        workers: Number of processes; default one per core.
+        frames: Number of frames that every video should have; default the most common number of its
+            kind, at most 32, and 32 if ``expect`` is ``ffpp``.
         size: Side in pixels that every image should have; default that of its neighbours.
         quick: Read headers only: neither decode nor compare contents.
 
@@ -66,7 +66,8 @@ def verify(
         0 if there is no error and no warning, 1 otherwise.
 
     Raises:
-        TokdError: There is nothing that could be verified, or the JSON cannot be written.
+        TokdError: There is nothing to verify, an argument is invalid, or the JSON cannot be
+            written.
     """
     if expect is not None and expect not in EXPECTED:
         raise TokdError(f"cannot expect {expect!r}: choose one of {', '.join(EXPECTED)}")
@@ -116,7 +117,7 @@ def _look_inside(
     quick: bool,
     report: Report,
 ) -> list[int]:
-    """Open every file, report what is wrong with them, and return the frames of each clip."""
+    """Open every file, report problems, and return the number of frames of each clip."""
     encoded = [clip for clip in clips if clip.is_file]
     if encoded and find_spec("av") is None:
         raise TokdError('looking into videos needs av: pip install "tokd-lightning[data]"')
@@ -158,7 +159,7 @@ def _print(path: Path, report: Report, counts: Table) -> None:
 
 
 def _each(function: Callable[[J], R], jobs: Sequence[J], note: str, workers: int | None) -> list[R]:
-    """Apply a function to all jobs, in processes where they are many, and show how far it is."""
+    """Apply a function to all jobs, in processes if there are many, and show the progress."""
     number = min(workers or os.cpu_count() or 1, 1 + len(jobs) // _FEW)
     results = in_processes(partial(_numbered, function), list(enumerate(jobs)), number)
     console = Console(stderr=True)
@@ -167,5 +168,5 @@ def _each(function: Callable[[J], R], jobs: Sequence[J], note: str, workers: int
 
 
 def _numbered(function: Callable[[J], R], job: tuple[int, J]) -> tuple[int, R]:
-    """Keep a job's number beside its result, as results come in any order."""
+    """Return a job's number with its result, because results come in any order."""
     return job[0], function(job[1])
