@@ -57,7 +57,7 @@ def test_states_hours_and_reasons_are_shown(
         BOTH: State("interrupted"),
     }
     monkeypatch.setattr(Looker, "__call__", lambda self, cell: states[cell.name])
-    monkeypatch.setattr("tokd_lightning.tables.plan._data_hash", lambda arguments: "d")
+    monkeypatch.setattr("tokd_lightning.tables.plan._data_hashes", lambda arguments: {"data": "d", "rows": {}})
     lock = take_lock(table.runs / ".locks" / BOTH)
     assert lock is not None
     (table.runs / FILE).write_text(
@@ -83,7 +83,7 @@ def test_states_hours_and_reasons_are_shown(
 
 
 def test_several_seeds_are_counted(table: Table, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tokd_lightning.tables.plan._data_hash", lambda arguments: "d")
+    monkeypatch.setattr("tokd_lightning.tables.plan._data_hashes", lambda arguments: {"data": "d", "rows": {}})
 
     def state(self: Looker, cell: object) -> State:
         return State("done" if "_s0" in str(getattr(cell, "name", "")) else "not run")

@@ -294,9 +294,9 @@ def test_latex_leaves_out_what_no_run_has_filled_where_asked_to(runs: Path):
     written = (out / "tables" / "table3.tex").read_text()
     body = written.partition(r"\midrule")[2].partition(r"\bottomrule")[0]
     lines = [line for line in body.splitlines() if line.endswith(r"\\")]
-    assert [line.split(" & ")[:2] for line in lines] == [
-        ["FF++ c40, ResNet18-T", "paper"], ["", "ours"], ["", "difference"],
-    ]  # fmt: skip
+    # What is planted is of other code, and stale numbers have no difference.
+    heads = [line.split(" & ")[:2] for line in lines]
+    assert heads == [["FF++ c40, ResNet18-T", "paper"], ["", "ours"]]
     assert {line.count("&") for line in lines} == {3}  # RGB and Both of TOKD
     assert "not run" not in written
     assert "82.45" in lines[0]
