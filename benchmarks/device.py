@@ -21,8 +21,8 @@ from benchmarks.training import Batches
 from tokd_lightning.distillation.rotation_optimizer import POLISH_EVERY
 from tokd_lightning.frequency import high_pass
 from tokd_lightning.models import DualBranchTeacher, frozen
-from tokd_lightning.provenance import versions
-from tokd_lightning.runs import write_atomically
+from tokd_lightning.runs.folder import write_atomically
+from tokd_lightning.runs.provenance import versions
 
 LEAD = 4.0
 

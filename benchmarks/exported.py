@@ -18,8 +18,8 @@ from benchmarks.timing import Spread, compare, ratio, spread
 from tokd_lightning.deploy.engine import onnx_session
 from tokd_lightning.deploy.networks import INPUT, to_onnx
 from tokd_lightning.models import DualBranchTeacher, Student
-from tokd_lightning.provenance import versions
-from tokd_lightning.runs import write_atomically
+from tokd_lightning.runs.folder import write_atomically
+from tokd_lightning.runs.provenance import versions
 
 TEACHER = "teacher (2 x Xception)"
 

@@ -16,8 +16,8 @@ import benchmarks
 from benchmarks.figures import Row
 from benchmarks.judged import Part, Sizes
 from tokd_lightning.errors import TokdError
-from tokd_lightning.provenance import source_hash, versions
-from tokd_lightning.runs import write_atomically
+from tokd_lightning.runs.folder import write_atomically
+from tokd_lightning.runs.provenance import source_hash, versions
 
 Kept = dict[str, Any]
 

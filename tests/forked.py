@@ -18,15 +18,6 @@ def main() -> None:
     """Run all."""
     import torch
 
-    import tokd_lightning.data.demo
-    import tokd_lightning.data.prepare
-    import tokd_lightning.data.verify
-    import tokd_lightning.deploy.detecting
-    import tokd_lightning.deploy.exporting
-    import tokd_lightning.evaluate
-    import tokd_lightning.explain
-    import tokd_lightning.training  # noqa: F401
-
     torch.set_num_threads(1)
     for line in sys.stdin:
         print(json.dumps(run(**json.loads(line))), flush=True)

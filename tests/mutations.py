@@ -91,7 +91,7 @@ def make_place(place: Path) -> None:
     sys.path.append(str(ROOT / "tests" / "data"))
     from tiny_videos import film, make_ffpp_videos
 
-    from tokd_lightning.data.demo.video import encode
+    from tokd_lightning.demo.video import encode
 
     make_ffpp(place / "tiny", ids=6)
     make_ffpp_videos(place / "videos", qualities=("c23",), frames=3)

@@ -13,7 +13,7 @@ import yaml
 from trees import make_ffpp, write_splits
 
 from tokd_lightning.cli import main
-from tokd_lightning.loggers import EpochLines
+from tokd_lightning.loggers.run import EpochLines
 
 ROOT = Path(__file__).parents[1]
 TEACHER = "synthetic-c23_teacher-both_s0"
@@ -139,7 +139,7 @@ def test_a_finished_run_is_neither_overwritten_nor_done_again(job, tiny_ffpp, ca
 def test_a_run_that_another_process_trains_is_left_to_it(job, tiny_ffpp, capsys):
     run = folder(job, "vanilla")
     code = (
-        "import sys; from pathlib import Path; from tokd_lightning.runs import Run\n"
+        "import sys; from pathlib import Path; from tokd_lightning.runs.folder import Run\n"
         "Run(Path(sys.argv[1])).hold(); print('held', flush=True); sys.stdin.read()"
     )
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}

@@ -7,7 +7,7 @@ import torch
 import yaml
 from test_cli import TINY_TEACHER, TINY_TOKD, tokd
 
-from tokd_lightning.precision import default_precision
+from tokd_lightning.training.precision import default_precision
 
 pytestmark = pytest.mark.gpu
 

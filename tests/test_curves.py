@@ -4,8 +4,8 @@ import csv
 
 import pytest
 
-from tokd_lightning import curves
-from tokd_lightning.curves import Curves, cut, read
+from tokd_lightning.loggers import curves
+from tokd_lightning.loggers.curves import Curves, cut, read
 
 
 def filled(path, rows):

@@ -5,9 +5,9 @@ import sys
 import pytest
 from tables.planted import plant
 
-from tokd_lightning import dashboard as room
 from tokd_lightning.cli import main
-from tokd_lightning.dashboard import SECTIONS
+from tokd_lightning.report import dashboard as room
+from tokd_lightning.report.dashboard import SECTIONS
 
 KINDS = ["teacher-both", "vanilla-none", "at-both", "tokd-rgb", "tokd-both"]
 NAMES = ["Teacher", "Vanilla", "at both", "TOKD rgb", "TOKD both", "Majority class"]

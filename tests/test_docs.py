@@ -12,17 +12,17 @@ import yaml
 from lightning.pytorch.cli import LightningArgumentParser
 from pages import CHAPTERS, MEASUREMENTS, PAGES, README, ROOT, blocks, commands
 
-from tokd_lightning.arguments import add_arguments
-from tokd_lightning.cli import _parser
-from tokd_lightning.commands.fits import HELP
+from tokd_lightning.cli import parser
 from tokd_lightning.data.celebdf import CelebDFDataModule
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.ffpp import FFPPDataModule
 from tokd_lightning.data.manifest_table import ManifestDataModule
-from tokd_lightning.data.verify.kinds import KINDS
 from tokd_lightning.distillation import RotationOptimizer
 from tokd_lightning.distillation.catalogue import METHODS, _made, _shapes, extra_parameters
 from tokd_lightning.modules import DistillModule, TeacherModule
+from tokd_lightning.training.arguments import add_arguments
+from tokd_lightning.training.help import HELP
+from tokd_lightning.verify.kinds import KINDS
 
 TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
 TOLD = [README, *CHAPTERS]  # measurements tell what was done, with places of their own
@@ -64,7 +64,7 @@ def test_there_are_commands_to_try():
 @pytest.mark.parametrize(("page", "command"), COMMANDS, ids=lambda v: str(v)[:60])
 def test_every_command_is_one(page, command):
     if command[0] not in HELP:
-        assert _parser().parse_args(command).run
+        assert parser().parse_args(command).run
         return
     experiment = command[command.index("--config") + 1]
     assert experiment.startswith("runs/") or (ROOT / experiment).is_file()
@@ -217,7 +217,7 @@ def test_what_the_paper_leaves_open_is_as_the_page_says(option, value, whose):
 
 def test_there_is_something_that_the_paper_leaves_open():
     assert len(CHOICES) > 20
-    assert _parser().parse_args(shlex.split("prepare ffpp FF++ --out x")).margin == 1.3
+    assert parser().parse_args(shlex.split("prepare ffpp FF++ --out x")).margin == 1.3
 
 
 def templates():

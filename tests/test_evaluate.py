@@ -9,8 +9,8 @@ from evaluated import bright_ffpp, brighten, make_runs
 
 from tokd_lightning.cli import main
 from tokd_lightning.data.target import parse_target
-from tokd_lightning.evaluate import Options, evaluate, open_run
-from tokd_lightning.runs import Run
+from tokd_lightning.evaluation import Options, evaluate, open_run
+from tokd_lightning.runs.folder import Run
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import torch
 
 from tokd_lightning.cli import main
 from tokd_lightning.errors import TokdError
-from tokd_lightning.runs import Run
+from tokd_lightning.runs.folder import Run
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from tokd_lightning.training import TokdCLI
+from tokd_lightning.training.cli import TokdCLI
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*.yaml"))

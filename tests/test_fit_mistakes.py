@@ -9,7 +9,7 @@ from test_cli import ROOT, SMALL, TINY_STUDENT
 from tokd_lightning.cli import main
 from tokd_lightning.distillation import RotationOptimizer
 from tokd_lightning.errors import TokdError
-from tokd_lightning.modules.stepping import optimizer_of
+from tokd_lightning.modules.rotation_step import optimizer_of
 
 
 def fit(root, runs, *options):

@@ -16,7 +16,7 @@ import pytest
 from mutations import VALID, copy_of, inside, make_place, mutate, wrong_with
 
 from tokd_lightning.cli import main
-from tokd_lightning.training import TokdCLI
+from tokd_lightning.training.cli import TokdCLI
 
 FEW = 60
 MANY = 2000

@@ -10,15 +10,15 @@ import torch
 from test_cli import ROOT
 from trees import write_splits
 
-from tokd_lightning import training
-from tokd_lightning.checks import tell_of_teacher
 from tokd_lightning.cli import main
 from tokd_lightning.data.layouts.ffpp import scan_ffpp
 from tokd_lightning.data.rows import fold_hash, row_hashes, whole_hash
 from tokd_lightning.errors import TokdError
-from tokd_lightning.identity import belongs, changed_data, comparable_data
 from tokd_lightning.modules.last import checkpoint_to_resume
 from tokd_lightning.modules.trained import TrainedModule
+from tokd_lightning.runs.identity import belongs, changed_data, comparable_data
+from tokd_lightning.training import cli as training
+from tokd_lightning.training.checks import tell_of_teacher
 
 TINY = [
     *(f"--config={ROOT}/experiments/ffpp_res18t.yaml", "--model.distiller=Vanilla"),

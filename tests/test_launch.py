@@ -10,18 +10,19 @@ import pytest
 from lightning.fabric.utilities import rank_zero
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from tokd_lightning import step, training
 from tokd_lightning.cli import main
 from tokd_lightning.errors import AlikeError, TokdError
-from tokd_lightning.launch import (
+from tokd_lightning.modules.batchnorm import SyncedBatchNorm
+from tokd_lightning.training import cli as training
+from tokd_lightning.training import slurm_step as step
+from tokd_lightning.training.launch import (
     check_processes,
     end_others,
     plugins,
     said_once,
     slurm_environment,
 )
-from tokd_lightning.modules.batchnorm import SyncedBatchNorm
-from tokd_lightning.step import StepEnvironment, started_by_srun
+from tokd_lightning.training.slurm_step import StepEnvironment, started_by_srun
 
 # What SLURM 22.05 set for `sbatch --ntasks=N`, for `srun --ntasks=2` and `--nodes=2` in it, for
 # `srun --ntasks=2 --pty bash`, and for the shell of salloc under use_interactive_step.

@@ -15,10 +15,10 @@ import pytest
 import torch
 from test_cli import ROOT, SMALL, TINY_STUDENT
 
-from tokd_lightning import loggers
 from tokd_lightning.errors import TokdError
-from tokd_lightning.loggers import EpochLines, ProgressBar, RunLogger, build_loggers, progress
-from tokd_lightning.naming import Cell
+from tokd_lightning.loggers import run as loggers
+from tokd_lightning.loggers.run import EpochLines, ProgressBar, RunLogger, build_loggers, progress
+from tokd_lightning.runs.naming import Cell
 
 CELL = Cell("ffpp-c23", "student", "resnet18_thin", "tokd", "both", 0)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from test_cli import ROOT, SMALL, TINY_STUDENT
 
-from tokd_lightning.cli import _parser, main
-from tokd_lightning.commands.fits import HELP
+from tokd_lightning.cli import main, parser
 from tokd_lightning.errors import TokdError, the_told_one
-from tokd_lightning.training import TokdCLI
+from tokd_lightning.training.cli import TokdCLI
+from tokd_lightning.training.help import HELP
 
 VANILLA = f"--config={ROOT}/experiments/demo_vanilla.yaml"
 
@@ -193,7 +193,7 @@ def test_the_help_of_a_fit_is_short_quick_and_true(capsys):
 
 def test_every_option_of_every_help_has_a_text():
     [commands] = [
-        a for a in _parser()._actions if a.dest == "of" or (hasattr(a, "choices") and a.choices)
+        a for a in parser()._actions if a.dest == "of" or (hasattr(a, "choices") and a.choices)
     ]
     assert set(HELP) < set(commands.choices)
     for name, command in commands.choices.items():
@@ -209,7 +209,7 @@ def test_an_uninstalled_tree_knows_its_version(tmp_path):
         "    if 'tokd' in name: raise m.PackageNotFoundError(name)\n"
         "    return found(name)\n"
         "m.version = version\n"
-        "from tokd_lightning.provenance import versions\n"
+        "from tokd_lightning.runs.provenance import versions\n"
         "print(versions()['tokd-lightning'])"
     )
     answer = subprocess.run(

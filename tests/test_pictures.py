@@ -11,7 +11,7 @@ from tokd_lightning.data.augment import Normalise
 from tokd_lightning.frequency import high_pass
 from tokd_lightning.models import DualBranchTeacher, Student
 from tokd_lightning.modules.checkpoint import HEADER
-from tokd_lightning.pictures import Column, choose, draw, look, write_pictures
+from tokd_lightning.training.pictures import Column, choose, draw, look, write_pictures
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import torch
 import yaml
 from test_cli import ROOT
 
-from tokd_lightning import precision
 from tokd_lightning.cli import main
-from tokd_lightning.runs import Run
-from tokd_lightning.training import TokdCLI
+from tokd_lightning.runs.folder import Run
+from tokd_lightning.training import precision
+from tokd_lightning.training.cli import TokdCLI
 
 
 @pytest.fixture

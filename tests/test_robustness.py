@@ -9,17 +9,17 @@ import pytest
 from PIL import Image
 
 from tokd_lightning.cli import main
-from tokd_lightning.evaluate import robustness
 from tokd_lightning.evaluation import (
     codecs,
     curves,
     perturbations,
     reliability,
+    robustness,
     robustness_pictures,
 )
-from tokd_lightning.evaluation.metrics import binary_metrics, video_table
 from tokd_lightning.evaluation.perturbations import PERTURBATIONS, Perturbation
-from tokd_lightning.runs import Run
+from tokd_lightning.metrics.classification import binary_metrics, video_table
+from tokd_lightning.runs.folder import Run
 
 NAME = "celebdf-original"
 

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.naming import EVALUATION, cell, config_hash, differences, run_name
-from tokd_lightning.runs import Run, letting_go, write_atomically
+from tokd_lightning.runs.folder import Run, letting_go, write_atomically
+from tokd_lightning.runs.naming import EVALUATION, cell, config_hash, differences, run_name
 
 EXPERIMENT = {
     "seed_everything": 0,
@@ -172,7 +172,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_part(tmp_path):
 HOLDING = """
 import os, sys, time
 from pathlib import Path
-from tokd_lightning.runs import Run
+from tokd_lightning.runs.folder import Run
 Run(Path(sys.argv[1])).hold()
 if os.fork() == 0:  # as the workers of a loader, which may outlive a killed fit for a moment
     time.sleep(60)

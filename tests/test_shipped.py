@@ -6,8 +6,8 @@ import pytest
 import yaml
 from test_experiments import ROOT, parse
 
-from tokd_lightning import shipped
 from tokd_lightning.cli import main
+from tokd_lightning.runs import shipped
 from tokd_lightning.tables.grid import student, teacher_of
 
 CELL = "ffpp-c40_resnet18_thin_tokd-both_s0"

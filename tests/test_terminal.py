@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 from tokd_lightning.cli import main
-from tokd_lightning.data.verify.counting import counts_table
 from tokd_lightning.distillation.catalogue import METHODS
 from tokd_lightning.terminal import keep_words
+from tokd_lightning.verify.counting import counts_table
 
 
 def printed(table, width=80):

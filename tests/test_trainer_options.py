@@ -13,8 +13,12 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.models.backbones import Backbone, build_backbone
 from tokd_lightning.models.weight_file import Normalisation
 from tokd_lightning.modules import symptoms
-from tokd_lightning.modules.stepping import optimizer_of
-from tokd_lightning.trainer_options import check_callbacks, check_classes, check_trainer_options
+from tokd_lightning.modules.rotation_step import optimizer_of
+from tokd_lightning.training.trainer_options import (
+    check_callbacks,
+    check_classes,
+    check_trainer_options,
+)
 
 
 class OwnFinetuning(callbacks.BaseFinetuning):

@@ -12,11 +12,11 @@ from test_cli import ROOT, TINY_STUDENT
 
 from tokd_lightning.cli import main
 from tokd_lightning.data.target import parse_target
-from tokd_lightning.evaluate import Options, open_run
-from tokd_lightning.evaluate.evaluating import module_of
+from tokd_lightning.evaluation import Options, open_run
+from tokd_lightning.evaluation.evaluate import module_of
 from tokd_lightning.explain.options import Options as Explain
 from tokd_lightning.explain.options import frames_of
-from tokd_lightning.runs import Run
+from tokd_lightning.runs.folder import Run
 
 
 @pytest.fixture(scope="module")

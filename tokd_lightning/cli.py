@@ -4,9 +4,11 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
+from types import ModuleType
 
 from tokd_lightning import __version__
-from tokd_lightning.commands import LineParser, data, deploy, fits, runs, tables
+from tokd_lightning.commands import VERBS, LineParser
 from tokd_lightning.errors import TERMINATED, Terminated, TokdError, the_told_one
 
 BROKEN_PIPE = 141  # 128 + SIGPIPE, the shell convention
@@ -44,41 +46,36 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _run(given: list[str]) -> int:
-    command = given[0] if given else ""
-    if command in fits.HELP and not {"-h", "--help"} & set(given):
-        return _run_fit(given)
-    options, unknown = _parser().parse_known_args(given)
+    verb = given[0] if given else ""
+    if verb in VERBS and not {"-h", "--help"} & set(given):
+        main_of = getattr(_module(verb), "main", None)  # of those that LightningCLI parses
+        if main_of is not None:
+            return int(main_of(given[1:]))
+    options, unknown = parser((verb,) if verb in VERBS else VERBS).parse_known_args(given)
     if unknown:
         options.of.error(f"unrecognized arguments: {' '.join(unknown)}")
     run_command: Callable[[argparse.Namespace], int] = options.run
     return run_command(options)
 
 
-def _run_fit(given: list[str]) -> int:
-    """Run a command whose arguments LightningCLI parses."""
-    if given[0] == "inputs":
-        from tokd_lightning.inputs import print_inputs
+def parser(verbs: Sequence[str] = VERBS) -> LineParser:
+    """Make the parser of ``tokd``.
 
-        return print_inputs(given[1:])
-    if given[0] == "probe":
-        from tokd_lightning.probe import probe
-
-        return probe(given[1:])
-    from tokd_lightning.training import run
-
-    return run(given)
-
-
-def _parser() -> LineParser:
-    parser = LineParser(
+    Args:
+        verbs: Commands to add; each is a module of :mod:`tokd_lightning.commands`.
+    """
+    made = LineParser(
         prog="tokd",
         description="Two-in-one knowledge distillation for facial forgery detection.",
     )
-    parser.add_argument("--version", action="version", version=f"tokd_lightning {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    fits.add_to(commands)
-    for group in (data, runs, deploy, tables):
-        group.add_to(commands)
+    made.add_argument("--version", action="version", version=f"tokd_lightning {__version__}")
+    commands = made.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for verb in verbs:
+        _module(verb).add_to(commands)
     for command in commands.choices.values():
         command.set_defaults(of=command)
-    return parser
+    return made
+
+
+def _module(verb: str) -> ModuleType:
+    return import_module(f"tokd_lightning.commands.{verb}")

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tokd_lightning.data.demo.cast import ProceduralCast
+from tokd_lightning.demo.cast import ProceduralCast
 
 SIZE = (320, 240)
 

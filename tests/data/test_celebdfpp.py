@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 
 from tokd_lightning.data.celebdf import CelebDFDataModule
-from tokd_lightning.data.demo.video import encode
 from tokd_lightning.data.layouts.celebdf import list_celebdf
 from tokd_lightning.data.layouts.celebdf_tree import people_of, read_test_list
 from tokd_lightning.data.layouts.deepfakebench import scan_deepfakebench
-from tokd_lightning.data.prepare import prepare
-from tokd_lightning.data.verify import verify
+from tokd_lightning.demo.video import encode
 from tokd_lightning.errors import TokdError
+from tokd_lightning.prepare import prepare
+from tokd_lightning.verify import verify
 
 # Folders of the authors' page (github.com/OUC-VAS/Celeb-DF-PP), and how videos are named in each.
 METHODS = {

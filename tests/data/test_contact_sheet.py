@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 from trees import make_ffpp
 
-from tokd_lightning.data import show as show_module
+from tokd_lightning import show as show_module
 from tokd_lightning.data.packed import write_pack
-from tokd_lightning.data.show import show
-from tokd_lightning.data.show.find import find_frames
 from tokd_lightning.errors import TokdError
 from tokd_lightning.frequency import high_pass
+from tokd_lightning.show import show
+from tokd_lightning.show.find import find_frames
 
 REAL = "original_sequences/youtube"
 TILE = 32

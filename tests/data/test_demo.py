@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 import pytest
 
-from tokd_lightning.data import demo
-from tokd_lightning.data.demo import make_demo, tree
-from tokd_lightning.data.demo.cast import ProceduralCast, generator
-from tokd_lightning.data.demo.clips import film
-from tokd_lightning.data.demo.landmarks import hull_mask
-from tokd_lightning.data.demo.tree import split_pairs
-from tokd_lightning.data.demo.video import decode
+from tokd_lightning import demo
+from tokd_lightning.demo import make_demo, tree
+from tokd_lightning.demo.cast import ProceduralCast, generator
+from tokd_lightning.demo.clips import film
+from tokd_lightning.demo.landmarks import hull_mask
+from tokd_lightning.demo.tree import split_pairs
+from tokd_lightning.demo.video import decode
 from tokd_lightning.errors import TokdError
 
 SMALL = {"identities": 6, "frames": 3, "size": 64, "workers": 1}
@@ -185,7 +185,7 @@ def test_an_interrupted_tree_does_not_pass_as_finished_and_is_completed(
 def test_killed_with_its_workers_it_is_completed_later(made, tmp_path):
     out = tmp_path / "mini"
     call = f"make_demo(Path({str(out)!r}), **{SMALL | {'workers': 2}})"
-    code = f"from pathlib import Path; from tokd_lightning.data.demo import make_demo; {call}"
+    code = f"from pathlib import Path; from tokd_lightning.demo import make_demo; {call}"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not list(out.rglob("*.mp4")) and time.monotonic() < deadline:

@@ -2,11 +2,11 @@ import cv2
 import numpy as np
 import pytest
 
-from tokd_lightning.data.demo.cast import ProceduralCast, generator
-from tokd_lightning.data.demo.clips import Clip, film
-from tokd_lightning.data.demo.forgeries import FORGERIES, mouth_region
-from tokd_lightning.data.demo.landmarks import BROWS, JAW, hull_mask
-from tokd_lightning.data.demo.warping import resample, thin_plate_map
+from tokd_lightning.demo.cast import ProceduralCast, generator
+from tokd_lightning.demo.clips import Clip, film
+from tokd_lightning.demo.forgeries import FORGERIES, mouth_region
+from tokd_lightning.demo.landmarks import BROWS, JAW, hull_mask
+from tokd_lightning.demo.warping import resample, thin_plate_map
 
 METHODS = list(FORGERIES)
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tokd_lightning.data.demo.video import encode
 from tokd_lightning.data.layouts.dfdc import find_metadata, list_dfdc
 from tokd_lightning.data.manifest_table import ManifestDataModule
-from tokd_lightning.data.prepare import prepare
 from tokd_lightning.data.reader import read_any
 from tokd_lightning.data.target import parse_target
-from tokd_lightning.data.verify import verify
+from tokd_lightning.demo.video import encode
 from tokd_lightning.errors import TokdError
+from tokd_lightning.prepare import prepare
+from tokd_lightning.verify import verify
 
 # The form of dfdc_train_part_*/metadata.json: fakes name their original, all is for training.
 REALS = ("vudstovrck", "jdubbvfswz", "atvmxvwyns", "qzimuostzz")

@@ -9,8 +9,8 @@ from PIL import Image
 from tokd_lightning.data import decode as decoding
 from tokd_lightning.data.decode import decode, read_frame
 from tokd_lightning.data.image import orientation, to_rgb
-from tokd_lightning.data.show.tiles import read_picture
-from tokd_lightning.data.verify.files import Job, examine
+from tokd_lightning.show.tiles import read_picture
+from tokd_lightning.verify.files import Job, examine
 
 SMALL = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
 PIXELS = cv2.resize(SMALL, (37, 22), interpolation=cv2.INTER_CUBIC)

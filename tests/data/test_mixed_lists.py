@@ -10,8 +10,8 @@ from tokd_lightning.data.layouts.table import scan_table
 from tokd_lightning.data.manifest import check
 from tokd_lightning.data.manifest_table import ManifestDataModule
 from tokd_lightning.data.target import parse_target
-from tokd_lightning.data.verify import verify
 from tokd_lightning.errors import TokdError
+from tokd_lightning.verify import verify
 
 HEADER = "path,label,split,video,target,source,dataset\n"
 # FF++: identity 000 is on screen in train and in test. Celeb-DF: id0 is, as published.

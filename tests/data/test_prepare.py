@@ -19,11 +19,11 @@ from tiny_videos import (
     write_boxes,
 )
 
-from tokd_lightning.data.demo.video import encode
 from tokd_lightning.data.layouts.ffpp import scan_ffpp
 from tokd_lightning.data.manifest import COLUMNS, check
-from tokd_lightning.data.prepare import prepare
+from tokd_lightning.demo.video import encode
 from tokd_lightning.errors import TokdError
+from tokd_lightning.prepare import prepare
 
 SMALL = {"frames": 3, "size": 32, "detector": "none", "workers": 1}
 

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokd_lightning.data.prepare.boxes import Track, no_face
+from tokd_lightning.prepare.boxes import Track, no_face
 
 LENGTH = st.integers(1, 5000)
 SHARE = st.floats(-0.5, 1.5)

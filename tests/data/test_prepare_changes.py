@@ -5,9 +5,9 @@ import shutil
 import pytest
 from tiny_videos import DEEPFAKES, YOUTUBE, contents, film, make_ffpp_videos, rows_of
 
-from tokd_lightning.data.demo.video import encode
-from tokd_lightning.data.prepare import group, prepare, preparing
+from tokd_lightning.demo.video import encode
 from tokd_lightning.errors import TokdError
+from tokd_lightning.prepare import group, prepare, preparing
 
 SMALL = {"frames": 2, "size": 32, "detector": "none", "workers": 1}
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from tiny_videos import write_boxes
 
-from tokd_lightning.data import prepare
-from tokd_lightning.data.prepare import detectors, finders
-from tokd_lightning.data.prepare.detectors import haar, mtcnn, yunet
-from tokd_lightning.data.prepare.finders import Listed, Whole, fingerprint, make_finder
+from tokd_lightning import prepare
 from tokd_lightning.errors import TokdError
+from tokd_lightning.prepare import detectors, finders
+from tokd_lightning.prepare.detectors import haar, mtcnn, yunet
+from tokd_lightning.prepare.finders import Listed, Whole, fingerprint, make_finder
 
 PHOTOGRAPHS = sorted((Path(__file__).parents[3] / "shared/faces").rglob("*.jpg"))
 NOTHING = np.zeros((60, 100, 3), np.uint8)

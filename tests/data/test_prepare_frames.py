@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 from tiny_videos import film, put_index_first
 
-from tokd_lightning.data.demo.video import encode
-from tokd_lightning.data.prepare.boxes import Square
-from tokd_lightning.data.prepare.frames import cut_out, encode_image
-from tokd_lightning.data.prepare.options import Options
-from tokd_lightning.data.prepare.reencoding import reencode
 from tokd_lightning.data.stream import encoder_crf, read_packets
 from tokd_lightning.data.video import Source, read_frames
+from tokd_lightning.demo.video import encode
+from tokd_lightning.prepare.boxes import Square
+from tokd_lightning.prepare.frames import cut_out, encode_image
+from tokd_lightning.prepare.options import Options
+from tokd_lightning.prepare.reencoding import reencode
 
 
 def read(file, wanted):

@@ -4,14 +4,14 @@ import pytest
 from tiny_videos import contents, film, make_ffpp_videos, rows_of
 from trees import make_celebdf
 
-from tokd_lightning.data.demo.video import encode
 from tokd_lightning.data.layouts.celebdf import scan_celebdf
 from tokd_lightning.data.layouts.ffpp import scan_ffpp
 from tokd_lightning.data.layouts.flat import scan_flat
-from tokd_lightning.data.prepare import prepare
-from tokd_lightning.data.prepare.plan import make_plan
 from tokd_lightning.data.reader import read_any
+from tokd_lightning.demo.video import encode
 from tokd_lightning.errors import TokdError
+from tokd_lightning.prepare import prepare
+from tokd_lightning.prepare.plan import make_plan
 
 SMALL = {"frames": 2, "size": 32, "detector": "none", "workers": 1}
 

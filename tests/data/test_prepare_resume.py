@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from tiny_videos import contents, make_ffpp_videos
 
-from tokd_lightning.data.prepare import group, prepare, preparing
 from tokd_lightning.errors import TokdError
+from tokd_lightning.prepare import group, prepare, preparing
 
 SMALL = {"frames": 2, "size": 16, "detector": "none", "workers": 1}
 CODE = """
 import sys
 from pathlib import Path
-from tokd_lightning.data.prepare import prepare
+from tokd_lightning.prepare import prepare
 if __name__ == "__main__":
     stored = {"pack": True} if sys.argv[3] == "pack" else {"encoding": "png"}
     prepare("ffpp", Path(sys.argv[1]), Path(sys.argv[2]), frames=8, detector="none", workers=2,

@@ -7,10 +7,10 @@ from test_prepare_problems import SMALL, problems
 from tiny_videos import YOUTUBE, make_ffpp_videos, rows_of
 
 from tokd_lightning.data.media import VIDEOS
-from tokd_lightning.data.prepare.preparing import prepare
-from tokd_lightning.data.verify.verifying import verify
 from tokd_lightning.data.versions import media_versions
 from tokd_lightning.deploy.files import find_files
+from tokd_lightning.prepare.preparing import prepare
+from tokd_lightning.verify.verifying import verify
 
 FACES = SMALL | {"detector": "none"}
 

@@ -7,13 +7,13 @@ from moving import SIZE, put, room, sway
 from tiny_videos import rows_of, write_boxes
 from trees import write_splits
 
-from tokd_lightning.data.demo.video import encode
 from tokd_lightning.data.layouts.video_folder import evenly_spaced
-from tokd_lightning.data.prepare import prepare
-from tokd_lightning.data.prepare.boxes import Track, as_large
-from tokd_lightning.data.prepare.detectors import Detector
-from tokd_lightning.data.prepare.finders import make_finder
-from tokd_lightning.data.prepare.tracking import follow_faces, follow_known
+from tokd_lightning.demo.video import encode
+from tokd_lightning.prepare import prepare
+from tokd_lightning.prepare.boxes import Track, as_large
+from tokd_lightning.prepare.detectors import Detector
+from tokd_lightning.prepare.finders import make_finder
+from tokd_lightning.prepare.tracking import follow_faces, follow_known
 
 SMALL = {"size": 32, "workers": 1}
 

@@ -3,10 +3,10 @@ import pytest
 from PIL import Image, ImageFont
 
 from tokd_lightning.data.manifest import build
-from tokd_lightning.data.show import show
-from tokd_lightning.data.show.choose import bands_of, by_strength, in_order, keep, spread
-from tokd_lightning.data.show.sheet import Band, Row, Sheet, Tile, draw, shorten
 from tokd_lightning.errors import TokdError
+from tokd_lightning.show import show
+from tokd_lightning.show.choose import bands_of, by_strength, in_order, keep, spread
+from tokd_lightning.show.sheet import Band, Row, Sheet, Tile, draw, shorten
 
 
 def rows_of(method, video, target="", source="", split="test", **other):

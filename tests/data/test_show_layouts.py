@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tokd_lightning.data.show import show
-from tokd_lightning.data.show.report import title_of
 from tokd_lightning.errors import TokdError
+from tokd_lightning.show import show
+from tokd_lightning.show.report import title_of
 
 TILE = 32
 ACROSS = 2 * TILE + 12

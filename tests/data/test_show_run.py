@@ -5,9 +5,9 @@ import yaml
 from PIL import Image
 
 from tokd_lightning.data.manifest import COLUMNS
-from tokd_lightning.data.show import show
-from tokd_lightning.data.show.run import confident_errors, errors_by_method, read_run, read_scores
 from tokd_lightning.errors import TokdError
+from tokd_lightning.show import show
+from tokd_lightning.show.run import confident_errors, errors_by_method, read_run, read_scores
 
 TILE = 40
 

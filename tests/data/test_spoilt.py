@@ -15,8 +15,8 @@ from tokd_lightning.data.layouts.said import said_label
 from tokd_lightning.data.manifest_table import ManifestDataModule
 from tokd_lightning.data.shapes import Shape, telling_shapes
 from tokd_lightning.data.suspicions import suspicions
-from tokd_lightning.data.verify import verify
-from tokd_lightning.evaluation.metrics import inverted
+from tokd_lightning.metrics.classification import inverted
+from tokd_lightning.verify import verify
 
 
 def found(path: Path, **options) -> dict[str, list[str]]:

@@ -10,8 +10,8 @@ from PIL import Image
 from tokd_lightning.data.layouts.table import scan_table
 from tokd_lightning.data.manifest import check
 from tokd_lightning.data.manifest_table import ManifestDataModule
-from tokd_lightning.data.verify import verify
 from tokd_lightning.errors import TokdError
+from tokd_lightning.verify import verify
 
 
 def listed(root: Path, rows, header=("path", "label", "split")):

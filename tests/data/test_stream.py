@@ -2,9 +2,9 @@ import av
 import pytest
 from tiny_videos import film
 
-from tokd_lightning.data.demo.video import encode
 from tokd_lightning.data.stream import encoder_crf, read_packets
 from tokd_lightning.data.video import Source
+from tokd_lightning.demo.video import encode
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,15 @@ from tiny_videos import DEEPFAKES, PAIRS, YOUTUBE, film, make_ffpp_videos
 from trees import make_celebdf
 
 from tokd_lightning.data.celebdf import CelebDFDataModule
-from tokd_lightning.data.demo.video import encode
 from tokd_lightning.data.ffpp import FFPPDataModule
 from tokd_lightning.data.layouts.celebdf_tree import read_test_list
 from tokd_lightning.data.layouts.ffpp import list_ffpp, read_splits
 from tokd_lightning.data.layouts.subset import trim_ffpp
-from tokd_lightning.data.prepare import prepare
 from tokd_lightning.data.reader import list_any
-from tokd_lightning.data.verify import verify
+from tokd_lightning.demo.video import encode
 from tokd_lightning.errors import TokdError
+from tokd_lightning.prepare import prepare
+from tokd_lightning.verify import verify
 
 HOW = {"frames": 2, "size": 16, "detector": "none", "workers": 1}
 OFFICIAL = Path(__file__).parents[3] / "shared/splits"

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tokd_lightning.data.demo import make_demo
-from tokd_lightning.data.demo.video import encode
 from tokd_lightning.data.ffpp import FFPPDataModule
-from tokd_lightning.data.verify import verify
-from tokd_lightning.data.verify.kinds import KINDS
+from tokd_lightning.demo import make_demo
+from tokd_lightning.demo.video import encode
 from tokd_lightning.errors import TokdError
+from tokd_lightning.verify import verify
+from tokd_lightning.verify.kinds import KINDS
 
 REAL = "original_sequences/youtube"
 FAKE = "manipulated_sequences"

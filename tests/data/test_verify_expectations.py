@@ -7,9 +7,9 @@ from test_verify import findings
 from trees import METHODS, write_splits
 
 from tokd_lightning.data.layouts.video_folder import Video
-from tokd_lightning.data.verify.expectations import hold_against
-from tokd_lightning.data.verify.findings import Report
-from tokd_lightning.data.verify.inventory import Clip
+from tokd_lightning.verify.expectations import hold_against
+from tokd_lightning.verify.findings import Report
+from tokd_lightning.verify.inventory import Clip
 
 SHARED = Path(__file__).parents[3] / "shared" / "splits"
 published = pytest.mark.skipif(not SHARED.is_dir(), reason="the published lists are not at hand")

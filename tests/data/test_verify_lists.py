@@ -10,11 +10,11 @@ from test_verify import findings
 from test_verify_trees import picture
 from trees import make_celebdf
 
-from tokd_lightning.data.demo.video import encode
 from tokd_lightning.data.layouts.celebdf import scan_celebdf
 from tokd_lightning.data.layouts.ffpp import scan_ffpp
-from tokd_lightning.data.verify import verify
+from tokd_lightning.demo.video import encode
 from tokd_lightning.errors import TokdError
+from tokd_lightning.verify import verify
 
 LIST = "List_of_testing_videos.txt"
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from odd_videos import described, edit, ffmpeg, make, program, shown
 
-from tokd_lightning.data.prepare.reencoding import reencode
 from tokd_lightning.data.stream import declared_frames, read_packets
-from tokd_lightning.data.verify.streams import Job, examine
 from tokd_lightning.data.video import Shelf, Source, Stored, count_frames, read_frames
+from tokd_lightning.prepare.reencoding import reencode
+from tokd_lightning.verify.streams import Job, examine
 
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p")
 FULL = "setparams=range=pc:colorspace=bt709:color_trc=bt709:color_primaries=bt709"

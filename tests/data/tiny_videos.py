@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from trees import write_splits
 
-from tokd_lightning.data.demo.video import encode
+from tokd_lightning.demo.video import encode
 
 WIDTH, HEIGHT = 96, 64
 PAIRS = {"train": [["000", "001"]], "val": [["002", "003"]], "test": [["004", "005"]]}

@@ -10,8 +10,8 @@ from test_cli import TINY_STUDENT, TINY_TEACHER, folder
 from trees import make_ffpp
 
 from tokd_lightning.cli import main
-from tokd_lightning.data.demo.cast import ProceduralCast
-from tokd_lightning.data.demo.video import encode
+from tokd_lightning.demo.cast import ProceduralCast
+from tokd_lightning.demo.video import encode
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,8 @@ from PIL import Image
 from tiny_hostile import make_hostile, stream
 
 from tokd_lightning.cli import main
-from tokd_lightning.data.demo.video import encode
 from tokd_lightning.data.layouts.video_folder import evenly_spaced
+from tokd_lightning.demo.video import encode
 from tokd_lightning.deploy import videos
 from tokd_lightning.deploy.engine import softmax
 from tokd_lightning.deploy.report import COLUMNS, printable
@@ -89,7 +89,7 @@ def test_images_folders_and_videos_in_any_mix(model, mixed, capsys):
 
 
 def test_the_face_is_cut_out_as_tokd_prepare_does(model, faces, tmp_path, capsys):
-    from tokd_lightning.data.prepare.finders import make_finder
+    from tokd_lightning.prepare.finders import make_finder
 
     scene = np.full((400, 700, 3), 120, np.uint8)
     scene[100:356, 300:556] = faces[1]

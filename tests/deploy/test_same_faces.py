@@ -15,10 +15,10 @@ from PIL import Image
 from test_detect import as_json, detect, refused
 
 from tokd_lightning.cli import main
-from tokd_lightning.data.demo.cast import ProceduralCast
-from tokd_lightning.data.demo.video import encode
-from tokd_lightning.data.prepare import detectors
+from tokd_lightning.demo.cast import ProceduralCast
+from tokd_lightning.demo.video import encode
 from tokd_lightning.deploy.record import open_model, warnings
+from tokd_lightning.prepare import detectors
 
 
 def export(run, out, *given):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchmetrics.classification import BinaryCalibrationError
 
-from tokd_lightning.evaluation.calibration import calibrated, calibration
+from tokd_lightning.metrics.calibration import calibrated, calibration
 
 
 def test_a_small_example_by_hand():

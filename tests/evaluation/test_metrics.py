@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn import metrics as reference
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.evaluation.metrics import (
+from tokd_lightning.metrics.classification import (
     binary_metrics,
     frame_and_video_metrics,
     metrics_by_method,

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tokd_lightning.evaluation.metrics import metrics_by_method
-from tokd_lightning.evaluation.operating import (
+from tokd_lightning.metrics.classification import metrics_by_method
+from tokd_lightning.metrics.thresholds import (
     RATES,
     by_forgery,
     operating_points,

@@ -17,7 +17,7 @@ from PIL import Image
 from test_cli import ROOT, TINY_STUDENT, TINY_TEACHER, folder
 
 from tokd_lightning.cli import main
-from tokd_lightning.evaluate import open_run
+from tokd_lightning.evaluation import open_run
 from tokd_lightning.explain.cams import read_maps
 from tokd_lightning.models.gradcam import grad_cam
 

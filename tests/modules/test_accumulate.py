@@ -22,7 +22,7 @@ from small import (
 from test_every_method import CASES
 
 from tokd_lightning.distillation import RotationOptimizer
-from tokd_lightning.loggers import RunLogger
+from tokd_lightning.loggers.run import RunLogger
 
 LEARNERS = {
     "teacher": None,

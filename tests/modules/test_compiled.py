@@ -9,11 +9,11 @@ from small import Images, Statistics, distill_module, quiet, same, sgd, snapshot
 from test_resume import Interrupted, Interruption, ended, fit, make
 from torch.utils.data import DataLoader
 
-from tokd_lightning.console import mistakes_in_one_line
 from tokd_lightning.distillation import RotationOptimizer, Vanilla
 from tokd_lightning.errors import TokdError
 from tokd_lightning.modules import compiling
-from tokd_lightning.naming import differences
+from tokd_lightning.runs.naming import differences
+from tokd_lightning.training.console import mistakes_in_one_line
 
 steady = partial(sgd, lr=0.01)
 

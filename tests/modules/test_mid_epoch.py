@@ -12,7 +12,7 @@ from test_resume import BATCHES, EPOCHS, ended, fit, make
 
 from tokd_lightning.data.frames import FrameDataset
 from tokd_lightning.distillation import ADD, TOKD
-from tokd_lightning.loggers import RunLogger
+from tokd_lightning.loggers.run import RunLogger
 
 METHODS = {
     **CASES,

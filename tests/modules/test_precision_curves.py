@@ -8,10 +8,10 @@ import torch
 from lightning.pytorch.plugins import MixedPrecision
 from small import distill_module, quiet, teacher_module
 
-from tokd_lightning.data.demo import make_demo
 from tokd_lightning.data.ffpp import FFPPDataModule
+from tokd_lightning.demo import make_demo
 from tokd_lightning.distillation import RotationOptimizer
-from tokd_lightning.loggers import RunLogger
+from tokd_lightning.loggers.run import RunLogger
 
 pytestmark = pytest.mark.slow
 EPOCHS, STEPS, BATCH, WINDOW = 3, 20, 12, 10

@@ -7,9 +7,9 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from small import distill_module, quartered, quiet, same, snapshot, teacher_module
 
-from tokd_lightning.curves import cut
 from tokd_lightning.data.ffpp import FFPPDataModule
-from tokd_lightning.loggers import RunLogger
+from tokd_lightning.loggers.curves import cut
+from tokd_lightning.loggers.run import RunLogger
 from tokd_lightning.modules.checkpoint import best_and_last
 from tokd_lightning.modules.last import rows_of
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from few_cells import ROOT, Table, fake
 
-from tokd_lightning.tables import plan, runner
+from tokd_lightning.schedule import plan, runner
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-from tokd_lightning.provenance import source_hash
-from tokd_lightning.recipe import recipe_hash
-from tokd_lightning.runs import Run
+from tokd_lightning.runs.folder import Run
+from tokd_lightning.runs.provenance import source_hash
+from tokd_lightning.runs.recipe import recipe_hash
 
 PLACE = Path(os.environ["FAKE_PLACE"])  # cells.json, calls; fail, data: what a test plants
 DATA = "planted data"

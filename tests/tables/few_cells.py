@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from tokd_lightning.cli import main
-from tokd_lightning.tables import plan
-from tokd_lightning.tables.plan import make_plan
+from tokd_lightning.schedule import plan
+from tokd_lightning.schedule.plan import make_plan
 
 ROOT = Path(__file__).parents[2]
 FAKE = Path(__file__).with_name("cell_tokd.py")

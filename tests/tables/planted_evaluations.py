@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tokd_lightning.evaluation.calibration import calibration
-from tokd_lightning.evaluation.metrics import frame_and_video_metrics
-from tokd_lightning.evaluation.operating import by_forgery, operating_points
 from tokd_lightning.evaluation.perturbations import PERTURBATIONS
+from tokd_lightning.metrics.calibration import calibration
+from tokd_lightning.metrics.classification import frame_and_video_metrics
+from tokd_lightning.metrics.thresholds import by_forgery, operating_points
 
 HASHES = {"data": "d" * 64, "labels": "a" * 64, "checkpoint": "c" * 64}
 FORGERIES = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")

@@ -15,13 +15,13 @@ from few_cells import BOTH, ONLY, RGB, ROOT, TEACHER, VANILLA, Table
 from test_runner import alive, wait_for
 from trees import make_ffpp
 
-from tokd_lightning.provenance import source_hash
-from tokd_lightning.recipe import recipe_hash
-from tokd_lightning.runs import Run
-from tokd_lightning.tables import cluster
-from tokd_lightning.tables.jobs import Job, tokd
-from tokd_lightning.tables.locks import take_lock
-from tokd_lightning.tables.plan import make_plan
+from tokd_lightning.runs.folder import Run
+from tokd_lightning.runs.provenance import source_hash
+from tokd_lightning.runs.recipe import recipe_hash
+from tokd_lightning.schedule import cluster
+from tokd_lightning.schedule.jobs import Job, tokd
+from tokd_lightning.schedule.locks import take_lock
+from tokd_lightning.schedule.plan import make_plan
 
 LOCAL = ("--cluster", "local")
 

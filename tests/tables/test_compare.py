@@ -12,8 +12,8 @@ from planted import AUC, plant
 from rich.console import Console
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.tables import compare as tables
-from tokd_lightning.tables.results import read_row
+from tokd_lightning.report import compare as tables
+from tokd_lightning.report.rows import read_row
 
 FOUR = ["Teacher", "Vanilla", "TOKD rgb", "TOKD both"]
 
@@ -186,7 +186,7 @@ def test_a_failure_leaves_the_earlier_table_whole(tmp_path: Path, monkeypatch: p
 
 def test_tables_import_no_torch():
     code = (
-        "import sys, tokd_lightning.tables.compare, tokd_lightning.tables.demo\n"
+        "import sys, tokd_lightning.report.compare, tokd_lightning.schedule.tour\n"
         "assert not {'torch', 'lightning', 'wandb'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,7 +10,7 @@ from planted import AUC
 from planted import curves as rows
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.tables.figures import draw_gradients, draw_training, read_curves
+from tokd_lightning.report.curves import draw_gradients, draw_training, read_curves
 
 LABELS = dict(zip(AUC, ["Teacher", "Vanilla", "TOKD rgb", "TOKD both"], strict=True))
 NOTHING = pd.DataFrame({"epoch": [], "step": []}, dtype=int)

@@ -8,7 +8,7 @@ import pytest
 from test_experiments import ROOT, parse
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.recipe import recipe_hash
+from tokd_lightning.runs.recipe import recipe_hash
 from tokd_lightning.tables.grid import (
     over_seeds,
     select,

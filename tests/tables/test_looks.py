@@ -14,7 +14,7 @@ from planted_evaluations import plant_evaluated
 from tokd_lightning.evaluation.robustness_pictures import robustness_png
 from tokd_lightning.explain.bands import draw_bands
 from tokd_lightning.looks import looks, network, short_labels
-from tokd_lightning.tables.figures import draw_gradients, draw_training
+from tokd_lightning.report.curves import draw_gradients, draw_training
 
 FOUR = ["Teacher", "Vanilla", "TOKD rgb", "TOKD both"]
 METHODS = ("at", "pkt", "vid", "sp", "fitnet", "tokd")

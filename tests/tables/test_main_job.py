@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from tokd_lightning.data.demo import make_demo
+from tokd_lightning.demo import make_demo
 from tokd_lightning.errors import TokdError
-from tokd_lightning.tables import demo, runner
+from tokd_lightning.schedule import runner
+from tokd_lightning.schedule import tour as demo
 
 FAKE = Path(__file__).with_name("fake_tokd.py")
 

@@ -10,10 +10,10 @@ import pytest
 from few_cells import BOTH, RGB, ROOT, TEACHER, VANILLA, Table
 from rich.console import Console
 
-from tokd_lightning.tables.estimate import FILE
-from tokd_lightning.tables.locks import take_lock
-from tokd_lightning.tables.plan import make_plan
-from tokd_lightning.tables.reproduce import dry_run
+from tokd_lightning.schedule.estimate import FILE
+from tokd_lightning.schedule.locks import take_lock
+from tokd_lightning.schedule.plan import make_plan
+from tokd_lightning.schedule.reproduce import dry_run
 from tokd_lightning.tables.state import Looker, State
 
 KEYS = [*(f"table{n}" for n in range(2, 8)), "figure3", "figure4", "beyond"]
@@ -57,7 +57,9 @@ def test_states_hours_and_reasons_are_shown(
         BOTH: State("interrupted"),
     }
     monkeypatch.setattr(Looker, "__call__", lambda self, cell: states[cell.name])
-    monkeypatch.setattr("tokd_lightning.tables.plan._data_hashes", lambda arguments: {"data": "d", "rows": {}})
+    monkeypatch.setattr(
+        "tokd_lightning.schedule.plan._data_hashes", lambda arguments: {"data": "d", "rows": {}}
+    )
     lock = take_lock(table.runs / ".locks" / BOTH)
     assert lock is not None
     (table.runs / FILE).write_text(
@@ -73,8 +75,7 @@ def test_states_hours_and_reasons_are_shown(
     assert f"{VANILLA}: stale (code), --rerun sets it aside" in shown
     assert (
         "1 of 4 runs need nothing; 1 stale: --rerun sets it aside, 2 to go (1 of them not timed): "
-        "45:00 with 2 at a time"
-        in (lines[-1])
+        "45:00 with 2 at a time" in (lines[-1])
     )
     assert not any("tokd fit" in line for line in lines)
     assert table("vanilla,tokd", "--dry-run", "--commands") == 0
@@ -84,7 +85,9 @@ def test_states_hours_and_reasons_are_shown(
 
 
 def test_several_seeds_are_counted(table: Table, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tokd_lightning.tables.plan._data_hashes", lambda arguments: {"data": "d", "rows": {}})
+    monkeypatch.setattr(
+        "tokd_lightning.schedule.plan._data_hashes", lambda arguments: {"data": "d", "rows": {}}
+    )
 
     def state(self: Looker, cell: object) -> State:
         return State("done" if "_s0" in str(getattr(cell, "name", "")) else "not run")

@@ -14,8 +14,8 @@ from few_cells import BOTH, FAKE, RGB, ROOT, TEACHER, VANILLA, Table
 from real_slurm import Cluster, missing, no_cgroups, running, wait
 from trees import make_ffpp
 
-from tokd_lightning.tables.jobs import tokd
-from tokd_lightning.tables.queue import FOLDER
+from tokd_lightning.schedule.jobs import tokd
+from tokd_lightning.schedule.queue import FOLDER
 
 pytestmark = [
     pytest.mark.slow,

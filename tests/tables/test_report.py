@@ -16,14 +16,14 @@ from rich.console import Console
 
 from tokd_lightning.cli import main
 from tokd_lightning.errors import TokdError
+from tokd_lightning.report import latex, markdown
+from tokd_lightning.report.build import build
+from tokd_lightning.report.command import report as make
+from tokd_lightning.report.html import html
+from tokd_lightning.report.longform import long_form
+from tokd_lightning.report.reading import Reader
 from tokd_lightning.tables.grid import student
 from tokd_lightning.tables.paper import paper_table
-from tokd_lightning.tables.report import latex, markdown
-from tokd_lightning.tables.report.build import build
-from tokd_lightning.tables.report.command import report as make
-from tokd_lightning.tables.report.html import html
-from tokd_lightning.tables.report.longform import long_form
-from tokd_lightning.tables.report.reading import Reader
 
 ROW = "FF++ c40, ResNet18-T"
 BOTH, RGB = (student("ffpp", "resnet18_thin", "tokd", branches) for branches in ("both", "rgb"))

@@ -13,13 +13,13 @@ from planted_evaluations import plant_evaluated
 from test_report_page import Tags
 
 from tokd_lightning.cli import main
+from tokd_lightning.report.build import build
+from tokd_lightning.report.evaluated_figures import draw_reliability, draw_robustness
+from tokd_lightning.report.evaluated_text import evaluated_parts, evaluations_csv
+from tokd_lightning.report.html import html
+from tokd_lightning.report.markdown import markdown
+from tokd_lightning.report.reading import Reader
 from tokd_lightning.tables.paper import paper_table
-from tokd_lightning.tables.report.build import build
-from tokd_lightning.tables.report.evaluated_figures import draw_reliability, draw_robustness
-from tokd_lightning.tables.report.evaluated_text import evaluated_parts, evaluations_csv
-from tokd_lightning.tables.report.html import html
-from tokd_lightning.tables.report.markdown import markdown
-from tokd_lightning.tables.report.reading import Reader
 
 SVG = "{http://www.w3.org/2000/svg}"
 GOOD, BAD = "synthetic-c23_teacher-both_s0", "synthetic-c23_<b>_vanilla-none_s0"

@@ -9,12 +9,12 @@ from xml.etree import ElementTree
 import pytest
 from planted_cells import plant_cell
 
+from tokd_lightning.report.build import build
+from tokd_lightning.report.conflict import Pair
+from tokd_lightning.report.figures import draw_pairs
+from tokd_lightning.report.reading import Reader
+from tokd_lightning.report.svg import Scale, Svg
 from tokd_lightning.tables.paper import paper_table
-from tokd_lightning.tables.report.build import build
-from tokd_lightning.tables.report.conflict import Pair
-from tokd_lightning.tables.report.figures import draw_pairs
-from tokd_lightning.tables.report.reading import Reader
-from tokd_lightning.tables.report.svg import Scale, Svg
 from tokd_lightning.tables.statistics import Difference
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -13,11 +13,11 @@ import pytest
 from planted_cells import plant_cell, plant_sizes, plant_tables
 from planted_evaluations import plant_evaluated
 
+from tokd_lightning.report.build import build
+from tokd_lightning.report.html import html
+from tokd_lightning.report.reading import Reader
 from tokd_lightning.tables.grid import student
 from tokd_lightning.tables.paper import TABLES, paper_table
-from tokd_lightning.tables.report.build import build
-from tokd_lightning.tables.report.html import html
-from tokd_lightning.tables.report.reading import Reader
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)

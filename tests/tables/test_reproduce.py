@@ -15,11 +15,11 @@ from test_experiments import ROOT
 
 from tokd_lightning import cli
 from tokd_lightning.errors import TokdError
-from tokd_lightning.recipe import recipe_hash
-from tokd_lightning.tables import estimate, plan, runner
-from tokd_lightning.tables.plan import Plan, look, make_plan
-from tokd_lightning.tables.reproduce import dry_run, reproduce
-from tokd_lightning.tables.reproduce import estimate as time_batches
+from tokd_lightning.runs.recipe import recipe_hash
+from tokd_lightning.schedule import estimate, plan, runner
+from tokd_lightning.schedule.plan import Plan, look, make_plan
+from tokd_lightning.schedule.reproduce import dry_run, reproduce
+from tokd_lightning.schedule.reproduce import estimate as time_batches
 from tokd_lightning.tables.state import Looker
 
 FAKE = Path(__file__).with_name("fake_cells.py")
@@ -295,7 +295,7 @@ def test_two_runners_share_the_cells_and_do_none_twice(place):
         "from tokd_lightning.tables import plan, runner; runner._POLL = 0.02\n"
         f"plan.tokd = lambda *a: [sys.executable, {str(FAKE)!r}, *map(str, a)]\n"
         "plan.visible_gpus = lambda: []\n"
-        "from tokd_lightning.tables.reproduce import reproduce\n"
+        "from tokd_lightning.schedule.reproduce import reproduce\n"
         "made = plan.make_plan('table3', dataset=['demo'], method=['vanilla', 'at'], seeds=3,\n"
         f"    data=[{str(place / 'demo')!r}], runs=Path({str(place / 'runs')!r}), log='none')\n"
         "sys.exit(reproduce(made, 2))"
@@ -313,7 +313,7 @@ def test_a_fit_that_outlives_its_killed_runner_is_waited_for(place):
         "import sys; from pathlib import Path; from tokd_lightning.tables import plan\n"
         f"plan.tokd = lambda *a: [sys.executable, {str(FAKE)!r}, *map(str, a)]\n"
         "plan.visible_gpus = lambda: []\n"
-        "from tokd_lightning.tables.reproduce import reproduce\n"
+        "from tokd_lightning.schedule.reproduce import reproduce\n"
         "made = plan.make_plan('table3', dataset=['demo'], method=['vanilla'],\n"
         f"    data=[{str(place / 'demo')!r}], runs=Path({str(place / 'runs')!r}), log='none')\n"
         "reproduce(made, 1)"
@@ -332,7 +332,7 @@ def test_a_fit_that_outlives_its_killed_runner_is_waited_for(place):
 
 
 def test_the_gpus_are_taken_in_turns(place, monkeypatch):
-    from tokd_lightning.tables import reproduce as module
+    from tokd_lightning.schedule import reproduce as module
 
     monkeypatch.setattr(module, "visible_gpus", lambda: ["3", "5"])
     (place / "seconds").write_text("0.3")

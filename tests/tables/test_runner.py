@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.tables import runner
-from tokd_lightning.tables.jobs import Job, last_line, tokd
-from tokd_lightning.tables.runner import run_experiments
+from tokd_lightning.schedule import runner
+from tokd_lightning.schedule.jobs import Job, last_line, tokd
+from tokd_lightning.schedule.runner import run_experiments
 
 
 def python(code: str) -> list[str]:
@@ -224,8 +224,8 @@ def test_interrupts_stop_the_processes_and_their_children(
     )
     runner = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from pathlib import Path; from tokd_lightning.tables.jobs import Job\n"
-        "from tokd_lightning.tables.runner import run_experiments\n"
+        "from pathlib import Path; from tokd_lightning.schedule.jobs import Job\n"
+        "from tokd_lightning.schedule.runner import run_experiments\n"
         f"run_experiments([Job(n, [{python(child)!r}], Path({str(tmp_path)!r}, n)) for n in 'ab'])"
     )
     process = subprocess.Popen([sys.executable, "-c", runner], stderr=subprocess.PIPE)

@@ -11,9 +11,9 @@ import pytest
 from few_cells import BOTH, RGB, TEACHER, VANILLA, Table
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.tables.locks import take_lock
-from tokd_lightning.tables.queue import FOLDER
-from tokd_lightning.tables.slurm import PARAMETERS, slurm_parameters
+from tokd_lightning.schedule.locks import take_lock
+from tokd_lightning.schedule.queue import FOLDER
+from tokd_lightning.schedule.slurm import PARAMETERS, slurm_parameters
 
 SLURM = ("--cluster", "slurm")
 # sbatch numbers its jobs and keeps their files; srun runs what follows its own options; squeue

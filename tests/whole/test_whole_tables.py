@@ -9,8 +9,8 @@ import pytest
 from whole_way import tokd
 
 from tokd_lightning.cli import main
-from tokd_lightning.tables import reproduce
-from tokd_lightning.tables.jobs import Job, Task
+from tokd_lightning.schedule import reproduce
+from tokd_lightning.schedule.jobs import Job, Task
 
 # Image size and length; where decoding goes on is a matter of place.
 SHORT = ["data.size=96", "trainer.max_epochs=1", "data.frames_per_video=4", "data.num_workers=0"]

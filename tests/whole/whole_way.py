@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from tokd_lightning.cli import main
-from tokd_lightning.data.demo.cast import ProceduralCast
+from tokd_lightning.demo.cast import ProceduralCast
 
 ROOT = Path(__file__).parents[2]
 NAMES = {

@@ -1,11 +1,32 @@
-"""Options of the ``tokd`` commands other than Lightning's; implementations are imported lazily."""
+"""The commands of ``tokd``: one module per verb, whose options and option names it owns."""
 
 import argparse
 import re
+import shlex
+from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, NoReturn
 
 from tokd_lightning.errors import TokdError
+
+# Option names in messages about data sets, which training uses too.
+OUR_WORDS = {
+    r" \(--data\.quality\)": " (--quality)",
+    r"--splits \(--data\.splits in training\)": "--splits",
+    r"--data\.(splits|quality)": r"--\1",
+    r"with --data\.root": "as PATH",
+    r"\(--data\.root\)": "(--root)",
+    r"by --data\.root": "as PATH",
+}
+# In the order of ``tokd --help``.
+VERBS = (
+    "fit", "validate", "test", "predict",
+    "prepare", "verify", "show", "demo",
+    "evaluate", "explain", "export", "detect",
+    "table", "figure", "report", "compare", "tour",
+    "methods", "dashboard", "inputs", "probe",
+)  # fmt: skip
 
 
 class LineParser(argparse.ArgumentParser):
@@ -34,3 +55,19 @@ class LineParser(argparse.ArgumentParser):
 def asked(options: argparse.Namespace) -> dict[str, Any]:
     """Return the options of a command by name."""
     return {name: value for name, value in vars(options).items() if name not in {"run", "of"}}
+
+
+def print_next(*arguments: object) -> None:
+    """Print the command to run next.
+
+    Args:
+        *arguments: Of ``tokd``.
+    """
+    print(f"next: {shlex.join(['tokd', *map(str, arguments)])}")
+
+
+def refuse_missing(runs: Sequence[Path]) -> None:
+    """Raise for a missing run before work on the others begins."""
+    for run in runs:
+        if not run.exists():
+            raise TokdError(f"{run} does not exist: name folders that tokd fit made, runs/NAME")

@@ -10,7 +10,7 @@ from tokd_lightning.deploy.record import FILES
 from tokd_lightning.deploy.source import Source
 from tokd_lightning.deploy.thresholds import at
 from tokd_lightning.errors import TokdError
-from tokd_lightning.evaluation.metrics import video_table
+from tokd_lightning.metrics.classification import video_table
 
 _METRICS = ("acc", "balanced_acc", "acc_real", "acc_fake", "auc", "eer")
 _HEAD = (

@@ -52,7 +52,7 @@ def cutting(source: Source, known: Validation, detector: str | None = None) -> C
     margin = float(said.get("margin", _MARGIN))
     stored = said.get("stored")
     if detector is not None:
-        from tokd_lightning.data.prepare.finders import fingerprint, make_finder
+        from tokd_lightning.prepare.finders import fingerprint, make_finder
 
         make_finder(detector)
         name, why = fingerprint(detector), "given to tokd export"

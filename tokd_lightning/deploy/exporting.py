@@ -38,7 +38,7 @@ from tokd_lightning.deploy.source import Source, open_source
 from tokd_lightning.deploy.thresholds import thresholds
 from tokd_lightning.deploy.validation import Validation, validation
 from tokd_lightning.errors import TokdError
-from tokd_lightning.provenance import commit, source_hash, versions
+from tokd_lightning.runs.provenance import commit, source_hash, versions
 
 _HEAT = (
     "class activation map: (weights of fake - weights of real) . last map of S_B + difference of "

@@ -19,7 +19,7 @@ class Wanted(NamedTuple):
     Attributes:
         frames: Largest number of frames per video.
         size: Side of a face in pixels.
-        detector: Face detector, see :func:`~tokd_lightning.data.prepare.finders.make_finder`.
+        detector: Face detector, see :func:`~tokd_lightning.prepare.finders.make_finder`.
         margin: Side of the crop in units of the face's side.
         show: Whether to return the pictures too, for annotation.
         stored: Side to which a crop is resized first, see

@@ -12,12 +12,12 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from tokd_lightning.data.image import to_rgb
-from tokd_lightning.data.prepare.boxes import Square, as_large
-from tokd_lightning.data.prepare.detectors import Picture
-from tokd_lightning.data.prepare.finders import Finder, make_finder
-from tokd_lightning.data.prepare.frames import cut_out
 from tokd_lightning.deploy.found import Found, Look, Wanted
 from tokd_lightning.deploy.videos import Film, Unfit, film
+from tokd_lightning.prepare.boxes import Square, as_large
+from tokd_lightning.prepare.detectors import Picture
+from tokd_lightning.prepare.finders import Finder, make_finder
+from tokd_lightning.prepare.frames import cut_out
 
 LARGEST = 50_000_000
 """Largest number of pixels of a picture; a larger photograph has to be shrunk first."""

@@ -33,8 +33,8 @@ def reference(
         cropping are not installed.
     """
     try:
-        from tokd_lightning.data.prepare.boxes import Square
         from tokd_lightning.deploy.reading import fed_face
+        from tokd_lightning.prepare.boxes import Square
     except TokdError:
         return None, {}
     picture = _picture()

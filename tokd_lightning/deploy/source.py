@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.evaluate.run import open_run
+from tokd_lightning.evaluation.open_run import open_run
 from tokd_lightning.models import Student
 from tokd_lightning.modules.trained import TrainedModule
-from tokd_lightning.naming import Config, cell
-from tokd_lightning.runs import Run
+from tokd_lightning.runs.folder import Run
+from tokd_lightning.runs.naming import Config, cell
 
 
 class Source(NamedTuple):

@@ -5,7 +5,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tokd_lightning.evaluation.metrics import FloatArray, LabelArray, binary_metrics, video_table
+from tokd_lightning.metrics.classification import (
+    FloatArray,
+    LabelArray,
+    binary_metrics,
+    video_table,
+)
 
 RULE = "highest balanced accuracy on the validation split, of equal ones the nearest to 0.5"
 PLAIN = "0.5, as no validation scores of both classes were there to choose it on"
@@ -41,7 +46,7 @@ def thresholds(scores: pd.DataFrame | None) -> dict[str, Any]:
 
     Args:
         scores: Scores of the validation split, one row per frame, as for
-            :func:`~tokd_lightning.evaluation.metrics.frame_and_video_metrics`.
+            :func:`~tokd_lightning.metrics.classification.frame_and_video_metrics`.
 
     Returns:
         Level -> ``value`` and ``rule``, and, unless it is the default 0.5, ``count`` and the

@@ -12,9 +12,9 @@ from torch import Tensor
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.deploy.source import Source
 from tokd_lightning.errors import TokdError
-from tokd_lightning.evaluate.evaluating import our_words
-from tokd_lightning.evaluate.further import stored_validation
-from tokd_lightning.naming import Config
+from tokd_lightning.evaluation.details import stored_validation
+from tokd_lightning.evaluation.evaluate import our_words
+from tokd_lightning.runs.naming import Config
 
 _REAL = 16
 _FEW = 2

@@ -146,8 +146,8 @@ def _work(pipe: Connection, wanted: Wanted) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
     try:
-        from tokd_lightning.data.prepare.finders import make_finder
         from tokd_lightning.deploy.reading import read
+        from tokd_lightning.prepare.finders import make_finder
 
         make_finder(wanted.detector)
     except TokdError as error:

@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from tokd_lightning.evaluation.calibration import BINS
-from tokd_lightning.evaluation.curves import COLOURS
+from tokd_lightning.evaluation.roc import COLOURS
+from tokd_lightning.metrics.calibration import BINS
 
 
 def reliability_png(calibration: dict[str, Any], title: str) -> bytes:
     """Draw the fraction of fakes over P(fake), and below it a histogram of P(fake).
 
     Args:
-        calibration: As returned by :func:`~tokd_lightning.evaluation.calibration.calibration`.
+        calibration: As returned by :func:`~tokd_lightning.metrics.calibration.calibration`.
         title: Title of the figure.
 
     Returns:

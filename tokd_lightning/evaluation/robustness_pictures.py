@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from tokd_lightning.evaluation.curves import COLOURS
 from tokd_lightning.evaluation.perturbations import PERTURBATIONS, every_strength
+from tokd_lightning.evaluation.roc import COLOURS
 from tokd_lightning.looks import COLOURS as COLOURS_OF_RUNS
 from tokd_lightning.looks import looks, short_labels
 

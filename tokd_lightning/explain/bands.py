@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from tokd_lightning.evaluation.metrics import binary_metrics
 from tokd_lightning.explain.drawing import tidy
 from tokd_lightning.explain.survey import Survey
 from tokd_lightning.looks import looks
+from tokd_lightning.metrics.classification import binary_metrics
 
 MEASURES = ("auc", "balanced_acc", "p_fake_real", "p_fake_fake")
 _COLUMNS = {"remove": "one band removed", "low-pass": "low-pass", "high-pass": "high-pass"}

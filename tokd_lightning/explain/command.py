@@ -8,21 +8,21 @@ from typing import Any
 
 import pandas as pd
 
-from tokd_lightning.console import mistakes_in_one_line, quieten
 from tokd_lightning.data.target import Target, parse_target
 from tokd_lightning.errors import TokdError
-from tokd_lightning.evaluate import Trained, open_run
-from tokd_lightning.evaluate.evaluating import OUR_WORDS, our_words
+from tokd_lightning.evaluation import Trained, open_run
+from tokd_lightning.evaluation.evaluate import OUR_WORDS, our_words
 from tokd_lightning.explain.bands import draw_bands
 from tokd_lightning.explain.cams import draw_cams, read_maps, together
 from tokd_lightning.explain.drawing import save
 from tokd_lightning.explain.explaining import Explained, explain
 from tokd_lightning.explain.options import Options, check_options
-from tokd_lightning.naming import cell
-from tokd_lightning.runs import write_atomically
-from tokd_lightning.tables.results import distinct_labels, rank, read_row
-from tokd_lightning.wandb_run import ended, publish, recorded
-from tokd_lightning.wandb_run import open_run as open_wandb
+from tokd_lightning.loggers.wandb_run import ended, publish, recorded
+from tokd_lightning.loggers.wandb_run import open_run as open_wandb
+from tokd_lightning.report.rows import distinct_labels, rank, read_row
+from tokd_lightning.runs.folder import write_atomically
+from tokd_lightning.runs.naming import cell
+from tokd_lightning.training.console import mistakes_in_one_line, quieten
 
 _OUR_WORDS = {**OUR_WORDS, r"--data\.root": "--on KIND-QUALITY:PATH"}
 

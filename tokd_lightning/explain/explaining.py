@@ -14,8 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.target import Target
 from tokd_lightning.errors import TokdError
-from tokd_lightning.evaluate import Trained
-from tokd_lightning.evaluate.evaluating import refuse_unwritable
+from tokd_lightning.evaluation import Trained
+from tokd_lightning.evaluation.evaluate import refuse_unwritable
 from tokd_lightning.explain import cams, rfam
 from tokd_lightning.explain.bands import band_table, draw_bands
 from tokd_lightning.explain.drawing import save
@@ -30,13 +30,13 @@ from tokd_lightning.explain.options import (
 )
 from tokd_lightning.explain.record import FILE, before, earlier, write
 from tokd_lightning.explain.survey import Survey, survey
+from tokd_lightning.loggers.wandb_run import confident_errors
 from tokd_lightning.looks import network as label
 from tokd_lightning.models import DualBranchTeacher, Student
 from tokd_lightning.models.look import attention_maps
-from tokd_lightning.naming import Config
-from tokd_lightning.pictures import choose
-from tokd_lightning.runs import write_atomically
-from tokd_lightning.wandb_run import confident_errors
+from tokd_lightning.runs.folder import write_atomically
+from tokd_lightning.runs.naming import Config
+from tokd_lightning.training.pictures import choose
 
 _SINGLE = 5  # frames of which rfam.png shows the attention
 

@@ -13,10 +13,10 @@ from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.frames import Batch, FrameLoader, Unreadable
 from tokd_lightning.data.target import Target
 from tokd_lightning.errors import TokdError
-from tokd_lightning.evaluate import Trained
-from tokd_lightning.evaluate.record import SEEN
+from tokd_lightning.evaluation import Trained
+from tokd_lightning.evaluation.record import SEEN
 from tokd_lightning.frequency import band_frequencies
-from tokd_lightning.naming import Config
+from tokd_lightning.runs.naming import Config
 
 STRIDES = (8, 16, 32)
 WIDTHS = ("log", "equal")

@@ -8,11 +8,11 @@ from pathlib import Path
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.target import Target
 from tokd_lightning.errors import TokdError
-from tokd_lightning.evaluate import Trained
-from tokd_lightning.evaluate import record as evaluation
+from tokd_lightning.evaluation import Trained
+from tokd_lightning.evaluation import record as evaluation
 from tokd_lightning.explain.options import Options
-from tokd_lightning.naming import Config
-from tokd_lightning.runs import write_atomically
+from tokd_lightning.runs.folder import write_atomically
+from tokd_lightning.runs.naming import Config
 
 FILE = "explanations.json"
 

@@ -18,11 +18,11 @@ from torchmetrics.classification import BinaryAccuracy
 
 from tokd_lightning.distillation.gradients import KEPT_PASSES
 from tokd_lightning.errors import TokdError
-from tokd_lightning.evaluation.metrics import frame_and_video_metrics
+from tokd_lightning.metrics.classification import frame_and_video_metrics
 from tokd_lightning.modules.checkpoint import HEADER
 from tokd_lightning.modules.compiling import compile_in_place
 from tokd_lightning.modules.finite import FiniteLoss
-from tokd_lightning.modules.stepping import clip_gradient, scheduler_of
+from tokd_lightning.modules.rotation_step import clip_gradient, scheduler_of
 from tokd_lightning.modules.symptoms import announce_normalisation
 
 OptimizerCallable = Callable[[Iterable[Any]], Optimizer]

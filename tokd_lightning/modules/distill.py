@@ -28,7 +28,7 @@ from tokd_lightning.modules.detection import (
     OptimizerCallable,
     drawn_from,
 )
-from tokd_lightning.modules.stepping import each_alone, loss_scale, optimizer_of, rotate
+from tokd_lightning.modules.rotation_step import each_alone, loss_scale, optimizer_of, rotate
 from tokd_lightning.modules.symptoms import warn_of_collapse, warn_of_idle_rotation
 
 FINEST = 4

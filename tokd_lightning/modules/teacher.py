@@ -15,7 +15,7 @@ from tokd_lightning.modules.detection import (
     OptimizerCallable,
     drawn_from,
 )
-from tokd_lightning.modules.stepping import optimizer_of
+from tokd_lightning.modules.rotation_step import optimizer_of
 
 
 class TeacherModule(DetectionModule):

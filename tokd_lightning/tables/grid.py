@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.naming import NAMED, PLACE, Cell, name_of
-from tokd_lightning.shipped import edits
+from tokd_lightning.runs.naming import NAMED, PLACE, Cell, name_of
+from tokd_lightning.runs.shipped import edits
 
 EXPERIMENTS = Path("experiments")
 DISTILLERS = Path("configs/distillers")

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.identity import changed_data, sources_of
-from tokd_lightning.provenance import source_hash
-from tokd_lightning.recipe import recipe_hash
-from tokd_lightning.runs import Run
+from tokd_lightning.runs.folder import Run
+from tokd_lightning.runs.identity import changed_data, sources_of
+from tokd_lightning.runs.provenance import source_hash
+from tokd_lightning.runs.recipe import recipe_hash
 from tokd_lightning.tables.grid import GridCell
 
 Kind = Literal["not run", "interrupted", "not tested", "done", "stale", "unreadable"]

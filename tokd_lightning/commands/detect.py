@@ -1,0 +1,51 @@
+"""``tokd detect``."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tokd_lightning.commands import asked
+
+
+def add_to(commands: Any) -> None:
+    """Add ``tokd detect`` to the subcommands."""
+    detect = commands.add_parser("detect", help="score images, folders and videos")
+    detect.add_argument("model", type=Path, metavar="MODEL", help="what tokd export wrote")
+    detect.add_argument(
+        "paths", type=Path, nargs="*", metavar="PATH", help="images, videos, folders"
+    )
+    said = detect.add_mutually_exclusive_group()
+    said.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    said.add_argument("--csv", action="store_true", help="print CSV, one row per file")
+    detect.add_argument(
+        "--annotate", type=Path, metavar="DIR", help="write pictures with face, score and heatmap"
+    )
+    detect.add_argument(
+        "--backend", choices=("onnx", "torch"), default="onnx", help="runtime (onnx)"
+    )
+    detect.add_argument("--frames", type=int, default=32, metavar="N", help="frames per video (32)")
+    detect.add_argument(
+        "--detector", metavar="D", help="haar, mtcnn, none, a YuNet .onnx (default: as in training)"
+    )
+    detect.add_argument(
+        "--threshold",
+        type=float,
+        metavar="P",
+        help="call a file fake from this P(fake) on (default: the model's)",
+    )
+    detect.add_argument(
+        "--batch-size", type=int, default=32, metavar="N", help="faces per batch (32)"
+    )
+    detect.add_argument(
+        "--workers", type=int, metavar="N", help="processes that read files (one per core)"
+    )
+    detect.add_argument(
+        "--time-limit", type=float, default=60.0, metavar="S", help="seconds for one file (60)"
+    )
+    detect.set_defaults(run=_detect)
+
+
+def _detect(options: argparse.Namespace) -> int:
+    from tokd_lightning.deploy.detecting import detect
+
+    return detect(**asked(options))

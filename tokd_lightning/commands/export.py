@@ -1,0 +1,39 @@
+"""``tokd export``."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tokd_lightning.commands import asked
+
+
+def add_to(commands: Any) -> None:
+    """Add ``tokd export`` to the subcommands."""
+    export = commands.add_parser("export", help="write a student as ONNX or safetensors")
+    export.add_argument("source", type=Path, metavar="RUN|CKPT", help="run folder, or checkpoint")
+    export.add_argument(
+        "--format", type=_formats, default=["onnx"], dest="formats", metavar="A,B",
+        help="onnx (default), safetensors, or both with a comma between them",
+    )  # fmt: skip
+    export.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    export.add_argument(
+        "--data", type=Path, metavar="DIR", help="folder of the run's data, if it was moved"
+    )
+    export.add_argument(
+        "--detector", metavar="D",
+        help="haar, mtcnn, none, a YuNet .onnx (default: what cropped the training frames)",
+    )  # fmt: skip
+    export.set_defaults(run=_export)
+
+
+def _formats(text: str) -> list[str]:
+    names = text.split(",")
+    if set(names) - {"onnx", "safetensors"}:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither onnx nor safetensors")
+    return names
+
+
+def _export(options: argparse.Namespace) -> int:
+    from tokd_lightning.deploy.exporting import export
+
+    return export(**asked(options))

@@ -1,0 +1,17 @@
+"""``tokd predict``."""
+
+from typing import Any
+
+from tokd_lightning.training.help import add_help
+
+
+def add_to(commands: Any) -> None:
+    """Add ``tokd predict`` to the subcommands."""
+    add_help(commands, "predict")
+
+
+def main(args: list[str]) -> int:
+    """Run ``tokd predict`` with its arguments; return the exit code."""
+    from tokd_lightning.training.cli import run
+
+    return run(["predict", *args])

@@ -1,0 +1,17 @@
+"""``tokd test``."""
+
+from typing import Any
+
+from tokd_lightning.training.help import add_help
+
+
+def add_to(commands: Any) -> None:
+    """Add ``tokd test`` to the subcommands."""
+    add_help(commands, "test")
+
+
+def main(args: list[str]) -> int:
+    """Run ``tokd test`` with its arguments; return the exit code."""
+    from tokd_lightning.training.cli import run
+
+    return run(["test", *args])

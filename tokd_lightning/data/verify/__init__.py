@@ -1,5 +1,0 @@
-"""``tokd verify``: checks of a data set for everything that can silently spoil it."""
-
-from tokd_lightning.data.verify.verifying import verify
-
-__all__ = ["verify"]

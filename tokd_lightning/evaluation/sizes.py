@@ -1,0 +1,69 @@
+"""Measured Table 1: parameters, multiply-accumulates and latency of the networks."""
+
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tokd_lightning.models import DualBranchTeacher, Student
+from tokd_lightning.models.complexity import complexity
+from tokd_lightning.runs.folder import write_atomically
+from tokd_lightning.runs.provenance import source_hash, versions
+
+_SIZE = 299
+_STUDENTS = {
+    "ResNet18-T": "resnet18_thin",
+    "ResNet34-T": "resnet34_thin",
+    "Xception": "xception",
+}
+
+
+def measure_sizes(out: Path, repeats: int = 5) -> None:
+    """Write Table 1 as measured here, for one image at a time, on the GPU if there is one.
+
+    Args:
+        out: JSON file: network name -> ``parameters``, ``macs`` and ``latency`` in ms, the median
+            over ``repeats`` forward passes of the network in ``eval()``, fp32.
+        repeats: Number of timed forward passes.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    networks: dict[str, nn.Module] = {name: Student(b) for name, b in _STUDENTS.items()}
+    networks["Teacher"] = DualBranchTeacher(pretrained=False)
+    measured: dict[str, dict[str, Any]] = {}
+    for name, network in networks.items():
+        size = complexity(network, _SIZE)
+        latency = _latency(network.eval().to(device), device, repeats)
+        measured[name] = {**size._asdict(), "latency": round(latency, 2)}
+    about = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    threads = "" if device.type == "cuda" else f", {torch.get_num_threads()} thread(s)"
+    document = {
+        "networks": measured,
+        "size": _SIZE,
+        "device": f"{about}{threads}",
+        "hashes": {"source": source_hash()},
+        "versions": versions(),
+    }
+    write_atomically(out, json.dumps(document, indent=2) + "\n")
+
+
+@torch.inference_mode()
+def _latency(network: nn.Module, device: torch.device, repeats: int) -> float:
+    """Return the median time per image in ms."""
+    image = torch.randn(1, 3, _SIZE, _SIZE, generator=torch.Generator().manual_seed(0)).to(device)
+    seconds = []
+    for _ in range(repeats + 1):
+        _wait(device)
+        started = time.perf_counter()
+        network(image)
+        _wait(device)
+        seconds.append(time.perf_counter() - started)
+    return 1000 * statistics.median(seconds[1:])
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,1 @@
+"""Loggers: curves as CSV, W&B and TensorBoard."""

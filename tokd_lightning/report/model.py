@@ -1,0 +1,225 @@
+"""Data model of the report: the entries of every table, filled, cited or empty."""
+
+import shlex
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tokd_lightning.report.conflict import Pair
+from tokd_lightning.report.evaluations import EvaluatedOn
+from tokd_lightning.report.reading import STALE, Result, state_among
+from tokd_lightning.report.svg import Svg
+from tokd_lightning.tables.entries import ACC, AUC, EER, Entry, PaperTable
+from tokd_lightning.tables.grid import GridCell
+from tokd_lightning.tables.statistics import Summary
+
+# Metrics that the reader can choose to show instead of the accuracy.
+METRICS = {
+    "acc": ("Accuracy", ACC),
+    "balanced": ("Balanced accuracy", "test/frame/balanced_acc"),
+    "auc": ("AUC", AUC),
+    "eer": ("EER", EER),
+    "video": ("Video AUC", "test/video/auc"),
+}
+MAJORITY = "test/frame/majority"
+_WIDEST = 13  # maximum number of columns that fit on a page
+CITED, COMPUTED, NOT_COMPUTED = "cited", "computed", "not computed"
+
+
+@dataclass(frozen=True)
+class Place:
+    """One entry of a table with its results.
+
+    Args:
+        entry: The entry of the paper's table.
+        state: ``done``, ``stale``, ``not run``, ``cited``, ….
+        results: Results of the existing runs, by seed.
+        values: Metric -> ours over the seeds: percent, millions, 10^9 operations, milliseconds.
+        other_frames: Whether it was tested on other frames than most of its row.
+    """
+
+    entry: Entry
+    state: str
+    results: tuple[Result, ...] = ()
+    values: dict[str, Summary] = field(default_factory=dict)
+    other_frames: bool = False
+
+    @property
+    def ours(self) -> Summary | None:
+        """Our result for the metric of the paper's entry."""
+        return self.values.get(self.entry.metric)
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus the published number; None if either is missing or ours is stale."""
+        published = self.entry.published
+        if self.state == STALE:
+            return None
+        return None if self.ours is None or published is None else self.ours.mean - published
+
+    @property
+    def counted(self) -> tuple[Result, ...]:
+        """The runs behind ours."""
+        return tuple(result for result in self.results if result.counts)
+
+
+@dataclass(frozen=True)
+class TableReport:
+    """A table of the paper with our results.
+
+    Args:
+        table: The paper's table.
+        places: Entries by row and column.
+        notes: Caveats on our results, then the notes of the paper's table.
+    """
+
+    table: PaperTable
+    places: dict[tuple[str, str], Place]
+    notes: tuple[str, ...]
+
+    @property
+    def rows(self) -> list[str]:
+        """Rows in the paper's order."""
+        return list(dict.fromkeys(entry.row for entry in self.table.entries))
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns in the paper's order."""
+        return list(dict.fromkeys(entry.column for entry in self.table.entries))
+
+    @property
+    def heading(self) -> str:
+        """``Table 3``, ``Figure 4`` or, if not in the paper, empty."""
+        key = self.table.key
+        return f"{key[:-1].capitalize()} {key[-1]}" if key[-1].isdigit() else ""
+
+    @property
+    def turned(self) -> bool:
+        """Return whether it is transposed because it is wider than a page."""
+        return len(self.columns) > _WIDEST
+
+    @property
+    def lines(self) -> list[str]:
+        """Row names as shown, after any transposition."""
+        return self.columns if self.turned else self.rows
+
+    @property
+    def heads(self) -> list[str]:
+        """Column names as shown, after any transposition."""
+        return self.rows if self.turned else self.columns
+
+    def filled(self) -> "TableReport | None":
+        """Return the table without rows and columns that no run has filled; None if all are empty.
+
+        Rows and columns that only have cited numbers are kept.
+        """
+        gone = {key for key, place in self.places.items() if _waits(place)}
+        wanted = {key for key, place in self.places.items() if place.state != CITED} - gone
+        if not wanted:
+            return None
+
+        def empty(axis: int) -> set[str]:
+            ours = {key[axis] for key in wanted}
+            return {key[axis] for key in gone} - ours
+
+        rows, columns = empty(0), empty(1)
+        kept = tuple(
+            entry
+            for entry in self.table.entries
+            if entry.row not in rows and entry.column not in columns
+        )
+        places = {(entry.row, entry.column): self.places[entry.row, entry.column] for entry in kept}
+        return replace(self, table=replace(self.table, entries=kept), places=places)
+
+    def at(self, line: str, head: str) -> Place | None:
+        """Return an entry by its row and column as shown; None if there is none."""
+        return self.places.get((head, line) if self.turned else (line, head))
+
+    def best(self, place: Place) -> bool:
+        """Return whether ours is the best, of at least two, of its row (Table 3) or column."""
+        row, column = place.entry.row, place.entry.column
+        by_row = self.table.key in {"table3", "beyond"}
+        rivals = [
+            other.ours.mean
+            for (r, c), other in self.places.items()
+            if other.ours and other.state != STALE and (r == row if by_row else c == column)
+        ]
+        if (
+            place.ours is None
+            or place.state == STALE
+            or len(rivals) < 2
+            or not place.entry.metric.startswith("test/")
+        ):
+            return False
+        return place.ours.mean == (min if place.entry.metric == EER else max)(rivals)
+
+
+@dataclass(frozen=True)
+class Report:
+    """All data that the renderers need.
+
+    Args:
+        tables: Tables and figures in the paper's order.
+        pairs: Comparisons of both with rgb, for Table 3.
+        figures: Name of a figure -> its drawing.
+        warnings: Files that could not be read, and other warnings, a line each.
+        runs: Folder of all runs, as given.
+        when: Date of the report.
+        version: Version of this package.
+        commit: Commit of its source.
+        evaluated: Results of ``tokd evaluate``, by data set.
+    """
+
+    tables: tuple[TableReport, ...]
+    pairs: tuple[Pair, ...]
+    figures: Mapping[str, Svg]
+    warnings: tuple[str, ...]
+    runs: str
+    when: str
+    version: str
+    commit: str
+    evaluated: tuple[EvaluatedOn, ...] = ()
+
+    def states(self) -> dict[str, int]:
+        """Count the cells by their state, each cell once."""
+        cells = {
+            place.entry.cell.name: state_among(place.results)
+            for place in self._places()
+            if place.entry.cell and not place.entry.on
+        }
+        elsewhere = {
+            (place.entry.cell.name, place.entry.on): place.state
+            for place in self._places()
+            if place.entry.cell and place.entry.on
+        }
+        return dict(Counter([*cells.values(), *elsewhere.values()]).most_common())
+
+    @property
+    def synthetic(self) -> str:
+        """A sentence about synthetic data among the runs; empty without any."""
+        drawn = {bool(r.about.get("synthetic")) for p in self._places() for r in p.counted}
+        if True not in drawn:
+            return ""
+        which = "Some of these numbers are" if False in drawn else "All numbers here are"
+        return f"{which} of synthetic data and say nothing about FF++ or Celeb-DF."
+
+    @property
+    def datasets(self) -> list[str]:
+        """Data sets of the cells."""
+        found = (p.entry.cell.dataset for p in self._places() if p.entry.cell)
+        return list(dict.fromkeys(f"{data.title} ({data.quality})" for data in found))
+
+    def _places(self) -> list[Place]:
+        return [place for table in self.tables for place in table.places.values()]
+
+
+def _waits(place: Place) -> bool:
+    return place.state != CITED and place.ours is None
+
+
+def commands(cell: GridCell, runs: str) -> list[str]:
+    """Return the two command lines that fit and test a run."""
+    fit = shlex.join(["tokd", "fit", *cell.arguments(None, Path(runs))])
+    test = shlex.join(["tokd", "test", "--config", str(Path(runs) / cell.name / "fit.yaml")])
+    return [fit, test]

@@ -1,0 +1,208 @@
+"""Run folders: configurations, inputs and results of a run."""
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tokd_lightning.errors import TokdError
+from tokd_lightning.runs.naming import Config
+
+
+class Run:
+    """One folder ``runs/<name>``: configuration per stage, curves, checkpoints, results.
+
+    Args:
+        folder: The run's folder; it need not exist yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock: int | None = None
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint that validation selected."""
+        return self.folder / "checkpoints" / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to resume from."""
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    def results(self) -> dict[str, Any] | None:
+        """Return ``metrics.json``, or None if the run is not finished.
+
+        Raises:
+            TokdError: The file cannot be read.
+        """
+        return _read(self.folder / "metrics.json", "fit with --rerun")
+
+    def write_results(self, results: Mapping[str, Any]) -> None:
+        """Write ``metrics.json`` atomically."""
+        _write(self.folder / "metrics.json", results)
+
+    def evaluations(self) -> dict[str, dict[str, Any]]:
+        """Return the results of ``tokd evaluate``: each ``evaluation.json`` by its folder's name.
+
+        Raises:
+            TokdError: A file cannot be read.
+        """
+        names = sorted(
+            path.parent.name for path in self.folder.glob("evaluations/*/evaluation.json")
+        )
+        found = {name: self.evaluation(name) for name in names}
+        return {name: record for name, record in found.items() if record is not None}
+
+    def evaluation(self, name: str, what: str = "evaluation") -> dict[str, Any] | None:
+        """Return ``evaluations/<name>/evaluation.json``, or None if the file does not exist.
+
+        Args:
+            name: Name of its folder.
+            what: ``evaluation`` or ``robustness``, for ``robustness.json``.
+
+        Raises:
+            TokdError: The file cannot be read.
+        """
+        path = self.folder / "evaluations" / name / f"{what}.json"
+        return _read(path, "tokd evaluate with --force")
+
+    def write_evaluation(
+        self, name: str, record: Mapping[str, Any], what: str = "evaluation"
+    ) -> None:
+        """Write ``evaluations/<name>/<what>.json`` atomically."""
+        _write(self.folder / "evaluations" / name / f"{what}.json", record)
+
+    def save_config(self, stage: str, config: Config) -> None:
+        """Write the resolved configuration of a stage, ``<stage>.yaml``."""
+        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        write_atomically(self.folder / f"{stage}.yaml", text)
+
+    def begin(self, config: Config, inputs: Mapping[str, Any]) -> None:
+        """Write the start of a fit: its configuration and the hashes of data, teacher and code.
+
+        Remove partial files left by a kill, and the ``nonfinite.csv`` of an earlier attempt.
+        """
+        for path in (*self.folder.glob(".*.part"), self.folder / "nonfinite.csv"):
+            path.unlink(missing_ok=True)
+        write_atomically(self.folder / "inputs.json", json.dumps(inputs, indent=2) + "\n")
+        self.save_config("fit", config)
+
+    def inputs(self) -> dict[str, Any] | None:
+        """Return the hashes of the run's inputs at its start, or None."""
+        path = self.folder / "inputs.json"
+        return dict(json.loads(path.read_text())) if path.is_file() else None
+
+    def config(self, stage: str = "fit") -> Config | None:
+        """Return the resolved configuration of a stage, or None."""
+        path = self.folder / f"{stage}.yaml"
+        return dict(yaml.safe_load(path.read_text())) if path.is_file() else None
+
+    def hold(self) -> None:
+        """Lock the folder, if it exists, against other fits until :func:`letting_go` or exit.
+
+        The lock belongs to this process: its child processes, which may outlive it, do not hold it.
+
+        Raises:
+            TokdError: Another process holds it, or the folder cannot be written.
+        """
+        if self._lock is not None or not self.folder.is_dir():
+            return
+        path = self.folder / ".lock"
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise TokdError(f"{path} cannot be written: {error.strerror}") from error
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            process = os.read(lock, 20).decode() or "unknown"
+            os.close(lock)
+            raise TokdError(
+                f"{self.folder} is being trained by another process ({process}): wait for it, end "
+                "it, or train under another name with --name"
+            ) from None
+        except OSError:  # e.g. a file system without locks
+            os.close(lock)
+            return
+        os.truncate(lock, 0)
+        os.write(lock, str(os.getpid()).encode())
+        self._lock = lock
+        _HELD.append(self)
+
+    def let_go(self) -> None:
+        """Release the lock."""
+        if self._lock is not None:
+            (self.folder / ".lock").unlink(missing_ok=True)
+            os.close(self._lock)
+            self._lock = None
+            _HELD.remove(self)
+
+    def set_aside(self) -> Path | None:
+        """Move the folder to ``<name>.old-<n>``, so that finished work is never lost."""
+        self.let_go()
+        if not self.folder.exists():
+            return None
+        taken = (self.folder.with_name(f"{self.folder.name}.old-{n}") for n in range(1, 10_000))
+        target = next(path for path in taken if not path.exists())
+        self.folder.rename(target)
+        return target
+
+
+_HELD: list[Run] = []
+
+
+@contextlib.contextmanager
+def letting_go() -> Iterator[None]:
+    """Release all held runs on exit, also after an exception."""
+    try:
+        yield
+    finally:
+        for run in tuple(_HELD):
+            run.let_go()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file atomically.
+
+    Raises:
+        TokdError: The folder cannot be written.
+    """
+    if not path.name:
+        raise TokdError(f"{path} cannot be written: it is a folder")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text)
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise TokdError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _read(path: Path, remedy: str) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise TokdError(f"{path} cannot be read: remove it, or {remedy}") from error
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    write_atomically(path, json.dumps(_without_nan(content), indent=2, sort_keys=False) + "\n")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,1 @@
+"""How the cells of a table are run: plan, jobs, workers, SLURM."""

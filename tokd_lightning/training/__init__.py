@@ -1,0 +1,1 @@
+"""Around ``trainer.fit``: command line, checks, launchers, console, results."""

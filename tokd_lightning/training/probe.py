@@ -1,0 +1,111 @@
+"""``tokd probe``: time a few batches of a fit to estimate the duration of the whole fit."""
+
+import json
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from tokd_lightning.runs.folder import write_atomically
+from tokd_lightning.training.cli import TokdCLI
+from tokd_lightning.training.console import mistakes_in_one_line, quieten
+
+_WARM_UP, _TIMED, _VALIDATED = 2, 4, 2  # batches
+
+
+class _Stopwatch(Callback):
+    """Records when batches end, after synchronising the device."""
+
+    def __init__(self) -> None:
+        self.ends: dict[str, list[float]] = {"train": [], "val": []}
+
+    def _note(self, stage: str) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.ends[stage].append(time.monotonic())
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Record the end of a training step, including the loading of its batch."""
+        self._note("train")
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        """Record the end of a validation batch."""
+        self._note("val")
+
+    def seconds(self, stage: str, warm_up: int) -> float:
+        """Return seconds per batch after the warm-up batches."""
+        ends = self.ends[stage]
+        warm_up = min(warm_up, len(ends) - 1) - 1
+        return (ends[-1] - ends[warm_up]) / (len(ends) - 1 - warm_up)
+
+
+class _Probe(TokdCLI):
+    """A fit of a few batches with a stopwatch."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """Build the trainer of the short run."""
+        self.epochs = self.config_init["fit"].trainer.max_epochs or 1
+        self.watch = _Stopwatch()
+        return super().instantiate_trainer(
+            max_epochs=1,
+            limit_train_batches=_WARM_UP + _TIMED,
+            limit_val_batches=_VALIDATED,
+            callbacks=[self.watch],
+            **kwargs,
+        )
+
+
+def probe(args: list[str], out: Path) -> int:
+    """Time a few batches of a fit and write estimates for the whole fit and its test.
+
+    Args:
+        args: Arguments of ``tokd fit``.
+        out: JSON to write.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        TokdError: Any error that would end the fit.
+    """
+    quieten()
+    with mistakes_in_one_line():
+        started = time.monotonic()
+        cli = _Probe(["fit", *args, "--rerun", "--log", "none"])
+        whole = time.monotonic() - started
+    write_atomically(out, json.dumps(_measured(cli, whole), indent=2) + "\n")
+    return 0
+
+
+def _measured(cli: _Probe, whole: float) -> dict[str, Any]:
+    watch, data = cli.watch, cli.datamodule
+    batches = {
+        "train": len(data.train_dataloader()),
+        "val": len(data.val_dataloader()),
+        "test": len(data.test_dataloader()),
+    }
+    step, scoring = watch.seconds("train", _WARM_UP), watch.seconds("val", 1)
+    first = watch.ends["train"][0]
+    last = watch.ends["val"][-1]
+    start = whole - (last - first)  # imports, networks, first batch and shutdown
+    per_epoch = batches["train"] * step + batches["val"] * scoring
+    cuda = torch.cuda.is_available()
+    memory = (
+        torch.cuda.max_memory_reserved()
+        if cuda
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
+    return {
+        "seconds": round(2 * start + cli.epochs * per_epoch + batches["test"] * scoring, 1),
+        "seconds_per_step": step,
+        "seconds_per_evaluated_batch": scoring,
+        "epochs": cli.epochs,
+        "batches": batches,
+        "memory": round(memory / 2**30, 2),
+        "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "precision": str(cli.trainer.precision),
+    }

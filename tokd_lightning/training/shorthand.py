@@ -1,0 +1,91 @@
+"""Short forms in the arguments of a fit or test: run folders and method names."""
+
+import inspect
+import json
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from tokd_lightning.distillation.catalogue import METHODS
+from tokd_lightning.distillation.distiller import Distiller
+from tokd_lightning.errors import TokdError
+from tokd_lightning.runs.recipe import recipe
+
+_DISTILLER = ("--model.distiller", "--model.init_args.distiller")
+_KNOWN = {name: kind for kind in METHODS for name in (kind.method, kind.__name__.lower())}
+_KNOWN["kd"] = next(kind for kind in METHODS if kind.method == "hinton")
+_PLAIN = (str, int, float, bool, tuple, list, type(None))
+
+
+def written_out(args: Sequence[str]) -> list[str]:
+    """Expand the short forms in arguments.
+
+    ``test runs/NAME`` becomes ``test --config runs/NAME/fit.yaml``, and ``--model.distiller at``
+    becomes ``AttentionTransfer`` with its own defaults.
+
+    Args:
+        args: The verb and its arguments.
+
+    Raises:
+        TokdError: The argument after the verb is not a run.
+    """
+    verb, *rest = args
+    if rest and not rest[0].startswith("-") and not rest[0].endswith((".yaml", ".yml")):
+        rest[:1] = ["--config", str(_configuration(verb, rest[0]))]
+        if rest[2:] and not rest[2].startswith("-"):
+            raise TokdError(f"{verb} takes one run at a time, and {rest[2]} is a second one")
+    return [verb, *_methods(rest)]
+
+
+def _configuration(verb: str, name: str) -> Path:
+    """Return the configuration of a run, given its folder or its best.ckpt."""
+    path = Path(name)
+    folder = path.absolute().parent.parent if path.name == "best.ckpt" else path
+    if (folder / "fit.yaml").is_file():
+        return folder / "fit.yaml"
+    why = "has no fit.yaml" if folder.is_dir() else "does not exist"
+    other = ", or an experiment with --config experiments/….yaml" if verb == "fit" else ""
+    raise TokdError(f"{name} {why}: name a run that tokd fit made, runs/NAME{other}")
+
+
+def _methods(rest: Sequence[str]) -> list[str]:
+    """Expand the method named by ``--model.distiller``, with its own defaults.
+
+    Without them a method would inherit the experiment's values of options with the same names, e.g.
+    AT the rotation of TOKD.
+    """
+    found: list[str] = []
+    for part in rest:
+        key, equals, value = part.partition("=")
+        before = found[-1] if found else ""
+        if equals and key in _DISTILLER:
+            part = f"{key}={_method(value, found)}"
+        elif before in _DISTILLER:
+            part = _method(part, found[:-1])
+        found.append(part)
+    return found
+
+
+def _method(name: str, before: Sequence[str]) -> str:
+    kind = _KNOWN.get(name.lower()) or _own(name)
+    if kind is None:
+        return name
+    shown = name if "." in name else kind.__name__
+    known = recipe(before).get("model.distiller.class_path")
+    if str(known).rpartition(".")[2] == kind.__name__:
+        return shown
+    parameters = inspect.signature(kind).parameters.values()
+    defaults = {p.name: p.default for p in parameters if isinstance(p.default, _PLAIN)}
+    return json.dumps({"class_path": shown} | ({"init_args": defaults} if defaults else {}))
+
+
+def _own(name: str) -> type[Distiller] | None:
+    """Return a custom method by its full name; None leaves the error to the parser."""
+    module, _, kind = name.rpartition(".")
+    if not module or name.endswith((".yaml", ".yml")) or not name.replace(".", "").isidentifier():
+        return None
+    try:
+        found = getattr(import_module(module), kind)
+    except Exception:  # whatever it is, the parser reports it
+        return None
+    return found if isinstance(found, type) and issubclass(found, Distiller) else None

@@ -1,0 +1,5 @@
+"""``tokd verify``: checks of a data set for everything that can silently spoil it."""
+
+from tokd_lightning.verify.verifying import verify
+
+__all__ = ["verify"]

@@ -1,0 +1,162 @@
+"""Fault-tolerant listing of Celeb-DF, DFDC and flat trees, which reports what is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from tokd_lightning.data.layouts.celebdf_tree import (
+    ORIGINAL,
+    PARTS,
+    SYNTHESIS,
+    TEST_LIST,
+    method_of,
+    name_groups,
+    people_of,
+    read_test_list,
+)
+from tokd_lightning.data.layouts.dfdc import frames_place, list_dfdc
+from tokd_lightning.data.layouts.listed import SPLIT_NAMES, UNKNOWN
+from tokd_lightning.data.layouts.video_folder import FOLDERS, SUFFIXES, Video
+from tokd_lightning.errors import TokdError
+from tokd_lightning.verify.findings import Report
+from tokd_lightning.verify.inventory import (
+    FILES,
+    KINDS_OF_FILES,
+    Clip,
+    clip_at,
+    places_in,
+)
+from tokd_lightning.verify.tree import MEDIA, Tree, suffix
+
+_QUALITY = re.compile(rf"{ORIGINAL}|raw|c[0-9]+")
+_BESIDE = {*KINDS_OF_FILES, "landmarks", "masks"}
+
+
+def read_celebdf(
+    tree: Tree, quality: str | None, splits: Path | None, report: Report
+) -> list[Clip]:
+    """List a Celeb-DF tree by its published test list: all other videos are ``train``.
+
+    Both splits share people, so identities are not checked. A validation split that a manifest in
+    the tree holds out of training is checked with that manifest.
+    """
+    testing: set[tuple[str, str]] = set()
+    try:
+        testing = read_test_list(tree.root, splits)
+    except TokdError as error:
+        report.add("split-file", TEST_LIST, str(error))
+    clips: list[Clip] = []
+    for part in PARTS:
+        top = next((n for n in tree.folders("") if n.lower() == part.lower()), None)
+        if top is None:
+            report.add("missing-method", part)
+            continue
+        inside = partial(_folders_below, tree, top)
+        groups = name_groups(tree.folders(top), inside) if part == SYNTHESIS else {}
+        tops = {f"{top}/{place}": name for place, name in groups.items()} or {top: part}
+        for place, name in tops.items():
+            clips += _celebdf_part(tree, place, name, quality, testing, report)
+    return clips
+
+
+def _folders_below(tree: Tree, top: str, name: str) -> list[str]:
+    return tree.folders(f"{top}/{name}")
+
+
+def _celebdf_part(
+    tree: Tree,
+    top: str,
+    part: str,
+    quality: str | None,
+    testing: Collection[tuple[str, str]],
+    report: Report,
+) -> Iterator[Clip]:
+    """List one part, or one method of Celeb-DF++."""
+    for mine, kind, folder in _celebdf_folders(tree, top):
+        if quality not in (None, mine):
+            continue
+        there = {
+            name: place
+            for name, place in places_in(tree, folder, kind, report)
+            if folder != top or not (name in _BESIDE or _QUALITY.fullmatch(name))
+        }
+        if not there:
+            continue
+        ending = ".mp4" if kind == FILES else ""
+        absent = sorted(n for p, n in testing if p == part and n not in there)
+        report.extend("missing-video", (f"{folder}/{n}{ending}" for n in absent))
+        for name, place in there.items():
+            split = ("test" if (part, name) in testing else "train") if testing else ""
+            yield clip_at(tree, _celebdf_video(part, name, mine, split, place), kind)
+
+
+def _celebdf_folders(tree: Tree, top: str) -> Iterator[tuple[str, str, str]]:
+    """Yield a part's folders of videos, as (quality, kind, folder)."""
+    yield ORIGINAL, FILES, top
+    yield ORIGINAL, FOLDERS[1], top
+    for kind in KINDS_OF_FILES:
+        if f"{top}/{kind}" in tree:
+            yield ORIGINAL, kind, f"{top}/{kind}"
+    for quality in (n for n in tree.folders(top) if _QUALITY.fullmatch(n)):
+        for kind in KINDS_OF_FILES:
+            if f"{top}/{quality}/{kind}" in tree:
+                yield quality, kind, f"{top}/{quality}/{kind}"
+
+
+def _celebdf_video(part: str, name: str, quality: str, split: str, place: str) -> Video:
+    method, background = method_of(part), ""
+    target, source = people_of(name)
+    if method == "real":
+        source = ""
+    elif len(rest := name.split("_")[2 if source else 1 :]):
+        background = f"{target}_{rest[0]}"
+    return Video("celebdf", method, name, target, source, quality, split, place, background)
+
+
+def read_dfdc(tree: Tree, lists: Sequence[Path], quality: str | None, report: Report) -> list[Clip]:
+    """List the videos in DFDC's metadata, as files and as frames; report missing ones."""
+    clips: list[Clip] = []
+    for video in list_dfdc(tree.root, lists, quality or UNKNOWN):
+        file = (tree.root / video.place).is_file()
+        frames = frames_place(tree.root, video.place)
+        if file:
+            clips.append(Clip(video, FILES, (video.place,)))
+        if frames:
+            kind = next((part for part in frames.split("/") if part in FOLDERS), FOLDERS[0])
+            clips.append(clip_at(tree, video._replace(place=frames), kind))
+        if not (file or frames):
+            report.add("missing-video", video.place)
+    return clips
+
+
+def read_flat(tree: Tree, quality: str | None, report: Report) -> list[Clip]:
+    """List a tree ``{train,val,test}/{real,fake/<method>}/<video>``; identities are unknown."""
+    clips: list[Clip] = []
+    for top in tree.folders(""):
+        split = SPLIT_NAMES.get(top.casefold())
+        for name in tree.folders(top) if split else ():
+            if name.casefold() not in ("real", "fake"):
+                continue
+            folder = f"{top}/{name}"
+            parts = {folder: name.casefold()}
+            if name.casefold() == "fake":
+                parts |= {
+                    f"{folder}/{m}": m for m in tree.folders(folder) if _is_method(tree, folder, m)
+                }
+            for part, method in parts.items():
+                for kind in (FILES, FOLDERS[1]):
+                    for video, place in places_in(tree, part, kind, report):
+                        if place not in parts:
+                            about = (video, "", "", quality or UNKNOWN, split or "", place)
+                            clips.append(clip_at(tree, Video("flat", method, *about), kind))
+    return clips
+
+
+def _is_method(tree: Tree, folder: str, name: str) -> bool:
+    """Return whether a folder of fakes holds videos rather than the frames of one."""
+    place = f"{folder}/{name}"
+    suffixes = {suffix(file) for file in tree.files(place)}
+    return not suffixes & SUFFIXES and bool(tree.folders(place) or suffixes & MEDIA)
