@@ -13,7 +13,7 @@ from tokd_lightning.runs.naming import Config, config_hash
 
 def source_hash() -> str:
     """Return the hash of this package's Python source."""
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(here.rglob("*.py")):
         digest.update(path.relative_to(here).as_posix().encode())

@@ -17,7 +17,7 @@ import yaml
 from tokd_lightning.runs.naming import PLACE, Config, cell
 from tokd_lightning.runs.recipe import read_whole, short_key
 
-_FILE = Path(__file__).parent / "tables" / "published" / "shipped.csv"
+_FILE = Path(__file__).parents[1] / "tables" / "published" / "shipped.csv"
 _FOLDERS = ("experiments", "configs/distillers")
 _OWN = "own_"  # custom data: not a cell of the paper
 _TOKD = "tokd"
@@ -155,4 +155,4 @@ def write_shipped(root: Path, file: Path = _FILE) -> None:
 
 
 if __name__ == "__main__":
-    write_shipped(Path(__file__).parents[1])
+    write_shipped(Path(__file__).parents[2])

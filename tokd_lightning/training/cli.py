@@ -50,16 +50,8 @@ from tokd_lightning.runs.naming import (
 from tokd_lightning.runs.provenance import provenance, source_hash
 from tokd_lightning.runs.recipe import recipe_hash
 from tokd_lightning.runs.shipped import as_yaml, reference
+from tokd_lightning.training import checks, trainer_options
 from tokd_lightning.training.arguments import add_arguments, check_values, config_first, resolve
-from tokd_lightning.training.checks import (
-    check_arguments,
-    check_earlier,
-    check_fit_of,
-    check_inputs,
-    check_teacher,
-    kept_recipe,
-    sources_of,
-)
 from tokd_lightning.training.console import (
     Parser,
     mistakes_in_one_line,
@@ -80,11 +72,6 @@ from tokd_lightning.training.results import (
     write_scores,
 )
 from tokd_lightning.training.shorthand import written_out
-from tokd_lightning.training.trainer_options import (
-    check_callbacks,
-    check_classes,
-    check_trainer_options,
-)
 
 __all__ = ["TokdCLI", "celebdf", "ffpp", "manifest_table", "run"]
 
@@ -127,9 +114,9 @@ class TokdCLI(LaunchingCLI):
         name = self.config.subcommand
         check_values(self.config[name])
         self.resolved = resolve(self._parser(name), self.config[name])
-        check_arguments(self.resolved)
+        checks.check_arguments(self.resolved)
         if name == "fit":
-            check_trainer_options(self.resolved["trainer"])
+            trainer_options.check_trainer_options(self.resolved["trainer"])
 
     def _parse_ckpt_path(self) -> None:
         """Keep the configuration: a checkpoint must not override explicit values."""
@@ -140,7 +127,7 @@ class TokdCLI(LaunchingCLI):
         self.cell = cell(self.resolved)
         self.run = Run(self._folder(parser, config))
         self._settle_precision(config)
-        self.recipe = kept_recipe(self.run, self.resolved, self.recipe)
+        self.recipe = checks.kept_recipe(self.run, self.resolved, self.recipe)
         if self.subcommand != "fit":
             config["ckpt_path"] = str(config.get("ckpt_path") or self.run.best)
             if self.subcommand != "predict":
@@ -154,7 +141,7 @@ class TokdCLI(LaunchingCLI):
         config = self.config[str(self.subcommand)]
         if self.subcommand == "fit":
             if config.rerun or self.run.results() is None:
-                check_teacher(self.resolved["model"]["init_args"])
+                checks.check_teacher(self.resolved["model"]["init_args"])
             self._meet_earlier_run(config)
         super().instantiate_classes()
 
@@ -210,7 +197,7 @@ class TokdCLI(LaunchingCLI):
             if aside := self.run.set_aside():
                 rank_zero_info(f"the earlier run now lies in {aside}")
             return
-        check_earlier(self.run, self.resolved, config.reuse)
+        checks.check_earlier(self.run, self.resolved, config.reuse)
         if self.run.results() is None:
             self._resume(config)
 
@@ -241,7 +228,7 @@ class TokdCLI(LaunchingCLI):
         config = {**config.trainer, "logger": False if asked in (None, True) else asked, **kwargs}
         trainer: Any = self._instantiate_trainer(config, callbacks)
         if self.subcommand == "fit":
-            check_callbacks(trainer.callbacks)
+            trainer_options.check_callbacks(trainer.callbacks)
         return cast(pl.Trainer, trainer)
 
     # fit
@@ -254,15 +241,17 @@ class TokdCLI(LaunchingCLI):
         if not is_rank_zero() or config.trainer.fast_dev_run:
             return
         datamodule.setup("fit")
-        check_classes(datamodule, config.trainer.limit_val_batches, self.trainer.world_size)
-        self.inputs = check_inputs(self.run, self.model, datamodule)
+        trainer_options.check_classes(
+            datamodule, config.trainer.limit_val_batches, self.trainer.world_size
+        )
+        self.inputs = checks.check_inputs(self.run, self.model, datamodule)
         if self.run.results() is not None:
             raise Finished(f"{self.run.folder}: finished, reused")
         views, rows = config.log.split(","), rows_of(config.ckpt_path) if config.ckpt_path else 0
         loggers = build_loggers(self.run.folder, views, self.cell, self.resolved, rows)
         self.inputs |= {
             "recipe": self.recipe,
-            "sources": sources_of(self.run, bool(config.ckpt_path)),
+            "sources": checks.sources_of(self.run, bool(config.ckpt_path)),
         }
         self.run.begin(self.resolved, self.inputs)
         self.run.hold()
@@ -331,15 +320,15 @@ class TokdCLI(LaunchingCLI):
 
     def before_validate(self) -> None:
         """Check that the checkpoint fits the configuration."""
-        check_fit_of(self.header, self.model, self.datamodule)
+        checks.check_fit_of(self.header, self.model, self.datamodule)
 
     def before_predict(self) -> None:
         """Check that the checkpoint fits the configuration."""
-        check_fit_of(self.header, self.model, self.datamodule)
+        checks.check_fit_of(self.header, self.model, self.datamodule)
 
     def before_test(self) -> None:
         """Check that the checkpoint fits, and whether this is the run's own test."""
-        check_fit_of(self.header, self.model, self.datamodule)
+        checks.check_fit_of(self.header, self.model, self.datamodule)
         self.own = False
         if self.trainer.is_global_zero:
             config, self.measured = self.config["test"], self.datamodule.data_hashes()
