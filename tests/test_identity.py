@@ -17,6 +17,7 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.modules.last import checkpoint_to_resume
 from tokd_lightning.modules.trained import TrainedModule
 from tokd_lightning.runs.identity import belongs, changed_data, comparable_data
+from tokd_lightning.training import checks
 from tokd_lightning.training import cli as training
 from tokd_lightning.training.checks import tell_of_teacher
 
@@ -224,7 +225,7 @@ def resumed(folder, where, monkeypatch, seconds=None, code=None):
         state["seconds"] = seconds
         torch.save(checkpoint, path)
     if code:
-        monkeypatch.setattr(training, "source_hash", lambda: code)
+        monkeypatch.setattr(checks, "source_hash", lambda: code)
     assert tokd("fit", *where) == 0
     return read(folder)
 
