@@ -42,7 +42,7 @@ ALLOWED = {
         "demo", "deploy", "distillation", "evaluation", "explain", "prepare", "report",
         "schedule", "show", "terminal", "training", "verify",
     },
-    "cli": {"commands", "terminal"},
+    "cli": {"commands", "training"},
     "__main__": {"cli"},
     "__init__": set(),
 }  # fmt: skip

@@ -46,6 +46,11 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _run(given: list[str]) -> int:
+    if set(given) == {"--version", "--verbose"}:
+        from tokd_lightning.training.environment import describe
+
+        print("\n".join(describe()))
+        return 0
     verb = given[0] if given else ""
     if verb in VERBS and not {"-h", "--help"} & set(given):
         main_of = getattr(_module(verb), "main", None)  # of those that LightningCLI parses
@@ -69,6 +74,9 @@ def parser(verbs: Sequence[str] = VERBS) -> LineParser:
         description="Two-in-one knowledge distillation for facial forgery detection.",
     )
     made.add_argument("--version", action="version", version=f"tokd_lightning {__version__}")
+    made.add_argument(
+        "--verbose", action="store_true", help="with --version: versions, device, commit"
+    )
     commands = made.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for verb in verbs:
         _module(verb).add_to(commands)

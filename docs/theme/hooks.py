@@ -1,4 +1,4 @@
-"""MkDocs hooks: README as the first page, formulas as MathML."""
+"""MkDocs hooks: README and CONTRIBUTING as pages, formulas as MathML."""
 
 import html
 import re
@@ -7,15 +7,19 @@ from typing import Any
 
 from latex2mathml.converter import convert
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+# Page of the site -> file of the source tree that it shows, whose links start at the root.
+SHOWN = {"index.md": ROOT / "README.md", "contributing.md": ROOT / "CONTRIBUTING.md"}
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
-    """Replace the first page by README, whose links are relative to the repository's root."""
-    if page.file.src_uri != "index.md":
+    """Show README and CONTRIBUTING, whose links start at the repository's root, as pages."""
+    file = SHOWN.get(page.file.src_uri)
+    if file is None:
         return markdown
-    return README.read_text(encoding="utf-8").replace("](docs/", "](")
+    text = file.read_text(encoding="utf-8").replace("](docs/", "](")
+    return text.replace("](CONTRIBUTING.md)", "](contributing.md)")
 
 
 def on_page_content(content: str, **_: Any) -> str:

@@ -54,7 +54,9 @@ class LineParser(argparse.ArgumentParser):
 
 def asked(options: argparse.Namespace) -> dict[str, Any]:
     """Return the options of a command by name."""
-    return {name: value for name, value in vars(options).items() if name not in {"run", "of"}}
+    return {
+        name: value for name, value in vars(options).items() if name not in {"run", "of", "verbose"}
+    }
 
 
 def print_next(*arguments: object) -> None:
