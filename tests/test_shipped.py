@@ -87,9 +87,11 @@ def test_a_file_that_was_changed_in_place_names_the_cells_of_a_table_apart(tree,
     cells = [teacher_of("ffpp"), student("ffpp", "resnet18_thin", "tokd", "both")]
     assert [cell.name for cell in cells] == [TEACHER, CELL]
     shipped.edits.cache_clear()
-    for part in ("data/ffpp_c40.yaml", "distillers/fitnet.yaml"):
-        path = tree / "configs" / part
-        path.write_text(path.read_text() + "  max_unpaired: 0.5\n")
+    for path in (tree / "experiments").glob("ffpp_*.yaml"):
+        text = path.read_text().replace("    num_workers: 8\n", "    max_unpaired: 0.5\n")
+        path.write_text(text)
+    path = tree / "configs/distillers/fitnet.yaml"
+    path.write_text(path.read_text() + "  max_unpaired: 0.5\n")
     for cell in cells:
         assert cell.name.startswith((f"{TEACHER}-", f"{CELL}-"))
         assert parse("fit", *cell.arguments()).run.folder.name == cell.name
