@@ -37,7 +37,9 @@ ALLOWED = {
         "data", "evaluation", "frequency", "loggers", "looks", "metrics", "models", "report",
         "runs", "training",
     },
-    "deploy": {"data", "evaluation", "metrics", "models", "modules", "prepare", "runs"},
+    "deploy": {
+        "data", "evaluation", "metrics", "models", "modules", "prepare", "runs", "terminal",
+    },
     "commands": {
         "demo", "deploy", "distillation", "evaluation", "explain", "prepare", "report",
         "schedule", "show", "terminal", "training", "verify",

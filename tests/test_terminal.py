@@ -8,7 +8,7 @@ from rich.table import Table
 
 from tokd_lightning.cli import main
 from tokd_lightning.distillation.catalogue import METHODS
-from tokd_lightning.terminal import keep_words
+from tokd_lightning.terminal import fold_paths, keep_words
 from tokd_lightning.verify.counting import counts_table
 
 
@@ -46,3 +46,24 @@ def test_a_table_is_left_alone_where_it_fits_or_cannot_fit(width):
     table.add_row("x" * 50, "y" * 50)
     text = printed(table, width)
     assert ("x" * 50 in text) == (width == 200)
+
+
+def test_paths_break_after_a_slash_and_words_between_them_stay():
+    where = "manipulated_sequences/Deepfakes/c23/videos/000_001.mp4"
+    table = Table("what", "where", box=None)
+    table.add_column("bar", no_wrap=True)
+    table.add_row("a sentence that takes room", f"{where} (12 frames)", "█████ ░░░░░ 0.5")
+    console = Console(file=io.StringIO(), width=60)
+    console.print(keep_words(table, console))
+    out = console.file.getvalue()
+    for part in (
+        "manipulated_sequences/",
+        "videos/",
+        "000_001.mp4",
+        "(12",
+        "frames)",
+        "█████ ░░░░░ 0.5",
+    ):
+        assert part in out
+    assert fold_paths(where, 30) == "manipulated_sequences/\nDeepfakes/c23/videos/\n000_001.mp4"
+    assert fold_paths("a/b and c", 1) == "a/\nb and c"

@@ -9,6 +9,7 @@ from types import ModuleType
 
 from tokd_lightning import __version__
 from tokd_lightning.commands import VERBS, LineParser
+from tokd_lightning.commands.examples import describe
 from tokd_lightning.errors import TERMINATED, Terminated, TokdError, the_told_one
 
 BROKEN_PIPE = 141  # 128 + SIGPIPE, the shell convention
@@ -80,8 +81,9 @@ def parser(verbs: Sequence[str] = VERBS) -> LineParser:
     commands = made.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for verb in verbs:
         _module(verb).add_to(commands)
-    for command in commands.choices.values():
+    for verb, command in commands.choices.items():
         command.set_defaults(of=command)
+        describe(verb, command)
     return made
 
 

@@ -1,5 +1,8 @@
 """Tables on terminals narrower than the tables."""
 
+import re
+from typing import Any
+
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console
@@ -23,7 +26,10 @@ def keep_words(table: Table, console: Console) -> Table:
     """
     contents = [_texts(table, number) for number in range(len(table.columns))]
     whole = [max(map(cell_len, _lines(texts)), default=0) for texts in contents]
-    words = [max(map(_least, " ".join(texts).split()), default=0) for texts in contents]
+    words = [
+        all_of_it if column.no_wrap else max(map(_least, " ".join(texts).split()), default=0)
+        for column, texts, all_of_it in zip(table.columns, contents, whole, strict=True)
+    ]
     if sum(whole) + _frame(table) <= console.width:
         return table
     for between in (1, 0):
@@ -36,7 +42,33 @@ def keep_words(table: Table, console: Console) -> Table:
     for column, least, wanted in zip(table.columns, words, whole, strict=True):
         column.ratio = None
         column.width = least + int(spare * (wanted - least) / max(missing, spare, 1))
+        column._cells = [_folded(cell, column.width) for cell in column.cells]
     return table
+
+
+def fold_paths(text: str, width: int) -> str:
+    """Break words that are paths after a slash, where they are wider than a column.
+
+    Args:
+        text: Of one cell.
+        width: Of the column. A name that is wider is left to whoever prints it.
+    """
+    return re.sub(r"\S*/\S*", lambda word: _fold(word[0], width), text)
+
+
+def _fold(path: str, width: int) -> str:
+    lines = [""]
+    for part in re.findall(r"[^/]*/|[^/]+$", path):
+        if lines[-1] and cell_len(lines[-1] + part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
+def _folded(cell: Any, width: int) -> Any:
+    if isinstance(cell, Text):
+        return cell if cell.spans else Text(fold_paths(cell.plain, width), cell.style)
+    return fold_paths(cell, width) if isinstance(cell, str) and "[/" not in cell else cell
 
 
 def _texts(table: Table, number: int) -> list[str]:

@@ -91,6 +91,13 @@ def test_every_cell_is_fitted_and_tested_once_after_its_teacher(place):
     assert "4 of 4 runs need nothing" in said
 
 
+def test_a_cell_with_lists_among_its_options_is_done(place):
+    settings = ["data.augmentation=[]", "data.methods=[Deepfakes, FaceSwap]"]
+    made = planned(place, method=["vanilla"], settings=settings)
+    code, said = go(made)
+    assert (code, list(kinds(made).values())) == (0, ["done"]), said
+
+
 def test_a_failure_is_named_and_passed_over_and_the_same_command_goes_on(place):
     made = planned(place)
     (place / "fail").write_text(f"fit {RGB}\ntest {VANILLA}\n")

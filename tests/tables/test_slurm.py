@@ -336,6 +336,27 @@ def test_a_later_call_says_how_a_job_has_ended(
     assert "1 submitted" in shown
 
 
+def test_what_slurm_says_of_memory_is_quoted_and_not_the_command(
+    table: Table, slurm: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert table("vanilla", *SLURM) == 0
+    queued(slurm, "100 FAILED 35072 NonZeroExitCode")
+    own = table.runs / "logs" / f"{VANILLA}.log"
+    own.parent.mkdir(exist_ok=True)
+    own.write_text("$ tokd fit --config experiments/demo_vanilla.yaml --reuse\n")
+    assert table("vanilla", "--dry-run") == 0
+    assert f"{VANILLA}: job 100 FAILED, exit code 137\n" in capsys.readouterr().out
+    log = table.runs / FOLDER / "100_0_log.err"
+    log.write_text(  # of slurmstepd 22.05
+        "slurmstepd-vm: error: *** STEP 2.0 ON vm CANCELLED AT 2026-11-30T15:58:10 ***\n"
+        "slurmstepd-vm: error: StepId=2.0 exceeded memory limit (5178 > 1048), being killed\n"
+        "slurmstepd-vm: error: Exceeded job memory limit\nsrun: error: vm: task 0: Killed\n"
+    )
+    assert table("vanilla", "--dry-run") == 0
+    said = "slurmstepd-vm: error: Exceeded job memory limit; --slurm mem_gb=… asks for more"
+    assert f"job 100 FAILED, exit code 137: {said} (log: {log})" in capsys.readouterr().out
+
+
 def test_what_cannot_be_prepared_is_taken_back_and_what_died_before_is_cleared(
     table: Table, slurm: Path, capsys: pytest.CaptureFixture[str]
 ):

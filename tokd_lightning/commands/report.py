@@ -27,7 +27,8 @@ def add_to(commands: Any) -> None:
         metavar="N",
         help="3, figure4, beyond, … (default: all that have runs)",
     )
-    report.add_argument("--dataset", nargs="+", metavar="D", help="data sets: ffpp, celebdf, demo")
+    report.add_argument("--dataset", nargs="+", metavar="D",
+        help="data sets: ffpp, celebdf, demo, demo-c23 (the paper's two)")  # fmt: skip
     add_settings(report)
     report.add_argument(
         "--filled",

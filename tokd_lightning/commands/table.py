@@ -9,6 +9,12 @@ from tokd_lightning.errors import TokdError
 
 # For an option that takes several values and can be repeated.
 SEVERAL: dict[str, Any] = {"nargs": "+", "default": [], "action": "extend"}
+_FILTERS = {  # the names that the tables' cells have for it
+    "dataset": "ffpp, celebdf, demo, demo-c23 (the paper's two)",
+    "student": "resnet18_thin, resnet34_thin, xception (all)",
+    "method": "vanilla, hinton, tokd, at, pkt, vid, sp, fitnet, teacher (all)",
+    "branches": "none, rgb, frequency, both (all)",
+}
 
 
 def add_to(commands: Any) -> None:
@@ -28,8 +34,8 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
         help="show the table with what is done, running, queued and to do")  # fmt: skip
     add("--commands", action="store_true", help="with --dry-run: the command of every run")
     add("--estimate", action="store_true", help="time a few batches: hours and memory to go")
-    for name in ("dataset", "student", "method", "branches"):
-        add(f"--{name}", type=names, default=[], metavar="A,B", help=f"only these: {name}")
+    for name, known in _FILTERS.items():
+        add(f"--{name}", type=names, default=[], metavar="A,B", help=f"only these: {known}")
     add("--seeds", type=int, default=1, metavar="N", help="seeds per student (1)")
     add(
         "--data",
@@ -46,18 +52,21 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
         help="options of the jobs, in submitit's names: time=1440 gpus_per_node=1")  # fmt: skip
     add("--export", choices=("sbatch",), help="write a SLURM script that needs only tokd")
     add("--out", type=Path, metavar="FILE", help="script that --export writes (RUNS/tableN.sbatch)")
-    add(
-        "--log",
-        default="wandb",
-        metavar="V",
-        help="where curves go besides metrics.csv: wandb (default), tensorboard, none",
-    )
+    add("--log", type=_views, default="wandb", metavar="V",
+        help="where curves go besides metrics.csv: wandb (default); tensorboard; "
+        "wandb,tensorboard; none")  # fmt: skip
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add ``--set``, options of all fits."""
     parser.add_argument("--set", **SEVERAL, metavar="KEY=VALUE", dest="settings",
         help="options for all fits, such as trainer.precision=bf16-mixed")  # fmt: skip
+
+
+def _views(text: str) -> str:
+    if wrong := set(text.split(",")) - {"wandb", "tensorboard", "none"}:
+        raise argparse.ArgumentTypeError(f"{min(wrong)!r} is none of wandb, tensorboard, none")
+    return text
 
 
 def names(text: str) -> list[str]:

@@ -28,6 +28,7 @@ from tokd_lightning.deploy.report import (
 )
 from tokd_lightning.deploy.scoring import Options, score_files
 from tokd_lightning.errors import TokdError
+from tokd_lightning.terminal import keep_words
 
 
 def detect(
@@ -126,7 +127,7 @@ def _print(verdicts: Sequence[Verdict], files: Files, model: Model, about: dict[
     console = Console()
     scored = [one for one in verdicts if one.p_fake is not None]
     if scored:
-        console.print(table(scored))
+        console.print(keep_words(table(scored), console))
     for one in verdicts:
         if one.p_fake is None:
             line = f"not scored: {printable(str(one.path))}: {printable(one.note)}"

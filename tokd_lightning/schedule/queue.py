@@ -26,6 +26,8 @@ _NEVER = re.compile(
     r"|JobHeld\w*|.*held$|Invalid\w+|\w*NotAllowed|\w*WallDuration\w*|\w+PerJob\w*|MaxMemPerLimit"
     r"|(Association|QOS)\w*TimeLimit|ReqNodeNotAvail.*|NodeDown)$"
 )
+_MEMORY = r"(?i)slurmstepd\S* error: .*(memory|oom)"  # what SLURM writes to the log of a job
+_SAID = r"^(?!\$ )"  # not the command, which stands in the log before all that it says
 _UNKNOWN = {"", "None", "(null)"}
 # These variables tell SLURM's commands where the cluster is; the others change their answers.
 _KEPT = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_LIBRARY_PATH"}
@@ -146,8 +148,10 @@ class Queue:
             how = ", ".join(filter(None, (entry.state, entry.code)))
         own = log.parent.parent / FOLDER / f"{record.job}_0_log.err"
         written = log.is_file() and log.stat().st_mtime >= record.since
-        source = log if written and last_line(log) else own
-        said = last_line(source)
+        if said := last_line(own, _MEMORY):  # the run had no time to say anything
+            return f"job {record.job} {how}: {said}; --slurm mem_gb=… asks for more (log: {own})"
+        source = log if written and last_line(log, _SAID) else own
+        said = last_line(source, _SAID)
         return f"job {record.job} {how}" + (f": {said} (log: {source})" if said else "")
 
 

@@ -119,6 +119,13 @@ class GridCell:
     @property
     def name(self) -> str:
         """The name that ``tokd fit`` gives its run, computed without parsing a configuration."""
+        here = Path.cwd()  # where the experiment files are that the name depends on
+        known: dict[Path, str] = self.__dict__.setdefault("_names", {})
+        if here not in known:
+            known[here] = self._name()
+        return known[here]
+
+    def _name(self) -> str:
         place = f"{self.dataset.name}-{self.dataset.quality}"
         it = Cell(place, self.role, self.backbone, self.method, self.branches, self.seed)
         changed = {_full(key): value for key, value in (*self.extra, *self.common)}

@@ -60,7 +60,7 @@ class Looker:
         self.checkpoints = checkpoints
         self.data = dict(data or {})
         self.source = source_hash()
-        self._recipes: dict[GridCell, str] = {}
+        self._recipes: dict[str, str] = {}  # by name: options of a cell may be lists
 
     def __call__(self, cell: GridCell) -> State:
         """Return the state of a cell."""
@@ -105,9 +105,9 @@ class Looker:
         return changed
 
     def _recipe(self, cell: GridCell) -> str:
-        if cell not in self._recipes:
-            self._recipes[cell] = recipe_hash(cell.arguments())
-        return self._recipes[cell]
+        if cell.name not in self._recipes:
+            self._recipes[cell.name] = recipe_hash(cell.arguments())
+        return self._recipes[cell.name]
 
     def _other_teacher(self, teacher: GridCell, hashes: Mapping[str, Any]) -> bool:
         """Return whether a student had another teacher: by its weights, or else by its recipe."""

@@ -13,23 +13,22 @@ HELP = {
 }
 _EXAMPLES = {
     "fit": (
-        "tokd fit --config experiments/ffpp_teacher.yaml --data.root /data/ffpp",
-        "tokd fit --config experiments/ffpp_res18t.yaml --data.root /data/ffpp "
-        "--data.quality c23 --seed_everything 1",
-        "tokd fit --config experiments/own_res18t.yaml --data.root /data --data.manifest list.csv",
+        "tokd fit --config experiments/ffpp_teacher.yaml --data.root data/ffpp",
+        "tokd fit --config experiments/ffpp_res18t.yaml --data.root data/ffpp \\",
+        "    --data.quality c23 --seed_everything 1",
+        "tokd fit --config experiments/own_res18t.yaml --data.root /data \\",
+        "    --data.manifest list.csv",
     ),
-    **{
-        verb: (f"tokd {verb} --config runs/NAME/fit.yaml",)
-        for verb in ("validate", "test", "predict")
-    },
-    "inputs": ("tokd inputs --config experiments/ffpp_res18t.yaml --data.root /data/ffpp",),
+    **{verb: (f"tokd {verb} runs/NAME",) for verb in ("validate", "test", "predict")},
+    "inputs": ("tokd inputs --config experiments/ffpp_res18t.yaml --data.root data/ffpp",),
     "probe": ("tokd probe --out FILE.json --config experiments/ffpp_res18t.yaml",),
 }
+_ALONE = {"inputs", "probe"}  # take no run in the place of --config
 _NOTE = """\
 Options change what the files of --config say, wherever they stand. All options
-of a class: --model.help DistillModule, --data.help FFPPDataModule, and so on. All
-keys: --print_config and docs/training.md. Methods, networks and augmentations of
-your own: docs/extend.md.
+of a class: --model.help DistillModule, --data.help FFPPDataModule, and so on.
+All keys: --print_config and docs/training.md. Methods, networks and
+augmentations of your own: docs/extend.md.
 """
 _CONFIG = {
     "config FILE": "experiment (experiments/*.yaml) or a run's fit.yaml; again for changes to it",
@@ -41,14 +40,14 @@ _RUN = {
     "name NAME": "name of the run's folder; else made from data, network, method and seed",
     "rerun": "set an earlier run aside and fit again",
     "reuse": "do nothing if the run is finished already",
-    "log V": "where curves go besides metrics.csv: wandb (default), tensorboard, both, none",
+    "log V": "where curves go besides metrics.csv: wandb (default), tensorboard, none; a,b: both",
     "checkpoint_every N": "save last.ckpt every N batches (default: under 1 %% of the time)",
     "monitor KEY": "metric of the validation that selects best.ckpt (val/frame/acc)",
 }
 _SCORING = {
     "runs DIR": "folder of all run folders (runs)",
     "ckpt_path FILE": "checkpoint to score with (default: the run's best.ckpt)",
-    "log V": "where metrics go besides metrics.csv: wandb (default), tensorboard, both, none",
+    "log V": "where metrics go besides metrics.csv: wandb (default), tensorboard, none; a,b: both",
     "pictures N": "frames that a test draws in pictures.png (4; 0: none)",
 }
 _STUDENT = {
@@ -77,7 +76,7 @@ _BOTH = {
 }
 _DATA = {
     "root DIR": "folder of the data set",
-    "quality Q": "compression: raw, c23, c40 (FF++), original (Celeb-DF), …",
+    "quality Q": "compression: raw, c23, c40; of Celeb-DF: original, …",
     "splits DIR": "split files of FF++, test list of Celeb-DF, if elsewhere",
     "methods LIST": "manipulations of FF++: '[Deepfakes, FaceSwap]'",
     "manifest FILE": "a .csv or a DeepfakeBench .json, of data of your own",
@@ -121,7 +120,7 @@ def add_help(commands: Any, verb: str) -> None:
         verb,
         help=what,
         description="\n".join([f"{what[0].upper()}{what[1:]}.", "", *_examples(verb)]),
-        usage=f"tokd {verb} --config FILE [--OPTION VALUE ...]",
+        usage=f"tokd {verb} {'' if verb in _ALONE else 'RUN | '}--config FILE [--OPTION VALUE ...]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=_NOTE,
     )
