@@ -123,6 +123,18 @@ def test_false_alarms_are_left_out():
     assert {track.square(f, 300, 200, 1.0) for f in track.frames} == {(100, 80, 60)}
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_larger_false_alarm_near_the_face_does_not_take_its_place(alone):
+    face, alarm = [120.0, 110, 60, 60], [110.0, 45, 80, 80]
+    boxes = {f: [face] for f in range(12)}
+    boxes[5] = [alarm] if alone else [alarm, face]
+    detector, pictures = scripted(boxes)
+    [track] = follow_faces(pictures, detector)
+    assert {track.square(f, 300, 200, 1.0) for f in track.frames} == {(120, 110, 60)}
+    assert track.shows(4)
+    assert track.shows(6)
+
+
 @pytest.mark.parametrize(("seen", "found"), [(0, False), (1, False), (2, True)])
 def test_a_face_must_be_seen_on_a_quarter_of_the_frames(seen, found):
     detector, _ = scripted({0: []})

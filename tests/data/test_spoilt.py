@@ -15,7 +15,9 @@ from tokd_lightning.data.layouts.said import said_label
 from tokd_lightning.data.manifest_table import ManifestDataModule
 from tokd_lightning.data.shapes import Shape, telling_shapes
 from tokd_lightning.data.suspicions import suspicions
+from tokd_lightning.errors import TokdError
 from tokd_lightning.metrics.classification import inverted
+from tokd_lightning.training.trainer_options import check_classes
 from tokd_lightning.verify import verify
 
 
@@ -129,3 +131,30 @@ def test_scores_far_below_guessing_are_said():
     rng = np.random.default_rng(0)
     assert not any(inverted(table(rng.random(40))) for _ in range(40))
     assert inverted(table(1 - right).iloc[:4]) == ""  # four videos prove nothing
+
+
+def test_a_validation_of_one_class_is_an_error_of_verify_as_it_is_of_training(tmp_path):
+    lines = ["path,label,split"]
+    for n, (split, label) in enumerate([("train", 0), ("train", 1), ("val", 1), ("test", 0)]):
+        Image.new("RGB", (8, 8), (9 * n,) * 3).save(tmp_path / f"{n}.png")
+        lines.append(f"{n}.png,{label},{split}")
+    (tmp_path / "m.csv").write_text("\n".join(lines))
+    assert found(tmp_path / "m.csv")["one-class"] == ["val of unknown"]
+    data = ManifestDataModule(tmp_path, tmp_path / "m.csv", size=8, num_workers=0)
+    with pytest.raises(TokdError, match="all 1 frames of the split val are fake"):
+        check_classes(data, None, 1)
+
+
+@pytest.mark.parametrize("turn", [1, 6])
+def test_shapes_are_those_that_training_sees(root, turn):
+    """A phone stores an upright picture as one that lies, with EXIF orientation 6."""
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    for file in root.glob("*/*/c23/faces/*/*.png"):
+        real = "original_sequences" in str(file)
+        size = (18, 32) if not real or turn == 1 else (32, 18)
+        Image.new("RGB", size, (file.stat().st_ino % 251,) * 3).save(
+            file, exif=exif if real else None
+        )
+    assert len(said(root)) == 1  # not square; nothing of the classes
+    assert "shape-by-class" not in found(root)

@@ -161,7 +161,14 @@ def test_frames_and_twins_of_celebdf_are_verified_too(celebdf):
 def test_a_flat_tree_is_verified(tmp_path):
     root = tmp_path / "flat"
     for number, folder in enumerate(
-        ("train/real/a b", "train/fake/Swap/ä", "valid/real/c", "test/Fake/d", "test/real/e")
+        (
+            "train/real/a b",
+            "train/fake/Swap/ä",
+            "valid/real/c",
+            "valid/fake/f",
+            "test/Fake/d",
+            "test/real/e",
+        )
     ):
         for frame in range(3):
             picture(root / folder / f"{frame}.jpg", 10 * number + frame)
@@ -175,7 +182,9 @@ def test_a_flat_tree_is_verified(tmp_path):
 
 
 def test_a_video_of_one_name_in_two_splits_of_a_flat_tree_is_found(tmp_path):
-    for number, folder in enumerate(("train/real/a", "test/real/a", "test/fake/Swap/a")):
+    for number, folder in enumerate(
+        ("train/real/a", "test/real/a", "test/fake/Swap/a", "train/fake/Swap/b")
+    ):
         picture(tmp_path / folder / "0.png", number)
     assert findings(tmp_path) == {"video-in-two-splits": ["flat/real/a"]}
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image, UnidentifiedImageError
 
+from tokd_lightning.data.image import orientation_of, upright_size
 from tokd_lightning.data.layouts.numbering import ambiguous
 from tokd_lightning.data.layouts.said import said_label
 from tokd_lightning.data.layouts.video_folder import evenly_spaced
@@ -56,7 +57,9 @@ def _readings(manifest: pd.DataFrame, first: pd.DataFrame) -> Iterator[str]:
         if example := ambiguous(names, rows["frame"].tolist()):
             found.append(example)
     if found:
-        yield "frames are numbered by what varies in their names: " + ", ".join(found[:3])
+        yield "frames are numbered by what varies in their names: " + ", ".join(
+            list(dict.fromkeys(found))[:3]
+        )
 
 
 def _labels(first: pd.DataFrame) -> Iterator[str]:
@@ -98,11 +101,16 @@ def _shapes(first: pd.DataFrame, root: Path, size: int) -> Iterator[str]:
 
 
 def _size(root: Path, path: str) -> Size | None:
-    """Read an image's size from its header; None for packs, which are square, and damaged files."""
+    """Read an image's size, turned as EXIF says, from its header.
+
+    None for packs, which are square, and damaged files.
+    """
     if split_path(path)[1] is not None:
         return None
     try:
         with Image.open(root / path) as image:
-            return image.size
+            if image.width == image.height:  # however it is turned
+                return image.size
+            return upright_size(image, orientation_of(image))
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError):
         return None

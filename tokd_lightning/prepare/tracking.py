@@ -18,6 +18,7 @@ position."""
 _SEARCHED, _KEPT, _LARGEST = 320, 480, 4096  # pixels along the shorter side
 _STEP, _STRIDE = 0.75, 2.5  # largest move between kept frames, in face sides: several, single face
 _LARGEST_CHANGE = 1.6
+_ONE = 0.5  # largest distance of two boxes of one face, in face sides
 _FEWEST = 4  # a face is on at least a quarter of its scene's frames
 _SMALLEST = 0.3  # least side of another face, in units of the main face's
 _MOST_FACES = 4
@@ -27,6 +28,8 @@ _SCENE_SIDE = 16
 _FLAT = 3.0
 _PATCH = 32
 _ALIKE = 0.6
+_SAME_FACE = 0.5  # measured from one kept frame to the next: .66 to 1 of one face, to .44 of others
+_INNER, _SLACK = 0.4, 0.13  # faces, from the middle
 _NEIGHBOUR = 1.1  # largest distance of a neighbour, in units of that between kept frames
 _HARDLY = 0.1
 
@@ -167,13 +170,20 @@ class _Scene:
         for _ in range(_MOST_FACES):
             if not left:
                 break
-            start = max(left, key=lambda key: side_of(left[key]))
-            followed = self._follow(start[0], left.pop(start))
-            for key, box in list(left.items()):
-                if key[0] in followed.chain and _near(box, followed.chain[key[0]], _STEP):
-                    del left[key]
+            # A box next to a face is more often a false alarm than a box that is the only one.
+            start = min(left, key=lambda key: (len(self.seen[key[0]]), -side_of(left[key])))
+            box = left.pop(start)
+            once = len(self.seen) >= _FEWEST and not any(_like(box, b) for b in left.values())
+            if found and once:
+                continue
+            followed = self._follow(start[0], box, [one.chain for one in found])
             count = len(followed.detected)
-            if count * _FEWEST >= len(self.shots) and (count > 1 or len(self.shots) < _FEWEST):
+            kept = count * _FEWEST >= len(self.shots) and (count > 1 or len(self.shots) < _FEWEST)
+            chain = followed.chain if kept else followed.detected
+            for key, box in list(left.items()):
+                if key[0] in chain and _is_one_of(box, [chain[key[0]]]):
+                    del left[key]
+            if kept:
                 found.append(followed)
         found.sort(key=lambda one: -sum(map(side_of, one.detected.values())))
         if self.alone:  # never two faces on a frame: one person, lost in between
@@ -184,8 +194,8 @@ class _Scene:
         least = _SMALLEST * _side(found[0].detected) if found else 0.0
         return [one.chain for one in found if _side(one.detected) >= least]
 
-    def _follow(self, start: int, box: Floats) -> _Followed:
-        """Follow a face from one frame to both ends of the scene."""
+    def _follow(self, start: int, box: Floats, others: Sequence[_Chain]) -> _Followed:
+        """Follow a face from one frame to both ends of the scene, past those of other chains."""
         detected, pictured = {start: box}, {}
         for way in (range(start + 1, len(self.shots)), range(start - 1, -1, -1)):
             last, before, known, pace = box, start, start, np.zeros(2)
@@ -193,31 +203,39 @@ class _Scene:
                 gap = abs(n - before)
                 expected = last.copy()
                 expected[:2] += pace * gap
-                found = self._look(n, expected, last)
+                taken = [chain[n] for chain in others if n in chain]
+                found = self._look(n, expected, last, taken)
+                if found is not None and not _is_one_of(found, (last, expected)):
+                    seen_last = self.shots[known].picture, detected[known]
+                    found = found if _alike(*seen_last, self.shots[n].picture, found) else None
                 if found is not None:
                     detected[n], known = found, n
                 else:
                     found = _same_picture(
                         self.shots[known].picture, detected[known], self.shots[n].picture, expected
                     )
-                    if found is None:
+                    if found is None or _is_one_of(found, taken):
                         continue
                     pictured[n] = found
                 pace = (middle_of(found) - middle_of(last)) / gap
                 last, before = found, n
         return _Followed(dict(sorted({**pictured, **detected}.items())), detected)
 
-    def _look(self, n: int, expected: Floats, last: Floats) -> Floats | None:
+    def _look(
+        self, n: int, expected: Floats, last: Floats, taken: Sequence[Floats]
+    ) -> Floats | None:
         """Search a frame for a face: around its position, then the whole picture at its size."""
         reach = _STRIDE if self.alone else _STEP
+
+        def nearest(boxes: Boxes) -> Floats | None:
+            free = [box for box in boxes if not _is_one_of(box, taken)]
+            return _nearest(free, last, expected, reach)
+
         if n in self.seen:
-            return _nearest(self.seen[n], last, expected, reach)
+            return nearest(self.seen[n])
         picture = self.shots[n].picture
-        found = _nearest(self.detector.near(picture, expected), last, expected, reach)
-        if found is not None:
-            return found
-        everywhere = self.detector.of_side(picture, side_of(last))
-        return _nearest(everywhere, last, expected, reach)
+        found = nearest(self.detector.near(picture, expected))
+        return nearest(self.detector.of_side(picture, side_of(last))) if found is None else found
 
 
 def _track(found: Sequence[tuple[_Scene, _Chain]], width: int, height: int) -> Track:
@@ -264,20 +282,28 @@ def _steady(middles: Floats, places: Sequence[int], jitter: float) -> Floats:
     return steady
 
 
-def _nearest(boxes: Boxes, last: Floats, expected: Floats, reach: float) -> Floats | None:
+def _nearest(
+    boxes: Iterable[Floats], last: Floats, expected: Floats, reach: float
+) -> Floats | None:
     """Return the box nearest to the expected one, of those that can be the same face."""
     kept = [box for box in boxes if _near(box, last, reach) or _near(box, expected, _STEP)]
     return min(kept, key=lambda box: _distance(box, expected), default=None)
 
 
+def _like(box: Floats, other: Floats) -> bool:
+    return 1 / _LARGEST_CHANGE <= side_of(box) / side_of(other) <= _LARGEST_CHANGE
+
+
 def _near(box: Floats, other: Floats, reach: float) -> bool:
-    change = side_of(box) / side_of(other)
-    alike = 1 / _LARGEST_CHANGE <= change <= _LARGEST_CHANGE
-    return alike and _distance(box, other) <= reach * side_of(other)
+    return _like(box, other) and _distance(box, other) <= reach * side_of(other)
 
 
 def _distance(box: Floats, other: Floats) -> float:
     return float(np.hypot(*(middle_of(box) - middle_of(other))))
+
+
+def _is_one_of(box: Floats, others: Iterable[Floats]) -> bool:
+    return any(_distance(box, other) <= _ONE * side_of(other) for other in others)
 
 
 def _side(chain: Mapping[int, Floats]) -> float:
@@ -300,6 +326,17 @@ def _same_picture(known: Picture, box: Floats, picture: Picture, expected: Float
     inside = box[:2] - np.maximum(np.floor(middle_of(box) - side / 2), 0)
     moved: Floats = np.concatenate([corner + inside, box[2:]])
     return moved
+
+
+def _alike(known: Picture, box: Floats, picture: Picture, other: Floats) -> bool:
+    """Return whether a box that is far from where a face was looks like that face."""
+    patch, part = (
+        _grey_part(shown, middle_of(b), reach * side_of(b), _PATCH / side_of(b))
+        for shown, b, reach in ((known, box, _INNER), (picture, other, _INNER + _SLACK))
+    )
+    if min(patch.shape) < _PATCH // 2 or any(np.less(part.shape, patch.shape)):
+        return False
+    return bool(cv2.matchTemplate(part, patch, cv2.TM_CCOEFF_NORMED).max() >= _SAME_FACE)
 
 
 def _grey_part(picture: Picture, middle: Floats, reach: float, scale: float) -> Picture:

@@ -52,6 +52,11 @@ KINDS: dict[str, Kind] = {
     "missing-file": Kind(
         "error", "a manifest names a file that is not there", "restore it, or drop the row"
     ),
+    "one-class": Kind(
+        "error",
+        "all videos of training or validation are real, or all are fake",
+        "add the others; training refuses to learn, or to select a checkpoint, by one class",
+    ),
     "missing-real": Kind(
         "warning",
         "the real video that a fake was made from is not there at that quality",

@@ -94,6 +94,30 @@ def find_short(
             report.add("short-video", clip.video.place, f"{length} frames, not {least}")
 
 
+def find_one_class(clips: Sequence[Clip], lengths: Sequence[int], report: Report) -> None:
+    """Find splits of which training refuses to learn, or to select a checkpoint by: of one class.
+
+    What is of one class altogether at a quality may be a part of something else.
+
+    Args:
+        clips: All that is there.
+        lengths: Frames of each.
+        report: Takes ``one-class``.
+    """
+    classes: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for clip, length in zip(clips, lengths, strict=True):
+        if length:
+            label = "real" if clip.video.method == "real" else "fake"
+            classes[clip.video.quality][clip.video.split].add(label)
+    for quality, splits in classes.items():
+        whole = len(set().union(*splits.values()))
+        for split in ("train", "val"):
+            labels = splits.get(split, set())
+            if len(labels) != 1 or whole == 1:
+                continue
+            report.add("one-class", f"{split} of {quality}", f"all {min(labels)}")
+
+
 def find_repeated_numbers(clips: Iterable[Clip], report: Report) -> None:
     """Find videos in which two images have the same frame number."""
     for clip in clips:

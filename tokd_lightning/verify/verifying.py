@@ -81,6 +81,7 @@ def verify(
     lengths = _look_inside(place, clips, workers, frames, size, quick, report)
     structure.find_leaks(clips, report)
     structure.find_missing_reals(clips, report)
+    structure.find_one_class(clips, lengths, report)
     structure.find_repeated_numbers(clips, report)
     looks.find_labels(clips, report)
     looks.find_numbers(clips, report)
