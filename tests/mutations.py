@@ -61,7 +61,7 @@ FILES = ("one.yaml", "run/fit.yaml", "run/metrics.json", "list.csv", "run/checkp
          "tiny/splits/test.json", "run/metrics.csv", "run/test_frames.csv")  # fmt: skip
 JUNK = (
     "", " ", "x", "-1", "0", "1.5", "1e30", "nan", "inf", "null", "true", "None", "[]", "[1, 2]",
-    "{a: 1}", "{", "99999999999999999999", "../..", "/nowhere/at/all", "/dev/null", "tiny",
+    "{a: 1}", "{", "99999999999999999999", "../..", "/dev/null/none", "/dev/null", "tiny",
     "list.csv", "one.yaml", "a b", "%s", "%(x)s", "é人", "--", "-", "\n", "*", "a=b",
     "=", ":", "own:",
     "torch.nn.Linear", "os.system", "kornia.augmentation.RandomJPEG", "TOKD",
@@ -199,7 +199,8 @@ def _spoil(rng: random.Random, content: bytes, name: str) -> bytes:
         return rng.randbytes(200)
     if kind == "byte":
         at = rng.randrange(len(content))
-        return content[:at] + rng.choice((b"\xff", b"\t", b"{", b":", b'"', b",")) + content[at:]
+        byte = rng.choice((b"\0", b"\xff", b"\t", b"{", b":", b'"', b","))
+        return content[:at] + byte + content[at:]
     if kind == "line" and len(lines) > 1:
         del lines[rng.randrange(len(lines))]
     elif kind == "word" and lines:

@@ -18,8 +18,9 @@ from mutations import VALID, copy_of, inside, make_place, mutate, wrong_with
 from tokd_lightning.cli import main
 from tokd_lightning.training.cli import TokdCLI
 
-FEW = 60
+FEW = 33
 MANY = 2000
+PARTS = 10
 LIMIT = 120
 QUICK = ["verify", "fit", "show", "methods", "verify list", "report", "table", "figure",
          "test", "dashboard", "compare"]  # fmt: skip
@@ -50,15 +51,16 @@ def test_a_mistake_is_one_line_and_leaves_nothing(verb, place, tmp_path, monkeyp
         assert wrong is None, (case.what, case.args)
 
 
-@pytest.mark.slow
-def test_two_thousand_mistakes_are_one_line_each(tmp_path):
-    place, here = tmp_path / "place", tmp_path / "here"
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    """The same folder with an exported student, and what runs a command line in a process."""
+    place = tmp_path_factory.mktemp("driven") / "place"
     place.mkdir()
     make_place(place)
-    quiet = {"WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)}
-    driver = [sys.executable, str(Path(__file__).with_name("forked.py"))]
+    quiet = {"WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1", "HOME": str(place.parent)}
+    command = [sys.executable, str(Path(__file__).with_name("forked.py"))]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(driver, env={**os.environ, **quiet}, **pipes) as running:
+    with subprocess.Popen(command, env={**os.environ, **quiet}, **pipes) as running:
 
         def run(args, cwd):
             case = {"args": args, "cwd": str(cwd), "limit": LIMIT}
@@ -71,14 +73,21 @@ def test_two_thousand_mistakes_are_one_line_each(tmp_path):
         shutil.move(place / "runs" / "run", place / "run")
         (place / "runs").rmdir()
         assert run(VALID["export"], place)["code"] == 0
-        failed, verbs = [], list(VALID)
-        for number in range(MANY):
-            verb = verbs[number % len(verbs)]
-            case = mutate(random.Random(number), verb, place)
-            before = copy_of(place, case, here)
-            ended = run(case.args, here)
-            left = inside(here) - before
-            if wrong := wrong_with(case, ended["code"], ended["said"], left):
-                failed.append((number, case.what, case.args, wrong))
+        yield place, run
         running.stdin.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(PARTS))
+def test_two_thousand_mistakes_are_one_line_each(part, driver, tmp_path):
+    (place, run), here, verbs = driver, tmp_path / "here", list(VALID)
+    failed = []
+    for number in range(part * MANY // PARTS, (part + 1) * MANY // PARTS):
+        verb = verbs[number % len(verbs)]
+        case = mutate(random.Random(number), verb, place)
+        before = copy_of(place, case, here)
+        ended = run(case.args, here)
+        left = inside(here) - before
+        if wrong := wrong_with(case, ended["code"], ended["said"], left):
+            failed.append((number, case.what, case.args, wrong))
     assert not failed

@@ -144,10 +144,15 @@ def test_a_run_killed_at_random_moments_ends_bit_for_bit_as_an_undisturbed_one(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "more",
+    [[], ["--model.accumulate=2", "--trainer.val_check_interval=0.5"]],
+    ids=["plain", "in parts, two validations an epoch"],
+)
 def test_a_run_killed_renamed_and_resumed_ends_bit_for_bit_as_an_undisturbed_one(
-    tiny_ffpp, tmp_path
+    tiny_ffpp, tmp_path, more
 ):
-    options = ["--data.num_workers=0", "--checkpoint_every=1", *TEACHER, "--name=run"]
+    options = ["--data.num_workers=0", "--checkpoint_every=1", *TEACHER, "--name=run", *more]
     finished(start("teacher", tiny_ffpp, tmp_path / "whole", *options))
     for number, steps in enumerate((70, 130)):
         runs = tmp_path / f"runs{number}"

@@ -32,11 +32,12 @@ def test_inputs_are_the_hashes_that_a_fit_records(tiny_ffpp, runs, capsys):
     capsys.readouterr()
     assert main(["inputs", *arguments("demo_vanilla", tiny_ffpp, *TINY_STUDENT)]) == 0
     recorded = json.loads((folder(runs, "vanilla") / "inputs.json").read_text())
-    assert json.loads(capsys.readouterr().out) == {"data": recorded["data"]}
+    of_data = {key: recorded[key] for key in ("data", "rows")}
+    assert json.loads(capsys.readouterr().out) == of_data
     teacher = folder(runs, "teacher") / "checkpoints" / "best.ckpt"
     assert main(["inputs", *arguments("demo_tokd", tiny_ffpp, f"--model.teacher={teacher}")]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found == {"data": recorded["data"], "teacher": state_hash(teacher)}
+    assert found == of_data | {"teacher": state_hash(teacher)}
     made = json.loads((folder(runs, "teacher") / "metrics.json").read_text())
     assert made["hashes"]["weights"] == found["teacher"]
 
@@ -62,10 +63,21 @@ def test_a_probe_times_a_few_batches_and_keeps_nothing_but_its_run(tiny_ffpp, tm
     assert found["seconds"] >= steps + scored * found["seconds_per_evaluated_batch"] - 0.1
     assert 0.1 < found["memory"] < 24
     assert found["device"] == "cpu"
-    [run] = (tmp_path / "runs").iterdir()
+    [run] = (tmp_path / "runs/.probes").iterdir()
     rows = (run / "metrics.csv").read_text().splitlines()
     assert len(rows) < 12
     assert (run / "checkpoints" / "best.ckpt").is_file()
+
+
+def test_a_probe_leaves_the_run_of_its_configuration_alone(tiny_ffpp, runs, tmp_path):
+    trained, out = folder(runs, "vanilla"), f"--out={tmp_path / 'probe.json'}"
+    before = {path: path.stat().st_mtime_ns for path in sorted(trained.rglob("*"))}
+    others = sorted(runs.glob("*"))
+    for _ in range(2):
+        assert main(["probe", str(trained), f"--data.root={tiny_ffpp}", out]) == 0
+    assert {path: path.stat().st_mtime_ns for path in sorted(trained.rglob("*"))} == before
+    assert sorted(runs.glob("*")) == sorted([*others, runs / ".probes"])
+    assert [path.name for path in (runs / ".probes").iterdir()] == [trained.name]
 
 
 def test_a_probe_of_what_cannot_be_fitted_is_one_line(tmp_path, capsys):

@@ -208,3 +208,11 @@ def test_a_run_that_is_set_aside_is_held_no_more(tmp_path):
     run.hold()
     aside = run.set_aside()
     assert list(aside.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"[1, 2]", b'{"a": ', b"\xff\xfe", b"\0", b"3"])
+def test_a_damaged_record_of_a_run_is_one_clear_error(tmp_path, content):
+    for name, read in (("inputs.json", Run.inputs), ("fit.yaml", Run.config)):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(TokdError, match=f"{name} cannot be read: .*--rerun"):
+            read(Run(tmp_path))

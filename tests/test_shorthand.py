@@ -54,6 +54,14 @@ def test_a_fit_goes_on_by_its_folder_as_what_it_was_begun_as(run, capsys):
     assert "is finished" in capsys.readouterr().err
 
 
+def test_a_run_may_stand_before_between_or_behind_the_options(run):
+    options = ["--log", "none", "--reuse", "--data.num_workers=0", "--seed_everything", "-1"]
+    whole = ["fit", "--config", f"{run}/fit.yaml", *options]
+    for at in (0, 2, 3, 4, 6):
+        assert written_out(["fit", *options[:at], str(run), *options[at:]]) == whole
+    assert written_out(whole) == whole
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [
@@ -61,6 +69,8 @@ def test_a_fit_goes_on_by_its_folder_as_what_it_was_begun_as(run, capsys):
         (["test", "{empty}"], "has no fit.yaml: name a run that tokd fit made, runs/NAME"),
         (["fit", "{empty}"], "or an experiment with --config experiments/….yaml"),
         (["test", "{run}", "{run}"], "one run at a time"),
+        (["test"], "name a run: tokd test runs/NAME"),
+        (["test", "--config", "{run}"], "is a folder; a run stands behind the command: tokd te"),
         (["fit", "demo_vanilla.yaml"], "a .yaml belongs behind --config"),
     ],
 )

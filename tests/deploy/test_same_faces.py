@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from test_detect import as_json, detect, refused
 from tokd_lightning.cli import main
 from tokd_lightning.demo.cast import ProceduralCast
 from tokd_lightning.demo.video import encode
+from tokd_lightning.deploy.cutting import network_input
 from tokd_lightning.deploy.record import open_model, warnings
 from tokd_lightning.prepare import detectors
 
@@ -214,3 +216,12 @@ def test_without_matplotlib_it_is_said_before_anything_is_scored(
     said = capsys.readouterr()
     assert "1 of 1 files scored" in said.out
     assert said.err.splitlines()[-1].endswith("needs matplotlib: pip install matplotlib")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_read_only_picture_is_fed_without_a_warning():
+    faces = np.arange(48, dtype=np.uint8).reshape(1, 4, 4, 3)
+    faces.flags.writeable = False
+    source = SimpleNamespace(size=4, crop=4, model=SimpleNamespace(header={"mean": 0, "std": 1}))
+    fed = network_input(faces, source)
+    assert np.allclose(fed.numpy(), faces.transpose(0, 3, 1, 2) / 255)

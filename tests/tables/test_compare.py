@@ -178,6 +178,11 @@ def test_a_failure_leaves_the_earlier_table_whole(tmp_path: Path, monkeypatch: p
     with pytest.raises(TokdError):
         compare([folder], out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    (folder / "metrics.json").unlink()
+    (folder / "metrics.csv").write_text("{")
+    with pytest.raises(TokdError, match=r"metrics\.csv"):
+        compare([folder], tmp_path / "new")
+    assert not (tmp_path / "new").exists()
     assert set(before) == {f"compare.{kind}" for kind in ("md", "csv", "json")} | {
         "curves.png",
         "gradients.png",

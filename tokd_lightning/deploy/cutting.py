@@ -152,7 +152,8 @@ def network_input(faces: np.ndarray, source: Source) -> torch.Tensor:
     start = (source.size - source.crop) // 2
     middle = faces[:, start : start + source.crop, start : start + source.crop]
     mean, std = (_column(source.model.header[key]) for key in ("mean", "std"))
-    images = torch.from_numpy(np.ascontiguousarray(middle)).permute(0, 3, 1, 2).float() / 255
+    writable = np.require(middle, requirements=("C", "W"))
+    images = torch.from_numpy(writable).permute(0, 3, 1, 2).float() / 255
     normalised: torch.Tensor = (images - mean) / std
     return normalised
 

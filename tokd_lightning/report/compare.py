@@ -84,6 +84,7 @@ def compare_runs(
             unreadable.
     """
     found = side_by_side(folders)
+    curves = {row.label: read_curves(Path(row.folder)) for row in found.lines if row.folder}
     _print(found, console or Console())
     whole = {"title": found.title, "rows": [asdict(r) for r in found.lines], "notes": found.notes}
     texts = {
@@ -94,7 +95,6 @@ def compare_runs(
     for name, text in texts.items():
         write_atomically(out / name, text)
 
-    curves = {row.label: read_curves(Path(row.folder)) for row in found.lines if row.folder}
     about = "synthetic mini-FF++" if any(row.synthetic for row in found.lines) else ""
     drawn = {"curves.png": draw_training, "gradients.png": draw_gradients}
     figures = [name for name, draw in drawn.items() if draw(curves, out / name, about)]

@@ -5,7 +5,7 @@ import fcntl
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -95,14 +95,20 @@ class Run:
         self.save_config("fit", config)
 
     def inputs(self) -> dict[str, Any] | None:
-        """Return the hashes of the run's inputs at its start, or None."""
-        path = self.folder / "inputs.json"
-        return dict(json.loads(path.read_text())) if path.is_file() else None
+        """Return the hashes of the run's inputs at its start, or None.
+
+        Raises:
+            TokdError: The file cannot be read.
+        """
+        return _read(self.folder / "inputs.json", "fit with --rerun")
 
     def config(self, stage: str = "fit") -> Config | None:
-        """Return the resolved configuration of a stage, or None."""
-        path = self.folder / f"{stage}.yaml"
-        return dict(yaml.safe_load(path.read_text())) if path.is_file() else None
+        """Return the resolved configuration of a stage, or None.
+
+        Raises:
+            TokdError: The file cannot be read.
+        """
+        return _read(self.folder / f"{stage}.yaml", "fit with --rerun", yaml.safe_load)
 
     def hold(self) -> None:
         """Lock the folder, if it exists, against other fits until :func:`letting_go` or exit.
@@ -187,12 +193,14 @@ def write_atomically(path: Path, text: str) -> None:
         raise TokdError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def _read(path: Path, remedy: str) -> dict[str, Any] | None:
+def _read(
+    path: Path, remedy: str, parse: Callable[[str], Any] = json.loads
+) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
+        return dict(parse(path.read_text()))
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         raise TokdError(f"{path} cannot be read: remove it, or {remedy}") from error
 
 

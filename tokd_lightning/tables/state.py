@@ -87,8 +87,8 @@ class Looker:
     def _unfinished(self, cell: GridCell, run: Run) -> State:
         try:
             begun = run.inputs()
-        except (OSError, ValueError, TypeError):
-            begun = None
+        except TokdError as error:
+            return State("unreadable", (str(error),))
         if begun is None:
             return State("not run")
         changed = self._changed(cell, begun)

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
 from lightning.pytorch.cli import LightningArgumentParser
 
 from tokd_lightning.errors import TokdError
@@ -32,6 +31,8 @@ def config_first(args: Sequence[str]) -> list[str]:
     names = {arg.partition("=")[0] for arg in others}
     helped = any(name.endswith("help") or name == "--print_config" for name in names)
     if not files and not helped and not {"--model", "--data"} <= names:
+        if args[0] in {"validate", "test", "predict"}:
+            raise TokdError(f"name a run: tokd {args[0]} runs/NAME")
         raise TokdError("name an experiment: tokd fit --config experiments/….yaml")
     return [*args[:1], *files, *others]
 
@@ -104,13 +105,3 @@ def add_arguments(parser: LightningArgumentParser) -> None:
         default="val/frame/acc",
         help="metric of the validation that selects best.ckpt, the highest wins",
     )
-
-
-def resolve(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
-    """Return a configuration as plain values, as ``fit.yaml`` has it: keys that are null left out.
-
-    Args:
-        parser: Of the subcommand.
-        config: What it has parsed.
-    """
-    return dict(yaml.safe_load(parser.dump(config, skip_link_targets=False)))

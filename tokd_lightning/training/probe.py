@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.cli import LightningArgumentParser
 
+from tokd_lightning.loggers.run import is_rank_zero
 from tokd_lightning.runs.folder import write_atomically
 from tokd_lightning.training.cli import TokdCLI
 from tokd_lightning.training.console import mistakes_in_one_line, quieten
 
+PLACE = ".probes"  # below the folder of all runs
 _WARM_UP, _TIMED, _VALIDATED = 2, 4, 2  # batches
 
 
@@ -44,7 +48,18 @@ class _Stopwatch(Callback):
 
 
 class _Probe(TokdCLI):
-    """A fit of a few batches with a stopwatch."""
+    """A fit of a few batches with a stopwatch, in its own folder: no run is touched."""
+
+    def _folder(self, parser: LightningArgumentParser, config: Any) -> Path:
+        folder = super()._folder(parser, config)
+        return folder if folder.parent.name == PLACE else folder.parent / PLACE / folder.name
+
+    def _meet_earlier_run(self, config: Any) -> None:
+        if is_rank_zero() and self.run.folder.exists():  # an earlier probe, which is not kept
+            self.run.hold()
+            self.run.let_go()
+            shutil.rmtree(self.run.folder)
+        super()._meet_earlier_run(config)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Build the trainer of the short run."""

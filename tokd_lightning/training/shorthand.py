@@ -14,6 +14,8 @@ from tokd_lightning.runs.recipe import recipe
 _DISTILLER = ("--model.distiller", "--model.init_args.distiller")
 _KNOWN = {name: kind for kind in METHODS for name in (kind.method, kind.__name__.lower())}
 _KNOWN["kd"] = next(kind for kind in METHODS if kind.method == "hinton")
+_FLAGS = {"--rerun", "--reuse", "--print_config", "-h"}  # options that take no value
+_CONFIG = ("--config", "-c")
 _PLAIN = (str, int, float, bool, tuple, list, type(None))
 
 
@@ -27,14 +29,33 @@ def written_out(args: Sequence[str]) -> list[str]:
         args: The verb and its arguments.
 
     Raises:
-        TokdError: The argument after the verb is not a run.
+        TokdError: The argument in place of a run is not a run, or there are two.
     """
     verb, *rest = args
-    if rest and not rest[0].startswith("-") and not rest[0].endswith((".yaml", ".yml")):
-        rest[:1] = ["--config", str(_configuration(verb, rest[0]))]
-        if rest[2:] and not rest[2].startswith("-"):
-            raise TokdError(f"{verb} takes one run at a time, and {rest[2]} is a second one")
+    places = _positional(rest)
+    if places[:1] != [0] and any(part.partition("=")[0] in _CONFIG for part in rest):
+        places = []  # a stray word, which the parser names
+    if len(places) > 1:
+        raise TokdError(f"{verb} takes one run at a time, and {rest[places[1]]} is a second one")
+    if places:
+        given = rest.pop(places[0])
+        if given.endswith((".yaml", ".yml")):
+            raise TokdError(f"a .yaml belongs behind --config: tokd {verb} --config {given}")
+        rest = ["--config", str(_configuration(verb, given)), *rest]
     return [verb, *_methods(rest)]
+
+
+def _positional(rest: Sequence[str]) -> list[int]:
+    """Find the arguments that are neither an option nor the value of one."""
+    found, at = [], 0
+    while at < len(rest):
+        part = rest[at]
+        if not part.startswith("-"):
+            found.append(at)
+        elif "=" not in part and part not in _FLAGS and not part.endswith("help"):
+            at += 1
+        at += 1
+    return found
 
 
 def _configuration(verb: str, name: str) -> Path:
@@ -43,7 +64,9 @@ def _configuration(verb: str, name: str) -> Path:
     folder = path.absolute().parent.parent if path.name == "best.ckpt" else path
     if (folder / "fit.yaml").is_file():
         return folder / "fit.yaml"
-    why = "has no fit.yaml" if folder.is_dir() else "does not exist"
+    why = (
+        "has no fit.yaml" if folder.is_dir() else "is a file" if path.exists() else "does not exist"
+    )
     other = ", or an experiment with --config experiments/….yaml" if verb == "fit" else ""
     raise TokdError(f"{name} {why}: name a run that tokd fit made, runs/NAME{other}")
 

@@ -62,6 +62,8 @@ def one_line(message: str, known: Iterable[str] = ()) -> str:
             f"--config: there is no file {absent[1]}: start where experiments/ is, or give its "
             "whole path"
         )
+    if folder := re.search(r"Path is not a file: '([^']+)'", text):
+        return f"--config: {folder[1]} is a folder; a run stands behind the command: tokd test RUN"
     if broken := re.search(r'(?:Problems parsing config|Parser key "config"): (.*)', text):
         return f"--config: not a readable YAML: {broken[1][:200]}"
     if text.startswith("Unexpected config"):
@@ -154,6 +156,10 @@ def _of_union(text: str) -> str | None:
 
 def _plain(text: str) -> str:
     """Return the message with the expected type in plain words."""
+    if match := re.match(
+        r"Expected a <class 'collections\.abc\.Sequence'>\. Got value: (.*)", text
+    ):
+        return f"expected a list, as '[{match[1]}]'"
     if match := re.match(r"Expected a <class '(\w+)'>\. Got value: (.*)", text):
         return f"expected {_TYPES.get(match[1], match[1])}, not {match[2][:80]}"
     if match := re.match(r"Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", text):
