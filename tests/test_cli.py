@@ -99,7 +99,7 @@ def test_checkpoints_are_written_whole_or_not_at_all(tiny_ffpp, tmp_path, monkey
     monkeypatch.setattr(torch, "save", full)
     assert tokd("fit", "demo_vanilla", tiny_ffpp, tmp_path / "runs", *TINY_STUDENT) == 2
     assert "best.ckpt cannot be written: No space left on device" in capsys.readouterr().err
-    assert not list((tmp_path / "runs").iterdir())
+    assert not (tmp_path / "runs").exists()
 
 
 def test_scores_cover_the_test_split_once_and_agree_with_the_metrics(job):
@@ -425,8 +425,8 @@ def test_the_console_script_ends_with_one_line_and_code_2():
 def test_nobody_who_reads_on_is_no_mistake():
     code = (
         "import sys; from tokd_lightning import cli\n"
-        "def say(): print('x' * 100_000, flush=True); return cli.argparse.ArgumentParser()\n"
-        "cli._parser = say\n"
+        "def say(verbs): print('x' * 100_000, flush=True); return cli.argparse.ArgumentParser()\n"
+        "cli.parser = say\n"
         "sys.exit(cli.main(['methods']))"
     )
     command = [sys.executable, "-c", code]

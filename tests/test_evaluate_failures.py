@@ -82,7 +82,7 @@ def corrupt_record(run):
         (broken_checkpoint, "cannot be read as a checkpoint"),
         (other_network, "test_vit_none"),
         (other_weights, "do not fit the network it records"),
-        (broken_config, "is not the configuration of a run"),
+        (broken_config, "fit.yaml cannot be read: remove it, or fit with --rerun"),
         (other_config, "trained on images of mean 0.3 instead of 0.5"),
         (not_writable, "cannot be written"),
         (corrupt_record, "cannot be read: remove it, or tokd evaluate with --force"),
@@ -203,13 +203,14 @@ def test_only_the_selected_checkpoint_is_taken(run, celebdf, capsys):
 
 
 def test_a_failing_run_is_passed_over(run, celebdf, tmp_path, capsys):
-    nowhere = tmp_path / "nowhere"
-    command = ["evaluate", str(nowhere), str(run), "--on", f"celebdf:{celebdf}"]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    command = ["evaluate", str(empty), str(run), "--on", f"celebdf:{celebdf}"]
     assert main([*command, "--on", f"ffpp:{celebdf}"]) == 2
     told = capsys.readouterr()
     lines = told.err.splitlines()
     assert len(lines) == 2
-    assert lines[0].startswith(f"tokd: {nowhere} does not exist")
+    assert lines[0].startswith(f"tokd: {empty} is no run folder")
     assert lines[1].startswith(f"tokd: {run} on ffpp-c40: ")
     assert "16 frames" in told.out
     assert list(Run(run).evaluations()) == ["celebdf-original"]

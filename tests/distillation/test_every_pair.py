@@ -141,7 +141,8 @@ def test_no_name_and_no_loss_is_cut_on_a_narrow_terminal(capsys, monkeypatch):
     print_methods("resnet18_thin", "resnet18_thin", 96)
     table = capsys.readouterr().out
     assert "…" not in table
-    assert all(f" {method.__name__} " in table for method in METHODS)
+    starts = {line.partition(" ")[0] for line in table.splitlines()}
+    assert starts >= {method.__name__ for method in METHODS}
 
 
 def test_the_table_of_methods_names_each_with_its_parameters(capsys, monkeypatch):

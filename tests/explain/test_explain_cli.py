@@ -253,7 +253,7 @@ def test_an_unreadable_frame_leaves_the_earlier_explanation(copied, data, tmp_pa
         (["--frames", "0"], "--frames must be at least 1"),
         (["--bands", "1"], "--bands must be at least 2"),
         (["--bands", "200", "--force"], "fewer --bands"),
-        (["--strides", "7"], "invalid choice: 7"),
+        (["--strides", "7"], "--strides 7: choose from 8, 16, 32"),
         (["--on", "nowhere"], "no data set of the kind"),
         (["--band-frames", "0"], "--band-frames must be at least 1"),
     ],
@@ -266,8 +266,9 @@ def test_mistakes_are_told_in_one_line(copied, given, said, capsys):
 
 
 def test_what_is_no_run_is_named_and_the_others_are_explained(copied, tmp_path, capsys):
+    (tmp_path / "no").mkdir()
     assert main(["explain", str(tmp_path / "no"), str(copied), *BANDS]) == 2
     told = capsys.readouterr()
-    assert "does not exist" in told.err
+    assert "is no run folder" in told.err
     assert told.err.count("\n") == 1
     assert "explained already" in told.out

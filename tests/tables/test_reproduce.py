@@ -299,7 +299,7 @@ def test_two_runners_share_the_cells_and_do_none_twice(place):
     made = planned(place, seeds=3)
     command = (
         "import sys, json; from pathlib import Path\n"
-        "from tokd_lightning.tables import plan, runner; runner._POLL = 0.02\n"
+        "from tokd_lightning.schedule import plan, runner; runner._POLL = 0.02\n"
         f"plan.tokd = lambda *a: [sys.executable, {str(FAKE)!r}, *map(str, a)]\n"
         "plan.visible_gpus = lambda: []\n"
         "from tokd_lightning.schedule.reproduce import reproduce\n"
@@ -317,7 +317,7 @@ def test_a_fit_that_outlives_its_killed_runner_is_waited_for(place):
     made = planned(place, method=["vanilla"])
     (place / "seconds").write_text("2")
     command = (
-        "import sys; from pathlib import Path; from tokd_lightning.tables import plan\n"
+        "import sys; from pathlib import Path; from tokd_lightning.schedule import plan\n"
         f"plan.tokd = lambda *a: [sys.executable, {str(FAKE)!r}, *map(str, a)]\n"
         "plan.visible_gpus = lambda: []\n"
         "from tokd_lightning.schedule.reproduce import reproduce\n"
