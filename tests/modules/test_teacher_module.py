@@ -60,6 +60,7 @@ def test_the_header_rebuilds_the_teacher_and_says_what_it_was_fed(teacher):
         },
         "mean": 0.5,
         "std": 0.5,
+        "fold": None,
         "input_size": SIZE,
         "data": "noise-c0",
         "projectors": {
