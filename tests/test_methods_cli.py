@@ -100,8 +100,8 @@ def state_of(run):
 
 @pytest.mark.parametrize("method", ["Hinton", "AttentionTransfer", "PKT", "SimilarityPreserving"])
 def test_a_learned_rotation_is_refused_in_one_line(tiny_ffpp, teacher, tmp_path, capsys, method):
-    # The experiment's own TOKD has rotation: learned, which the method's bare name leaves as it is.
-    options = [f"--model.distiller={method}", f"--model.teacher={teacher}"]
+    options = [f"--model.distiller={method}", "--model.distiller.rotation=learned"]
+    options.append(f"--model.teacher={teacher}")
     assert tokd("fit", "demo_tokd", tiny_ffpp, tmp_path, *options) == 2
     error = capsys.readouterr().err.strip()
     assert f"{method} cannot take rotation: learned, because" in error.splitlines()[-1]
