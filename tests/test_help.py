@@ -5,12 +5,13 @@ import pytest
 import yaml
 
 from tokd_lightning.cli import main, parser
-from tokd_lightning.commands import fits, tables
+from tokd_lightning.commands import table
 from tokd_lightning.runs.recipe import _LOADER
 from tokd_lightning.runs.shipped import shipped
 from tokd_lightning.schedule.plan import make_plan
 from tokd_lightning.schedule.reproduce import dry_run
 from tokd_lightning.tables import grid
+from tokd_lightning.training import help as fits
 
 VERBS = re.findall(r"^    ([a-z]+)(?: |$)", parser().format_help(), re.MULTILINE)
 
@@ -48,9 +49,7 @@ def test_the_filters_of_a_table_are_told(page):
         **{"dataset": grid.DATASETS, "student": grid.STUDENTS, "branches": grid.BRANCHES},
         "method": (*grid.METHODS, "teacher"),
     }
-    told = {
-        name: re.sub(r" \(.*\)", "", text).split(", ") for name, text in tables._FILTERS.items()
-    }
+    told = {name: re.sub(r" \(.*\)", "", text).split(", ") for name, text in table._FILTERS.items()}
     assert told == {name: list(names) for name, names in known.items()}
 
 

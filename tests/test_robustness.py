@@ -11,11 +11,11 @@ from PIL import Image
 from tokd_lightning.cli import main
 from tokd_lightning.evaluation import (
     codecs,
-    curves,
     perturbations,
     reliability,
     robustness,
     robustness_pictures,
+    roc,
 )
 from tokd_lightning.evaluation.perturbations import PERTURBATIONS, Perturbation
 from tokd_lightning.metrics.classification import binary_metrics, video_table
@@ -40,7 +40,7 @@ def undrawn(monkeypatch):
     for module, names in {
         robustness_pictures: ("robustness_png", "perturbations_png"),
         reliability: ("reliability_png",),
-        curves: ("roc_png",),
+        roc: ("roc_png",),
     }.items():
         for name in names:
             monkeypatch.setattr(module, name, lambda *_: b"drawn")

@@ -1,5 +1,6 @@
 """Reads back what an offline W&B run has written: a LevelDB log of protobuf records."""
 
+import contextlib
 import json
 import struct
 import time
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from google.protobuf.message import DecodeError
 from wandb.proto import wandb_internal_pb2 as proto
 
 BLOCK, HEAD = 32768, 7
@@ -31,6 +33,8 @@ def records(path: Path) -> Iterator[Any]:
             at += BLOCK - at % BLOCK
             continue
         _, size, kind = struct.unpack("<IHB", data[at : at + HEAD])
+        if at + HEAD + size > len(data):
+            return  # still being written
         parts += data[at + HEAD : at + HEAD + size]
         at += HEAD + size
         if kind in (1, 4):  # a whole record, or the last part of one
@@ -44,9 +48,10 @@ def read(folder: Path) -> Logged:
     """Read the one offline run of a run's folder, once W&B's process has written its end."""
     [path] = folder.glob("wandb/offline-run-*/*.wandb")
     for _ in range(100):
-        logged = _read(path)
-        if logged.exit is not None:
-            return logged
+        with contextlib.suppress(DecodeError):  # of a record that is still being written
+            logged = _read(path)
+            if logged.exit is not None:
+                return logged
         time.sleep(0.1)
     raise AssertionError(f"{path} has no end")
 
