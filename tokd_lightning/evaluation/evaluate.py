@@ -117,7 +117,7 @@ def evaluate(
                 return complete(run, name, earlier)
         refuse_unwritable(run.folder / "evaluations" / name)
         say(f"{record['run']} on {name}: {len(table)} frames")
-        data.announced, data.say = True, say
+        data.say = say
         for note in data.notes(options.split):
             say(f"  {reworded(note, OUR_WORDS)}")
         if missed := missed_faces(Path(data.root)):
@@ -172,7 +172,7 @@ def module_of(trained: Trained, target: Target, options: Options) -> FrameDataMo
         return {key: own[key] if given is None else given}
 
     workers = min(own["num_workers"], os.cpu_count() or 1)
-    return target.module(
+    data = target.module(
         options.split,
         options.root,
         num_workers=workers if options.workers is None else options.workers,
@@ -181,6 +181,8 @@ def module_of(trained: Trained, target: Target, options: Options) -> FrameDataMo
         **chosen(options.frames, "frames_per_video"),
         **chosen(options.on_error, "on_error"),
     )
+    data.announced = True  # the caller describes the data, on its own output
+    return data
 
 
 def score(

@@ -74,6 +74,7 @@ def measure_robustness(
     run, name = trained.run, folder_name(target, options.split)
     with our_words(), mistakes_in_one_line():
         data = module_of(trained, target, options)
+        data.say = say
         precision = precision_of(trained, options)
         now = before(trained, target, data, options.split, precision)
         record = {key: value for key, value in now.items() if key not in _OF_THE_WHOLE}
