@@ -50,6 +50,7 @@ def student(experiment, root, runs, teacher, *options):
     return folder(runs, "c40_test_resnet")
 
 
+@pytest.mark.slow
 def test_add_learns_from_frames_of_two_qualities_and_is_tested(root, runs, tmp_path):
     lasts = ["--model.warm_up_epochs=1", "--trainer.max_epochs=2"]
     run = student("ffpp_add", root, runs, "teacher-rgb", *lasts)
@@ -66,6 +67,7 @@ def test_add_learns_from_frames_of_two_qualities_and_is_tested(root, runs, tmp_p
     assert "train/multi_view" in header
 
 
+@pytest.mark.slow
 def test_tokd_takes_add_as_a_third_task(root, runs, tmp_path):
     sizes = ["--model.distiller.width=16", "--model.distiller.dim=64", "--trainer.max_epochs=1"]
     better = "--data.teacher_quality=c23"

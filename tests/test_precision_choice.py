@@ -64,6 +64,7 @@ def machine(monkeypatch):
     return lambda choice: monkeypatch.setattr(precision, "default_precision", lambda *_: choice)
 
 
+@pytest.mark.slow
 def test_the_choice_is_recorded_and_a_test_keeps_it(options, machine, tmp_path, caplog):
     runs = [*options, f"--runs={tmp_path}"]
     machine("bf16-mixed")
@@ -84,6 +85,7 @@ def test_the_choice_is_recorded_and_a_test_keeps_it(options, machine, tmp_path, 
     assert main(["fit", *runs, "--reuse"]) == 0  # it is that run, here as well
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_in_the_precision_it_was_started_in(
     options, machine, tmp_path, caplog, capsys
 ):
@@ -123,6 +125,7 @@ class Named(TokdCLI):
         pass
 
 
+@pytest.mark.slow
 def test_the_name_says_what_was_asked_for_not_what_was_chosen(options, machine, tmp_path):
     names = {}
     for choice in ("32-true", "bf16-mixed"):

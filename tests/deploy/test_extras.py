@@ -67,6 +67,7 @@ def test_frames_are_verified_and_shown_and_a_student_exported(data, run, tmp_pat
     assert (tmp_path / "model" / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_each_missing_extra_is_named_in_one_line(data, run, tmp_path):
     video = tmp_path / "videos" / "test" / "real" / "a.mp4"
     video.parent.mkdir(parents=True)

@@ -5,6 +5,7 @@ from gather_rank import METHODS, rehearse
 from processes import one_and_two
 from small import floats, furthest, same
 
+pytestmark = pytest.mark.slow  # test_two_processes has the others
 APART = ("pkt apart", "sp apart")
 
 

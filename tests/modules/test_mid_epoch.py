@@ -119,7 +119,8 @@ def test_every_method_does(tiny_ffpp, teacher, tmp_path, name):
     )
 
 
-@pytest.mark.parametrize("kind", [pytest.param("teacher", marks=pytest.mark.slow), "student"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["teacher", "student"])
 def test_a_run_killed_between_the_parts_of_a_batch_does(tiny_ffpp, teacher, tmp_path, kind):
     options = {"accumulate": 2, "clip": 0.1}
     new = partial(make, kind, teacher, "step", **options)

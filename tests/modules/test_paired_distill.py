@@ -65,6 +65,7 @@ def test_the_teacher_sees_its_own_quality_and_the_student_another(negatives, tea
         torch.testing.assert_close(torch.cat(inputs.shown[name]), (pixels / 255 - 0.5) / 0.5)
 
 
+@pytest.mark.slow
 def test_a_student_is_distilled_across_qualities_from_the_command_line(
     negatives, tmp_path, capsys, monkeypatch
 ):
