@@ -177,6 +177,7 @@ def test_targets_hold_at_their_limit(figures):
         assert figures.Row.from_json(row.as_json()) == row
 
 
+@pytest.mark.slow  # depends on what else the process has done
 def test_memory_is_what_a_task_held_and_gave_back(bench):
     from benchmarks.memory import of_call
 

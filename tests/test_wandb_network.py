@@ -217,6 +217,7 @@ def test_a_long_table_of_an_offline_run_is_whole_in_its_folder(account, tmp_path
     assert not (tmp_path / "home" / "data").exists()
 
 
+@pytest.mark.slow  # depends on what else the process has done
 def test_an_upload_that_does_not_end_is_told_of(account, tmp_path, caplog):
     folder = tmp_path / "run"
     begun(folder)
