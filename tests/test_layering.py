@@ -9,6 +9,7 @@ PACKAGE = Path(tokd_lightning.__file__).parent
 # Room -> rooms it may import. Everyone may import errors.
 ALLOWED = {
     "errors": set(),
+    "extras": set(),
     "frequency": set(),
     "looks": set(),
     "metrics": set(),
@@ -42,11 +43,11 @@ ALLOWED = {
     },
     "commands": {
         "demo", "deploy", "distillation", "evaluation", "explain", "prepare", "report",
-        "schedule", "show", "terminal", "training", "verify",
+        "schedule", "show", "terminal", "training", "verify", "extras", "runs",
     },
-    "cli": {"commands", "training"},
+    "cli": {"commands", "extras", "training"},
     "__main__": {"cli"},
-    "__init__": set(),
+    "__init__": {"deploy"},
 }  # fmt: skip
 # Room -> packages that it may not import.
 BARRED = {

@@ -1,6 +1,4 @@
 import csv
-import importlib
-import importlib.util
 import json
 import subprocess
 import sys
@@ -12,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 
-from tokd_lightning import demo
 from tokd_lightning.demo import make_demo, tree
 from tokd_lightning.demo.cast import ProceduralCast, generator
 from tokd_lightning.demo.clips import film
@@ -230,12 +227,3 @@ def test_other_arguments_and_foreign_folders_are_refused(made, tmp_path):
     with pytest.raises(TokdError, match="no demo of ours"):
         make_demo(tmp_path / "thesis.txt", **SMALL)
     assert contents(tmp_path) == {"thesis.txt": b"precious"}
-
-
-def test_a_missing_extra_is_named(monkeypatch):
-    found = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "av" else found(name)
-    )
-    with pytest.raises(TokdError, match=r'needs av: pip install "tokd-lightning\[data\]"'):
-        importlib.reload(demo)

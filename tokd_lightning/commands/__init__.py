@@ -21,7 +21,7 @@ OUR_WORDS = {
 }
 # In the order of ``tokd --help``.
 VERBS = (
-    "fit", "validate", "test", "predict",
+    "init", "fit", "validate", "test", "predict",
     "prepare", "verify", "show", "demo",
     "evaluate", "explain", "export", "detect",
     "table", "figure", "report", "compare", "tour",

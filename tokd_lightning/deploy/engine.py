@@ -35,14 +35,15 @@ class Engine:
     Args:
         model: The exported student.
         backend: ``onnx`` runs ``model.onnx``, ``torch`` the weights in ``model.safetensors``.
+        threads: Number of threads of ONNX Runtime; 0 takes one per core.
 
     Raises:
         TokdError: The file is missing or not the exported one, or a package it needs is missing.
     """
 
-    def __init__(self, model: Model, backend: Backend = "onnx") -> None:
+    def __init__(self, model: Model, backend: Backend = "onnx", threads: int = 0) -> None:
         self.model = model
-        self._answer = _onnx(model) if backend == "onnx" else _torch(model)
+        self._answer = _onnx(model, threads) if backend == "onnx" else _torch(model)
 
     def __call__(self, faces: Pictures) -> Scores:
         """Score faces, RGB ``(N, size, size, 3)``."""
@@ -90,12 +91,14 @@ def onnx_session(content: bytes | Path, threads: int = 0) -> Any:
         import onnxruntime
     except ImportError as error:
         raise TokdError(
-            'ONNX files need onnxruntime: pip install "tokd-lightning[deploy]", or use safetensors '
-            "(detect --backend torch)"
+            "ONNX files need onnxruntime: pip install onnxruntime, or use safetensors (detect "
+            "--backend torch)"
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    # Threads that wait do not spin: reading the next files needs the cores.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     given = str(content) if isinstance(content, Path) else content
     try:
         return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
@@ -103,8 +106,8 @@ def onnx_session(content: bytes | Path, threads: int = 0) -> Any:
         raise TokdError(f"ONNX Runtime cannot run the exported network: {error}") from error
 
 
-def _onnx(model: Model) -> Callable[[Floats], tuple[Any, Any]]:
-    session = onnx_session(model.file("onnx"))
+def _onnx(model: Model, threads: int) -> Callable[[Floats], tuple[Any, Any]]:
+    session = onnx_session(model.file("onnx"), threads)
     name = session.get_inputs()[0].name
 
     def answer(images: Floats) -> tuple[Any, Any]:

@@ -84,8 +84,6 @@ def export(
     print(f"faces: {cut.face['detector']}, margin {cut.face['margin']:g}: {cut.face['source']}")
     record = _record(opened, known, cut.face)
     record["reference"], extra = reference(opened, cut.face)
-    if not extra:
-        print(f'no {REFERENCE[0]}: drawing it needs pip install "tokd-lightning[data]"')
     if cut.file is not None:
         extra[DETECTOR] = cut.file.read_bytes()
     elif cut.face["detector"].startswith("yunet-"):

@@ -19,7 +19,7 @@ from tokd_lightning.models import Student
 INPUT = "image"
 OUTPUTS = ("logits", "heat_map")
 OPSET = 20
-EXTRA = 'pip install "tokd-lightning[deploy]"'
+EXTRA = 'pip install "tokd-lightning[train]"'
 
 
 class Deployed(nn.Module):

@@ -7,16 +7,18 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import av
-import cv2
 import numpy as np
 
-from tokd_lightning.data.layouts.video_folder import evenly_spaced
+from tokd_lightning.data.quality import CRF
+from tokd_lightning.data.spacing import evenly_spaced
 from tokd_lightning.data.stream import read_packets
 from tokd_lightning.data.video import DAMAGE, Source, read_frames, reason, video_stream
+from tokd_lightning.deploy.found import SampledFrames, UnreadableFile
 from tokd_lightning.prepare.detectors import Picture
+from tokd_lightning.prepare.imaging import shrink
 
 _LONG = 3000
 _BUDGET = 400_000_000
@@ -24,30 +26,6 @@ _SHORT_OF_TIME = (
     "time was short: its key frames alone are scored, rather than frames as in training; "
     "--time-limit gives it more"
 )
-
-
-class SampledFrames(NamedTuple):
-    """Frames of a video.
-
-    Attributes:
-        pictures: Upright RGB pictures by frame number.
-        times: Time in seconds by frame number.
-        note: What is wrong with the video.
-        scale: Side of a picture / side of the video's frame, at most 1.
-    """
-
-    pictures: dict[int, Picture]
-    times: dict[int, float | None]
-    note: str
-    scale: float
-
-
-class UnreadableFile(Exception):
-    """A file that cannot be scored; the message is a short reason."""
-
-    def __init__(self, reason: str, kind: str = "unknown", status: str = "unreadable") -> None:
-        super().__init__(reason)
-        self.reason, self.kind, self.status = reason, kind, status
 
 
 def sample_frames(path: Path, count: int, largest: int, seconds: float = math.inf) -> SampledFrames:
@@ -69,7 +47,7 @@ def sample_frames(path: Path, count: int, largest: int, seconds: float = math.in
     source = Source(path, guarded=True)
     until = time.monotonic() + seconds / 2
     try:
-        length, keys = _packets(source, largest)
+        length, keys, crf = _packets(source, largest)
     except DAMAGE as error:
         said = f"neither an image nor a video that can be read ({reason(error)})"
         raise UnreadableFile(said) from error
@@ -79,12 +57,12 @@ def sample_frames(path: Path, count: int, largest: int, seconds: float = math.in
     wanted = evenly_spaced(length, max(1, shots.count))
     try:
         if length > _LONG and _seek(shots, wanted):
-            return shots.film("")
+            return shots.film("")._replace(crf=crf)
         shots = _Shots(source, shots.count, until)
         reading = read_frames(source, set(wanted), shots.keep)
     except _LateError:
-        return _key_frames(source, len(keys), shots.count)
-    return shots.film(reading.damage)
+        return _key_frames(source, len(keys), shots.count)._replace(crf=crf)
+    return shots.film(reading.damage)._replace(crf=crf)
 
 
 class _LateError(Exception):
@@ -168,15 +146,15 @@ def _seek(shots: _Shots, wanted: Sequence[int]) -> bool:
     return True
 
 
-def _packets(source: Source, largest: int) -> tuple[int, list[int]]:
-    """Return the number of frames and the key frames, from packets without decoding."""
+def _packets(source: Source, largest: int) -> tuple[int, list[int], CRF]:
+    """Return the number of frames, the key frames and the CRF, from packets without decoding."""
     packets = read_packets(source)
     width, height = packets.size
     if width * height > largest:
         raise UnreadableFile(
             f"frames of {width} x {height} pixels are too large", "video", "too_large"
         )
-    return packets.length, packets.keys
+    return packets.length, packets.keys, packets.crf
 
 
 def _key_frames(source: Source, keys: int, count: int) -> SampledFrames:
@@ -217,7 +195,4 @@ def _picture(source: Source, frame: av.VideoFrame, scale: float) -> Picture:
         return picture
     height, width = picture.shape[:2]
     smaller = max(1, int(width * scale)), max(1, int(height * scale))
-    shrunk: Picture = np.ascontiguousarray(
-        cv2.resize(picture, smaller, interpolation=cv2.INTER_AREA), np.uint8
-    )
-    return shrunk
+    return shrink(picture, smaller)

@@ -13,6 +13,36 @@ from tokd_lightning.runs.naming import PLACE, Config
 
 # LibYAML's, which most builds of PyYAML have, reads the same ten times as fast.
 _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_PACKAGE = Path(__file__).parents[1]
+
+
+def recipes() -> Path:
+    """Return the folder of the shipped ``experiments`` and ``configs``."""
+    inside = _PACKAGE / "recipes"
+    return inside if inside.is_dir() else _PACKAGE.parent  # a clone
+
+
+def recipe_file(name: str | Path) -> Path:
+    """Return the file that a name of an experiment, or of a part, stands for.
+
+    A path that exists is taken unchanged. A bare name, ``ffpp_res18t``, is looked up in
+    ``experiments/`` here, then among the shipped ones; so is a path such as
+    ``experiments/ffpp_res18t.yaml`` or ``configs/distillers/at.yaml`` that does not exist here.
+
+    Args:
+        name: Name or path.
+
+    Returns:
+        The file; the path unchanged if there is none of that name.
+    """
+    path = Path(name)
+    if path.exists() or path.is_absolute():
+        return path
+    bare = path.with_suffix(path.suffix or ".yaml")
+    if len(path.parts) == 1:
+        bare = Path("experiments") / bare
+    found = (file for file in (bare, recipes() / bare) if file.is_file())
+    return next(found, path)
 
 
 def recipe(args: Sequence[str]) -> Config:
@@ -30,7 +60,7 @@ def recipe(args: Sequence[str]) -> Config:
     asked: Config = {}
     for key, value in _options(args):
         if key == "config":
-            given = dict(_flat(read_whole(Path(value)), ""))
+            given = dict(_flat(read_whole(recipe_file(value)), ""))
         else:
             given = dict(_flat(_with_parts(yaml.safe_load(value), Path()), short_key(key)))
             _forget(asked, short_key(key))
@@ -51,6 +81,7 @@ def read_whole(file: Path) -> Any:
     Raises:
         TokdError: The file or a part is missing or not valid YAML.
     """
+    file = recipe_file(file)
     return _with_parts(_load(file), file.parent)
 
 
@@ -79,7 +110,7 @@ def _with_parts(value: Any, folder: Path) -> Any:
     if isinstance(value, dict):
         return {key: _with_parts(inner, folder) for key, inner in value.items()}
     if isinstance(value, str) and value.endswith((".yaml", ".yml")):
-        file = folder / value
+        file = recipe_file(value) if folder == Path() else folder / value
         if file.is_file():
             return _with_parts(_load(file), file.parent)
     return value

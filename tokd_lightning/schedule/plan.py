@@ -14,7 +14,6 @@ from tokd_lightning.schedule.jobs import Job, tokd
 from tokd_lightning.tables.entries import PaperTable
 from tokd_lightning.tables.grid import (
     DATASETS,
-    EXPERIMENTS,
     GridCell,
     over_seeds,
     select,
@@ -142,12 +141,10 @@ def make_plan(
         rerun: Whether stale runs are made again.
 
     Raises:
-        TokdError: An argument is wrong, there is no ``experiments`` folder, or no cell is left.
+        TokdError: An argument is wrong, or no cell is left.
     """
     if seeds < 1:
         raise TokdError(f"--seeds must be at least 1, not {seeds}")
-    if not EXPERIMENTS.is_dir():
-        raise TokdError(f"there is no {EXPERIMENTS}/ here: start it where {EXPERIMENTS}/ is")
     table = paper_table(key, dataset or PAPER)
     common = settings_of(settings)
     chosen = select(table.cells, dataset, student, method, branches)
