@@ -262,7 +262,6 @@ def test_of_a_long_video_the_frames_are_those_of_training(container, tmp_path, m
     shown = subprocess.run(
         [*ffmpeg, *raw, "-pix_fmt", "gray", "-"], check=True, capture_output=True
     )
-    monkeypatch.setattr(videos, "_LONG", 500)
     decoded = []
     read = videos.read_frames
     monkeypatch.setattr(videos, "read_frames", lambda *given: decoded.append(1) or read(*given))
@@ -280,7 +279,6 @@ def test_where_time_is_short_key_frames_are_looked_at_and_it_is_said(tmp_path, m
     file = tmp_path / "long.mp4"
     light = np.linspace(20, 230, 520).astype(np.uint8)
     encode(np.broadcast_to(light[:, None, None, None], (520, 32, 32, 3)), file, "c23")
-    monkeypatch.setattr(videos, "_LONG", 500)
     pictures, times, note, *_ = videos.sample_frames(file, 2, 10**6, seconds=0)
     assert "key frames alone are scored" in note
     length, keys, _ = videos._packets(videos.Source(file, guarded=True), 10**6)

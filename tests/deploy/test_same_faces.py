@@ -19,7 +19,6 @@ from tokd_lightning.demo.cast import ProceduralCast
 from tokd_lightning.demo.video import encode
 from tokd_lightning.deploy.crop import network_input
 from tokd_lightning.deploy.record import open_model, warnings
-from tokd_lightning.prepare import detectors
 
 
 def export(run, out, *given):
@@ -136,7 +135,7 @@ def test_the_yunet_file_goes_with_the_model(run, tmp_path, monkeypatch, mixed, c
         def detect(self, picture):
             return 1, None
 
-    monkeypatch.setattr(detectors.cv2, "FaceDetectorYN", Network)
+    monkeypatch.setattr(cv2, "FaceDetectorYN", Network)
     file, out = tmp_path / "yunet.onnx", tmp_path / "model"
     file.write_bytes(b"a network")
     record = export(run, out, "--format", "safetensors", "--detector", file)
