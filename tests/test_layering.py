@@ -40,6 +40,7 @@ ALLOWED = {
     },
     "deploy": {
         "data", "evaluation", "metrics", "models", "modules", "prepare", "runs", "terminal",
+        "extras",
     },
     "commands": {
         "demo", "deploy", "distillation", "evaluation", "explain", "prepare", "report",

@@ -23,7 +23,7 @@ OUR_WORDS = {
 VERBS = (
     "init", "fit", "validate", "test", "predict",
     "prepare", "verify", "show", "demo",
-    "evaluate", "explain", "export", "detect",
+    "evaluate", "explain", "export", "detect", "push", "pull",
     "table", "figure", "report", "compare", "tour",
     "methods", "dashboard", "inputs", "probe",
 )  # fmt: skip

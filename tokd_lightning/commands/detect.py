@@ -10,7 +10,9 @@ from tokd_lightning.commands import asked
 def add_to(commands: Any) -> None:
     """Add ``tokd detect`` to the subcommands."""
     detect = commands.add_parser("detect", help="score images, folders and videos")
-    detect.add_argument("model", type=Path, metavar="MODEL", help="what tokd export wrote")
+    detect.add_argument(
+        "model", type=Path, metavar="MODEL", help="what tokd export wrote, or hf:OWNER/NAME"
+    )
     detect.add_argument(
         "paths",
         nargs="*",

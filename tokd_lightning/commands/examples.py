@@ -61,6 +61,14 @@ _VERBS = {
         "tokd detect models/NAME photo.jpg clip.mp4 folder --annotate pictures",
         "tokd detect models/NAME --watch folder --json",
     ),
+    "push": (
+        "Upload an exported student, its card and its metrics to the Hugging Face Hub.",
+        "tokd push models/NAME OWNER/NAME --dry-run",
+    ),
+    "pull": (
+        "Download an exported student from the Hugging Face Hub.",
+        "tokd pull OWNER/NAME",
+    ),
     "table": (
         "Train, test and show what a table of the paper needs; finished runs are skipped.",
         "tokd table 3 --dry-run",

@@ -169,7 +169,9 @@ def _work(pipe: Connection, wanted: ReadOptions) -> None:
     try:
         from tokd_lightning.deploy.read import read
         from tokd_lightning.prepare.finders import make_finder
+        from tokd_lightning.prepare.imaging import single_thread
 
+        single_thread()
         make_finder(wanted.detector)
     except TokdError as error:
         pipe.send(error)

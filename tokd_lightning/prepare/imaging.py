@@ -18,6 +18,14 @@ Picture = npt.NDArray[np.uint8]
 HAS_OPENCV = find_spec("cv2") is not None
 
 
+def single_thread() -> None:
+    """Let OpenCV compute on one thread: processes that run side by side have a core each."""
+    if HAS_OPENCV:
+        import cv2
+
+        cv2.setNumThreads(1)
+
+
 def shrink(
     picture: Picture, size: tuple[int, int], factors: tuple[float, float] | None = None
 ) -> Picture:
