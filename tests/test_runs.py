@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.runs.folder import Run, letting_go, write_atomically
+from tokd_lightning.files import write_text
+from tokd_lightning.runs.folder import Run, letting_go
 from tokd_lightning.runs.naming import EVALUATION, cell, config_hash, differences, run_name
 
 EXPERIMENT = {
@@ -162,10 +163,10 @@ def test_an_earlier_run_is_set_aside_never_overwritten(tmp_path):
 
 def test_a_failed_write_leaves_the_old_file_and_no_part(tmp_path):
     path = tmp_path / "x.json"
-    write_atomically(path, "old")
+    write_text(path, "old")
     (tmp_path / "file").write_text("")
     with pytest.raises(TokdError, match="cannot be written"):
-        write_atomically(tmp_path / "file" / "x.json", "new")
+        write_text(tmp_path / "file" / "x.json", "new")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "x.json"]
 
 

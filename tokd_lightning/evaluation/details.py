@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from tokd_lightning.data.writing import write_bytes
 from tokd_lightning.errors import TokdError
+from tokd_lightning.files import write_bytes
 from tokd_lightning.metrics.calibration import calibration
 from tokd_lightning.metrics.thresholds import by_forgery, operating_points
 from tokd_lightning.runs.folder import Run

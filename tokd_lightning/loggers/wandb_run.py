@@ -15,8 +15,9 @@ import pandas as pd
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_info
 
+from tokd_lightning.files import write_text
 from tokd_lightning.loggers.wandb_account import setting, unreachable, wandb_mode
-from tokd_lightning.runs.folder import Run, write_atomically
+from tokd_lightning.runs.folder import Run
 from tokd_lightning.runs.naming import Cell, Config
 
 _TAG = 64  # characters, W&B's limit
@@ -153,7 +154,7 @@ def _start(folder: Path, cell: Cell, offline: bool) -> Any:
     known = recorded(folder)
     identity = known.get("id") or os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
     table = setting("run_group") or known.get("table")
-    write_atomically(folder / "wandb.json", json.dumps({"id": identity, "table": table}) + "\n")
+    write_text(folder / "wandb.json", json.dumps({"id": identity, "table": table}) + "\n")
     place = _place(folder)
     place.mkdir(parents=True, exist_ok=True)
     wanted: dict[str, Any] = {k: float(setting(k) or v) for k, v in _LIMITS.items()}

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from tokd_lightning.errors import TokdError
+from tokd_lightning.errors import TokdError, reason
 from tokd_lightning.runs.naming import PLACE, Config
 
 # LibYAML's, which most builds of PyYAML have, reads the same ten times as fast.
@@ -69,7 +69,7 @@ def _load(file: Path) -> Any:
     try:
         return yaml.load(file.read_text(), _LOADER)
     except OSError as error:
-        raise TokdError(f"{file}: {error.strerror}") from error
+        raise TokdError(f"{file}: {reason(error)}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise TokdError(f"{file} is not a YAML file") from error
 

@@ -9,11 +9,12 @@ import pandas as pd
 import torch
 
 from tokd_lightning.data.datamodule import FrameDataModule
+from tokd_lightning.files import write_text
 from tokd_lightning.metrics.classification import metrics_by_method, video_table
 from tokd_lightning.models.complexity import complexity
 from tokd_lightning.modules import DetectionModule
 from tokd_lightning.modules.best import STATE, VALIDATION
-from tokd_lightning.runs.folder import Run, write_atomically
+from tokd_lightning.runs.folder import Run
 
 
 def about_fit(trainer: pl.Trainer, model: DetectionModule, data: FrameDataModule) -> dict[str, Any]:
@@ -116,5 +117,5 @@ def write_scores(model: DetectionModule, folder: Path, stage: str) -> None:
         tables["methods"] = metrics_by_method(scores)
     for level, table in tables.items():
         path = folder / f"{stage}_{level}.csv"
-        write_atomically(path, table.to_csv(index=False))
+        write_text(path, table.to_csv(index=False))
         print(f"{len(table)} {level}: {path}")
