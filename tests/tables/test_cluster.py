@@ -17,8 +17,8 @@ from trees import make_ffpp
 
 from tokd_lightning.files import take_lock
 from tokd_lightning.runs.folder import Run
+from tokd_lightning.runs.identity import recipe_hash
 from tokd_lightning.runs.provenance import source_hash
-from tokd_lightning.runs.recipe import recipe_hash
 from tokd_lightning.schedule import cluster
 from tokd_lightning.schedule.jobs import Job, tokd
 from tokd_lightning.schedule.plan import make_plan

@@ -133,7 +133,7 @@ def _record(source: Source, known: Validation, face: dict[str, Any]) -> dict[str
         "heat_map": _HEAT,
         "files": {},
         "trained": source.about(),
-        "metrics": source.results.get("metrics", {}),
+        "metrics": source.results.metrics if source.results else {},
         "exported_with": {"source": source_hash(), "commit": commit(), "versions": versions()},
     }
 

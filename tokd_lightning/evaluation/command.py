@@ -18,7 +18,7 @@ from tokd_lightning.evaluation.perturbations import chosen
 from tokd_lightning.evaluation.robustness import measure_robustness
 from tokd_lightning.files import write_bytes
 from tokd_lightning.runs.folder import Run
-from tokd_lightning.runs.naming import Config
+from tokd_lightning.runs.identity import Config
 from tokd_lightning.tables.evaluated import evaluation_table
 from tokd_lightning.tables.further import details_tables, robustness_tables
 from tokd_lightning.training.console import quieten

@@ -23,7 +23,7 @@ from tokd_lightning.files import write_bytes, write_text
 from tokd_lightning.loggers.run import ProgressBar
 from tokd_lightning.metrics.classification import inverted, metrics_by_method, video_table
 from tokd_lightning.runs.folder import Run
-from tokd_lightning.runs.naming import Config
+from tokd_lightning.runs.identity import Config
 from tokd_lightning.training.console import mistakes_in_one_line
 from tokd_lightning.training.results import device_of, rounded
 

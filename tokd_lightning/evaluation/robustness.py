@@ -30,7 +30,7 @@ from tokd_lightning.files import write_bytes, write_text
 from tokd_lightning.metrics.classification import frame_and_video_metrics, video_table
 from tokd_lightning.modules.trained import TrainedModule
 from tokd_lightning.runs.folder import Run
-from tokd_lightning.runs.naming import Config
+from tokd_lightning.runs.identity import Config
 from tokd_lightning.training.console import mistakes_in_one_line
 from tokd_lightning.training.results import device_of
 

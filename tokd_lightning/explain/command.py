@@ -21,7 +21,7 @@ from tokd_lightning.files import write_text
 from tokd_lightning.loggers.wandb_run import ended, publish, recorded
 from tokd_lightning.loggers.wandb_run import open_run as open_wandb
 from tokd_lightning.report.rows import distinct_labels, rank, read_row
-from tokd_lightning.runs.naming import cell
+from tokd_lightning.runs.identity import cell
 from tokd_lightning.training.console import mistakes_in_one_line, quieten
 
 _OUR_WORDS = {**OUR_WORDS, r"--data\.root": "--on KIND-QUALITY:PATH"}

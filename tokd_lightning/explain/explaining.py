@@ -35,7 +35,7 @@ from tokd_lightning.loggers.wandb_run import confident_errors
 from tokd_lightning.looks import network as label
 from tokd_lightning.models import DualBranchTeacher, Student
 from tokd_lightning.models.look import attention_maps
-from tokd_lightning.runs.naming import Config
+from tokd_lightning.runs.identity import Config
 from tokd_lightning.training.pictures import choose
 
 _SINGLE = 5  # frames of which rfam.png shows the attention

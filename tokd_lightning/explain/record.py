@@ -12,7 +12,7 @@ from tokd_lightning.evaluation import Trained
 from tokd_lightning.evaluation import record as evaluation
 from tokd_lightning.explain.options import Options
 from tokd_lightning.files import write_json
-from tokd_lightning.runs.naming import Config
+from tokd_lightning.runs.identity import Config
 
 FILE = "explanations.json"
 

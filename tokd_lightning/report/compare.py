@@ -14,7 +14,7 @@ from rich.table import Table
 from tokd_lightning.files import write_text
 from tokd_lightning.report.curves import draw_gradients, draw_training, read_curves
 from tokd_lightning.report.rows import Row, distinct_labels, majority_rows, rank, read_row
-from tokd_lightning.runs.identity import comparable_data
+from tokd_lightning.runs.provenance import comparable_data
 
 _METRICS = {
     "acc": "test/frame/acc",

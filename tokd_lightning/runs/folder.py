@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,7 +11,8 @@ import yaml
 
 from tokd_lightning.errors import TokdError, reason
 from tokd_lightning.files import take_lock, write_json, write_text
-from tokd_lightning.runs.naming import Config
+from tokd_lightning.runs.identity import Config
+from tokd_lightning.runs.record import FILE, RunRecord, read_record, without_nan, write_record
 
 
 class Run:
@@ -36,17 +36,17 @@ class Run:
         """The checkpoint to resume from."""
         return self.folder / "checkpoints" / "last.ckpt"
 
-    def results(self) -> dict[str, Any] | None:
+    def results(self) -> RunRecord | None:
         """Return ``metrics.json``, or None if the run is not finished.
 
         Raises:
             TokdError: The file cannot be read.
         """
-        return _read(self.folder / "metrics.json", "fit with --rerun")
+        return read_record(self.folder / FILE)
 
-    def write_results(self, results: Mapping[str, Any]) -> None:
+    def write_results(self, record: RunRecord) -> None:
         """Write ``metrics.json`` atomically."""
-        _write(self.folder / "metrics.json", results)
+        write_record(self.folder / FILE, record)
 
     def evaluations(self) -> dict[str, dict[str, Any]]:
         """Return the results of ``tokd evaluate``: each ``evaluation.json`` by its folder's name.
@@ -77,7 +77,7 @@ class Run:
         self, name: str, record: Mapping[str, Any], what: str = "evaluation"
     ) -> None:
         """Write ``evaluations/<name>/<what>.json`` atomically."""
-        _write(self.folder / "evaluations" / name / f"{what}.json", record)
+        write_json(self.folder / "evaluations" / name / f"{what}.json", without_nan(record))
 
     def save_config(self, stage: str, config: Config) -> None:
         """Write the resolved configuration of a stage, ``<stage>.yaml``."""
@@ -179,15 +179,3 @@ def _read(
         return dict(parse(path.read_text()))
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         raise TokdError(f"{path} cannot be read: remove it, or {remedy}") from error
-
-
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    write_json(path, _without_nan(content))
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
