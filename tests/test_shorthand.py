@@ -13,7 +13,7 @@ from test_experiments import ROOT, parse
 from tokd_lightning.cli import main
 from tokd_lightning.errors import TokdError
 from tokd_lightning.modules.checkpoint import read_checkpoint
-from tokd_lightning.runs.naming import config_hash
+from tokd_lightning.runs.identity import config_hash
 from tokd_lightning.training.shorthand import written_out
 
 RES18 = f"{ROOT}/experiments/ffpp_res18t.yaml"

@@ -20,7 +20,7 @@ from tokd_lightning.loggers import wandb_run
 from tokd_lightning.loggers.run import build_loggers
 from tokd_lightning.loggers.wandb_account import unreachable, wandb_mode
 from tokd_lightning.loggers.wandb_run import ended, publish, recorded
-from tokd_lightning.runs.naming import Cell
+from tokd_lightning.runs.identity import Cell
 
 CELL = Cell("ffpp-c40", "student", "resnet18_thin", "tokd", "both", 0)
 ROWS = "epoch,step,train/loss\n0,0,1.0\n0,1,0.5\n"

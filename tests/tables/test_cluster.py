@@ -15,12 +15,12 @@ from few_cells import BOTH, ONLY, RGB, ROOT, TEACHER, VANILLA, Table
 from test_runner import alive, wait_for
 from trees import make_ffpp
 
+from tokd_lightning.files import take_lock
 from tokd_lightning.runs.folder import Run
+from tokd_lightning.runs.identity import recipe_hash
 from tokd_lightning.runs.provenance import source_hash
-from tokd_lightning.runs.recipe import recipe_hash
 from tokd_lightning.schedule import cluster
 from tokd_lightning.schedule.jobs import Job, tokd
-from tokd_lightning.schedule.locks import take_lock
 from tokd_lightning.schedule.plan import make_plan
 
 LOCAL = ("--cluster", "local")

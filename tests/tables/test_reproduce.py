@@ -15,7 +15,7 @@ from test_experiments import ROOT
 
 from tokd_lightning import cli
 from tokd_lightning.errors import TokdError
-from tokd_lightning.runs.recipe import recipe_hash
+from tokd_lightning.runs.identity import recipe_hash
 from tokd_lightning.schedule import estimate, plan, runner
 from tokd_lightning.schedule.plan import Plan, look, make_plan
 from tokd_lightning.schedule.reproduce import dry_run, reproduce

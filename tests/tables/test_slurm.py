@@ -11,7 +11,7 @@ import pytest
 from few_cells import BOTH, RGB, TEACHER, VANILLA, Table
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.schedule.locks import take_lock
+from tokd_lightning.files import take_lock
 from tokd_lightning.schedule.queue import FOLDER
 from tokd_lightning.schedule.slurm import PARAMETERS, slurm_parameters
 
