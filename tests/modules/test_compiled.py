@@ -55,6 +55,7 @@ def student(teacher, distiller=None, **options):
     )
 
 
+@pytest.mark.slow
 def test_student_and_frozen_teacher_are_compiled_and_make_the_same_step(
     teacher, compiled, tmp_path
 ):

@@ -46,6 +46,7 @@ def test_every_cell_runs_once_after_its_teacher_and_a_second_call_does_nothing(
     assert "3 of 3 runs need nothing" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_failure_is_named_and_a_failed_teacher_drops_its_students(
     table: Table, capsys: pytest.CaptureFixture[str]
 ):
@@ -79,6 +80,7 @@ def test_a_preempted_job_resumes_and_sigterm_stops_one_for_good(
     assert table.events() == [f"fit {other} resumes", f"test {other}"]
 
 
+@pytest.mark.slow
 def test_a_second_call_submits_nothing_twice_and_ctrl_c_stops_the_first(table: Table):
     table.happens({f"fit {VANILLA}": "wait"})
     first = table.begin("vanilla", *LOCAL)

@@ -53,6 +53,7 @@ def test_every_published_number_of_table_3_stands_beside_its_cell():
     assert None not in found.values()
 
 
+@pytest.mark.thinned(9)
 @pytest.mark.parametrize("cell", THIRD, ids=lambda cell: cell.name)
 def test_fit_names_each_run_of_table_3_as_the_grid_does(cell, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
@@ -60,6 +61,7 @@ def test_fit_names_each_run_of_table_3_as_the_grid_does(cell, monkeypatch, tmp_p
     assert run == tmp_path / "runs" / cell.name
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", LATER[::12])
 def test_fit_names_a_run_of_another_table_as_the_grid_does(name, monkeypatch):
     monkeypatch.chdir(ROOT)
@@ -73,6 +75,7 @@ def test_fit_names_every_run_as_the_grid_does(name, monkeypatch):
     assert parse("fit", *ALL[name].arguments(named=False)).run.folder.name == name
 
 
+@pytest.mark.slow
 def test_options_of_all_cells_are_part_of_the_name_and_places_are_not(monkeypatch):
     monkeypatch.chdir(ROOT)
     cells = {}

@@ -4,7 +4,6 @@ import hashlib
 import json
 import shlex
 import shutil
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -398,8 +397,6 @@ def run(args: list[str]) -> int:
         TokdError: Any error the user can fix, including Lightning's misconfigurations.
     """
     quieten()
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # a custom method may be here
     with mistakes_in_one_line(), ended(), said_once(), letting_go():
         try:
             TokdCLI(args)

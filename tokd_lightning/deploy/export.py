@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from tokd_lightning.deploy.card import model_card
-from tokd_lightning.deploy.cutting import cutting, resampling
+from tokd_lightning.deploy.crop import cutting, resampling
 from tokd_lightning.deploy.networks import (
     INPUT,
     OPSET,
