@@ -16,6 +16,9 @@ OVERRIDDEN = {
     ),
     "lightning.pytorch.loggers.CSVLogger": ("_experiment",),
     "lightning.pytorch.callbacks.RichProgressBar": ("_get_train_description",),
+    "lightning.fabric.plugins.environments.slurm.SLURMEnvironment": (
+        *("_validate_srun_used", "_validate_srun_variables"),
+    ),
 }
 
 

@@ -67,7 +67,6 @@ METHODS = {
     "sp": "SP",
     "fitnet": "FitNet",
 }
-WITHOUT_BRANCHES = ("vanilla", "hinton")
 _NEVER_DONE = {
     "trainer.limit_test_batches": "a table's numbers are of the whole test split",
     "trainer.fast_dev_run": "it keeps nothing",

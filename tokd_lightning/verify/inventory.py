@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from tokd_lightning.data.layouts.numbering import frame_numbers, numeric_order
 from tokd_lightning.data.layouts.video_folder import (
-    FOLDERS,
     SUFFIXES,
     VIDEO_SUFFIXES,
     VIDEOS,
@@ -19,7 +18,6 @@ from tokd_lightning.verify.findings import Report
 from tokd_lightning.verify.tree import Tree, suffix
 
 FILES = VIDEOS
-KINDS_OF_FILES = (FILES, *FOLDERS)
 
 
 class Clip(NamedTuple):
