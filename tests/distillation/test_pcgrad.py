@@ -119,5 +119,5 @@ def test_tokd_sends_projected_gradients_into_the_backbone_and_raw_ones_to_its_he
 
 
 def test_an_unknown_choice_is_named():
-    with pytest.raises(ValueError, match="conflict 'gradvac' is none of"):
+    with pytest.raises(ValueError, match="conflict 'gradvac' is not one of"):
         made(conflict="gradvac")

@@ -134,8 +134,9 @@ def test_of_several_validations_an_epoch_the_numbers_are_those_of_the_best(tmp_p
         )
         trainer.fit(Twice(acc=acc), data, data)
         found = selected(Run(folder), "val/frame/acc")
-        assert found["metrics"] == {"val/frame/acc": 0.9, "val/loss": best}
-        assert (found["selected"]["epoch"], found["selected"]["step"]) == (0, best + 1)
+        chosen, metrics = found
+        assert metrics == {"val/frame/acc": 0.9, "val/loss": best}
+        assert (chosen.epoch, chosen.step) == (0, best + 1)
         path = folder / "checkpoints/best.ckpt"
         checkpoint = torch.load(path, weights_only=True)
         for state in checkpoint["callbacks"].values():
