@@ -6,10 +6,14 @@ from torchmetrics.classification import BinaryAccuracy
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.loggers.run import RunLogger
-from tokd_lightning.modules.checkpoint import AtomicCheckpointIO, best_and_last
 from tokd_lightning.modules.finite import FiniteLoss
-from tokd_lightning.modules.last import LastCheckpoint, checkpoint_to_resume
 from tokd_lightning.runs.folder import Run
+from tokd_lightning.training.callbacks import best_and_last
+from tokd_lightning.training.callbacks.resume import (
+    AtomicCheckpointIO,
+    LastCheckpoint,
+    checkpoint_to_resume,
+)
 from tokd_lightning.training.results import selected
 
 

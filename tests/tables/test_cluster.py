@@ -164,14 +164,14 @@ def test_the_steps_of_a_cell_are_those_left_when_it_starts(table: Table):
     assert steps() == [[*steps.fit, "--reuse"], steps.test]
     run = Run(table.runs / VANILLA)
     hashes = {"recipe": recipe_hash(plan.cells[0].arguments()), "data": "d"}
-    results = RunRecord(hashes=hashes | {"source": source_hash()}, metrics={})
-    run.write_results(results)
+    record = RunRecord(metrics={}, hashes=hashes | {"source": source_hash()})
+    run.write_results(record)
     run.best.parent.mkdir()
     run.best.write_text("")
     assert steps() == [steps.test]
-    run.write_results(replace(results, metrics={"test/frame/acc": 0.9}))
+    run.write_results(replace(record, metrics={"test/frame/acc": 0.9}))
     assert steps() == []
-    run.write_results(replace(results, hashes=hashes | {"source": "older"}))
+    run.write_results(replace(record, hashes=hashes | {"source": "older"}))
     assert steps()[0][-1] == "--reuse"  # it was not asked to make anything anew
     assert replace(steps, rerun=True)()[0][-1] == "--rerun"
 

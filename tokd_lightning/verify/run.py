@@ -22,12 +22,12 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.files import write_text
 from tokd_lightning.terminal import keep_words
 from tokd_lightning.verify import duplicates, files, looks, streams, structure
-from tokd_lightning.verify.counting import count, counts_table
+from tokd_lightning.verify.counts import count, counts_table
 from tokd_lightning.verify.expectations import EXPECTED, FRAMES, Expected, hold_against
 from tokd_lightning.verify.findings import Report, printable
 from tokd_lightning.verify.inventory import Clip
 from tokd_lightning.verify.kinds import SEVERITIES
-from tokd_lightning.verify.reading import read, report_refusal
+from tokd_lightning.verify.read import read, report_refusal
 
 J = TypeVar("J")
 R = TypeVar("R")
