@@ -122,13 +122,13 @@ def _look_inside(
     encoded = [clip for clip in clips if clip.is_file]
     if encoded and find_spec("av") is None:
         raise TokdError('looking into videos needs av: pip install "tokd-lightning[data]"')
-    jobs = [streams.Job(root / clip.video.place, quick) for clip in encoded]
+    jobs = [streams.StreamJob(root / clip.video.place, quick) for clip in encoded]
     found = _each(streams.examine, jobs, "Videos", workers)
     streams.report_streams(encoded, found, report)
     streams.find_wrong_crf(encoded, found, report)
 
     images = [clip for clip in clips if not clip.is_file]
-    sheets = [files.Job(root, c.files, c.numbers, c.is_pack, quick) for c in images]
+    sheets = [files.FileJob(root, c.files, c.numbers, c.is_pack, quick) for c in images]
     seen = _each(files.examine, sheets, "Frames", workers)
     files.report_frames(images, seen, report)
     files.find_odd_sizes(images, seen, size, report)
