@@ -195,6 +195,7 @@ def test_a_test_on_other_frames_leaves_the_run_s_results_alone(job, tiny_ffpp, t
         path.unlink()
 
 
+@pytest.mark.slow
 def test_a_test_may_take_other_batches_than_the_fit(job, tiny_ffpp, capsys):
     run = folder(job, "vanilla")
     before = json.loads((run / "metrics.json").read_text())
@@ -418,13 +419,8 @@ def test_an_unknown_key_in_a_yaml_is_named(tiny_ffpp, tmp_path, capsys):
 
 def test_the_console_script_ends_with_one_line_and_code_2():
     script = Path(sys.executable).with_name("tokd")
-    config = ROOT / "experiments/demo_vanilla.yaml"
-    ended = subprocess.run(
-        [script, "fit", f"--config={config}", "--data.root=/nowhere"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [script, "verify", "/dev/null/none"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert ended.stderr.startswith("tokd: ")
     assert ended.stderr.count("\n") == 1

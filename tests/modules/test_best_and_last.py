@@ -133,8 +133,7 @@ def test_of_several_validations_an_epoch_the_numbers_are_those_of_the_best(tmp_p
             enable_model_summary=False,
         )
         trainer.fit(Twice(acc=acc), data, data)
-        found = selected(Run(folder), "val/frame/acc")
-        chosen, metrics = found
+        chosen, metrics = selected(Run(folder), "val/frame/acc")
         assert metrics == {"val/frame/acc": 0.9, "val/loss": best}
         assert (chosen.epoch, chosen.step) == (0, best + 1)
         path = folder / "checkpoints/best.ckpt"
@@ -142,7 +141,7 @@ def test_of_several_validations_an_epoch_the_numbers_are_those_of_the_best(tmp_p
         for state in checkpoint["callbacks"].values():
             state.pop("validation", None)  # as an earlier version has left it
         torch.save(checkpoint, path)
-        assert selected(Run(folder), "val/frame/acc") == found
+        assert selected(Run(folder), "val/frame/acc") == (chosen, metrics)
 
 
 def test_the_checkpoint_before_the_last_stays_while_training_lasts(tmp_path):

@@ -104,6 +104,7 @@ def test_a_second_call_submits_nothing_twice_and_ctrl_c_stops_the_first(table: T
     ]
 
 
+@pytest.mark.slow
 def test_a_cell_that_the_usual_runner_is_at_is_not_submitted(table: Table):
     lock = take_lock(table.runs / ".locks" / VANILLA)
     assert lock is not None
