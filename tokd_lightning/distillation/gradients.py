@@ -47,7 +47,7 @@ class BranchGradients:
         for branch, alias in aliases.items():
             if alias.requires_grad:
                 hook = partial(self._keep, branch)
-                alias.register_hook(hook)  # type: ignore[no-untyped-call]  # untyped in torch
+                alias.register_hook(hook)
         return aliases
 
     def _keep(self, branch: str, gradient: Tensor) -> None:
