@@ -28,6 +28,7 @@ def arguments(experiment, root, *options):
     ]
 
 
+@pytest.mark.slow
 def test_inputs_are_the_hashes_that_a_fit_records(tiny_ffpp, runs, capsys):
     capsys.readouterr()
     assert main(["inputs", *arguments("demo_vanilla", tiny_ffpp, *TINY_STUDENT)]) == 0
@@ -69,6 +70,7 @@ def test_a_probe_times_a_few_batches_and_keeps_nothing_but_its_run(tiny_ffpp, tm
     assert (run / "checkpoints" / "best.ckpt").is_file()
 
 
+@pytest.mark.slow
 def test_a_probe_leaves_the_run_of_its_configuration_alone(tiny_ffpp, runs, tmp_path):
     trained, out = folder(runs, "vanilla"), f"--out={tmp_path / 'probe.json'}"
     before = {path: path.stat().st_mtime_ns for path in sorted(trained.rglob("*"))}

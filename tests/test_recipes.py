@@ -8,7 +8,8 @@ from test_cli import SMALL, TINY_STUDENT
 from trees import make_ffpp
 
 from tokd_lightning.cli import main
-from tokd_lightning.runs.recipe import read_whole, recipe, recipe_file, recipe_hash, recipes
+from tokd_lightning.runs.identity import read_whole, recipe, recipe_hash
+from tokd_lightning.runs.recipe import recipe_file, recipes
 from tokd_lightning.training.shorthand import written_out
 
 

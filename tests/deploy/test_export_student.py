@@ -229,6 +229,7 @@ def refused(capsys, says, code):
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_what_cannot_be_exported_is_one_line(run, teacher, tmp_path, capsys):
     out = tmp_path / "out"
     refused(capsys, "holds a teacher", export(teacher, out))
@@ -253,6 +254,7 @@ def test_a_missing_extra_is_one_line(package, run, tmp_path, monkeypatch, capsys
     assert export(run, tmp_path / "out", "--format", "safetensors") == 0
 
 
+@pytest.mark.slow
 def test_a_network_that_answers_otherwise_is_not_written(run, tmp_path, monkeypatch, capsys):
     def swapped(network, size, about):
         with torch.no_grad():
@@ -266,6 +268,7 @@ def test_a_network_that_answers_otherwise_is_not_written(run, tmp_path, monkeypa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_network_of_one_batch_size_is_refused():
     with pytest.raises(TokdError, match="batches of any size"):
         to_onnx(OneBatch(), 8)

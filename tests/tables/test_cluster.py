@@ -15,12 +15,13 @@ from few_cells import BOTH, ONLY, RGB, ROOT, TEACHER, VANILLA, Table
 from test_runner import alive, wait_for
 from trees import make_ffpp
 
+from tokd_lightning.files import take_lock
 from tokd_lightning.runs.folder import Run
+from tokd_lightning.runs.identity import recipe_hash
 from tokd_lightning.runs.provenance import source_hash
-from tokd_lightning.runs.recipe import recipe_hash
+from tokd_lightning.runs.record import RunRecord
 from tokd_lightning.schedule import cluster
 from tokd_lightning.schedule.jobs import Job, tokd
-from tokd_lightning.schedule.locks import take_lock
 from tokd_lightning.schedule.plan import make_plan
 
 LOCAL = ("--cluster", "local")
@@ -45,6 +46,7 @@ def test_every_cell_runs_once_after_its_teacher_and_a_second_call_does_nothing(
     assert "3 of 3 runs need nothing" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_failure_is_named_and_a_failed_teacher_drops_its_students(
     table: Table, capsys: pytest.CaptureFixture[str]
 ):
@@ -78,6 +80,7 @@ def test_a_preempted_job_resumes_and_sigterm_stops_one_for_good(
     assert table.events() == [f"fit {other} resumes", f"test {other}"]
 
 
+@pytest.mark.slow
 def test_a_second_call_submits_nothing_twice_and_ctrl_c_stops_the_first(table: Table):
     table.happens({f"fit {VANILLA}": "wait"})
     first = table.begin("vanilla", *LOCAL)
@@ -101,6 +104,7 @@ def test_a_second_call_submits_nothing_twice_and_ctrl_c_stops_the_first(table: T
     ]
 
 
+@pytest.mark.slow
 def test_a_cell_that_the_usual_runner_is_at_is_not_submitted(table: Table):
     lock = take_lock(table.runs / ".locks" / VANILLA)
     assert lock is not None
@@ -160,14 +164,14 @@ def test_the_steps_of_a_cell_are_those_left_when_it_starts(table: Table):
     assert steps() == [[*steps.fit, "--reuse"], steps.test]
     run = Run(table.runs / VANILLA)
     hashes = {"recipe": recipe_hash(plan.cells[0].arguments()), "data": "d"}
-    results = {"hashes": hashes | {"source": source_hash()}, "metrics": {}}
-    run.write_results(results)
+    record = RunRecord(metrics={}, hashes=hashes | {"source": source_hash()})
+    run.write_results(record)
     run.best.parent.mkdir()
     run.best.write_text("")
     assert steps() == [steps.test]
-    run.write_results(results | {"metrics": {"test/frame/acc": 0.9}})
+    run.write_results(replace(record, metrics={"test/frame/acc": 0.9}))
     assert steps() == []
-    run.write_results(results | {"hashes": hashes | {"source": "older"}})
+    run.write_results(replace(record, hashes=hashes | {"source": "older"}))
     assert steps()[0][-1] == "--reuse"  # it was not asked to make anything anew
     assert replace(steps, rerun=True)()[0][-1] == "--rerun"
 

@@ -20,7 +20,8 @@ from tokd_lightning.data.frames import Batch, FrameDataset, FrameLoader, OnError
 from tokd_lightning.data.layouts.video_folder import refuse_broken_packs
 from tokd_lightning.data.manifest import SPLITS, VIDEO, Scan, check, counts, counts_table
 from tokd_lightning.data.numberings import align
-from tokd_lightning.data.pairs import limit, pair, same_quality, summary
+from tokd_lightning.data.pairs import limit, pair, summary
+from tokd_lightning.data.qualities import same_quality
 from tokd_lightning.data.rows import fold_hash, row_hashes, whole_hash
 from tokd_lightning.data.sampling import Balance, EvaluationBatches, EveryNth, TrainingBatches
 from tokd_lightning.data.suspicions import partial_notes, suspicions
@@ -94,14 +95,18 @@ class FrameDataModule(LightningDataModule, ABC):
     ) -> None:
         super().__init__()
         if crop is not None and not 1 <= crop <= size:
-            raise TokdError(f"crop must lie between 1 and size {size}, not {crop}")
+            raise TokdError(f"crop must be between 1 and size {size}, not {crop}")
         for argument, value in (
             ("frames_per_video", frames_per_video),
             ("size", size),
             ("batch_size", batch_size),
+            ("samples_per_epoch", 1 if samples_per_epoch is None else samples_per_epoch),
         ):
             if value < 1:
                 raise TokdError(f"{argument} must be at least 1, not {value}")
+        for argument, value in (("num_workers", num_workers), ("seed", seed)):
+            if value < 0:
+                raise TokdError(f"{argument} must be 0 or larger, not {value}")
         if teacher_quality is not None and same_quality(quality, teacher_quality):
             raise TokdError(
                 f"teacher_quality {teacher_quality} is the student's own quality: leave it out, or "

@@ -1,5 +1,5 @@
 """Mini-FF++ made offline: synthetic clips, four forgeries, a real encoder."""
 
-from tokd_lightning.demo.making import DEFAULT_IDENTITIES, make_demo
+from tokd_lightning.demo.make import DEFAULT_IDENTITIES, make_demo
 
 __all__ = ["DEFAULT_IDENTITIES", "make_demo"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,14 +12,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tokd_lightning.data.layouts.ffpp import FAKE, YOUTUBE
+from tokd_lightning.data.layouts.video_folder import VIDEOS
+from tokd_lightning.data.synthetic import NOTICE
 from tokd_lightning.demo.cast import Cast, generator
 from tokd_lightning.demo.clips import Clip, film
 from tokd_lightning.demo.forgeries import FORGERIES
 from tokd_lightning.demo.landmarks import COUNT
 from tokd_lightning.demo.video import decode, encode
+from tokd_lightning.files import replacing, write_json, write_text
 
-REAL_FOLDER = Path("original_sequences/youtube")
-FAKE_FOLDER = Path("manipulated_sequences")
+REAL_FOLDER, FAKE_FOLDER = Path(YOUTUBE), Path(FAKE)
 _PARTS = ".parts"
 _FAST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 
@@ -34,7 +36,7 @@ again. Numbers measured on this data say nothing about any real data set.
 """
 
 
-class Job(NamedTuple):
+class PairJob(NamedTuple):
     """One pair of identities to film, forge in both directions, encode and decode.
 
     Attributes:
@@ -61,7 +63,7 @@ class Job(NamedTuple):
         return self.out / _PARTS / f"{self.first:03d}.csv"
 
 
-def make_pair(job: Job) -> None:
+def make_pair(job: PairJob) -> None:
     """Write two identities' real clips and their eight forgeries in every quality.
 
     Files get their final names only when complete, and the pair counts as done only once its part
@@ -82,17 +84,15 @@ def make_pair(job: Job) -> None:
             forged = forge(clips[target], clips[1 - target], rng)
             name = f"{names[target]}_{names[1 - target]}"
             _write_video(job, FAKE_FOLDER / method, name, forged)
-    job.part.parent.mkdir(exist_ok=True)
     rows = [row for name, clip in zip(names, clips, strict=True) for row in _rows(name, clip)]
     write_rows(job.part, rows)
 
 
-def finish_tree(root: Path, jobs: list[Job], splits: dict[str, list[list[str]]]) -> None:
+def finish_tree(root: Path, jobs: list[PairJob], splits: dict[str, list[list[str]]]) -> None:
     """Write the split files and the landmarks of all pairs."""
     folder = root / "splits"
-    folder.mkdir(exist_ok=True)
     for split, pairs in splits.items():
-        write_text(folder / f"{split}.json", json.dumps(pairs, indent=2) + "\n")
+        write_json(folder / f"{split}.json", pairs)
     points = [f"{axis}{index}" for index in range(COUNT) for axis in "xy"]
     rows: list[list[str]] = [["video", "frame", *points]]
     for job in jobs:
@@ -115,7 +115,7 @@ def write_notice(
     notice = _NOTICE.format(
         identities=identities, source=kind, frames=frames, size=size, quality=qualities
     )
-    write_text(root / "SYNTHETIC.txt", notice)
+    write_text(root / NOTICE, notice)
 
 
 def split_pairs(identities: int) -> dict[str, list[list[str]]]:
@@ -133,9 +133,9 @@ def split_pairs(identities: int) -> dict[str, list[list[str]]]:
     return {"train": pairs[:train], "val": pairs[train:-test], "test": pairs[-test:]}
 
 
-def _write_video(job: Job, folder: Path, name: str, frames: NDArray[np.uint8]) -> None:
+def _write_video(job: PairJob, folder: Path, name: str, frames: NDArray[np.uint8]) -> None:
     for quality in job.quality:
-        videos = job.out / folder / quality / "videos"
+        videos = job.out / folder / quality / VIDEOS
         pictures = job.out / folder / quality / "frames"
         videos.mkdir(parents=True, exist_ok=True)
         pictures.mkdir(parents=True, exist_ok=True)
@@ -159,14 +159,5 @@ def _rows(name: str, clip: Clip) -> Iterator[list[str]]:
 
 def write_rows(path: Path, rows: list[list[str]]) -> None:
     """Write a CSV file atomically."""
-    draft = path.with_name(f".{path.name}.part")
-    with draft.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
-    draft.replace(path)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    draft = path.with_name(f".{path.name}.part")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)

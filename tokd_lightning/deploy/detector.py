@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tokd_lightning.data.quality import claimed_crf
+from tokd_lightning.data.qualities import claimed_crf
 from tokd_lightning.deploy.engine import Backend, Engine, Floats
 from tokd_lightning.deploy.found import Faces, Look, Picture, ReadOptions
 from tokd_lightning.deploy.record import Model, open_model

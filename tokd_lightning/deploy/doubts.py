@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tokd_lightning.data.quality import CRF
+from tokd_lightning.data.qualities import CRF
 from tokd_lightning.deploy.found import Look, ReadOptions
 
 _FILLS, _ASPECT = 0.5, 1.1  # of 204 portraits the face fills at most 0.45

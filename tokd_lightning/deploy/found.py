@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tokd_lightning.data.quality import CRF
+from tokd_lightning.data.qualities import CRF
 
 Picture = npt.NDArray[np.uint8]
 """RGB, ``(H, W, 3)``."""

@@ -12,7 +12,7 @@ from typing import Any
 import av
 import numpy as np
 
-from tokd_lightning.data.quality import CRF
+from tokd_lightning.data.qualities import CRF
 from tokd_lightning.data.spacing import evenly_spaced
 from tokd_lightning.data.stream import read_packets
 from tokd_lightning.data.video import (
@@ -20,10 +20,10 @@ from tokd_lightning.data.video import (
     Source,
     promised_packets,
     read_frames,
-    reason,
     video_stream,
 )
 from tokd_lightning.deploy.found import SampledFrames, UnreadableFile
+from tokd_lightning.errors import reason
 from tokd_lightning.prepare.detectors import Picture
 from tokd_lightning.prepare.imaging import shrink
 

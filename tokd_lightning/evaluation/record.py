@@ -6,10 +6,11 @@ import pandas as pd
 
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.manifest import data_hash
+from tokd_lightning.data.synthetic import is_synthetic
 from tokd_lightning.data.target import Target
 from tokd_lightning.evaluation.open_run import Trained
 from tokd_lightning.metrics.classification import video_table
-from tokd_lightning.runs.naming import Config, cell
+from tokd_lightning.runs.identity import Config, cell
 from tokd_lightning.runs.provenance import commit, source_hash, versions
 from tokd_lightning.training.results import skipped_frames
 
@@ -31,7 +32,7 @@ def before(
         "data": {
             **{key: getattr(target, key) for key in ("name", "kind", "quality")},
             "path": str(target.path),
-            "synthetic": (data.root / "SYNTHETIC.txt").is_file(),
+            "synthetic": is_synthetic(data.root),
         },
         "split": split,
         "options": {

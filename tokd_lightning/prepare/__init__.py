@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tokd_lightning.prepare.plan import LAYOUTS, Layout
-    from tokd_lightning.prepare.preparing import prepare
+    from tokd_lightning.prepare.run import prepare
 
 __all__ = ["LAYOUTS", "Layout", "prepare"]
 
@@ -17,5 +17,5 @@ __all__ = ["LAYOUTS", "Layout", "prepare"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "preparing" if name == "prepare" else "plan"
+    module = "run" if name == "prepare" else "plan"
     return getattr(import_module(f"tokd_lightning.prepare.{module}"), name)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from tokd_lightning.errors import TokdError
+from tokd_lightning.files import write_json
 from tokd_lightning.loggers.wandb_account import base_url, has_key, setting, unreachable
 from tokd_lightning.report.compare import Comparison, side_by_side
-from tokd_lightning.runs.folder import write_atomically
 
 NAME = "tokd_lightning: methods compared"
 
@@ -119,7 +119,7 @@ def dashboard(
     workspace, report = _workspace(project, entity), _report(project, entity, found)
     if out is not None:
         specs = {"workspace": _spec(workspace), "report": _spec(report)}
-        write_atomically(out, json.dumps(specs, indent=2) + "\n")
+        write_json(out, specs)
         print(out)
     elif dry_run:
         print("\n".join(outline(project, found)))
@@ -167,7 +167,7 @@ def introduction(found: Comparison) -> list[str]:
     texts = [
         f"{len(runs)} runs on {data or 'no data yet'}. Methods and their branches: {methods}. "
         f"Networks: {networks}. Seeds: {seeds}. The numbers are read from the run folders "
-        "(metrics.json); panels group runs that differ in the seed alone."
+        "(metrics.json); panels group runs that differ only in the seed."
     ]
     if any(row.synthetic for row in runs):
         texts.append("The data are synthetic: this shows that the machinery works, no more.")
@@ -175,7 +175,7 @@ def introduction(found: Comparison) -> list[str]:
         accuracy = row.metrics.get("test/frame/acc")
         if not row.run and accuracy is not None:
             texts.append(
-                f"The majority baseline on {row.data}: whoever always names the larger class is "
+                f"The majority baseline on {row.data}: always naming the larger class is "
                 f"right on {100 * accuracy:.2f} % of the test frames, with an AUC of 50 %."
             )
     return texts

@@ -9,10 +9,10 @@ from pathlib import Path
 from rich.console import Console
 
 from tokd_lightning.errors import TokdError
+from tokd_lightning.files import is_locked
 from tokd_lightning.schedule.cluster import local_tasks
 from tokd_lightning.schedule.estimate import expected_seconds, keep_probes, probe_jobs, to_go
 from tokd_lightning.schedule.jobs import Task
-from tokd_lightning.schedule.locks import is_locked
 from tokd_lightning.schedule.overview import Standing, count, overview
 from tokd_lightning.schedule.plan import Plan, jobs_of, look, looker_of, need_data, visible_gpus
 from tokd_lightning.schedule.queue import queue_of
@@ -169,7 +169,7 @@ def reproduce(
     for cell in plan.cells:
         state = states[cell.name]
         if plan.settled(state) and state.kind != "done":
-            _say(console, f"{cell.name}: {state}; kept, --rerun sets it aside and makes it anew")
+            _say(console, f"{cell.name}: {state}; kept, --rerun sets it aside and makes it again")
     for name, why in left_out.items():
         _say(console, f"{name}: not started, {why}")
     if queue is not None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.console import Console
 
 from tokd_lightning.data.reader import root_of
-from tokd_lightning.data.writing import write_bytes
 from tokd_lightning.errors import TokdError
+from tokd_lightning.files import write_bytes
 from tokd_lightning.show.choose import bands_of, keep
 from tokd_lightning.show.find import find_frames
 from tokd_lightning.show.report import contents_table, errors_table, title_of
@@ -64,7 +64,7 @@ def show(
         if value < 1:
             raise TokdError(f"{name} must be at least 1, not {value}")
     if not 0 <= cutoff <= 2:
-        raise TokdError(f"cutoff must lie between 0 and 2, not {cutoff:g}")
+        raise TokdError(f"cutoff must be between 0 and 2, not {cutoff:g}")
     if seed is not None and seed < 0:
         raise TokdError(f"seed must not be negative, not {seed}")
     if out.is_dir():

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from tokd_lightning.data.layouts.listed import SPLIT_NAMES, shown, stray_character, with_slashes
 from tokd_lightning.data.layouts.numbering import numeric_order
 from tokd_lightning.data.layouts.video_folder import SUFFIXES
-from tokd_lightning.errors import TokdError
+from tokd_lightning.errors import TokdError, reason
 
 # DeepfakeBench's label -> data set and method in the manifest.
 _LABELS = {
@@ -35,7 +35,7 @@ _SORTED_BY_METHOD = "CelebDFv3_fake"
 _KIND = re.compile("(?:.*[^a-z])?(real|fake)(?:[a-z]?|[^a-z].*)", re.IGNORECASE)
 
 
-class Entry(NamedTuple):
+class JsonVideo(NamedTuple):
     """Video as listed in the file.
 
     Attributes:
@@ -123,7 +123,7 @@ def meaning(label: str, dataset: str, file: Path) -> tuple[str, str]:
     return dataset, "real" if kind[1].lower() == "real" else label
 
 
-def read_entries(file: Path) -> Iterator[Entry]:
+def read_entries(file: Path) -> Iterator[JsonVideo]:
     """Yield every video of every data set, label, split and compression.
 
     Raises:
@@ -143,14 +143,14 @@ def read_entries(file: Path) -> Iterator[Entry]:
                     method = level if level and label == _SORTED_BY_METHOD else about[1]
                     quality = "" if label == _SORTED_BY_METHOD else level
                     names = (about[0], method, video, quality, SPLIT_NAMES[name])
-                    yield Entry(file, place, *names, content)
+                    yield JsonVideo(file, place, *names, content)
 
 
 def _read(file: Path) -> Any:
     try:
         return json.loads(file.read_bytes())
     except OSError as error:
-        raise TokdError(f"cannot read {file}: {error.strerror}") from error
+        raise TokdError(f"cannot read {file}: {reason(error)}") from error
     except (ValueError, RecursionError) as error:
         raise TokdError(f"{file} is not a readable JSON file: {error}") from error
 

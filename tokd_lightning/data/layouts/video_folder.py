@@ -10,13 +10,14 @@ from tokd_lightning.data.layouts.frame_cache import Choice, FrameCache
 from tokd_lightning.data.layouts.listed import is_there
 from tokd_lightning.data.layouts.numbering import frame_numbers, numeric_order
 from tokd_lightning.data.manifest import Scan, build
-from tokd_lightning.data.media import VIDEOS
+from tokd_lightning.data.media import VIDEOS as _VIDEO_SUFFIXES
 from tokd_lightning.data.packed import PACK_SUFFIX, pack_frames
 from tokd_lightning.data.spacing import evenly_spaced
-from tokd_lightning.errors import TokdError
+from tokd_lightning.errors import TokdError, reason
 
 FOLDERS = ("faces", "frames", "images")
-VIDEO_SUFFIXES = frozenset(VIDEOS)
+VIDEOS = "videos"  # kind of a folder of video files
+VIDEO_SUFFIXES = frozenset(_VIDEO_SUFFIXES)
 # Folders next to the qualities and kinds of frames that hold no training videos.
 NOT_VIDEOS = frozenset({"masks", "models", "landmarks"})
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
@@ -79,6 +80,15 @@ def videos_in(folder: Path, files: bool = False) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+def folders_in(root: Path, place: str = "") -> list[str]:
+    """Return the names of the folders in a folder, except hidden ones; empty if it is missing."""
+    folder = root / place
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
+
+
 def _entries(folder: Path) -> Iterator[tuple[str, bool]]:
     """Yield the name of each entry and whether it is a folder."""
     try:
@@ -98,7 +108,7 @@ def _entries(folder: Path) -> Iterator[tuple[str, bool]]:
                         continue
                 yield entry.name, dead or entry.is_dir()
     except OSError as error:
-        raise TokdError(f"cannot list {folder}: {error.strerror}") from error
+        raise TokdError(f"cannot list {folder}: {reason(error)}") from error
 
 
 def list_frames(folder: Path) -> list[str]:
@@ -176,7 +186,7 @@ def gather(root: Path, videos: Iterable[Video], frames_per_video: int) -> Scan:
             frames, there = cache.choose(root / v.place, choose_counted)
             unused += there - len(frames)
         except OSError as error:
-            raise TokdError(f"cannot read {root / v.place}: {error.strerror}") from error
+            raise TokdError(f"cannot read {root / v.place}: {reason(error)}") from error
         except TokdError:
             if not v.place.endswith(PACK_SUFFIX):
                 raise
