@@ -9,7 +9,8 @@ EXTRAS = {
     **dict.fromkeys(
         (
             "torch", "torchvision", "lightning", "torchmetrics", "timm", "kornia", "torch_dct",
-            "jsonargparse", "wandb", "pandas", "matplotlib", "safetensors", "onnx", "onnxscript",
+            "jsonargparse", "wandb", "pandas", "matplotlib", "jinja2", "safetensors", "onnx",
+            "onnxscript",
         ),
         "train",
     ),
@@ -18,8 +19,6 @@ EXTRAS = {
     "submitit": "slurm",
     "tensorboard": "tensorboard",
     "wandb_workspaces": "dashboard",
-    "mlflow": "mlflow",
-    "optuna": "sweeps",
 }  # fmt: skip
 
 

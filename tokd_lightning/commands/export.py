@@ -23,6 +23,10 @@ def add_to(commands: Any) -> None:
         "--detector", metavar="D",
         help="haar, mtcnn, none, a YuNet .onnx (default: what cropped the training frames)",
     )  # fmt: skip
+    export.add_argument(
+        "--calibrate", action="store_true",
+        help="divide the logits by the temperature that fits the validation scores",
+    )  # fmt: skip
     export.set_defaults(run=_export)
 
 

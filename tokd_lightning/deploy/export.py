@@ -33,6 +33,7 @@ from tokd_lightning.deploy.record import (
 )
 from tokd_lightning.deploy.reference import reference
 from tokd_lightning.deploy.source import Source, open_source
+from tokd_lightning.deploy.temperature import calibrate as fit_classifier
 from tokd_lightning.deploy.thresholds import thresholds
 from tokd_lightning.deploy.validation import Validation, validation
 from tokd_lightning.errors import TokdError
@@ -51,6 +52,7 @@ def export(
     formats: Sequence[str] = ("onnx",),
     data: Path | None = None,
     detector: str | None = None,
+    calibrate: bool = False,
 ) -> int:
     """Write a student to a folder: network, ``model.json``, ``MODEL_CARD.md``.
 
@@ -61,6 +63,7 @@ def export(
         formats: ``onnx``, ``safetensors`` or both.
         data: Where the run's data are, if not where its configuration says.
         detector: Face detector to record; by default the one that cropped the training frames.
+        calibrate: Whether to divide the logits by the temperature that fits the validation scores.
 
     Returns:
         The exit code, 0.
@@ -76,12 +79,21 @@ def export(
         raise TokdError(f"--data {data}: there is no such folder")
     opened = open_source(Path(source))
     print(f"{opened.name}: {opened.student.spec['backbone']}, {opened.crop} px", flush=True)
+    known, temperature = None, None
+    if calibrate:
+        known, temperature = fit_classifier(opened, validation(opened, data))
+        print(
+            "temperature: {value}, ECE {before[ece]:.4f} -> {after[ece]:.4f}".format(**temperature)
+        )
     contents = {kind: _content(opened, kind) for kind in dict.fromkeys(formats)}
-    known = validation(opened, data)
+    if known is None:
+        known = validation(opened, data)
     print(f"validation: {known.said}", flush=True)
     cut = cutting(opened, known, detector)
     print(f"faces: {cut.face['detector']}, margin {cut.face['margin']:g}: {cut.face['source']}")
     record = _record(opened, known, cut.face)
+    if temperature is not None:
+        record["temperature"] = temperature
     record["reference"], extra = reference(opened, cut.face)
     if cut.file is not None:
         extra[DETECTOR] = cut.file.read_bytes()
@@ -192,6 +204,8 @@ def _keep_others(out: Path, record: dict[str, Any]) -> None:
     except TokdError:
         return
     if earlier.record.get("trained", {}).get("weights") != record["trained"]["weights"]:
+        return
+    if earlier.record.get("temperature") != record.get("temperature"):
         return
     for kind, file in earlier.files.items():
         if kind not in record["files"] and (out / FILES[kind]).is_file():
