@@ -38,16 +38,14 @@ def test_a_model_comes_back_as_it_was_pushed(hub, copied, run, mixed, capsys):
     assert about["pipeline_tag"] == "image-classification"
     [index] = about["model-index"]
     record = json.loads((copied / "model.json").read_text())
-    shown = {
-        (result["dataset"]["name"].split(", ")[-1], metric["type"]): metric["value"]
-        for result in index["results"]
-        for metric in result["metrics"]
-    }
-    assert shown["frames", "roc_auc"] == record["metrics"]["test/frame/auc"]
+    [result] = index["results"]
+    shown = {metric["name"]: metric["value"] for metric in result["metrics"]}
+    assert shown["auc (videos)"] == record["metrics"]["test/video/auc"]
+    assert shown["auc (frames)"] == record["metrics"]["test/frame/auc"]
     assert (copied / "MODEL_CARD.md").read_text() in text
     assert main(["push", str(copied), "me/model"]) == 0  # again
     assert main(["pull", "me/model"]) == 0
-    for name in ("model.json", "model.onnx", "model.safetensors", "reference.npy"):
+    for name in ("model.json", "model.onnx", "model.safetensors", "reference.npy", "MODEL_CARD.md"):
         expected = (copied / name).read_bytes()
         assert (copied.parent / "models/model" / name).read_bytes() == expected
     capsys.readouterr()
@@ -73,7 +71,7 @@ def test_what_goes_wrong_is_one_line(hub, copied, monkeypatch, tmp_path, capsys)
     refused(capsys, "exists: give another --out", main(["pull", "me/none", "--out", "full"]))
     # A repository may hold anything.
     hub.repositories["me/other"] = {"config.json": b"{}"}
-    refused(capsys, "no exported model", main(["pull", "me/other", "--out", "new"]))
+    refused(capsys, "is no exported model", main(["pull", "me/other", "--out", "new"]))
     assert main(["push", str(copied), "me/model"]) == 0
     hub.repositories["me/model"]["model.onnx"] += b"x"
     capsys.readouterr()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +13,20 @@ from typing import Any
 from tokd_lightning.deploy.record import CARD, DETECTOR, RECORD, REFERENCE, Model, open_model
 from tokd_lightning.errors import TokdError
 from tokd_lightning.extras import require
+from tokd_lightning.files import write_text
 
 HUB = "hf:"
 """What a model's path begins with to name a repository in place of a folder."""
 _README = "README.md"
+_USE = f"""
+## Use
+
+With `tokd-lightning[hub]`; OWNER/NAME is this repository.
+
+```
+tokd detect {HUB}OWNER/NAME photo.jpg clip.mp4
+```
+"""
 _RESULTS = ("metrics.json", "test_frames.csv")
 _TAGS = ["deepfake-detection", "face-forgery-detection", "knowledge-distillation", "onnx"]
 _SHOWN = {"auc": "roc_auc", "acc": "accuracy", "balanced_acc": "balanced_accuracy"}
@@ -96,8 +107,11 @@ def pull(repo: str, out: Path | None = None) -> int:
     opened = open_model(fetch(repo))
     _refuse_changed(opened)
     out.mkdir(parents=True, exist_ok=True)
-    names = [name for name in (*_names(opened), CARD) if (opened.folder / name).is_file()]
-    for name in sorted(names, key=lambda name: name == RECORD):  # which makes it a model, last
+    names = _names(opened)
+    if (opened.folder / _README).is_file():
+        text = (opened.folder / _README).read_text(encoding="utf-8")
+        write_text(out / CARD, text.partition("\n---\n\n")[2].partition(_USE)[0])
+    for name in reversed(names):  # model.json, which makes it a model, last
         shutil.copyfile(opened.folder / name, out / name)
     print(f"{out}: {', '.join(names)}")
     return 0
@@ -119,11 +133,13 @@ def fetch(repo: str) -> Path:
     from huggingface_hub import snapshot_download
 
     name, _, revision = repo.partition("@")
-    known = [RECORD, CARD, DETECTOR, *REFERENCE, "*.onnx", "*.safetensors"]
+    known = [RECORD, _README, DETECTOR, *REFERENCE, "*.onnx", "*.safetensors"]
     with _one_line(name):
         place = snapshot_download(
             name, revision=revision or None, allow_patterns=known, endpoint=_endpoint()
         )
+    if not (Path(place) / RECORD).is_file():
+        raise TokdError(f"{_endpoint()}/{name} is no exported model: it has no {RECORD}")
     return Path(place)
 
 
@@ -158,7 +174,7 @@ def _readme(model: Model) -> str:
         EvalResult(
             task_type="image-classification",
             dataset_type=data,
-            dataset_name=f"{data}, test, {level}s",
+            dataset_name=f"{data}, test split",
             metric_type=metric,
             metric_name=f"{key} ({level}s)",
             metric_value=float(value),
@@ -174,18 +190,18 @@ def _readme(model: Model) -> str:
     }
     if results:
         about |= {"model_name": model.name, "eval_results": results}
-    use = (
-        f"\n## Use\n\n```\ntokd detect {HUB}OWNER/NAME photo.jpg clip.mp4\n```\n\nwith "
-        "`tokd-lightning[hub]`; OWNER/NAME is this repository.\n"
-    )
-    return f"---\n{ModelCardData(**about).to_yaml().strip()}\n---\n\n{text}{use}"
+    return f"---\n{ModelCardData(**about).to_yaml().strip()}\n---\n\n{text}{_USE}"
 
 
 @contextmanager
 def _one_line(repo: str) -> Iterator[None]:
     """Raise the errors of huggingface_hub as one line."""
     from huggingface_hub import errors
+    from huggingface_hub.utils import disable_progress_bars, logging
 
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    logging.set_verbosity_error()
     where = _endpoint()
     try:
         yield

@@ -329,6 +329,6 @@ def _inside(box: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> bool:
     return bool(low.all() and high.all())
 
 
-def _round(value: float | np.floating[npt.NBitBase]) -> int:
+def _round(value: float | np.float32) -> int:
     """Round a half to even."""
     return int(np.rint(value))
