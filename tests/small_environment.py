@@ -13,21 +13,23 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 
 
-def closure(names):
+def closure(requirements):
     """Return the distributions that these need, by name, as far as they are installed here."""
-    found, waiting = {}, list(names)
+    found, waiting, seen = {}, list(requirements), set()
     while waiting:
-        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
-        if name in found:
+        given = waiting.pop()
+        name = re.sub(r"[-_.]+", "-", given.name).lower()
+        if (name, *sorted(given.extras)) in seen:
             continue
+        seen.add((name, *sorted(given.extras)))
         try:
             found[name] = distribution(name)
         except PackageNotFoundError:  # of another platform
             continue
-        for text in found[name].requires or ():
-            needed = Requirement(text)
-            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
-                waiting.append(needed.name)
+        for needed in map(Requirement, found[name].requires or ()):
+            marker = needed.marker
+            if marker is None or any(marker.evaluate({"extra": e}) for e in ("", *given.extras)):
+                waiting.append(needed)
     return found
 
 
@@ -35,7 +37,7 @@ def build_wheel(folder):
     """Build the wheel of this tree, from a copy: the build leaves files behind."""
     for name in ("tokd_lightning", "configs", "experiments"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"]
     options = ["--no-build-isolation", "--wheel-dir", str(folder), str(folder)]
@@ -69,7 +71,7 @@ def make(folder, wheel, *extras):
             given = Requirement(line.removeprefix("Requires-Dist: "))
             marker = given.marker
             if marker is None or any(marker.evaluate({"extra": extra}) for extra in extras):
-                needed.append(given.name)
+                needed.append(given)
     for one in closure(needed).values():
         for top in {file.parts[0] for file in one.files or () if file.parts[0] != ".."}:
             if not (place / top).exists():
