@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sys
@@ -197,11 +198,11 @@ def _readme(model: Model) -> str:
 def _one_line(repo: str) -> Iterator[None]:
     """Raise the errors of huggingface_hub as one line."""
     from huggingface_hub import errors
-    from huggingface_hub.utils import disable_progress_bars, logging
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     if not sys.stderr.isatty():
         disable_progress_bars()
-    logging.set_verbosity_error()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     where = _endpoint()
     try:
         yield

@@ -130,10 +130,8 @@ def frontal_faces() -> Callable[[Picture, int, int, int | None], npt.NDArray[np.
     def detect(
         image: Picture, neighbours: int, smallest: int, largest: int | None = None
     ) -> npt.NDArray[np.int64]:
-        sizes = {"minSize": (smallest, smallest)}
-        if largest is not None:
-            sizes["maxSize"] = (largest, largest)
-        found = cascade.detectMultiScale(image, haar.STEP, neighbours, **sizes)
+        bounds = (smallest,) * 2, (largest or 0,) * 2  # 0 is no bound
+        found = cascade.detectMultiScale(image, haar.STEP, neighbours, 0, *bounds)
         return np.asarray(found, np.int64).reshape(-1, 4)
 
     return detect
