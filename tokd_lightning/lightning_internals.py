@@ -5,7 +5,7 @@ checks that each still exists and does what is expected here.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch import nn
 
@@ -48,7 +48,7 @@ def is_compiled(network: nn.Module) -> bool:
     return network._compiled_call_impl is not None
 
 
-def is_batchnorm(module: nn.Module) -> bool:
+def is_batchnorm(module: nn.Module) -> TypeGuard[nn.modules.batchnorm._BatchNorm]:
     """Return whether a module is a BatchNorm of any dimension, timm's and synchronised ones too."""
     return isinstance(module, nn.modules.batchnorm._BatchNorm)
 
