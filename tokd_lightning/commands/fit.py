@@ -12,6 +12,7 @@ def add_to(commands: Any) -> None:
 
 def main(args: list[str]) -> int:
     """Run ``tokd fit`` with its arguments; return the exit code."""
-    from tokd_lightning.training.cli import run
+    from tokd_lightning.training.cohort import fit
 
-    return run(["fit", *args])
+    fit(args)
+    return 0

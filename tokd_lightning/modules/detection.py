@@ -121,6 +121,13 @@ class DetectionModule(pl.LightningModule):
             trainer: Any = self.trainer
             trainer.log_every_n_steps *= self.accumulate
 
+    def release(self) -> None:
+        """Drop the gradients of a finished step: memory for another fit that takes its turn."""
+        loop = cast(Any, self.trainer).fit_loop.epoch_loop
+        if loop.batch_progress.current.completed % self.accumulate == 0:
+            for parameter in self.parameters():
+                parameter.grad = None
+
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip the gradient, which is averaged over ranks already."""
         if self.clip is not None:

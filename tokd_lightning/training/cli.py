@@ -54,11 +54,13 @@ from tokd_lightning.training.console import (
 )
 from tokd_lightning.training.folder import folder_of, resolve
 from tokd_lightning.training.launch import LaunchingCLI, said_once
+from tokd_lightning.training.learner import Learner
 from tokd_lightning.training.pictures import write_pictures
 from tokd_lightning.training.precision import settle_precision
 from tokd_lightning.training.results import (
     about_fit,
     device_of,
+    is_tested,
     never_beat_majority,
     rounded,
     selected,
@@ -79,10 +81,12 @@ class TokdCLI(LaunchingCLI):
 
     Args:
         args: Arguments as on the command line, the subcommand first.
+        learner: The fit of a cohort that this is; None for one alone.
     """
 
-    def __init__(self, args: list[str]) -> None:
+    def __init__(self, args: list[str], learner: Learner | None = None) -> None:
         self.verb = args[0]
+        self.learner = learner
         super().__init__(
             DetectionModule,
             FrameDataModule,
@@ -128,6 +132,10 @@ class TokdCLI(LaunchingCLI):
         self._settle_precision(config)
         if self.subcommand != "fit" or not config.rerun:
             self.recipe = checks.kept_recipe(self.run, self.resolved, self.recipe)
+        if self.learner is not None and self.subcommand == "fit":
+            self.learner.read(self.resolved, self.run.folder)
+        if self.subcommand == "test" and config.reuse and is_tested(self.run):
+            raise Finished(f"{self.run.folder}: tested, reused")
         if self.subcommand != "fit":
             config["ckpt_path"] = str(config.get("ckpt_path") or self.run.best)
             if self.subcommand != "predict":
@@ -144,6 +152,8 @@ class TokdCLI(LaunchingCLI):
                 checks.check_teacher(self.resolved["model"]["init_args"])
             self._meet_earlier_run(config)
         super().instantiate_classes()
+        if self.learner is not None:
+            self.learner.share(self.model, self.datamodule)
 
     def _folder(self, parser: LightningArgumentParser, config: Any) -> Path:
         return folder_of(parser, config, self.resolved, self.subcommand == "fit")
@@ -194,6 +204,8 @@ class TokdCLI(LaunchingCLI):
             if kept
             else []
         )
+        if self.learner is not None:
+            self.learner.watch(callbacks)
         shown, without = progress(config.trainer.enable_progress_bar is not False)
         callbacks, kwargs = [*callbacks, shown], kwargs | without
         asked = config.trainer.logger
@@ -373,18 +385,28 @@ class TokdCLI(LaunchingCLI):
             write_scores(cast(DetectionModule, self.model), self.run.folder, "predict")
 
 
-def run(args: list[str]) -> int:
+def prepare() -> None:
+    """Prepare the process: what is printed, and where custom methods are found."""
+    quieten()
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+
+
+def run(args: list[str], learner: Learner | None = None) -> int:
     """Run one of the four subcommands and return the exit code.
+
+    Args:
+        args: Arguments as on the command line, the subcommand first.
+        learner: The fit of a cohort that this is, in a process that is prepared.
 
     Raises:
         TokdError: Any error the user can fix, including Lightning's misconfigurations.
     """
-    quieten()
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # a custom method may be here
+    if learner is None:
+        prepare()
     with mistakes_in_one_line(), ended(), said_once(), letting_go():
         try:
-            TokdCLI(args)
+            TokdCLI(args, learner)
         except Finished as finished:
             print(finished)
         except SIGTERMException:  # Lightning raises it with exit code 0

@@ -45,6 +45,11 @@ def skipped_frames(data: FrameDataModule) -> dict[str, int]:
     return {split: len(rows) for split, rows in data.skipped.items() if rows}
 
 
+def is_tested(run: Run) -> bool:
+    """Return whether a run has the results of its own test."""
+    return "test/frame/acc" in ((run.results() or {}).get("metrics") or {})
+
+
 def selected(run: Run, monitor: str) -> dict[str, Any]:
     """Return the epoch and step of best.ckpt and its validation metrics."""
     checkpoint = torch.load(run.best, map_location="cpu", weights_only=True)

@@ -1,0 +1,61 @@
+"""Standard output and error of several fits: every line begins with the name of its fit."""
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class _Lines:
+    """Text stream that writes whole lines, each with the label of the thread that wrote it."""
+
+    def __init__(self, stream: Any, label: Callable[[threading.Thread], str]) -> None:
+        self._stream = stream
+        self._label = label
+        self._begun: dict[threading.Thread, str] = {}
+
+    def write(self, text: str) -> int:
+        thread = threading.current_thread()
+        label = self._label(thread)
+        if not label:
+            return int(self._stream.write(text))
+        *lines, rest = (self._begun.pop(thread, "") + text).split("\n")
+        for line in lines:
+            self._stream.write(f"{label}: {line}\n" if line.strip() else "\n")
+        if rest:
+            self._begun[thread] = rest
+        return len(text)
+
+    def isatty(self) -> bool:
+        return False  # no colours and no progress bars among the lines of others
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def labelled(label: Callable[[threading.Thread], str]) -> Iterator[None]:
+    """Label the lines that are printed, logged or warned inside.
+
+    Args:
+        label: Returns the label of a thread; empty for none.
+    """
+    before = sys.stdout, sys.stderr
+    out, err = _Lines(sys.stdout, label), _Lines(sys.stderr, label)
+    handlers = [
+        handler
+        for name in ("lightning.pytorch", "lightning.fabric", "")
+        for handler in logging.getLogger(name).handlers
+        if isinstance(handler, logging.StreamHandler) and handler.stream is before[1]
+    ]
+    try:
+        sys.stdout, sys.stderr = out, err  # type: ignore[assignment]
+        for handler in handlers:
+            handler.setStream(err)
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+        for handler in handlers:
+            handler.setStream(before[1])
