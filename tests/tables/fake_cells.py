@@ -25,6 +25,14 @@ def planted(name: str) -> str:
 
 
 def main(command: str, *args: str) -> None:
+    if "--also" in args:  # a cohort, whose first cell has all that the others have
+        note("cohort")
+        while args:
+            at = args.index("--also") if "--also" in args else len(args)
+            own, args = [it for it in args[:at] if it != "--test"], args[at + 1 :]
+            main("fit", *own)
+            main("test", *own[:-1])
+        return
     if command == "inputs":
         print(json.dumps({"data": planted("data") or DATA}))
         return
