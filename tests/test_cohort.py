@@ -266,7 +266,7 @@ def _lost_after_a_kill():
 def test_a_fit_that_fails_leaves_and_the_others_go_on(arguments, tmp_path, monkeypatch, capsys):
     names = ["tokd", "hinton", "vanilla"]
     alone(arguments, ["tokd", "vanilla"], tmp_path / "alone")
-    own = {"hinton": ["--model.optimizer=torch.optim.SGD", "--model.optimizer.lr=1.0e+30"]}
+    own = {"hinton": ["--model.lr_scheduler.max_lr=1.0e+30"]}
     assert cohort(arguments, names, tmp_path / "together", own=own) == 2
     said = capsys.readouterr().err
     assert "hinton: tokd: the" in said
@@ -320,12 +320,15 @@ def test_disagreement_ignores_what_a_fit_may_have_by_itself():
 def test_split_gives_each_fit_the_shared_options_and_its_own():
     first = ["--config", "a.yaml", "--data.root=D", "--model.student", "x", "--model.teacher=T"]
     more = ["--name", "first", "--reuse"]
-    arguments, test = split([*first, *more, "--also", "--model.student=y", "--rerun", "--test"])
+    arguments, test, logs = split(
+        [*first, *more, "--also", "--model.student=y", "--rerun", "--test", "--logs", "L"]
+    )
     assert test
+    assert logs == Path("L")
     assert arguments[0] == [*first, *more]
     assert arguments[1] == [*first[:3], "--model.teacher=T", "--model.student=y", "--rerun"]
-    arguments, test = split([*first, "--also", "b.yaml", "--also=runs/c", "--log", "none"])
-    assert not test
+    arguments, test, logs = split([*first, "--also", "b.yaml", "--also=runs/c", "--log", "none"])
+    assert (test, logs) == (False, None)
     assert arguments[1] == ["--data.root=D", "--config", "b.yaml"]
     assert arguments[2] == ["runs/c", "--log", "none", "--data.root=D"]
 

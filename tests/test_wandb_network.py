@@ -1,6 +1,7 @@
 """The W&B library itself with a key and without a network, and what it leaves in a run's folder."""
 
 import json
+import os
 import socket
 import threading
 import time
@@ -28,7 +29,10 @@ ROWS = "epoch,step,train/loss\n0,0,1.0\n0,1,0.5\n"
 @pytest.fixture
 def account(monkeypatch, tmp_path):
     """A user with a key in a folder of their own, whose W&B session begins and ends here."""
-    for name in (*wandb.env.immutable_keys(), "WANDB_NAME", "WANDB_TAGS", "WANDB_SERVICE"):
+    # An earlier test's service ends here. Its address must not come back with the environment.
+    wandb.teardown()
+    os.environ.pop("WANDB_SERVICE", None)
+    for name in (*wandb.env.immutable_keys(), "WANDB_NAME", "WANDB_TAGS"):
         monkeypatch.delenv(name, raising=False)
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
@@ -38,7 +42,6 @@ def account(monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "home" / "data"))
     monkeypatch.setattr(wandb_run, "_RUNNING", [])
     monkeypatch.chdir(tmp_path)
-    wandb.teardown()
     yield monkeypatch
     wandb.teardown()
 

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 from tokd_lightning import __version__
@@ -27,6 +28,9 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if args is None else args)
     try:
+        here = str(Path.cwd())
+        if here not in sys.path:
+            sys.path.append(here)  # custom methods, networks and data modules may be here
         with the_told_one():
             return _run(given)
     except TokdError as error:

@@ -151,12 +151,15 @@ def counts(manifest: pd.DataFrame, frames_per_video: int) -> pd.DataFrame:
 
     Returns:
         A row per data set, split and method (in order of appearance): ``videos``, ``frames`` and
-        ``short``, the videos with fewer frames than expected.
+        ``short``, the videos with fewer frames than expected (none in a data set whose videos all
+        have one frame).
     """
     group = ["dataset", "split", "method"]
     videos = manifest.groupby([*group, "video", "quality"], sort=False).size().reset_index()
     videos = videos.rename(columns={0: "frames"})
-    videos["short"] = videos["frames"] < frames_per_video
+    # A collection of pictures has one frame per "video", as it should.
+    longest = videos.groupby(["dataset", "quality"], sort=False)["frames"].transform("max")
+    videos["short"] = (videos["frames"] < frames_per_video) & (longest > 1)
     by = videos.groupby(group, sort=False)
     return by.agg(
         videos=("frames", "size"), frames=("frames", "sum"), short=("short", "sum")

@@ -53,6 +53,11 @@ class Stream:
             self._latest[what] = known = (tensor, make())
         return known[1]
 
+    def close(self) -> None:
+        """End the dataloaders with their workers, and forget the latest batch."""
+        self._sources.clear()
+        self._latest.clear()
+
 
 class _Source:
     """Dataloader of one split that reads on, or starts again where another batch is asked for."""

@@ -217,13 +217,13 @@ def _earlier(run: Run, name: str, now: Config, force: bool, update: bool) -> dic
     """Return the stored perturbations for these frames, weights and options; empty if none.
 
     Raises:
-        TokdError: An earlier measurement is unreadable (unless ``force``), or differs (unless
-            ``force`` or ``update``).
+        TokdError: An earlier measurement is unreadable or differs (unless ``force`` or
+            ``update``).
     """
     try:
         earlier = run.evaluation(name, "robustness")
     except TokdError:
-        if not force:
+        if not (force or update):
             raise
         return {}
     if earlier is None:

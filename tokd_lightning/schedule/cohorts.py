@@ -31,7 +31,8 @@ class CohortSteps:
             return [command for steps in left for command in steps()]
         commands = [steps.fitting() for steps in left]
         first = commands[0].index("fit") + 1
-        joined = [*commands[0][:first], "--test", *commands[0][first:]]
+        logs = str(left[0].runs / "logs")  # exists: the cohort's own log is there
+        joined = [*commands[0][:first], "--test", "--logs", logs, *commands[0][first:]]
         for command in commands[1:]:
             joined += ["--also", *command[first:]]
         return [joined]

@@ -280,9 +280,9 @@ class Slurm:
             numbers = " ".join(dict.fromkeys(known[name] for name in stuck))
             _say(
                 console,
-                f"{len(stuck)} cannot start as they are, for the reasons above; when that is "
-                f"mended in SLURM they do, else scancel {numbers} and start the command again with "
-                "other --slurm values",
+                f"{len(stuck)} of them cannot start until SLURM resolves the reasons above; to "
+                f"change the request, scancel {numbers} and run the command again with other "
+                "--slurm values",
             )
         if new and not asks_for_gpus(self._parameters):
             _say(console, "no GPU was asked for: --slurm gpus_per_node=1")

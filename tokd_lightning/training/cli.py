@@ -4,7 +4,6 @@ import hashlib
 import json
 import shlex
 import shutil
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -385,25 +384,18 @@ class TokdCLI(LaunchingCLI):
             write_scores(cast(DetectionModule, self.model), self.run.folder, "predict")
 
 
-def prepare() -> None:
-    """Prepare the process: what is printed, and where custom methods are found."""
-    quieten()
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
-
-
 def run(args: list[str], learner: Learner | None = None) -> int:
     """Run one of the four subcommands and return the exit code.
 
     Args:
         args: Arguments as on the command line, the subcommand first.
-        learner: The fit of a cohort that this is, in a process that is prepared.
+        learner: The fit of a cohort that this is; None for one alone.
 
     Raises:
         TokdError: Any error the user can fix, including Lightning's misconfigurations.
     """
     if learner is None:
-        prepare()
+        quieten()
     with mistakes_in_one_line(), ended(), said_once(), letting_go():
         try:
             TokdCLI(args, learner)

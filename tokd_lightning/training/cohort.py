@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -19,12 +20,13 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from tokd_lightning.data.shared import Stream
 from tokd_lightning.errors import Terminated, TokdError, the_told_one
 from tokd_lightning.modules.shared_teacher import SharedTeacher
-from tokd_lightning.training.cli import prepare, run
+from tokd_lightning.training.cli import run
+from tokd_lightning.training.console import quieten
 from tokd_lightning.training.labelled import labelled
 from tokd_lightning.training.learner import TOLD, Learner, disagreement
 from tokd_lightning.training.turns import Turns
 
-ALSO, TEST = "--also", "--test"
+ALSO, TEST, LOGS = "--also", "--test", "--logs"
 _AGAIN = {"--rerun", "--reuse"}
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 _INTERRUPTED = 130  # 128 + SIGINT, the shell convention
@@ -43,14 +45,18 @@ class Cohort:
     Args:
         arguments: Arguments of ``tokd fit`` of each fit.
         test: Whether the runs are tested when all are trained.
+        logs: Folder of a log of each run, in addition to the common output; None for none.
     """
 
-    def __init__(self, arguments: Sequence[list[str]], test: bool = False) -> None:
+    def __init__(
+        self, arguments: Sequence[list[str]], test: bool = False, logs: Path | None = None
+    ) -> None:
         self._test = test
+        self._logs = logs
         self._turns = Turns(len(arguments), _own_random_numbers)
-        stream, teacher = Stream(), SharedTeacher(several=len(arguments) > 1)
+        self._stream, teacher = Stream(), SharedTeacher(several=len(arguments) > 1)
         self.learners = [
-            Learner(number, args, self._turns, stream, teacher, self._agree)
+            Learner(number, args, self._turns, self._stream, teacher, self._agree)
             for number, args in enumerate(arguments)
         ]
         self.out_of_memory = False
@@ -64,12 +70,13 @@ class Cohort:
         """
         of = {threading.Thread(target=self._learn, args=(it,), daemon=True): it
               for it in self.learners}  # fmt: skip
-        with labelled(lambda thread: of[thread].name if thread in of else ""):
+        with labelled(lambda thread: of[thread].name if thread in of else "", self._logs):
             for thread in of:
                 thread.start()
             self._turns.begin()
             for thread in of:
                 thread.join()
+        self._stream.close()
         if self._obstacle:
             raise TokdError(self._obstacle)
 
@@ -127,20 +134,20 @@ def fit(args: list[str]) -> None:
         TokdError: A fit has failed; the others have been run to their ends.
         Terminated: SIGTERM or SIGUSR1 has ended them, and the work so far is saved.
     """
-    arguments, test = split(args)
+    arguments, test, logs = split(args)
     if len(arguments) == 1:
         run(["fit", *arguments[0]])
         if test:
             run(["test", *_of_test(arguments[0])])
         return
-    prepare()
+    quieten()
     with suppress(OSError, AttributeError):  # glibc: no arena of malloc for each thread
         ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
     waiting, failed = [arguments], list[str]()
     with _Signals() as signals:
         while waiting:
             group = waiting.pop(0)
-            cohort = signals.cohort = Cohort(group, test)
+            cohort = signals.cohort = Cohort(group, test, logs)
             cohort.run()
             signals.obey()
             if cohort.out_of_memory:
@@ -154,24 +161,30 @@ def fit(args: list[str]) -> None:
         raise TokdError(f"{len(failed)} of {len(arguments)} fits failed: {'; '.join(failed)}")
 
 
-def split(args: list[str]) -> tuple[list[list[str]], bool]:
-    """Return the arguments of each fit, and whether the runs are tested afterwards.
+def split(args: list[str]) -> tuple[list[list[str]], bool, Path | None]:
+    """Return the arguments of each fit, whether the runs are tested, and the folder of their logs.
 
     ``--also`` begins another fit. It takes the options of the first, except those of network and
     method (``--model.…`` without the teacher) and the name, and then its own. An experiment or run
-    of its own replaces the first's, with its teacher.
+    of its own replaces the first's, with its teacher. ``--test`` tests each run as well;
+    ``--logs DIR`` keeps what each fit says in a file of its own.
 
     Args:
         args: Arguments of ``tokd fit``, with or without ``--also``.
     """
     parts: list[list[str]] = [[]]
-    for arg in args:
-        if arg.partition("=")[0] == ALSO:
-            parts.append([arg.partition("=")[2]] if "=" in arg else [])
-        elif arg != TEST:
-            parts[-1].append(arg)
+    logs: Path | None = None
+    left = list(args)
+    while left:
+        name, equals, value = left.pop(0).partition("=")
+        if name == ALSO:
+            parts.append([value] if equals else [])
+        elif name == LOGS and (equals or left):
+            logs = Path(value if equals else left.pop(0))
+        elif name != TEST:
+            parts[-1].append(name + equals + value)
     first = parts[0]
-    return [first, *(_joined(first, own) for own in parts[1:])], TEST in args
+    return [first, *(_joined(first, own) for own in parts[1:])], TEST in args, logs
 
 
 def _joined(first: list[str], own: list[str]) -> list[str]:

@@ -5,15 +5,19 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 
 class _Lines:
     """Text stream that writes whole lines, each with the label of the thread that wrote it."""
 
-    def __init__(self, stream: Any, label: Callable[[threading.Thread], str]) -> None:
+    def __init__(
+        self, stream: Any, label: Callable[[threading.Thread], str], logs: Path | None
+    ) -> None:
         self._stream = stream
         self._label = label
+        self._logs = logs
         self._begun: dict[threading.Thread, str] = {}
 
     def write(self, text: str) -> int:
@@ -24,6 +28,9 @@ class _Lines:
         *lines, rest = (self._begun.pop(thread, "") + text).split("\n")
         for line in lines:
             self._stream.write(f"{label}: {line}\n" if line.strip() else "\n")
+        if lines and self._logs is not None:
+            with (self._logs / f"{label}.log").open("a") as log:
+                log.write("".join(f"{line}\n" for line in lines))
         if rest:
             self._begun[thread] = rest
         return len(text)
@@ -36,14 +43,15 @@ class _Lines:
 
 
 @contextmanager
-def labelled(label: Callable[[threading.Thread], str]) -> Iterator[None]:
+def labelled(label: Callable[[threading.Thread], str], logs: Path | None = None) -> Iterator[None]:
     """Label the lines that are printed, logged or warned inside.
 
     Args:
         label: Returns the label of a thread; empty for none.
+        logs: Existing folder of ``<label>.log`` files, which the lines of each are appended to.
     """
     before = sys.stdout, sys.stderr
-    out, err = _Lines(sys.stdout, label), _Lines(sys.stderr, label)
+    out, err = _Lines(sys.stdout, label, logs), _Lines(sys.stderr, label, logs)
     handlers = [
         handler
         for name in ("lightning.pytorch", "lightning.fabric", "")
