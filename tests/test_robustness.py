@@ -171,6 +171,7 @@ def test_what_differs_from_an_earlier_measurement_is_named(run, command, capsys,
     assert measured(run)["perturbations"]["jpeg"]["values"] == [60, 50, 40, 30, 20]
 
 
+@pytest.mark.slow
 def test_several_runs_are_drawn_together_and_programs_get_json(run, command, tmp_path, capsys):
     other = shutil.copytree(run, tmp_path / "other")
     given = [*command[:2], str(other), *command[2:], "--robustness", "contrast"]

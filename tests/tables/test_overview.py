@@ -10,8 +10,8 @@ import pytest
 from few_cells import BOTH, RGB, ROOT, TEACHER, VANILLA, Table
 from rich.console import Console
 
+from tokd_lightning.files import take_lock
 from tokd_lightning.schedule.estimate import FILE
-from tokd_lightning.schedule.locks import take_lock
 from tokd_lightning.schedule.plan import make_plan
 from tokd_lightning.schedule.reproduce import dry_run
 from tokd_lightning.tables.state import Looker, State

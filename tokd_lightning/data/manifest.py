@@ -18,7 +18,7 @@ from rich.table import Table
 
 from tokd_lightning.data.cache import cache_file, read_cache, write_cache
 from tokd_lightning.data.packed import split_path
-from tokd_lightning.errors import TokdError
+from tokd_lightning.errors import TokdError, reason
 
 COLUMNS = (
     "path",  # relative to the root, with forward slashes
@@ -236,7 +236,7 @@ def data_hash(manifest: pd.DataFrame, root: Path) -> str:
             with Path(file_name).open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise TokdError(f"cannot read {root / path}: {error.strerror}") from error
+            raise TokdError(f"cannot read {root / path}: {reason(error)}") from error
         return [stat.st_size, stat.st_mtime_ns, content]
 
     parts = [paths[start : start + _PART] for start in range(0, len(paths), _PART)]

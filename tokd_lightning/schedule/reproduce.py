@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tokd_lightning.errors import TokdError
+from tokd_lightning.files import is_locked
 from tokd_lightning.schedule.cluster import local_tasks
 from tokd_lightning.schedule.cohorts import in_cohorts
 from tokd_lightning.schedule.estimate import (
@@ -19,7 +20,6 @@ from tokd_lightning.schedule.estimate import (
     to_go,
 )
 from tokd_lightning.schedule.jobs import Job, Task
-from tokd_lightning.schedule.locks import is_locked
 from tokd_lightning.schedule.overview import Standing, count, overview
 from tokd_lightning.schedule.plan import Plan, jobs_of, looker_of, need_data, visible_gpus
 from tokd_lightning.schedule.queue import queue_of
