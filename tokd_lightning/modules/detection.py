@@ -90,6 +90,7 @@ class DetectionModule(pl.LightningModule):
         # The metric's value checks, and a value per step, would wait for the device every time.
         self.train_accuracy = BinaryAccuracy(validate_args=False)
         self.finite = FiniteLoss()
+        self.fused: bool | None = None  # whether the run that is resumed has a fused Adam
         self._collected: list[tuple[Tensor, Tensor, Tensor]] = []
 
     @property
@@ -307,3 +308,8 @@ class DetectionModule(pl.LightningModule):
             "data": f"{self.data.name}-{self.data.quality}",
             "fold": fold() if fold else None,  # to detect a student of another fold
         }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note whether the run that is resumed has a fused Adam, before it is built again."""
+        for state in checkpoint.get("optimizer_states", [])[:1]:
+            self.fused = bool(state["param_groups"][0].get("fused"))

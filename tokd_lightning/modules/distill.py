@@ -200,7 +200,8 @@ class DistillModule(DetectionModule):
         distiller = cast(Distiller, self.distiller)
         trained = [p for part in (self.student, distiller) for p in part.parameters()]
         trained = [p for p in trained if p.requires_grad]
-        optimizers: list[Optimizer] = [optimizer_of(self.make_optimizer, trained)]
+        first = optimizer_of(self.make_optimizer, trained, resumed=self.fused)
+        optimizers: list[Optimizer] = [first]
         schedulers = [self.schedule(optimizers[0], self.make_scheduler)]
         if distiller.rotation is not None and distiller.rotation.learned:
             rotations = list(distiller.rotation.matrices().values())
@@ -292,6 +293,7 @@ class DistillModule(DetectionModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep only S_B and G_Sc if no training follows (Sec. 4.3)."""
+        super().on_load_checkpoint(checkpoint)
         if self.distiller is None:
             state = under(checkpoint["state_dict"], "student.")
             checkpoint["state_dict"] = {f"student.{key}": value for key, value in state.items()}

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.runs.recipe import recipe
+from tokd_lightning.runs.identity import recipe
 from tokd_lightning.schedule.jobs import Job, tokd
 from tokd_lightning.tables.entries import PaperTable
 from tokd_lightning.tables.grid import (
