@@ -1,8 +1,8 @@
-"""CPU time of thirteen columns of Table 3: a cohort against one `tokd fit` for each.
+"""Cost of thirteen columns of Table 3: a cohort against one `tokd fit` for each.
 
 Both are the real command on the same files, in processes of their own on one thread. User and
-system time of a process with all its children is read when it ends. Two lengths separate the cost
-of a step from that of the start, the validation and the end.
+system time of a process with all its children is read when it ends; on a GPU wall-clock time
+counts. Two lengths separate the cost of a step from that of start, validation and end.
 
     python -m benchmarks.cohort --out cohort.json
     python -m benchmarks.cohort --size 96 --batch 48 --teacher resnet18_thin --steps 1 11
@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,14 @@ def arguments(column: str, at: argparse.Namespace, teacher: Path, runs: Path) ->
     return [
         *("--config", str(ROOT / "experiments/own_res18t.yaml"), "--data.root", str(at.data)),
         *("--data.size", str(at.size), "--data.batch_size", str(at.batch)),
-        *("--data.samples_per_epoch", str(at.batch * at.now), "--data.num_workers", "0"),
-        *("--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"),
-        *("--trainer.precision", "32-true", "--log", "none", "--runs", str(runs)),
+        *(
+            "--data.samples_per_epoch",
+            str(at.batch * at.now),
+            "--data.num_workers",
+            str(at.workers),
+        ),
+        *("--trainer.max_epochs", "1", "--trainer.accelerator", at.accelerator),
+        *("--trainer.precision", at.precision, "--log", "none", "--runs", str(runs)),
         *("--model.student", at.student, "--model.teacher", str(teacher)),
         *("--model.distiller", str(ROOT / f"configs/distillers/{method}.yaml")),
         *(("--model.distiller.branches", branches) if branches else ()),
@@ -65,9 +71,10 @@ def arguments(column: str, at: argparse.Namespace, teacher: Path, runs: Path) ->
     ]
 
 
-def cpu_seconds(*args: str) -> tuple[float, float]:
-    """Run `tokd fit` and return its user and system seconds and its peak memory in MB."""
+def cost_of(*args: str) -> dict[str, float]:
+    """Run `tokd fit` and return its CPU and wall-clock seconds and its peak memory in MB."""
     tokd = str(Path(sys.executable).with_name("tokd"))
+    started = time.monotonic()
     process = subprocess.Popen(
         [tokd, "fit", *args],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -78,7 +85,11 @@ def cpu_seconds(*args: str) -> tuple[float, float]:
     _, status, used = os.wait4(process.pid, 0)
     if status:
         raise RuntimeError(said.decode()[-2000:])
-    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    return {
+        "cpu": used.ru_utime + used.ru_stime,
+        "wall": time.monotonic() - started,
+        "memory": used.ru_maxrss / 1024,
+    }
 
 
 def measure(at: argparse.Namespace) -> dict[str, Any]:
@@ -93,10 +104,10 @@ def measure(at: argparse.Namespace) -> dict[str, Any]:
             runs = place / f"runs{steps}"
             every = [arguments(column, at, teacher, runs / "cohort") for column in at.columns]
             joined = [*every[0], *(part for one in every[1:] for part in ("--also", *one))]
-            entry = found[str(steps)] = {"cohort": cpu_seconds(*joined), "alone": {}}
+            entry = found[str(steps)] = {"cohort": cost_of(*joined), "alone": {}}
             for column in at.columns:
                 args = arguments(column, at, teacher, runs / "alone")
-                entry["alone"][column] = cpu_seconds(*args)
+                entry["alone"][column] = cost_of(*args)
                 _keep(found, at.out)
         found["load"].append(os.getloadavg())
     _keep(found, at.out)
@@ -108,26 +119,31 @@ def _keep(found: dict[str, Any], out: Path | None) -> None:
         out.write_text(json.dumps(found, indent=2) + "\n")
 
 
-def summary(found: dict[str, Any], steps: list[int]) -> list[str]:
+def summary(found: dict[str, Any], at: argparse.Namespace) -> list[str]:
     """Return one line per length, and the ratio of the steps between the first and the last."""
-    lines, totals = [], {}
-    for number in steps:
-        entry = found[str(number)]
-        alone = [seconds for seconds, _ in entry["alone"].values()]
-        together, memory = entry["cohort"]
-        totals[number] = together, sum(alone)
-        largest = max(peak for _, peak in entry["alone"].values())
+    lines, totals = [], []
+    clock = "cpu" if at.accelerator == "cpu" else "wall"
+    for number in at.steps:
+        together, alone = found[str(number)]["cohort"], found[str(number)]["alone"].values()
+        total = sum(it[clock] for it in alone)
+        totals.append((together[clock], total))
+        largest = max(it["memory"] for it in alone)
         lines.append(
-            f"{number} steps, whole processes: {together:.1f} s / {sum(alone):.1f} s = "
-            f"{together / sum(alone):.3f}; peak {memory:.0f} MB, largest alone {largest:.0f} MB"
+            f"{number} steps, whole processes: {together[clock]:.1f} / {total:.1f} s = "
+            f"{together[clock] / total:.3f}; {together['memory']:.0f} MB, alone up to {largest:.0f}"
         )
-    first, last = totals[steps[0]], totals[steps[-1]]
-    if steps[-1] > steps[0]:
-        saved = (last[0] - first[0]) / (last[1] - first[1])
-        lines.append(f"a step alone and in the cohort: ratio {saved:.3f}")
-        ahead = [a + (b - a) / (steps[-1] - steps[0]) * (10 - steps[0]) for a, b in
-                 zip(first, last, strict=True)]  # fmt: skip
-        lines.append(f"10 steps, whole processes, from both lengths: {ahead[0] / ahead[1]:.3f}")
+    more = at.steps[-1] - at.steps[0]
+    if more:
+        (start, start_alone), (end, end_alone) = totals[0], totals[-1]
+        step, step_alone = (end - start) / more, (end_alone - start_alone) / more
+        images = len(at.columns) * at.batch / step
+        left = 10 - at.steps[0]
+        whole = (start + left * step) / (start_alone + left * step_alone)
+        lines.append(
+            f"a step: {step:.2f} / {step_alone:.2f} s = {step / step_alone:.3f}, "
+            f"{images:.0f} student-images a second"
+        )
+        lines.append(f"ten steps, whole processes, from both lengths: {whole:.3f}")
     return lines
 
 
@@ -140,9 +156,12 @@ def main() -> None:
     parser.add_argument("--student", default="resnet18_thin")
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 3])
     parser.add_argument("--columns", nargs="+", default=list(COLUMNS), choices=list(COLUMNS))
+    parser.add_argument("--accelerator", default="cpu")
+    parser.add_argument("--precision", default="32-true")
+    parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--out", type=Path)
     at = parser.parse_args()
-    for line in summary(measure(at), at.steps):
+    for line in summary(measure(at), at):
         print(line)
 
 

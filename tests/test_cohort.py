@@ -2,14 +2,18 @@
 
 import json
 import os
+import random
 import signal
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from test_cli import ROOT, TINY_TEACHER, tokd
-from test_kills import flat
+from test_kills import flat, kill, stamps, training_starts
 from trees import make_ffpp
 
 from tokd_lightning.cli import main
@@ -230,6 +234,38 @@ def test_a_cohort_told_to_end_saves_all_and_goes_on(
         assert saved["global_step"] >= BATCHES + 2
     assert "the same command" in capsys.readouterr().err
     assert cohort(arguments, names, tmp_path / "together", *options) == 0
+    assert_same(names, tmp_path / "together", tmp_path / "alone")
+
+
+@pytest.mark.slow
+def test_a_cohort_killed_at_random_moments_ends_as_each_fit_alone(arguments, tmp_path):
+    names, steps = ["tokd", "vanilla", "vid"], 60
+    options = [
+        *(f"--data.samples_per_epoch={8 * steps}", "--model.lr_scheduler.total_steps=120"),
+        *("--checkpoint_every=1", "--trainer.log_every_n_steps=7", "--reuse"),
+    ]
+    alone(arguments, names, tmp_path / "alone", *options)
+    args = [str(Path(sys.executable).with_name("tokd")), "fit", "--test"]
+    for name in names:
+        args += [*(["--also"] if name != names[0] else []),
+                 *arguments(name, tmp_path / "together", *options)]  # fmt: skip
+    dice, kills = random.Random(0), 0
+    while kills < 20:
+        before = stamps(tmp_path / "together")
+        process = subprocess.Popen(
+            args, env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        if not training_starts(process, tmp_path / "together", before):
+            break
+        time.sleep(dice.uniform(0, 3))
+        if process.poll() is not None:
+            break
+        kill(process)
+        kills += 1
+    assert kills > 5
+    done = subprocess.run(args, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+    assert done.returncode == 0
     assert_same(names, tmp_path / "together", tmp_path / "alone")
 
 
