@@ -333,6 +333,14 @@ def test_fits_that_do_not_agree_are_refused_before_any_begins(arguments, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
+def test_fits_of_several_processes_are_refused_before_any_begins(arguments, tmp_path, capsys):
+    assert cohort(arguments, ["vanilla", "tokd"], tmp_path, "--trainer.devices=2") == 2
+    said = capsys.readouterr().err
+    assert "run in one process, not in 2: set --trainer.devices 1" in said
+    assert not list(tmp_path.iterdir())
+
+
 def test_disagreement_ignores_what_a_fit_may_have_by_itself():
     first = {
         "seed_everything": 0,

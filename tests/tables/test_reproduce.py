@@ -19,7 +19,7 @@ from tokd_lightning.runs.identity import recipe_hash
 from tokd_lightning.schedule import estimate, plan, runner
 from tokd_lightning.schedule.cohorts import in_cohorts
 from tokd_lightning.schedule.jobs import Job
-from tokd_lightning.schedule.plan import Plan, look, make_plan
+from tokd_lightning.schedule.plan import Plan, jobs_of, look, make_plan
 from tokd_lightning.schedule.reproduce import dry_run, reproduce
 from tokd_lightning.schedule.reproduce import estimate as time_batches
 from tokd_lightning.tables.state import Looker
@@ -556,3 +556,13 @@ def test_a_cohort_is_expected_to_pay_the_teacher_once():
     jobs = [job("a", 10.0), job("b", 8.0)]
     [made] = in_cohorts(jobs, 16, 1, {"a": 6.0, "b": 6.0})
     assert made.expected == 6.0 + 4.0 + 2.0
+
+
+def test_cells_of_several_processes_are_not_joined(place):
+    (place / "runs").mkdir()
+    made = planned(place, cohort=16, settings=["trainer.devices=2"])
+    jobs, _ = jobs_of(made, Looker(made.runs), {})
+    assert [it for it in in_cohorts(jobs, 16, 1) if it.parts] == []
+    made = planned(place, cohort=16)
+    jobs, _ = jobs_of(made, Looker(made.runs), {})
+    assert [len(it.parts) for it in in_cohorts(jobs, 16, 1)] == [0, 3]

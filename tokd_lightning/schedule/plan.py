@@ -248,7 +248,7 @@ def jobs_of(
             plan.runs / ".locks" / cell.name,
             expected.get(cell.name, 1.0),
             {"WANDB_RUN_GROUP": plan.table.key},
-            "" if cell.role == "teacher" else _share(plan.arguments(cell), plan.roots[cell.data]),
+            _share(plan, cell),
         )
     for cell in plan.cells if plan.on else ():
         if cell.role == "student" and cell.name not in left_out:
@@ -259,11 +259,15 @@ def jobs_of(
     return list(jobs.values()), left_out
 
 
-def _share(arguments: Sequence[str], root: Path) -> str:
-    """Return a key that is equal for fits that may share batches and a teacher."""
-    asked = recipe(arguments)
+def _share(plan: Plan, cell: GridCell) -> str:
+    """Return a key that is equal for cells that may share batches and a teacher; empty for none."""
+    processes = [dict(cell.common).get(f"trainer.{key}", 1) for key in ("devices", "num_nodes")]
+    if cell.role == "teacher" or not {str(it) for it in processes} <= {"1", "auto"}:
+        return ""  # students wait for it, and a cohort is one process
+    asked = recipe(plan.arguments(cell))
     common = {k: v for k, v in asked.items() if not k.startswith("model.") or k in _OF_BATCH}
-    return repr((str(root), sorted((key, repr(value)) for key, value in common.items())))
+    root = str(plan.roots[cell.data])
+    return repr((root, sorted((key, repr(value)) for key, value in common.items())))
 
 
 def need_data(plan: Plan, jobs: Sequence[Job]) -> None:

@@ -158,7 +158,7 @@ class TokdCLI(LaunchingCLI):
             self._meet_earlier_run(config)
         super().instantiate_classes()
         if self.learner is not None:
-            self.learner.share(self.model, self.datamodule)
+            self.learner.share(self.model, self.datamodule, self.trainer)
 
     def _folder(self, parser: LightningArgumentParser, config: Any) -> Path:
         return folder_of(parser, config, self.resolved, self.subcommand == "fit")

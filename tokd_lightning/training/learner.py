@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
 from tokd_lightning.data.shared import LAST, TRAINING, Moment, Seat, Stream
-from tokd_lightning.errors import Terminated
+from tokd_lightning.errors import Terminated, TokdError
 from tokd_lightning.modules.distill import DistillModule
 from tokd_lightning.modules.last import LastCheckpoint
 from tokd_lightning.modules.shared_teacher import SharedTeacher
@@ -77,8 +78,17 @@ class Learner:
         self._turns.wait(self.number, _READY)
         self._agreed()
 
-    def share(self, model: DetectionModule, data: Any) -> None:
-        """Give a fit's modules the batches and the teacher of the cohort."""
+    def share(self, model: DetectionModule, data: Any, trainer: Trainer) -> None:
+        """Give a fit's modules the batches and the teacher of the cohort.
+
+        Raises:
+            TokdError: The fit would run in several processes.
+        """
+        if trainer.world_size > 1:
+            raise TokdError(
+                f"fits that share batches and teacher run in one process, not in "
+                f"{trainer.world_size}: set --trainer.devices 1, or start each by itself"
+            )
         data.seat = self.seat
         if isinstance(model, DistillModule):
             model.shared_teacher = self._teacher
