@@ -1,5 +1,6 @@
 """Fits that take turns in one process, against each of them alone."""
 
+import csv
 import json
 import os
 import random
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import wandb_log
 from test_cli import ROOT, TINY_TEACHER, tokd
 from test_kills import flat, kill, stamps, training_starts
 from trees import make_ffpp
@@ -331,6 +333,22 @@ def test_fits_that_do_not_agree_are_refused_before_any_begins(arguments, tmp_pat
     assert main(["fit", *args, "--model.distiller=vib"]) == 2
     assert "fit 2: " in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_each_fit_has_its_own_run_on_wandb(arguments, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    names = ["tokd", "vanilla"]
+    assert cohort(arguments, names, tmp_path, "--log=wandb") == 0
+    for name in names:
+        folder = tmp_path / name
+        identity = json.loads((folder / "wandb.json").read_text())["id"]
+        logged = wandb_log.read(folder)
+        assert (logged.run.run_id, logged.run.display_name, logged.exit) == (identity, name, 0)
+        with (folder / "metrics.csv").open() as file:
+            losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+        theirs = [row["train/loss"] for row in logged.history if "train/loss" in row]
+        assert theirs == pytest.approx(losses)
 
 
 @pytest.mark.slow

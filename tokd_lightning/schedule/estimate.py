@@ -55,14 +55,14 @@ def read_estimates(runs: Path) -> dict[str, dict[str, Any]]:
 def expected_seconds(plan: Plan) -> dict[str, float]:
     """Return the expected seconds of each cell by its name, without those not yet timed."""
     known = read_estimates(plan.runs)
-    names = {cell.name: replace(cell, seed=0).name for cell in plan.cells}
+    names = {cell.name: replace(cell, seed=0).name for cell in plan.cells} if known else {}
     return {name: float(known[kind]["seconds"]) for name, kind in names.items() if kind in known}
 
 
 def shared_seconds(plan: Plan) -> dict[str, float]:
     """Return by name what of a cell's seconds a cohort pays once: those of the teacher."""
     known = read_estimates(plan.runs)
-    names = {cell.name: replace(cell, seed=0).name for cell in plan.cells}
+    names = {cell.name: replace(cell, seed=0).name for cell in plan.cells} if known else {}
     return {
         name: float(known[kind]["teacher"])
         for name, kind in names.items()
