@@ -28,6 +28,7 @@ def arguments(experiment, root, *options):
     ]
 
 
+@pytest.mark.slow
 def test_inputs_are_the_hashes_that_a_fit_records(tiny_ffpp, runs, capsys):
     capsys.readouterr()
     assert main(["inputs", *arguments("demo_vanilla", tiny_ffpp, *TINY_STUDENT)]) == 0

@@ -154,7 +154,7 @@ def test_what_a_cell_was_made_from_is_compared_and_made_again_only_when_asked(
     before = results.read_text()
     code, said = go(made)
     assert code == 0
-    assert f"{RGB}: stale ({what}); kept, --rerun sets it aside and makes it anew" in said
+    assert f"{RGB}: stale ({what}); kept, --rerun sets it aside and makes it again" in said
     counted = "0 of 2 runs need nothing; 2 stale: --rerun sets them aside"
     if what != "data":
         counted = "1 of 2 runs need nothing; 1 stale: --rerun sets it aside"
@@ -425,11 +425,11 @@ def test_a_dry_run_lists_commands_that_run_as_they_are(place):
         (["--set", "max_epochs=2"], "write KEY=VALUE with a key of trainer, data or model"),
         (
             ["--set", "data.quality=c23"],
-            "--set data.quality=c23: that is said by the table's cells",
+            "--set data.quality=c23: that is set by the table's cells",
         ),
-        (["--set", "model.distiller=x.yaml"], "that is said by the table's cells"),
-        (["--set", "data.root=/nowhere"], "--set data.root=/nowhere: that is said by --data"),
-        (["--set", "data.size=[1"], "--set data.size=[1: the value is no YAML"),
+        (["--set", "model.distiller=x.yaml"], "that is set by the table's cells"),
+        (["--set", "data.root=/nowhere"], "--set data.root=/nowhere: that is set by --data"),
+        (["--set", "data.size=[1"], "--set data.size=[1: is not valid YAML"),
         (["--workers", "0"], "--workers must be at least 1"),
     ],
 )

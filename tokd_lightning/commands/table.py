@@ -56,7 +56,7 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
     add("--export", choices=("sbatch",), help="write a SLURM script that needs only tokd")
     add("--out", type=Path, metavar="FILE", help="script that --export writes (RUNS/tableN.sbatch)")
     add("--log", type=_views, default="wandb", metavar="V",
-        help="where curves go besides metrics.csv: wandb (default); tensorboard; "
+        help="where curves also go: wandb (default); tensorboard; "
         "wandb,tensorboard; none")  # fmt: skip
 
 
@@ -68,7 +68,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 def _views(text: str) -> str:
     if wrong := set(text.split(",")) - {"wandb", "tensorboard", "none"}:
-        raise argparse.ArgumentTypeError(f"{min(wrong)!r} is none of wandb, tensorboard, none")
+        raise argparse.ArgumentTypeError(f"{min(wrong)!r} is not one of wandb, tensorboard, none")
     return text
 
 

@@ -20,7 +20,8 @@ from tokd_lightning.data.frames import Batch, FrameDataset, FrameLoader, OnError
 from tokd_lightning.data.layouts.video_folder import refuse_broken_packs
 from tokd_lightning.data.manifest import SPLITS, VIDEO, Scan, check, counts, counts_table
 from tokd_lightning.data.numberings import align
-from tokd_lightning.data.pairs import limit, pair, same_quality, summary
+from tokd_lightning.data.pairs import limit, pair, summary
+from tokd_lightning.data.qualities import same_quality
 from tokd_lightning.data.rows import fold_hash, row_hashes, whole_hash
 from tokd_lightning.data.sampling import Balance, EvaluationBatches, EveryNth, TrainingBatches
 from tokd_lightning.data.shared import Seat
@@ -96,7 +97,7 @@ class FrameDataModule(LightningDataModule, ABC):
     ) -> None:
         super().__init__()
         if crop is not None and not 1 <= crop <= size:
-            raise TokdError(f"crop must lie between 1 and size {size}, not {crop}")
+            raise TokdError(f"crop must be between 1 and size {size}, not {crop}")
         for argument, value in (
             ("frames_per_video", frames_per_video),
             ("size", size),

@@ -14,7 +14,7 @@ from tokd_lightning.distillation import Distiller, RotationOptimizer
 from tokd_lightning.errors import TokdError
 from tokd_lightning.models import Shapes, Student, keep_maps_from
 from tokd_lightning.modules.checkpoint import HEADER, check_branches, check_input, under
-from tokd_lightning.modules.compiling import compile_in_place
+from tokd_lightning.modules.compile import compile_in_place
 from tokd_lightning.modules.detection import (
     DetectionModule,
     Interval,
@@ -22,7 +22,7 @@ from tokd_lightning.modules.detection import (
     OptimizerCallable,
     drawn_from,
 )
-from tokd_lightning.modules.rotation_step import each_alone, loss_scale, optimizer_of, rotate
+from tokd_lightning.modules.rotation_step import loss_scale, optimizer_of, rotate, without_sync
 from tokd_lightning.modules.shared_teacher import DEEPEST, FINEST, SharedTeacher
 from tokd_lightning.modules.symptoms import warn_of_collapse, warn_of_idle_rotation
 
@@ -141,29 +141,47 @@ class DistillModule(DetectionModule):
     # The step of Sec. 4.2
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Run one iteration: L_S updates student and projectors, then L_R updates the rotations.
+        """Run one iteration of Sec. 4.2.
 
-        A batch may be split into ``accumulate`` parts; the last one ends the iteration.
+        1. The teacher computes its maps, without gradient.
+        2. The student computes its logits and maps.
+        3. The distiller computes its losses, through rotations, then projectors; L_S is their sum.
+        4. One backward pass of L_S, then the step of student and projectors (eta_S).
+        5. The step of R_r and R_f (eta_R, Eq. 16), from the gradients recorded in step 4.
+
+        A batch may be split into ``accumulate`` parts; the steps of 4 and 5 follow the last one.
+        Between two batches, the callback
+        :class:`~tokd_lightning.training.callbacks.resume.LastCheckpoint` saves last.ckpt and
+        handles SIGTERM and SIGUSR1.
         """
         optimizers, distiller = self._optimizers(), cast(Distiller, self.distiller)
         part = batch_idx % self.accumulate + 1
-        image = batch["image"].contiguous(memory_format=torch.channels_last)
-        better = batch.get("teacher_image", batch["image"])  # not copied: others have it as well
+        label = batch["label"]  # (B,): 0 real, 1 fake
+        image = batch["image"].contiguous(memory_format=torch.channels_last)  # (B, 3, H, W)
+        # The same frames at the teacher's quality, if it has another one. Students that share it
+        # receive the same tensor, by which its output is known.
+        better = batch.get("teacher_image", batch["image"])
 
+        # 1. Per branch, maps (B, C, H / s, W / s) at strides s, without gradient.
         teacher = None
         if self._teacher is not None:
             teacher = self._teacher(better, image if better is batch["image"] else better)
+
+        # 2. Logits (B, 2) and maps (B, C, H / s, W / s).
         warming = self._warming_up()
         student = self.student(image)
-        losses = distiller(student, teacher, batch["label"])
+
+        # 3. Scalars by name, weighted: cross-entropy, rgb, frequency, ….
+        losses = distiller(student, teacher, label)
         loss = torch.stack(list(losses.values())).sum()
 
+        # 4.
         if part == 1:
             optimizers[0].zero_grad()
             distiller.take_gradients()  # left over from parts that the end of an epoch cut off
         with (
             torch.autocast(image.device.type, enabled=False),  # keep fp32 products in fp32
-            each_alone(self.trainer, part < self.accumulate),
+            without_sync(self.trainer, part < self.accumulate),
         ):
             self.manual_backward(loss / self.accumulate)
         if part == self.accumulate:
@@ -172,6 +190,8 @@ class DistillModule(DetectionModule):
             scale = loss_scale(self.trainer)
             optimizers[0].step()
             skipped = warming or loss_scale(self.trainer) < scale
+
+            # 5. Per branch, v^k (B, C * H / s * W / s) of all parts and processes.
             rotate(self, distiller, optimizers, skipped)
             if self.interval == "step":
                 self._step_schedulers()

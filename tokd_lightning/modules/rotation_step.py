@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from tokd_lightning.distillation import Distiller, RotationOptimizer
 from tokd_lightning.errors import TokdError
+from tokd_lightning.lightning_internals import logs_after_this_batch, removes_loss_scale
 
 
 def optimizer_of(
@@ -108,7 +109,7 @@ def clip_gradient(module: pl.LightningModule, optimizer: Optimizer, norm: float)
         optimizer: Optimizer that is about to step.
         norm: Maximum norm.
     """
-    if not getattr(optimizer, "_step_supports_amp_scaling", False):
+    if not removes_loss_scale(optimizer):
         module.clip_gradients(optimizer, norm, "norm")
         return
     scaler = getattr(module.trainer.precision_plugin, "scaler", None)
@@ -117,15 +118,15 @@ def clip_gradient(module: pl.LightningModule, optimizer: Optimizer, norm: float)
     clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], norm)
 
 
-def each_alone(trainer: pl.Trainer, alone: bool) -> AbstractContextManager[Any]:
+def without_sync(trainer: pl.Trainer, more: bool) -> AbstractContextManager[Any]:
     """Skip gradient synchronisation over ranks in all but the last part of a batch.
 
     Args:
         trainer: The trainer.
-        alone: Whether more parts of the batch follow.
+        more: Whether more parts of the batch follow.
     """
     block = getattr(trainer.strategy, "block_backward_sync", None)
-    return block() if alone and block is not None else nullcontext()
+    return block() if more and block is not None else nullcontext()
 
 
 def loss_scale(trainer: pl.Trainer) -> float:
@@ -150,7 +151,7 @@ def rotate(
     gradients = distiller.take_gradients()
     if gradients is None:
         return
-    shown = _are_logged(module.trainer)
+    shown = logs_after_this_batch(module.trainer)
     if shown:
         conflict = distiller.gradient_diagnostics(gradients)
         module.log_dict({f"gradient/{name}": value for name, value in conflict.items()})
@@ -168,11 +169,6 @@ def rotate(
     if shown:
         module.log("rotation/skipped", mover.skipped)
         module.log_dict({f"rotation/{name}": value for name, value in rotation.drift().items()})
-
-
-def _are_logged(trainer: pl.Trainer) -> bool:
-    """Return whether a row is logged after this batch: some values are costly to compute."""
-    return trainer._logger_connector.should_update_logs
 
 
 def _of_all_processes(rows: Tensor, trainer: pl.Trainer) -> Tensor:

@@ -127,7 +127,7 @@ def export_sbatch(
     console = console or Console()
     if plan.rerun:
         raise TokdError(
-            "--export takes no --rerun: an element that is requeued would begin anew each time"
+            "--export takes no --rerun: an element that is requeued would start again each time"
         )
     parameters = {"job_name": plan.table.key, **slurm_parameters(given)}
     looker = looker_of(plan)

@@ -181,7 +181,7 @@ def reproduce(
     for cell in plan.cells:
         state = states[cell.name]
         if plan.settled(state) and state.kind != "done":
-            _say(console, f"{cell.name}: {state}; kept, --rerun sets it aside and makes it anew")
+            _say(console, f"{cell.name}: {state}; kept, --rerun sets it aside and makes it again")
     for name, why in left_out.items():
         _say(console, f"{name}: not started, {why}")
     if queue is not None:

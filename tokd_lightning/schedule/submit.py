@@ -21,7 +21,7 @@ from tokd_lightning.schedule.jobs import Job
 from tokd_lightning.schedule.queue import (
     FOLDER,
     Queue,
-    Record,
+    SubmittedJob,
     ask,
     environment,
     read_queue,
@@ -113,7 +113,7 @@ class Slurm:
                 queue = self._settled(queue, known)
         return self._tell(jobs, known, before, without, ended, queue, refused, console)
 
-    def _clear(self, queue: Queue, records: Mapping[str, Record | None]) -> None:
+    def _clear(self, queue: Queue, records: Mapping[str, SubmittedJob | None]) -> None:
         """Cancel jobs that an earlier call submitted on hold and died before releasing."""
         names = {record.job for record in records.values() if record and record.held}
         entries = [entry for entry in queue.entries.values() if entry.active]
@@ -300,7 +300,7 @@ def _parts(jobs: Sequence[Job]) -> list[Job]:
 
 
 def _sort(
-    jobs: Sequence[Job], records: Mapping[str, Record | None], queue: Queue
+    jobs: Sequence[Job], records: Mapping[str, SubmittedJob | None], queue: Queue
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return the ids of the jobs in the queue, and the reasons for those not to submit."""
     known: dict[str, str] = {}

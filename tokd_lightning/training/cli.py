@@ -14,29 +14,14 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-# The data modules, and all of `modules` and `distillation`, so that a YAML can name their classes.
 from tokd_lightning.data import celebdf, ffpp, manifest_table
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.errors import TokdError
-from tokd_lightning.loggers.run import (
-    CURVES,
-    build_loggers,
-    is_rank_zero,
-    loggers_of_test,
-    progress,
-)
+from tokd_lightning.loggers.run import CURVES, build_loggers, is_rank_zero, loggers_of_test
 from tokd_lightning.loggers.wandb_run import ended, publish
 from tokd_lightning.metrics.classification import inverted
 from tokd_lightning.modules import DetectionModule
-from tokd_lightning.modules.checkpoint import (
-    HEADER,
-    best_and_last,
-    read_checkpoint,
-    state_hash,
-    weights_hash,
-)
-from tokd_lightning.modules.finite import FILE
-from tokd_lightning.modules.last import DAMAGED, LastCheckpoint, checkpoint_to_resume, rows_of
+from tokd_lightning.modules.checkpoint import HEADER, read_checkpoint, state_hash, weights_hash
 from tokd_lightning.runs.folder import Run, letting_go
 from tokd_lightning.runs.identity import cell, measured_otherwise, recipe_hash
 from tokd_lightning.runs.provenance import (
@@ -49,6 +34,17 @@ from tokd_lightning.runs.provenance import (
 from tokd_lightning.runs.record import RunRecord
 from tokd_lightning.training import checks, trainer_options
 from tokd_lightning.training.arguments import add_arguments, check_values, config_first
+
+# The data modules, and all of `modules` and `distillation`, so that a YAML can name their classes.
+from tokd_lightning.training.callbacks import best_and_last
+from tokd_lightning.training.callbacks.finite import FILE
+from tokd_lightning.training.callbacks.progress import progress
+from tokd_lightning.training.callbacks.resume import (
+    DAMAGED,
+    LastCheckpoint,
+    checkpoint_to_resume,
+    rows_of,
+)
 from tokd_lightning.training.console import (
     Parser,
     mistakes_in_one_line,
@@ -155,7 +151,7 @@ class TokdCLI(LaunchingCLI):
         if self.subcommand == "fit":
             if config.rerun or self.run.results() is None:
                 checks.check_teacher(self.resolved["model"]["init_args"])
-            self._meet_earlier_run(config)
+            self._handle_earlier_run(config)
         super().instantiate_classes()
         if self.learner is not None:
             self.learner.share(self.model, self.datamodule, self.trainer)
@@ -170,7 +166,7 @@ class TokdCLI(LaunchingCLI):
         if precision is not None:
             config.trainer.precision = self.resolved["trainer"]["precision"] = precision
 
-    def _meet_earlier_run(self, config: Any) -> None:
+    def _handle_earlier_run(self, config: Any) -> None:
         if not is_rank_zero():
             # Rank zero has decided; with --rerun it has moved the folder away or will.
             if self.run.results() is not None and config.reuse:
@@ -182,7 +178,7 @@ class TokdCLI(LaunchingCLI):
         self.run.hold()
         if config.rerun:
             if aside := self.run.set_aside():
-                rank_zero_info(f"the earlier run now lies in {aside}")
+                rank_zero_info(f"the earlier run is now in {aside}")
             return
         checks.check_earlier(self.run, self.resolved, config.reuse)
         if self.run.results() is None:
@@ -236,8 +232,8 @@ class TokdCLI(LaunchingCLI):
         self.inputs = checks.check_inputs(self.run, self.model, datamodule)
         if self.run.results() is not None:
             raise Finished(f"{self.run.folder}: finished, reused")
-        views, rows = config.log.split(","), rows_of(config.ckpt_path) if config.ckpt_path else 0
-        loggers = build_loggers(self.run.folder, views, self.cell, self.resolved, rows)
+        names, rows = config.log.split(","), rows_of(config.ckpt_path) if config.ckpt_path else 0
+        loggers = build_loggers(self.run.folder, names, self.cell, self.resolved, rows)
         self.inputs |= {
             "recipe": self.recipe,
             "sources": checks.sources_of(self.run, bool(config.ckpt_path)),

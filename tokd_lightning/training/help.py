@@ -42,7 +42,7 @@ _RUN = {
     "name NAME": "name of the run's folder; else made from data, network, method and seed",
     "rerun": "set an earlier run aside and fit again",
     "reuse": "do nothing if the run is finished already",
-    "log V": "where curves go besides metrics.csv: wandb (default), tensorboard, none; a,b: both",
+    "log V": "where curves also go: wandb (default), tensorboard, none; a,b: both",
     "checkpoint_every N": "save last.ckpt every N batches (default: under 1 %% of the time)",
     "monitor KEY": "metric of the validation that selects best.ckpt (val/frame/acc)",
 }
@@ -54,7 +54,7 @@ _TOGETHER = {
 _SCORING = {
     "runs DIR": "folder of all run folders (runs)",
     "ckpt_path FILE": "checkpoint to score with (default: the run's best.ckpt)",
-    "log V": "where metrics go besides metrics.csv: wandb (default), tensorboard, none; a,b: both",
+    "log V": "where metrics also go: wandb (default), tensorboard, none; a,b: both",
     "pictures N": "frames that a test draws in pictures.png (4; 0: none)",
 }
 _STUDENT = {
@@ -62,7 +62,7 @@ _STUDENT = {
     "teacher CKPT": "best.ckpt of a teacher's run",
     "distiller METHOD": "TOKD, Vanilla, Hinton, ADD, …: tokd methods lists them",
     "distiller.KEY X": "an option of the method, such as alpha_rgb, dim, branches",
-    "warm_up_epochs N": "epochs in which the classifier alone learns (0)",
+    "warm_up_epochs N": "epochs in which only the classifier learns (0)",
     "rotation_optimizer.lr X": "learning rate of the rotations, eta_R",
 }
 _TEACHER = {

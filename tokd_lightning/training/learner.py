@@ -12,8 +12,8 @@ from lightning.pytorch.callbacks import Callback
 from tokd_lightning.data.shared import LAST, TRAINING, Moment, Seat, Stream
 from tokd_lightning.errors import Terminated, TokdError
 from tokd_lightning.modules.distill import DistillModule
-from tokd_lightning.modules.last import LastCheckpoint
 from tokd_lightning.modules.shared_teacher import SharedTeacher
+from tokd_lightning.training.callbacks.resume import LastCheckpoint
 from tokd_lightning.training.turns import Turns
 
 if TYPE_CHECKING:

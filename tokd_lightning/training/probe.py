@@ -76,12 +76,12 @@ class _Probe(TokdCLI):
         folder = super()._folder(parser, config)
         return folder if folder.parent.name == PLACE else folder.parent / PLACE / folder.name
 
-    def _meet_earlier_run(self, config: Any) -> None:
+    def _handle_earlier_run(self, config: Any) -> None:
         if is_rank_zero() and self.run.folder.exists():  # an earlier probe, which is not kept
             self.run.hold()
             self.run.let_go()
             shutil.rmtree(self.run.folder)
-        super()._meet_earlier_run(config)
+        super()._handle_earlier_run(config)
 
     def instantiate_classes(self) -> None:
         """Build model, data and trainer, with a teacher that is timed."""

@@ -15,10 +15,13 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import distributed
 
-from tokd_lightning.errors import Terminated, TokdError
-from tokd_lightning.modules.finite import stop_if_broken
+from tokd_lightning.errors import Terminated, TokdError, reason
+from tokd_lightning.files import replacing
+from tokd_lightning.lightning_internals import on_signal
+from tokd_lightning.training.callbacks.finite import stop_if_broken
 
 POSITION = "position"
 LAST = "last.ckpt"
@@ -92,7 +95,7 @@ class LastCheckpoint(Checkpoint):
         """Register for the moments between batches, and for signals."""
         self._wait_between(trainer, pl_module)
         for number in _SIGNALS:  # Lightning restores the earlier handlers
-            trainer._signal_connector._register_signal(number, self.tell)
+            on_signal(trainer, number, self.tell)
         self._batches, self._since = 0, self._clock()
 
     def _wait_between(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -212,6 +215,33 @@ def _sums(module: Any) -> dict[str, torch.Tensor]:
     return dict(module.train_accuracy.metric_state)
 
 
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints atomically: the earlier one stays until the new one is complete.
+
+    Lightning writes to the temporary folder and moves the file from there; if that is on another
+    disk, the move is a copy and can be truncated.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write a file next to the target, then rename it.
+
+        Raises:
+            TokdError: The disk is full or cannot be written.
+        """
+        path = Path(path)
+        try:
+            with replacing(path, path.with_name(f".{path.name}.part")) as part:
+                with part.open("wb") as file:
+                    torch.save(checkpoint, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                keep_previous(path)
+        except RuntimeError as error:
+            raise TokdError(f"{path} cannot be written: {_reason(error)}") from error
+
+
 def keep_previous(last: Path) -> None:
     """Link last.ckpt as previous.ckpt, which remains when the next last.ckpt replaces it.
 
@@ -252,7 +282,7 @@ def checkpoint_to_resume(last: Path) -> tuple[Path | None, str]:
     if not last.is_file() and not previous.is_file():
         return None, ""
     raise TokdError(
-        f"{last} is {f'damaged ({wrong})' if wrong else 'missing'}, and there is no whole "
+        f"{last} is {f'damaged ({wrong})' if wrong else 'missing'}, and there is no intact "
         f"{PREVIOUS} before it: --rerun sets the run aside and starts again"
     )
 
@@ -280,3 +310,11 @@ def rows_of(checkpoint: Path) -> int:
         return int(saved.get(POSITION, {}).get("rows", sys.maxsize))
     except Exception as error:  # torch raises many kinds
         raise TokdError(f"{checkpoint} cannot be read as a checkpoint") from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return the system's error message, which torch hides behind its own."""
+    link: BaseException | None = error
+    while link is not None and not isinstance(link, OSError):
+        link = link.__context__
+    return str(error).splitlines()[0] if link is None else reason(link)
