@@ -25,6 +25,7 @@ from tokd_lightning.models import DualBranchTeacher
 from tokd_lightning.modules import DistillModule
 from tokd_lightning.runs.folder import Run, letting_go
 from tokd_lightning.training.cohort import split
+from tokd_lightning.training.labelled import labelled
 from tokd_lightning.training.learner import Learner, disagreement
 from tokd_lightning.training.turns import Turns
 
@@ -404,6 +405,22 @@ def test_one_folder_is_held_once_in_a_process(tmp_path):
             second.hold()
     with letting_go():
         second.hold()
+
+
+def test_lines_have_the_name_of_their_fit(tmp_path, capsys):
+    def speak(name):
+        print(f"{name} one\n{name} two")
+        print(f"{name} begun", end="")
+
+    names = {threading.Thread(target=speak, args=(name,)): name for name in ("a", "b")}
+    with labelled(lambda thread: names.get(thread, ""), tmp_path):
+        for thread in names:
+            thread.start()
+            thread.join()
+        print("nobody's")
+    said = ["a: a one", "a: a two", "b: b one", "b: b two", "nobody's", "a: a begun", "b: b begun"]
+    assert capsys.readouterr().out.splitlines() == said
+    assert (tmp_path / "b.log").read_text() == "b one\nb two\n"
 
 
 def test_turns_go_to_the_smallest_key():

@@ -35,6 +35,11 @@ class _Lines:
             self._begun[thread] = rest
         return len(text)
 
+    def finish(self) -> None:
+        """Write the lines that were begun."""
+        for thread, rest in self._begun.items():
+            self._stream.write(f"{self._label(thread)}: {rest}\n")
+
     def isatty(self) -> bool:
         return False  # no colours and no progress bars among the lines of others
 
@@ -64,6 +69,8 @@ def labelled(label: Callable[[threading.Thread], str], logs: Path | None = None)
             handler.setStream(err)
         yield
     finally:
+        out.finish()
+        err.finish()
         sys.stdout, sys.stderr = before
         for handler in handlers:
             handler.setStream(before[1])
