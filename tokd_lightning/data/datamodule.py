@@ -5,7 +5,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import kornia.augmentation
 import pandas as pd
@@ -370,7 +370,7 @@ class FrameDataModule(LightningDataModule, ABC):
 
         if self.seat is None:
             return move()
-        return copy.copy(self.seat.stream.once("moved", batch["image"], move))
+        return cast(Batch, copy.copy(self.seat.stream.once("moved", batch["image"], move)))
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Turn uint8 images into the network's input, on their device.
@@ -384,9 +384,11 @@ class FrameDataModule(LightningDataModule, ABC):
         def finish() -> dict[str, Tensor]:
             return {key: self._finished(image, batch) for key, image in images.items()}
 
-        alone = self.seat is None
-        batch |= finish() if alone else self.seat.stream.once("finished", images["image"], finish)
-        return batch
+        if self.seat is None:
+            finished = finish()
+        else:
+            finished = self.seat.stream.once("finished", images["image"], finish)
+        return cast(Batch, {**batch, **finished})
 
     def _finished(self, images: Tensor, batch: Batch) -> Tensor:
         training = self.trainer is not None and self.trainer.training
