@@ -242,9 +242,9 @@ def test_a_cohort_told_to_end_saves_all_and_goes_on(
 
 @pytest.mark.slow
 def test_a_cohort_killed_at_random_moments_ends_as_each_fit_alone(arguments, tmp_path):
-    names, steps = ["tokd", "vanilla", "vid"], 60
+    names, steps = ["tokd", "vanilla"], 30
     options = [
-        *(f"--data.samples_per_epoch={8 * steps}", "--model.lr_scheduler.total_steps=120"),
+        *(f"--data.samples_per_epoch={8 * steps}", f"--model.lr_scheduler.total_steps={2 * steps}"),
         *("--checkpoint_every=1", "--trainer.log_every_n_steps=7", "--reuse"),
     ]
     alone(arguments, names, tmp_path / "alone", *options)
@@ -266,7 +266,7 @@ def test_a_cohort_killed_at_random_moments_ends_as_each_fit_alone(arguments, tmp
             break
         kill(process)
         kills += 1
-    assert kills > 5
+    assert kills > 1
     done = subprocess.run(args, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
     assert done.returncode == 0
     assert_same(names, tmp_path / "together", tmp_path / "alone")
