@@ -247,11 +247,12 @@ def test_a_cohort_killed_at_random_moments_ends_as_each_fit_alone(arguments, tmp
         *(f"--data.samples_per_epoch={8 * steps}", f"--model.lr_scheduler.total_steps={2 * steps}"),
         *("--checkpoint_every=1", "--trainer.log_every_n_steps=7", "--reuse"),
     ]
-    alone(arguments, names, tmp_path / "alone", *options)
+    own = {"tokd": [f"--model.rotation_scheduler.total_steps={2 * steps}"]}
+    alone(arguments, names, tmp_path / "alone", *options, own=own)
     args = [str(Path(sys.executable).with_name("tokd")), "fit", "--test"]
     for name in names:
-        args += [*(["--also"] if name != names[0] else []),
-                 *arguments(name, tmp_path / "together", *options)]  # fmt: skip
+        args += ["--also"] if name != names[0] else []
+        args += arguments(name, tmp_path / "together", *options, *own.get(name, []))
     dice, kills = random.Random(0), 0
     while kills < 20:
         before = stamps(tmp_path / "together")
