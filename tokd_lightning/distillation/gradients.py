@@ -39,6 +39,7 @@ class BranchGradients:
             z: Map, ``(B, C, H, W)``.
         """
         wide = z.to(torch.promote_types(z.dtype, torch.float32))
+        aliases: dict[str, Tensor]
         if self.resolve == "pcgrad":
             copies = _ProjectedSum.apply(wide, len(self.branches))
             aliases = dict(zip(self.branches, copies, strict=True))
