@@ -3,8 +3,9 @@
 import copy
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import kornia.augmentation
@@ -14,7 +15,9 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
-from tokd_lightning.data.augment import Augmentation, Normalise, centre_crop, random_crop, seeded
+from tokd_lightning.data.annotated import AnnotatedDataset
+from tokd_lightning.data.annotations import Annotations, Forge
+from tokd_lightning.data.augment import Augmentation, Normalise, cropped, draw_corners, seeded
 from tokd_lightning.data.augment_check import check_augmentation
 from tokd_lightning.data.frames import Batch, FrameDataset, FrameLoader, OnError, loader
 from tokd_lightning.data.layouts.video_folder import refuse_broken_packs
@@ -26,6 +29,8 @@ from tokd_lightning.data.sampling import Balance, EvaluationBatches, EveryNth, T
 from tokd_lightning.data.suspicions import partial_notes, suspicions
 from tokd_lightning.errors import TokdError
 from tokd_lightning.terminal import keep_words
+
+NOTHING: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class FrameDataModule(LightningDataModule, ABC):
@@ -57,6 +62,12 @@ class FrameDataModule(LightningDataModule, ABC):
             paired as in :func:`~tokd_lightning.data.pairs.pair`.
         max_unpaired: Largest share of the training frames that may be left out because they have no
             partner at ``teacher_quality``.
+        forge: ``sbi`` (self-blended images) or ``bi`` (blended images): training and validation
+            read real frames alone, and half of their samples are forged from them on the workers;
+            see :mod:`tokd_lightning.data.blending`. The test is as it is.
+        forge_options: Arguments of :class:`~tokd_lightning.data.blending.selfblended.SBI` or
+            :class:`~tokd_lightning.data.blending.blended.BI`.
+        landmarks: File of the frames' landmarks; by default ``<root>/landmarks.csv``.
 
     Attributes:
         skipped: Rows of each split found unreadable so far by this process.
@@ -91,6 +102,9 @@ class FrameDataModule(LightningDataModule, ABC):
         seed: int = 0,
         teacher_quality: str | None = None,
         max_unpaired: float = 0.01,
+        forge: Forge | None = None,
+        forge_options: dict[str, Any] | None = None,
+        landmarks: Path | None = None,
     ) -> None:
         super().__init__()
         if crop is not None and not 1 <= crop <= size:
@@ -109,6 +123,12 @@ class FrameDataModule(LightningDataModule, ABC):
             )
         if not 0 <= max_unpaired <= 1:
             raise TokdError(f"max_unpaired is a share between 0 and 1, not {max_unpaired}")
+        if forge is not None and teacher_quality is not None:
+            raise TokdError("forged frames have one quality: leave out forge or teacher_quality")
+        if forge is not None and balance not in ("none", "half_batch"):
+            raise TokdError(f"with forge half of a batch is forged: leave out balance {balance}")
+        if forge is not None and batch_size % 2:
+            raise TokdError(f"forge needs an even batch size, not {batch_size}")
         self.root = Path(root)
         self.name = name
         self.quality = quality
@@ -130,6 +150,7 @@ class FrameDataModule(LightningDataModule, ABC):
         self.seed = seed
         self.teacher_quality = teacher_quality
         self.max_unpaired = max_unpaired
+        self.annotations = Annotations(self.root, landmarks, forge, forge_options)
         self.skipped: dict[str, set[int]] = {split: set() for split in SPLITS}
         self.accumulate = 1
         self._scan: Scan | None = None
@@ -137,12 +158,25 @@ class FrameDataModule(LightningDataModule, ABC):
         self.announced = False
         self.say: Callable[[str], None] = print
         self._pairs: list[str] = []
+        self._found: dict[str, int] = {}
         self._fold = ""
         self._tables: dict[str, pd.DataFrame] = {}
 
     @abstractmethod
     def scan(self, quality: str) -> Scan:
         """Index the data set's frames at a quality, ``frames_per_video`` per video."""
+
+    def require(self, needs: Iterable[str]) -> None:
+        """Add ``mask`` or ``landmarks`` to the batches, as a network needs them.
+
+        Args:
+            needs: Names of the tensors, see :class:`~tokd_lightning.data.frames.Batch`.
+
+        Raises:
+            TokdError: Another name is asked for.
+        """
+        if self.annotations.require(needs):
+            self._scan = None
 
     @property
     def input_size(self) -> int:
@@ -160,10 +194,15 @@ class FrameDataModule(LightningDataModule, ABC):
             check(scan.manifest, scan.apart)
             if self.teacher_quality is not None:
                 scan = scan._replace(manifest=self._paired(scan.manifest, self.teacher_quality))
-            self._scan = scan
-            for split in SPLITS:
-                rows = scan.manifest[scan.manifest["split"] == split]
-                self._tables[split] = rows.reset_index(drop=True)
+            parts = {split: scan.manifest["split"] == split for split in SPLITS}
+            tables = {k: scan.manifest[rows].reset_index(drop=True) for k, rows in parts.items()}
+            self._found = scan.manifest.drop_duplicates(VIDEO)["split"].value_counts().to_dict()
+            if self.annotations.used:
+                self._fold = fold_hash(scan.manifest)
+                tables = self.annotations.apply(tables)
+                read = pd.concat(tables.values(), ignore_index=True)
+                scan = scan._replace(manifest=read.drop_duplicates("path", ignore_index=True))
+            self._scan, self._tables = scan, tables
         return self._scan
 
     def _sound_scan(self, quality: str) -> Scan:
@@ -200,7 +239,7 @@ class FrameDataModule(LightningDataModule, ABC):
             left_out = len(scan.empty), len(scan.dropped)
             table = counts_table(scan.manifest, self.frames_per_video, *left_out)
             rich.print(keep_words(table, rich.get_console()))
-            for line in (*self.notes(), *self._pairs):
+            for line in (*self.notes(), *self._pairs, *self.annotations.notes):
                 self.say(line)
 
     def notes(self, split: str | None = None) -> list[str]:
@@ -222,8 +261,8 @@ class FrameDataModule(LightningDataModule, ABC):
     def partial(self) -> dict[str, tuple[int, int]]:
         """Incomplete splits -> number of videos with frames, and number that belong to it."""
         scan = self._index()
-        there = scan.manifest.drop_duplicates(VIDEO)["split"].value_counts()
-        found = {split: (int(there.get(split, 0)), scan.listed.get(split, 0)) for split in SPLITS}
+        there = self._found
+        found = {split: (there.get(split, 0), scan.listed.get(split, 0)) for split in SPLITS}
         return {split: pair for split, pair in found.items() if pair[0] < pair[1]}
 
     def teardown(self, stage: str) -> None:
@@ -249,7 +288,7 @@ class FrameDataModule(LightningDataModule, ABC):
 
     def data_hashes(self) -> dict[str, Any]:
         """Return :meth:`data_hash` as ``data`` and the hash of each part as ``rows``."""
-        parts = row_hashes(self.manifest, self.root)
+        parts = row_hashes(self.manifest, self.root) | self.annotations.hashes(self._tables)
         return {"data": whole_hash(parts), "rows": parts}
 
     def fold_hash(self) -> str:
@@ -279,7 +318,12 @@ class FrameDataModule(LightningDataModule, ABC):
             raise TokdError(f"{self.root} has no frames in the split {split}")
         train = split == "train"
         paired = train and self.teacher_quality is not None
-        dataset = FrameDataset(table, self.root, self.size, self.on_error, train, paired)
+        reading = {"on_error": self.on_error, "substitute": train, "paired": paired}
+        if self.annotations.used:
+            reading |= self.annotations.arguments(split) | {"seed": self.seed}
+            dataset: FrameDataset = AnnotatedDataset(table, self.root, self.size, **reading)
+        else:
+            dataset = FrameDataset(table, self.root, self.size, **reading)
         dataset.skipped = self.skipped[split]
         return dataset
 
@@ -312,6 +356,7 @@ class FrameDataModule(LightningDataModule, ABC):
             rank,
             world,
             parts,
+            forged=self.annotations.forger is not None,
         )
         return self._loader(dataset, batch_sampler=batches)
 
@@ -343,23 +388,31 @@ class FrameDataModule(LightningDataModule, ABC):
         numbers depend only on the seed, the batch number and the rank, so that both images of a
         pair are processed identically.
         """
-        batch["image"] = self._finished(batch["image"], batch)
+        followers = {name: batch[name] for name in ("mask", "landmarks") if name in batch}
         if "teacher_image" in batch:
-            batch["teacher_image"] = self._finished(batch["teacher_image"], batch)
+            batch["teacher_image"] = self._finished(batch["teacher_image"], batch)[0]
+        batch["image"], moved = self._finished(batch["image"], batch, followers)
+        batch.update(moved)  # type: ignore[typeddict-item]
         return batch
 
-    def _finished(self, images: Tensor, batch: Batch) -> Tensor:
+    def _finished(
+        self, images: Tensor, batch: Batch, followers: Mapping[str, Tensor] = NOTHING
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the network's input, and the mask and landmarks that follow it."""
         training = self.trainer is not None and self.trainer.training
         rank, world = self._process()
+        corners = None
         if self.crop is not None and training:
             whole, part = divmod(batch["step"], self.accumulate)  # crops belong to a whole batch
             place = {"rank": part * world + rank, "world": self.accumulate * world}
-            images = random_crop(images, self.crop, self.seed, whole, **place)
-        elif self.crop is not None:
-            images = centre_crop(images, self.crop)
+            corners = draw_corners(images, self.crop, self.seed, whole, **place)
+        images, moved = cropped(images, followers, self.crop, corners)
         images = images.to(torch.float32, memory_format=torch.contiguous_format) / 255
         if training and len(self.augmentation):
             with seeded(images.device, self.seed, batch["step"], rank):
-                images = self.augmentation(images)
+                if moved:
+                    images, moved = self.augmentation.together(images, moved)
+                else:
+                    images = self.augmentation(images)
         finished: Tensor = self.normalise.to(images.device)(images)
-        return finished
+        return finished, moved
