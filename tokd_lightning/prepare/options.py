@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from tokd_lightning.errors import TokdError
 
@@ -25,6 +25,7 @@ class Options:
         jpeg_quality: 1 to 100.
         pack: Whether to write one file of raw pixels per video instead of a folder of images.
         reencode: CRF of a re-encoded twin of every video, 0 to 51; None for no twin.
+        masks: Whether to cut the mask videos of FF++ too.
 
     Raises:
         TokdError: A value is out of range, or options contradict each other (``pack`` with PNG, a
@@ -38,6 +39,7 @@ class Options:
     jpeg_quality: int = _JPEG_QUALITY
     pack: bool = False
     reencode: int | None = None
+    masks: bool = False
 
     def __post_init__(self) -> None:
         wanted = {
@@ -63,6 +65,14 @@ class Options:
         for message, met in wanted.items():
             if not met:
                 raise TokdError(message)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Return the options as ``prepare.json`` holds them; ``masks`` if they are cut."""
+        record = asdict(self) | {"encoding": self.stored_as}
+        if not self.masks:
+            del record["masks"]
+        return record
 
     @property
     def stored_as(self) -> str:
