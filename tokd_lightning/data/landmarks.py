@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tokd_lightning.data.writing import write_text
 from tokd_lightning.errors import TokdError
+from tokd_lightning.files import write_text
 
 if TYPE_CHECKING:
     import pandas as pd
