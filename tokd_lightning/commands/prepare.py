@@ -61,6 +61,13 @@ def add_to(commands: Any) -> None:
         help="add each video, re-encoded by H.264 at this CRF, as c<CRF>",
     )
     prepare.add_argument(
+        "--clips",
+        type=int,
+        default=1,
+        metavar="T",
+        help="take the frames as clips of T consecutive ones, for --data.clip T (1)",
+    )
+    prepare.add_argument(
         "--masks", action="store_true", help="cut FF++'s mask videos like the fakes' frames"
     )
     prepare.add_argument(

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from kornia.augmentation import AugmentationSequential, ImageSequential
+from kornia.augmentation import AugmentationSequential, ImageSequential, VideoSequential
 from kornia.augmentation.base import _BasicAugmentationBase
 from torch import Tensor, nn
 
@@ -43,7 +43,7 @@ def draw_corners(images: Tensor, size: int, *key: int, rank: int = 0, world: int
     2b crops like two with b.
 
     Args:
-        images: ``(B, C, H, W)``.
+        images: ``(B, …, H, W)``.
         size: Pixels along both sides of the crops, at most H and W.
         *key: Seed, not negative; equal keys give equal corners.
         rank: Rank of this process.
@@ -52,7 +52,7 @@ def draw_corners(images: Tensor, size: int, *key: int, rank: int = 0, world: int
     Returns:
         Top and left of each, ``(B, 2)``, int64.
     """
-    count, _, height, width = images.shape
+    count, (height, width) = len(images), images.shape[-2:]
     generator = torch.Generator().manual_seed(_seed(*key))
     rest = torch.tensor([height - size + 1, width - size + 1])
     drawn = torch.rand((world, count, 2), generator=generator, dtype=torch.float64)[rank]
@@ -159,11 +159,7 @@ class Augmentation(nn.Sequential):
         self._move_to(images.device)
         followers = dict(followers)
         for module in self:
-            if not isinstance(module, _BasicAugmentationBase | ImageSequential):
-                raise TokdError(
-                    f"--data.augmentation: {type(module).__name__} is not one of Kornia's modules: "
-                    "mask and landmarks cannot follow it; leave it out, or use Kornia's"
-                )
+            _insist_on_kornia(module, "mask and landmarks cannot follow it")
             keys = ["input", *(_KEYS[name] for name in followers)]
             moved = AugmentationSequential(module, data_keys=keys)(images, *followers.values())
             before = followers.get("landmarks")
@@ -172,6 +168,18 @@ class Augmentation(nn.Sequential):
                 followers["landmarks"] = _reordered(before, followers["landmarks"])
         return images, followers
 
+    def alike(self, clips: Tensor) -> Tensor:
+        """Augment float clips in [0, 1], ``(B, T, 3, H, W)``, all frames of a clip alike.
+
+        Raises:
+            TokdError: A module is not one of Kornia's, which would change each frame otherwise.
+        """
+        self._move_to(clips.device)
+        for module in self:
+            _insist_on_kornia(module, "the frames of a clip cannot be changed alike")
+            clips = VideoSequential(module, data_format="BTCHW", same_on_frame=True)(clips)
+        return clips
+
     def _move_to(self, device: torch.device) -> None:
         if self._device != device:
             self.to(device)
@@ -179,6 +187,14 @@ class Augmentation(nn.Sequential):
                 if draw_on := getattr(module, "set_rng_device_and_dtype", None):
                     draw_on(torch.device("cpu"), torch.float32)
             self._device = device
+
+
+def _insist_on_kornia(module: nn.Module, why: str) -> None:
+    if not isinstance(module, _BasicAugmentationBase | ImageSequential):
+        raise TokdError(
+            f"--data.augmentation: {type(module).__name__} is not one of Kornia's modules: {why}; "
+            "leave it out, or use Kornia's"
+        )
 
 
 def _reordered(before: Tensor, after: Tensor) -> Tensor:
@@ -193,6 +209,40 @@ def _sense(points: Tensor) -> Tensor:
     left, right, chin = points[:, 36:42].mean(1), points[:, 42:48].mean(1), points[:, 8]
     a, b = right - left, chin - left
     return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+
+
+def finish(
+    images: Tensor,
+    followers: Mapping[str, Tensor],
+    augmentation: Augmentation,
+    key: tuple[int, ...] | None,
+    crop: int | None,
+    corners: Tensor | None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Crop, convert to float in [0, 1], and augment images with their masks and landmarks.
+
+    Args:
+        images: uint8, ``(B, 3, H, W)``, or clips, ``(B, T, 3, H, W)``, which have no followers.
+        followers: See :func:`cropped`.
+        augmentation: Applied if there is a key.
+        key: Seed of the augmentation; None applies none.
+        crop: Pixels along both sides of the crops; None keeps the whole images.
+        corners: See :func:`draw_corners`, one for each of the B samples; None crops the centre.
+    """
+    shape = images.shape[:-3]
+    images = images.flatten(0, -4)
+    if corners is not None and len(shape) > 1:
+        corners = corners.repeat_interleave(shape[1], 0)
+    images, moved = cropped(images, followers, crop, corners)
+    images = images.to(torch.float32, memory_format=torch.contiguous_format) / 255
+    images = images.unflatten(0, shape) if len(shape) > 1 else images
+    if key is not None and len(augmentation):
+        with seeded(images.device, *key):
+            if moved:
+                return augmentation.together(images, moved)
+            work = augmentation.alike if len(shape) > 1 else augmentation
+            images = work(images)
+    return images, moved
 
 
 class Normalise(nn.Module):

@@ -17,13 +17,15 @@ from torch import Tensor, nn
 
 from tokd_lightning.data.annotated import AnnotatedDataset
 from tokd_lightning.data.annotations import Annotations, Forge
-from tokd_lightning.data.augment import Augmentation, Normalise, cropped, draw_corners, seeded
+from tokd_lightning.data.arguments import check_sizes, check_sources
+from tokd_lightning.data.augment import Augmentation, Normalise, draw_corners, finish
 from tokd_lightning.data.augment_check import check_augmentation
+from tokd_lightning.data.clips import ClipDataset, group_tables
 from tokd_lightning.data.frames import Batch, FrameDataset, FrameLoader, OnError, loader
 from tokd_lightning.data.layouts.video_folder import refuse_broken_packs
 from tokd_lightning.data.manifest import SPLITS, VIDEO, Scan, check, counts, counts_table
 from tokd_lightning.data.numberings import align
-from tokd_lightning.data.pairs import limit, pair, same_quality, summary
+from tokd_lightning.data.pairs import limit, pair, summary
 from tokd_lightning.data.rows import fold_hash, row_hashes, whole_hash
 from tokd_lightning.data.sampling import Balance, EvaluationBatches, EveryNth, TrainingBatches
 from tokd_lightning.data.suspicions import partial_notes, suspicions
@@ -68,6 +70,9 @@ class FrameDataModule(LightningDataModule, ABC):
         forge_options: Arguments of :class:`~tokd_lightning.data.blending.selfblended.SBI` or
             :class:`~tokd_lightning.data.blending.blended.BI`.
         landmarks: File of the frames' landmarks; by default ``<root>/landmarks.csv``.
+        clip: If given, samples are clips of so many frames of a video, next to each other among
+            ``frames_per_video``: ``image`` is ``(B, T, 3, H, W)``, cropped and augmented alike, and
+            a row of :meth:`table` is a clip.
 
     Attributes:
         skipped: Rows of each split found unreadable so far by this process.
@@ -105,34 +110,11 @@ class FrameDataModule(LightningDataModule, ABC):
         forge: Forge | None = None,
         forge_options: dict[str, Any] | None = None,
         landmarks: Path | None = None,
+        clip: int | None = None,
     ) -> None:
         super().__init__()
-        if crop is not None and not 1 <= crop <= size:
-            raise TokdError(f"crop must lie between 1 and size {size}, not {crop}")
-        for argument, value in (
-            ("frames_per_video", frames_per_video),
-            ("size", size),
-            ("batch_size", batch_size),
-            ("samples_per_epoch", 1 if samples_per_epoch is None else samples_per_epoch),
-        ):
-            if value < 1:
-                raise TokdError(f"{argument} must be at least 1, not {value}")
-        for argument, value in (("num_workers", num_workers), ("seed", seed)):
-            if value < 0:
-                raise TokdError(f"{argument} must be 0 or larger, not {value}")
-        if teacher_quality is not None and same_quality(quality, teacher_quality):
-            raise TokdError(
-                f"teacher_quality {teacher_quality} is the student's own quality: leave it out, or "
-                "name another one of the data set"
-            )
-        if not 0 <= max_unpaired <= 1:
-            raise TokdError(f"max_unpaired is a share between 0 and 1, not {max_unpaired}")
-        if forge is not None and teacher_quality is not None:
-            raise TokdError("forged frames have one quality: leave out forge or teacher_quality")
-        if forge is not None and balance not in ("none", "half_batch"):
-            raise TokdError(f"with forge half of a batch is forged: leave out balance {balance}")
-        if forge is not None and batch_size % 2:
-            raise TokdError(f"forge needs an even batch size, not {batch_size}")
+        check_sizes(frames_per_video, size, crop, batch_size, clip, max_unpaired)
+        check_sources(quality, teacher_quality, forge, balance, batch_size, clip)
         self.root = Path(root)
         self.name = name
         self.quality = quality
@@ -154,6 +136,9 @@ class FrameDataModule(LightningDataModule, ABC):
         self.seed = seed
         self.teacher_quality = teacher_quality
         self.max_unpaired = max_unpaired
+        self.clip = clip
+        self._clips: dict[str, list[list[str]]] = {}
+        self._apart: list[str] = []
         self.annotations = Annotations(self.root, landmarks, forge, forge_options)
         self.skipped: dict[str, set[int]] = {split: set() for split in SPLITS}
         self.accumulate = 1
@@ -171,15 +156,20 @@ class FrameDataModule(LightningDataModule, ABC):
         """Index the data set's frames at a quality, ``frames_per_video`` per video."""
 
     def require(self, needs: Iterable[str]) -> None:
-        """Add ``mask`` or ``landmarks`` to the batches, as a network needs them.
+        """Add ``mask`` or ``landmarks`` to the batches, as a network needs them; check ``clip``.
 
         Args:
             needs: Names of the tensors, see :class:`~tokd_lightning.data.frames.Batch`.
 
         Raises:
-            TokdError: Another name is asked for.
+            TokdError: Another name is asked for, or clips that there are not.
         """
-        if self.annotations.require(needs):
+        asked = {*needs}
+        if "clip" in asked and self.clip is None:
+            raise TokdError("this network reads clips of frames: give their length, --data.clip 8")
+        if self.clip is not None and asked - {"clip"}:
+            raise TokdError("clips have neither masks nor landmarks: leave out --data.clip")
+        if self.annotations.require(asked - {"clip"}):
             self._scan = None
 
     @property
@@ -206,6 +196,8 @@ class FrameDataModule(LightningDataModule, ABC):
                 tables = self.annotations.apply(tables)
                 read = pd.concat(tables.values(), ignore_index=True)
                 scan = scan._replace(manifest=read.drop_duplicates("path", ignore_index=True))
+            if self.clip is not None:
+                tables, self._clips, self._apart = group_tables(tables, self.clip)
             self._scan, self._tables = scan, tables
         return self._scan
 
@@ -243,7 +235,7 @@ class FrameDataModule(LightningDataModule, ABC):
             left_out = len(scan.empty), len(scan.dropped)
             table = counts_table(scan.manifest, self.frames_per_video, *left_out)
             rich.print(keep_words(table, rich.get_console()))
-            for line in (*self.notes(), *self._pairs, *self.annotations.notes):
+            for line in (*self.notes(), *self._pairs, *self.annotations.notes, *self._apart):
                 self.say(line)
 
     def notes(self, split: str | None = None) -> list[str]:
@@ -323,9 +315,12 @@ class FrameDataModule(LightningDataModule, ABC):
         train = split == "train"
         paired = train and self.teacher_quality is not None
         reading = {"on_error": self.on_error, "substitute": train, "paired": paired}
-        if self.annotations.used:
+        if self.clip is not None:
+            reading |= {"clips": self._clips[split]}
+            dataset: FrameDataset = ClipDataset(table, self.root, self.size, **reading)
+        elif self.annotations.used:
             reading |= self.annotations.arguments(split) | {"seed": self.seed}
-            dataset: FrameDataset = AnnotatedDataset(table, self.root, self.size, **reading)
+            dataset = AnnotatedDataset(table, self.root, self.size, **reading)
         else:
             dataset = FrameDataset(table, self.root, self.size, **reading)
         dataset.skipped = self.skipped[split]
@@ -410,13 +405,7 @@ class FrameDataModule(LightningDataModule, ABC):
             whole, part = divmod(batch["step"], self.accumulate)  # crops belong to a whole batch
             place = {"rank": part * world + rank, "world": self.accumulate * world}
             corners = draw_corners(images, self.crop, self.seed, whole, **place)
-        images, moved = cropped(images, followers, self.crop, corners)
-        images = images.to(torch.float32, memory_format=torch.contiguous_format) / 255
-        if training and len(self.augmentation):
-            with seeded(images.device, self.seed, batch["step"], rank):
-                if moved:
-                    images, moved = self.augmentation.together(images, moved)
-                else:
-                    images = self.augmentation(images)
+        key = (self.seed, batch["step"], rank) if training else None
+        images, moved = finish(images, followers, self.augmentation, key, self.crop, corners)
         finished: Tensor = self.normalise.to(images.device)(images)
         return finished, moved

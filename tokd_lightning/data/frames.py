@@ -24,14 +24,15 @@ OnError = Literal["fail", "skip"]
 class Batch(TypedDict):
     """Batch of a dataloader; ``index`` and ``skipped`` are row numbers of the split's table.
 
-    ``image`` is ``(B, 3, H, W)``, uint8 from the loader and normalised float32 on the device;
-    ``label`` is ``(B,)``, 1 = fake. ``teacher_image`` is present when training on pairs: the same
-    frames at the teacher's quality, cropped and augmented identically. ``mask`` is
-    ``(B, 1, H, W)``, uint8 from the loader and float32 in [0, 1] on the device, 1 where a face is
-    forged; ``landmarks`` is float32 ``(B, 68, 2)``, x and y in pixels of ``image``, NaN for a frame
-    without points. Both are present where asked for (``require`` of the data module), and follow
-    crop and augmentation. ``skipped`` are rows that could not be read: they make an evaluation
-    batch smaller, possibly empty. ``step`` is the batch number, counted across epochs in training.
+    ``image`` is ``(B, 3, H, W)``, of clips ``(B, T, 3, H, W)``, uint8 from the loader and
+    normalised float32 on the device; ``label`` is ``(B,)``, 1 = fake. ``teacher_image`` is present
+    when training on pairs: the same frames at the teacher's quality, cropped and augmented
+    identically. ``mask`` is ``(B, 1, H, W)``, uint8 from the loader and float32 in [0, 1] on the
+    device, 1 where a face is forged; ``landmarks`` is float32 ``(B, 68, 2)``, x and y in pixels of
+    ``image``, NaN for a frame without points. Both are present where asked for (``require`` of the
+    data module), and follow crop and augmentation. ``skipped`` are rows that could not be read:
+    they make an evaluation batch smaller, possibly empty. ``step`` is the batch number, counted
+    across epochs in training.
     """
 
     image: Tensor

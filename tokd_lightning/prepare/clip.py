@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import av
 
-from tokd_lightning.data.layouts.video_folder import evenly_spaced
 from tokd_lightning.data.quality import CRF, wrong_crf
 from tokd_lightning.data.stream import Packets, read_packets
 from tokd_lightning.data.video import DAMAGE, Frame, Shelf, Source, read_frames
@@ -136,7 +135,7 @@ class Cutter:
         faces: list[Track] = []
         views: dict[Version, _View] = {}
         while sources:
-            wanted = evenly_spaced(length, self.options.frames)
+            wanted = self.options.chosen(length)
             faces, views = self._look(sources, wanted, lent)
             for version, view in views.items():
                 if not view.length:

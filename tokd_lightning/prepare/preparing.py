@@ -72,6 +72,7 @@ def prepare(
     reencode: int | None = None,
     subset: bool = False,
     masks: bool = False,
+    clips: int = 1,
 ) -> int:
     """Cut faces out of the videos of a data set (paper, Sec. 5.1: 32 frames, 299 pixels).
 
@@ -99,6 +100,8 @@ def prepare(
         subset: Whether to take only the existing videos and trim the split files to them.
         masks: Whether to cut the mask videos of FF++ by the frames and crops of the fakes, to
             ``manipulated_sequences/<method>/masks/faces/<video>/<frame>.png``.
+        clips: Frames are taken as evenly spaced clips of so many consecutive frames, for
+            ``--data.clip``.
 
     Returns:
         The command's exit code: 0, or 1 if no video gave a frame.
@@ -107,7 +110,7 @@ def prepare(
         TokdError: Options are invalid, the tree is not as described, the folder holds something
             else, or the output cannot be written.
     """
-    options = Options(frames, size, margin, encoding, jpeg_quality, pack, reencode, masks)
+    options = Options(frames, size, margin, encoding, jpeg_quality, pack, reencode, masks, clips)
     if masks and layout != "ffpp":
         raise TokdError(f"--masks cuts the mask videos of FF++; the layout {layout} has none")
     if workers is not None and workers < 1:
