@@ -65,6 +65,11 @@ class AnnotatedDataset(FrameDataset):
         self.seed = seed
         self.reals = len(table) // 2 if forger is not None else len(table)
         self._epoch = 0
+        if forger is not None and forger.needs_donor and points is not None:
+            self._order = np.random.default_rng(seed).permutation(self.reals)
+            # x and y of each candidate in planes, twice: any window of them is one piece of memory.
+            planes = np.moveaxis(points[self._order], 2, 0)
+            self._candidates_at = np.concatenate([planes, planes], axis=1)
 
     def __getitems__(self, rows: list[int]) -> dict[str, Tensor] | Unreadable:
         """Load a batch; N is added to a row for every epoch that has passed."""
@@ -144,18 +149,19 @@ class AnnotatedDataset(FrameDataset):
     def _donor(self, row: int, rng: np.random.Generator) -> Face:
         """Read the frame of another video whose points are nearest, among 5,000 drawn ones.
 
-        Of the nearest frames that the forger allows for, one is drawn.
+        They follow a random place of a random order. Of the nearest frames that the forger allows
+        for, one is drawn.
         """
         assert self.points is not None
         assert self.forger is not None
-        rows = np.arange(self.reals)
-        if self.reals > _CANDIDATES:
-            rows = rng.integers(0, self.reals, _CANDIDATES)
-        rows = rows[self._videos[rows] != self._videos[row]]
+        count, start = min(self.reals, _CANDIDATES), int(rng.integers(self.reals))
+        rows = self._order[(start + np.arange(count)) % self.reals]
+        x, y = self._candidates_at[:, start : start + count] - self.points[row].T[:, None]
+        distance = np.sqrt(x * x + y * y).sum(1)
+        others = self._videos[rows] != self._videos[row]
+        rows, distance = rows[others], distance[others]
         if not len(rows):
             raise ValueError("there is no other video to blend in")
-        apart = self.points[rows] - self.points[row]
-        distance = np.sqrt(np.einsum("npk,npk->np", apart, apart)).sum(1)
         few = min(self.forger.nearest, len(rows))
         chosen = rows[np.argpartition(distance, few - 1)[:few]]
         return self._face(int(chosen[rng.integers(few)] if few > 1 else chosen[0]))[0]

@@ -186,5 +186,4 @@ def bend(mask: Mask, bends: NDArray[np.float32]) -> Mask:
 def _resized(image: Image, side: int) -> Image:
     if len(image) == side:
         return image
-    way = cv2.INTER_AREA if side < len(image) else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (side, side), interpolation=way), np.uint8)
+    return np.asarray(cv2.resize(image, (side, side)), np.uint8)  # at least half: no moire
