@@ -289,8 +289,9 @@ class FrameDataModule(LightningDataModule, ABC):
 
     def fold_hash(self) -> str:
         """Hash which video is in which split, to recognise a teacher of a different fold."""
+        scan = self._index()
         if not self._fold:
-            self._fold = fold_hash(self.manifest)
+            self._fold = fold_hash(scan.manifest)
         return self._fold
 
     @property
