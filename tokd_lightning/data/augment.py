@@ -162,9 +162,8 @@ class Augmentation(nn.Sequential):
         for module in self:
             _insist_on_kornia(module, "mask and landmarks cannot follow it")
             keys = ["input", *(_KEYS[name] for name in followers)]
-            moved = AugmentationSequential(cast(Any, module), data_keys=keys)(
-                images, *followers.values()
-            )
+            work = AugmentationSequential(cast(Any, module), data_keys=keys)
+            moved = work(images, *followers.values())
             before = followers.get("landmarks")
             images, followers = moved[0], dict(zip(followers, moved[1:], strict=True))
             if before is not None:

@@ -276,7 +276,7 @@ class FrameDataModule(FrameIndex, LightningDataModule):
 
         if self.seat is None:
             return move()
-        return copy.copy(self.seat.stream.once("moved", batch["image"], move))
+        return cast(Batch, copy.copy(self.seat.stream.once("moved", batch["image"], move)))
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Turn uint8 images into the network's input, on their device.
@@ -286,19 +286,19 @@ class FrameDataModule(FrameIndex, LightningDataModule):
         pair are processed identically.
         """
         given = cast(dict[str, Tensor], batch)
-        images = {key: given[key] for key in ("image", "teacher_image") if key in given}
         followers = {name: given[name] for name in ("mask", "landmarks") if name in given}
 
         def finish() -> dict[str, Tensor]:
-            done = {key: self._finished(image, batch)[0] for key, image in images.items()}
-            if followers:
-                done["image"], moved = self._finished(images["image"], batch, followers)
-                done |= moved
-            return done
+            image, moved = self._finished(given["image"], batch, followers)
+            if "teacher_image" in given:
+                moved["teacher_image"] = self._finished(given["teacher_image"], batch)[0]
+            return {"image": image, **moved}
 
-        seat, first = self.seat, images["image"]
-        given.update(finish() if seat is None else seat.stream.once("finished", first, finish))
-        return batch
+        if self.seat is None:
+            finished = finish()
+        else:
+            finished = self.seat.stream.once("finished", given["image"], finish)
+        return cast(Batch, {**batch, **finished})
 
     def _finished(
         self, images: Tensor, batch: Batch, followers: Mapping[str, Tensor] = NOTHING

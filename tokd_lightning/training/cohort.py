@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -255,7 +255,7 @@ def _report(error: BaseException) -> None:
 def _own_random_numbers() -> Callable[[], None]:
     """Return a function that restores the state of the process's random numbers."""
     kept = ExitStack()
-    kept.enter_context(isolate_rng(include_cuda=torch.cuda.is_initialized()))
+    kept.enter_context(isolate_rng(include_cuda=cast(Any, torch.cuda).is_initialized()))
     return kept.close
 
 

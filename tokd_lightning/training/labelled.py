@@ -64,7 +64,7 @@ def labelled(label: Callable[[threading.Thread], str], logs: Path | None = None)
         if isinstance(handler, logging.StreamHandler) and handler.stream is before[1]
     ]
     try:
-        sys.stdout, sys.stderr = out, err  # type: ignore[assignment]
+        sys.stdout, sys.stderr = out, err
         for handler in handlers:
             handler.setStream(err)
         yield

@@ -18,7 +18,7 @@ from tokd_lightning.training.turns import Turns
 
 if TYPE_CHECKING:
     from tokd_lightning.modules import DetectionModule
-    from tokd_lightning.runs.naming import Config
+    from tokd_lightning.runs.identity import Config
 
 _READY = (-1,)  # key of a fit whose arguments are read, before that of any batch
 TOLD = "told to end: the same command goes on from here"
