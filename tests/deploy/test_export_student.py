@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from test_cli import ROOT
 
 from tokd_lightning.cli import main
-from tokd_lightning.deploy import exporting, parity
+from tokd_lightning.deploy import export as exporting
+from tokd_lightning.deploy import parity
 from tokd_lightning.deploy.networks import from_safetensors, to_onnx
 from tokd_lightning.deploy.record import open_model
 from tokd_lightning.deploy.thresholds import choose_threshold

@@ -18,7 +18,7 @@ from test_detect import as_json, detect, refused
 from tokd_lightning.cli import main
 from tokd_lightning.demo.cast import ProceduralCast
 from tokd_lightning.demo.video import encode
-from tokd_lightning.deploy.cutting import network_input
+from tokd_lightning.deploy.crop import network_input
 from tokd_lightning.deploy.record import open_model, warnings
 from tokd_lightning.prepare import detectors
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tokd_lightning.deploy import workers
-from tokd_lightning.deploy.found import Wanted
+from tokd_lightning.deploy.found import ReadOptions
 from tokd_lightning.deploy.workers import read_all
 from tokd_lightning.errors import TokdError
 
-WANTED = Wanted(4, 64, "haar", 1.3, False)
+WANTED = ReadOptions(4, 64, "haar", 1.3, False)
 
 
 class Doing:

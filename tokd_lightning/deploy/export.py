@@ -11,7 +11,7 @@ import torch
 
 from tokd_lightning.data.writing import write_bytes, write_text
 from tokd_lightning.deploy.card import model_card
-from tokd_lightning.deploy.cutting import cutting, resampling
+from tokd_lightning.deploy.crop import cutting, resampling
 from tokd_lightning.deploy.networks import (
     INPUT,
     OPSET,
