@@ -14,7 +14,11 @@ from tokd_lightning.errors import TokdError
 
 RECORD = "model.json"
 CARD = "MODEL_CARD.md"
-FILES = {"onnx": "model.onnx", "safetensors": "model.safetensors"}
+FILES = {
+    "onnx": "model.onnx",
+    "onnx-int8": "model.int8.onnx",
+    "safetensors": "model.safetensors",
+}
 DETECTOR = "face_detector.onnx"
 REFERENCE = ("reference.png", "reference.npy")
 CLASSES = ("real", "fake")
@@ -103,7 +107,7 @@ class Model(NamedTuple):
         """Return the file of a format after checking its hash.
 
         Args:
-            kind: ``onnx`` or ``safetensors``.
+            kind: A key of :data:`FILES`.
 
         Raises:
             TokdError: The model was not exported to that format, or the file is missing or changed.

@@ -209,29 +209,21 @@ globalThis.tokd = tokd;
   }
 
   function cubicTaps(from, to) {
-    const scale = 1 / (to / from);
-    const a = f32(-0.75);
+    const scale = from / to;
+    const near = (t) => (1.25 * t - 2.25) * t * t + 1; // a = -0.75
     return Array.from({ length: to }, (_, d) => {
-      const at = f32((d + 0.5) * scale - 0.5);
+      const at = (d + 0.5) * scale - 0.5;
       const place = Math.floor(at);
-      const x = f32(at - place);
-      const near = (t) => {
-        const inner = f32(f32(f32(a + 2) * t) - f32(a + 3));
-        return f32(f32(f32(inner * t) * t) + 1);
-      };
-      const far = f32(x + 1);
-      let first = f32(f32(a * far) - f32(5 * a));
-      first = f32(f32(first * far) + f32(8 * a));
-      first = f32(f32(first * far) - f32(4 * a));
-      const second = near(x);
-      const third = near(f32(1 - x));
-      const fourth = f32(f32(f32(1 - first) - second) - third);
-      const places = [-1, 0, 1, 2].map((k) => clamp(place + k, 0, from - 1));
-      return [places, [first, second, third, fourth].map((w) => even(f32(w * 2048)))];
+      const x = at - place;
+      const far = x + 1;
+      const first = ((-0.75 * far + 3.75) * far - 6) * far + 3;
+      const weights = [first, near(x), near(1 - x)];
+      weights.push(1 - weights[0] - weights[1] - weights[2]);
+      return [[-1, 0, 1, 2].map((k) => clamp(place + k, 0, from - 1)), weights];
     });
   }
 
-  /** cv2.INTER_CUBIC. */
+  /** cv2.INTER_CUBIC as the IPP of OpenCV's x86 wheels computes it; ties may round otherwise. */
   function cubic(image, width, height) {
     const { channels, data } = image;
     const made = make(width, height, channels);
@@ -241,7 +233,7 @@ globalThis.tokd = tokd;
     const line = (y) => {
       if (!lines.has(y)) {
         if (lines.size > 7) lines.clear();
-        const found = new Int32Array(row);
+        const found = new Float64Array(row);
         const start = y * image.width * channels;
         for (let x = 0, i = 0; x < width; x++) {
           const [places, weights] = across[x];
@@ -255,23 +247,10 @@ globalThis.tokd = tokd;
       }
       return lines.get(y);
     };
-    const vector = row - (row % 8); // OpenCV adds eight values at a time, in float32
-    cubicTaps(image.height, height).forEach(([places, weights], y) => {
+    cubicTaps(image.height, height).forEach(([places, [a, b, c, d]], y) => {
       const [p, q, r, s] = places.map(line);
-      const [a, b, c, d] = weights.map((w) => f32(w * f32(1 / (2048 * 2048))));
-      for (let i = 0; i < row; i++) {
-        let value;
-        if (i < vector) {
-          value = f32(s[i] * d);
-          value = f32(f32(r[i] * c) + value);
-          value = f32(f32(q[i] * b) + value);
-          value = even(f32(f32(p[i] * a) + value));
-        } else {
-          const sum = p[i] * weights[0] + q[i] * weights[1] + r[i] * weights[2] + s[i] * weights[3];
-          value = Math.floor((sum + (1 << 21)) / (1 << 22));
-        }
-        made.data[y * row + i] = clamp(value, 0, 255);
-      }
+      for (let i = 0; i < row; i++)
+        made.data[y * row + i] = clamp(even(p[i] * a + q[i] * b + r[i] * c + s[i] * d), 0, 255);
     });
     return made;
   }
@@ -299,8 +278,8 @@ globalThis.tokd = tokd;
   function pillow(image, width, height) {
     const { channels } = image;
     const pass = (given, to, along) => {
+      if (to === (along ? given.height : given.width)) return given;
       const from = along ? given.height : given.width;
-      if (from === to) return given;
       const made = along ? make(given.width, to, channels) : make(to, given.height, channels);
       const taps = pillowTaps(from, to);
       const step = along ? given.width * channels : channels;
@@ -319,6 +298,10 @@ globalThis.tokd = tokd;
         }
       return made;
     };
+    // Pillow begins with the direction that leaves it less to do.
+    const lost = image.height - height;
+    if (lost > 0 && 2 * (image.width - width) < lost)
+      return pass(pass(image, height, true), width, false);
     return pass(pass(image, width, false), height, true);
   }
 
