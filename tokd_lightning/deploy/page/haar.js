@@ -7,39 +7,44 @@
   const WINDOW = 20;
 
   /**
-   * Prepare a cascade: {stages: [[threshold, trees]], nodes: [left, right, feature, threshold],
-   * roots, leaves, leafStarts, features: [[x, y, w, h, weight]]}.
+   * Prepare a cascade: {stages: [[threshold, trees]], trees: [{nodes: [[left, right, feature,
+   * threshold]], leaves}], features: [[[x, y, w, h, weight]]]}. It is laid out in flat arrays: a
+   * window looks at hundreds of nodes, a picture has ten thousands of windows.
    */
   class Cascade {
-    constructor(given) {
-      this.stages = given.stages.map(([threshold, trees]) => [
-        f32(f32(threshold) - f32(1e-5)),
-        trees,
-      ]);
-      this.trees = given.trees.map(({ nodes, leaves }) => ({
-        nodes: nodes.map(([left, right, feature, threshold]) => ({
-          left, right, feature, threshold: f32(threshold),
-        })),
-        leaves: leaves.map(f32),
-      }));
-      this.features = given.features;
+    constructor({ stages, trees, features }) {
+      this.thresholds = Float64Array.from(stages, ([value]) => f32(f32(value) - f32(1e-5)));
+      this.counts = Int32Array.from(stages, ([, count]) => count);
+      const nodes = trees.flatMap((tree) => tree.nodes);
+      this.children = Int32Array.from(nodes.flatMap(([left, right]) => [left, right]));
+      this.limits = Float32Array.from(nodes, (node) => node[3]);
+      this.leaves = Float32Array.from(trees.flatMap((tree) => tree.leaves));
+      const starts = (sizes) => {
+        let total = 0;
+        return Int32Array.from(sizes, (size) => (total += size) - size);
+      };
+      this.firstNodes = starts(trees.map((tree) => tree.nodes.length));
+      this.firstLeaves = starts(trees.map((tree) => tree.leaves.length));
+      this.features = nodes.map((node) => features[node[2]]); // one per node
+      this.weights = new Float32Array(this.features.length * 3);
+      this.features.forEach((rectangles, n) =>
+        rectangles.forEach((rectangle, k) => (this.weights[n * 3 + k] = rectangle[4])),
+      );
     }
 
-    /** Features as offsets into an integral image of a given width. */
+    /** Corners of the features as offsets into an integral image of a given width. */
     placed(stride) {
       const corners = new Int32Array(this.features.length * 12);
-      const weights = new Float32Array(this.features.length * 3);
       this.features.forEach((rectangles, n) =>
-        rectangles.forEach(([x, y, w, h, weight], k) => {
+        rectangles.forEach(([x, y, w, h], k) => {
           const at = n * 12 + k * 4;
           corners[at] = y * stride + x;
-          corners[at + 1] = y * stride + x + w;
-          corners[at + 2] = (y + h) * stride + x;
-          corners[at + 3] = (y + h) * stride + x + w;
-          weights[n * 3 + k] = weight;
+          corners[at + 1] = corners[at] + w;
+          corners[at + 2] = corners[at] + h * stride;
+          corners[at + 3] = corners[at + 2] + w;
         }),
       );
-      return { corners, weights };
+      return corners;
     }
 
     /**
@@ -77,18 +82,19 @@
           sum[at] = sum[at - stride] + row;
           squares[at] = squares[at - stride] + rowOfSquares;
         }
-      const { corners, weights } = this.placed(stride);
+      const corners = this.placed(stride);
       const step = factor >= 2 ? 1 : 2;
       for (let y = 0; y <= height - WINDOW; y += step)
         for (let x = 0; x <= width - WINDOW; x += step) {
-          const verdict = this.window(sum, squares, stride, y * stride + x, corners, weights);
+          const verdict = this.window(sum, squares, stride, y * stride + x, corners);
           if (verdict > 0) found.push([even(x * factor), even(y * factor), side, side]);
           else if (verdict === 0) x += step;
         }
     }
 
     /** Return 1 for a face, 0 if the first stage rejects the window, else a negative number. */
-    window(sum, squares, stride, at, corners, weights) {
+    window(sum, squares, stride, at, corners) {
+      const { thresholds, counts, children, limits, leaves, firstNodes, firstLeaves, weights } = this;
       const inner = at + stride + 1;
       const across = WINDOW - 2;
       const down = across * stride;
@@ -102,37 +108,48 @@
       const norm = f32(1 / Math.sqrt(spread));
       if (!(area * norm < 0.1)) return -1;
       let tree = 0;
-      for (let stage = 0; stage < this.stages.length; stage++) {
-        const [threshold, count] = this.stages[stage];
+      for (let stage = 0; stage < thresholds.length; stage++) {
         let score = 0;
-        for (const end = tree + count; tree < end; tree++) {
-          const { nodes, leaves } = this.trees[tree];
+        for (const end = tree + counts[stage]; tree < end; tree++) {
+          const first = firstNodes[tree];
           let place = 0;
           do {
-            const node = nodes[place];
-            const c = node.feature * 12;
-            const w = node.feature * 3;
+            const node = first + place;
+            const w = node * 3;
+            let c = node * 12;
             let value = f32(
-              f32(weights[w] * rectangle(sum, at, corners, c)) +
-                f32(weights[w + 1] * rectangle(sum, at, corners, c + 4)),
+              weights[w] *
+                (sum[at + corners[c]] - sum[at + corners[c + 1]] - sum[at + corners[c + 2]] +
+                  sum[at + corners[c + 3]]),
             );
-            if (weights[w + 2] !== 0)
-              value = f32(value + f32(weights[w + 2] * rectangle(sum, at, corners, c + 8)));
-            place = f32(value * norm) < node.threshold ? node.left : node.right;
+            c += 4;
+            value = f32(
+              value +
+                f32(
+                  weights[w + 1] *
+                    (sum[at + corners[c]] - sum[at + corners[c + 1]] - sum[at + corners[c + 2]] +
+                      sum[at + corners[c + 3]]),
+                ),
+            );
+            if (weights[w + 2] !== 0) {
+              c += 4;
+              value = f32(
+                value +
+                  f32(
+                    weights[w + 2] *
+                      (sum[at + corners[c]] - sum[at + corners[c + 1]] - sum[at + corners[c + 2]] +
+                        sum[at + corners[c + 3]]),
+                  ),
+              );
+            }
+            place = children[2 * node + (f32(value * norm) < limits[node] ? 0 : 1)];
           } while (place > 0);
-          score += leaves[-place];
+          score += leaves[firstLeaves[tree] - place];
         }
-        if (score < threshold) return -stage;
+        if (score < thresholds[stage]) return -stage;
       }
       return 1;
     }
-  }
-
-  function rectangle(sum, at, corners, c) {
-    return (
-      sum[at + corners[c]] - sum[at + corners[c + 1]] - sum[at + corners[c + 2]] +
-      sum[at + corners[c + 3]]
-    );
   }
 
   /** cv2.groupRectangles with eps 0.2. */
