@@ -146,6 +146,7 @@ def test_hostile_files_cost_one_line_each_and_never_the_batch(model, mixed, tmp_
     assert found["bright.png"]["p_fake"] is not None
 
 
+@pytest.mark.slow
 def test_annotated_pictures_are_whole_and_of_the_right_names(model, mixed, tmp_path, capsys):
     out = tmp_path / "out"
     given = [mixed / "bright.png", mixed / "deeper", mixed / "bright.mp4", tmp_path / "no.png"]
@@ -216,6 +217,7 @@ def test_a_model_may_be_named_by_its_file(name, model, mixed, capsys):
     assert as_json(capsys, model / name, mixed / "dark.png")["counts"] == {"scored": 1}
 
 
+@pytest.mark.slow
 def test_too_slow_a_file_is_given_up(model, mixed, capsys):
     said = as_json(
         capsys, model, mixed / "dark.mp4", mixed / "bright.mp4", "--time-limit", 1e-4, code=1
@@ -293,6 +295,7 @@ def test_frames_that_fill_the_memory_are_made_smaller(mixed, monkeypatch):
         videos.sample_frames(mixed / "dark.mp4", 4, 256 * 256 - 1)
 
 
+@pytest.mark.slow
 def test_a_video_that_ends_early_is_scored_as_far_as_it_goes(model, mixed, tmp_path, capsys):
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(stream(mixed / "dark.mp4", cut)[:-40])

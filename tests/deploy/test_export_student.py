@@ -229,6 +229,7 @@ def refused(capsys, says, code):
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_what_cannot_be_exported_is_one_line(run, teacher, tmp_path, capsys):
     out = tmp_path / "out"
     refused(capsys, "holds a teacher", export(teacher, out))
@@ -270,6 +271,7 @@ def test_a_network_that_answers_otherwise_is_not_written(run, tmp_path, monkeypa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_network_of_one_batch_size_is_refused():
     with pytest.raises(TokdError, match="batches of any size"):
         to_onnx(OneBatch(), 8)

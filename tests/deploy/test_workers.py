@@ -28,6 +28,7 @@ def read(*files, count=1, limit=30.0, wanted=WANTED):
     return dict(read_all(files, wanted, count, limit))
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_process_that_dies_or_hangs_costs_its_file_alone(count, mixed):
     picture = mixed / "dark.png"

@@ -1,7 +1,6 @@
 """``tokd export``: write a trained student as files that need no training code."""
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -10,7 +9,6 @@ from typing import Any
 
 import torch
 
-from tokd_lightning.data.writing import write_bytes, write_text
 from tokd_lightning.deploy.card import model_card
 from tokd_lightning.deploy.crop import cutting, resampling
 from tokd_lightning.deploy.int8 import WORTH, gate_line, quantise_checked
@@ -49,6 +47,7 @@ from tokd_lightning.deploy.web import (
     runtime_files,
 )
 from tokd_lightning.errors import TokdError
+from tokd_lightning.files import write_bytes, write_json, write_text
 from tokd_lightning.runs.provenance import commit, source_hash, versions
 
 _FLOAT = ("onnx", "safetensors")
@@ -209,7 +208,7 @@ def _record(source: Source, known: Validation, face: dict[str, Any]) -> dict[str
         "heat_map": _HEAT,
         "files": {},
         "trained": source.about(),
-        "metrics": source.results.get("metrics", {}),
+        "metrics": source.results.metrics if source.results else {},
         "exported_with": {"source": source_hash(), "commit": commit(), "versions": versions()},
     }
 
@@ -262,7 +261,7 @@ def _write(
     for kind, content in contents.items():
         write_bytes(out / FILES[kind], content)
     write_text(out / CARD, model_card(record, source))
-    write_text(out / RECORD, json.dumps(record, indent=2) + "\n")
+    write_json(out / RECORD, record)
 
 
 def _keep_others(out: Path, record: dict[str, Any]) -> None:

@@ -15,7 +15,8 @@ import numpy as np
 
 from tokd_lightning.data.layouts.video_folder import evenly_spaced
 from tokd_lightning.data.stream import read_packets
-from tokd_lightning.data.video import DAMAGE, Source, read_frames, reason, video_stream
+from tokd_lightning.data.video import DAMAGE, Source, read_frames, video_stream
+from tokd_lightning.errors import reason
 from tokd_lightning.prepare.detectors import Picture
 
 _LONG = 3000

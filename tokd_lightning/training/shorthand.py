@@ -9,7 +9,7 @@ from pathlib import Path
 from tokd_lightning.distillation.catalogue import METHODS
 from tokd_lightning.distillation.distiller import Distiller
 from tokd_lightning.errors import TokdError
-from tokd_lightning.runs.recipe import recipe
+from tokd_lightning.runs.identity import recipe
 
 _DISTILLER = ("--model.distiller", "--model.init_args.distiller")
 _KNOWN = {name: kind for kind in METHODS for name in (kind.method, kind.__name__.lower())}
