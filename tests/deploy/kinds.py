@@ -6,6 +6,17 @@ import imageio_ffmpeg
 import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin
 
+BACK = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""EXIF orientation -> what undoes it."""
+
 
 def pictures(folder, face, scene):
     """Write a face, and a scene with one in it (RGB arrays), in every kind; return the files."""
@@ -26,7 +37,7 @@ def pictures(folder, face, scene):
     for turn in range(2, 9):
         exif = Image.Exif()
         exif[0x0112] = turn
-        save(f"turn{turn}.jpg", wide, exif=exif, quality=95)
+        save(f"turn{turn}.jpg", wide.transpose(BACK[turn]), exif=exif, quality=95)
     save("rgb.png")
     save("scene.png", wide)
     save("grey.png", image.convert("L"))
@@ -35,19 +46,22 @@ def pictures(folder, face, scene):
     sixteen = np.asarray(image.convert("L"), np.uint16) * 257
     save("sixteen.png", Image.fromarray(sixteen))
     clear = image.convert("RGBA")
-    clear.putalpha(Image.fromarray(np.tile(np.arange(face.shape[1]) % 256, (len(face), 1)).astype(np.uint8)))
+    clear.putalpha(
+        Image.fromarray(np.tile(np.arange(face.shape[1]) % 256, (len(face), 1)).astype(np.uint8))
+    )
     save("alpha.png", clear)
     gamma = PngImagePlugin.PngInfo()
     gamma.add(b"gAMA", (100000).to_bytes(4, "big"))
     save("gamma.png", pnginfo=gamma)
-    save("profile.jpg", icc_profile=_wide_profile(), quality=95)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    save("profile.jpg", icc_profile=profile, quality=95)
     save("plain.gif", image.convert("P", palette=Image.Palette.ADAPTIVE))
     save("plain.bmp")
     save("lossy.webp", quality=85)
     save("lossless.webp", lossless=True)
     exif = Image.Exif()
     exif[0x0112] = 6
-    save("turned.webp", wide, exif=exif, lossless=True)
+    save("turned.webp", wide.transpose(BACK[6]), exif=exif, lossless=True)
     save("plain.avif", quality=80)
     save("small.png", image.resize((57, 57)))
     save("large.jpg", wide.resize((wide.width * 3, wide.height * 3)), quality=85)
@@ -55,24 +69,18 @@ def pictures(folder, face, scene):
     return made
 
 
-def _wide_profile():
-    """Return a profile of other primaries: Adobe RGB's, by littleCMS's own sRGB with swapped ones."""
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
 def videos(folder, frames):
     """Write frames, ``(N, H, W, 3)`` of even size, as videos; return the files."""
-    _, height, width, _ = frames.shape
-    raw = frames.tobytes()
     made = []
 
-    def encode(name, *options, size=(width, height), rate="25"):
+    def encode(name, *options, raw=frames, rate="25"):
         made.append(folder / name)
+        _, height, width, _ = raw.shape
         command = [
             imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", "-f", "rawvideo", "-pix_fmt",
-            "rgb24", "-s", f"{size[0]}x{size[1]}", "-r", rate, "-i", "-", *options, str(made[-1]),
+            "rgb24", "-s", f"{width}x{height}", "-r", rate, "-i", "-", *options, str(made[-1]),
         ]  # fmt: skip
-        subprocess.run(command, input=raw, check=True)
+        subprocess.run(command, input=np.ascontiguousarray(raw).tobytes(), check=True)
 
     h264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "20")
     encode("plain.mp4", *h264)
@@ -83,9 +91,11 @@ def videos(folder, frames):
     encode("large.mp4", *h264, "-vf", "scale=1280:-2")
     encode("uneven.mp4", *h264, "-vf", "setpts='(N+floor(N/3))/25/TB'", "-fps_mode", "vfr")
     encode("late.mp4", *h264, "-output_ts_offset", "1")
-    turned = folder / "turned.mp4"
-    subprocess.run(
-        [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", "-display_rotation", "90", "-i",
-         str(made[0]), "-c", "copy", str(turned)], check=True,
-    )  # fmt: skip
-    return [*made, turned]
+    encode("sideways.mp4", *h264, raw=np.rot90(frames, -1, (1, 2)))
+    sideways = made.pop()
+    made.append(folder / "turned.mp4")
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", "-display_rotation", "90"]
+    command += ["-i", str(sideways), "-c", "copy", str(made[-1])]
+    subprocess.run(command, check=True)
+    sideways.unlink()
+    return made

@@ -26,6 +26,7 @@ from tokd_lightning.deploy.record import (
     CARD,
     CLASSES,
     DETECTOR,
+    EXAMPLES,
     FILES,
     FORM,
     RECORD,
@@ -33,7 +34,7 @@ from tokd_lightning.deploy.record import (
     open_model,
     warnings,
 )
-from tokd_lightning.deploy.reference import reference
+from tokd_lightning.deploy.reference import example_files, int8_logits, reference
 from tokd_lightning.deploy.source import Source, open_source
 from tokd_lightning.deploy.thresholds import thresholds
 from tokd_lightning.deploy.validation import Validation, validation
@@ -114,6 +115,11 @@ def export(
     if ready:
         extra |= _page(record, contents, ready)
     _keep_others(out, record)
+    if record["reference"] and {"onnx", "onnx-int8"} & set(record["files"]):
+        extra |= example_files()
+        if "onnx-int8" in record["files"]:
+            content = contents.get("onnx-int8") or (out / FILES["onnx-int8"]).read_bytes()
+            record["reference"]["logits_int8"] = int8_logits(content, extra[REFERENCE[1]])
     _write(out, record, contents, extra, opened)
     for level in ("frame", "video"):
         chosen = record["threshold"][level]
@@ -248,7 +254,7 @@ def _write(
 ) -> None:
     """Write the files, ``model.json`` last: without it the folder is not a model."""
     (out / RECORD).unlink(missing_ok=True)
-    for name in (DETECTOR, *REFERENCE):
+    for name in (DETECTOR, *REFERENCE, *EXAMPLES):
         if name not in extra:
             (out / name).unlink(missing_ok=True)
     if "web" not in record or f"{FOLDER}/index.html" in extra:
@@ -280,7 +286,7 @@ def _keep_others(out: Path, record: dict[str, Any]) -> None:
 
 
 def _refuse_folder(out: Path) -> None:
-    ours = {RECORD, CARD, DETECTOR, *REFERENCE, *FILES.values(), FOLDER}
+    ours = {RECORD, CARD, DETECTOR, *REFERENCE, *EXAMPLES, *FILES.values(), FOLDER}
     if out.exists() and not out.is_dir():
         raise TokdError(f"--out {out} is a file: give a folder")
     inside = {path.name for path in out.iterdir()} - ours if out.is_dir() else set()

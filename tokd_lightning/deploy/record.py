@@ -21,6 +21,7 @@ FILES = {
 }
 DETECTOR = "face_detector.onnx"
 REFERENCE = ("reference.png", "reference.npy")
+EXAMPLES = ("example.py", "example.mjs", "resize.js")
 CLASSES = ("real", "fake")
 _CHANCE = 0.6
 FORM = 1

@@ -20,6 +20,11 @@
     return value;
   };
 
+  const whole = (value, low, high) => {
+    if (!Number.isInteger(value)) throw new TypeError("not a whole number");
+    return number(value, low, high);
+  };
+
   /** Check what the page uses of model.json; raises a TypeError where it is not what it should be. */
   function readRecord(record) {
     const { input, face, threshold } = record;
@@ -29,13 +34,13 @@
     };
     const made = {
       name: String(record.name),
-      size: number(input.size, 1, 4096),
-      crop: number(input.crop, 1, input.size),
+      size: whole(input.size, 1, 4096),
+      crop: whole(input.crop, 1, input.size),
       mean: three(input.mean, -1e6),
       std: three(input.std, 1e-9),
       detector: String(face.detector),
       margin: number(face.margin, 0.01, 100),
-      stored: face.stored === null ? null : number(face.stored, 1, 4096),
+      stored: face.stored === null ? null : whole(face.stored, 1, 4096),
       thresholds: {
         image: number(threshold.frame.value, 0, 1),
         video: number(threshold.video.value, 0, 1),
