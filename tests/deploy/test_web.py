@@ -24,7 +24,7 @@ from tokd_lightning.deploy import web
 from tokd_lightning.deploy.web import _script, page_names, runtime_files
 from tokd_lightning.errors import TokdError
 
-RUNTIME = Path(os.environ.get("TOKD_ONNXRUNTIME_WEB", ROOT / "node_modules"))
+RUNTIME = Path(os.environ.get("TOKD_ONNXRUNTIME_WEB", ROOT))
 
 
 def test_page_asks_for_its_own_files_alone_and_writes_no_markup():
