@@ -37,6 +37,7 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "list.csv").write_text("path,label\n")
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -138,7 +138,7 @@ def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
 
 def _check_cutoff(cutoff: float) -> None:
     if not 0 <= cutoff <= 2:
-        raise ValueError(f"cutoff must lie in [0, 2], got {cutoff}")
+        raise ValueError(f"cutoff must be in [0, 2], got {cutoff}")
 
 
 def _subtract(x: Tensor, low: _LowFrequencies) -> Tensor:

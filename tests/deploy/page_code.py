@@ -32,7 +32,8 @@ const cascade = given.cascade && new tokd.Cascade(given.cascade);
         return { frame, picture: small, scale };
       });
       const { width, height } = rest[0][0];
-      const track = await tokd.follow(shots, width, height, new tokd.Detector(cascade), async () => {});
+      const detector = new tokd.Detector(cascade);
+      const track = await tokd.follow(shots, width, height, detector, async () => {});
       made.push(track && { ...track, frames: [...track.frames] });
     } else made.push(plain(tokd[name](...rest.map(image))));
   }

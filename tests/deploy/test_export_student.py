@@ -258,6 +258,7 @@ def test_a_missing_extra_is_one_line(package, run, tmp_path, monkeypatch, capsys
     assert export(run, tmp_path / "out", "--format", "safetensors") == 0
 
 
+@pytest.mark.slow
 def test_a_network_that_answers_otherwise_is_not_written(run, tmp_path, monkeypatch, capsys):
     def swapped(network, size, about):
         with torch.no_grad():

@@ -126,8 +126,8 @@ def add(browser, *files):
     browser.choose("#files", *files)
     browser.wait(f"document.querySelectorAll('article').length === {len(files)}", 300)
     said = browser.run(
-        "[...document.querySelectorAll('article')].map((one) => [one.querySelector('h2').textContent,"
-        "one.dataset.p ?? null, one.querySelector('.badge').textContent,"
+        "[...document.querySelectorAll('article')].map((one) => ["
+        "one.querySelector('h2').textContent, one.dataset.p ?? null, one.querySelector('.badge').textContent,"
         "one.querySelector('.notes').textContent])"
     )
     return {name: (p and float(p), verdict, notes) for name, p, verdict, notes in said}
@@ -226,11 +226,11 @@ def test_nothing_leaves_the_machine_from_file_or_host(browser, exported, face, t
             f"fetch('{host}/leak').then(() => 'sent', () => 'refused')",
             f"new Promise((end) => Object.assign(new Image(), {{src: '{host}/leak', "
             "onload: () => end('sent'), onerror: () => end('refused')}))",
-            f"(() => {{ try {{ return navigator.sendBeacon('{host}/leak', 'x') ? 'sent' : 'refused' }}"
-            " catch { return 'refused' } })()",
         ):
-            said = browser.run(attempt)
-            assert said == "refused" or "sendBeacon" in attempt
+            assert browser.run(attempt) == "refused"
+        beacon = f"(() => {{ try {{ navigator.sendBeacon('{host}/leak', 'x') }} catch {{}} }})()"
+        browser.run(beacon)  # its answer does not tell; the host's log does
+        browser.run("new Promise((end) => setTimeout(end, 500))")
         assert len(asked) == served
     server.shutdown()
     assert scores[0] == scores[1]

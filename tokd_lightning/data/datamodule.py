@@ -5,7 +5,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import kornia.augmentation
 import pandas as pd
@@ -20,9 +20,11 @@ from tokd_lightning.data.frames import Batch, FrameDataset, FrameLoader, OnError
 from tokd_lightning.data.layouts.video_folder import refuse_broken_packs
 from tokd_lightning.data.manifest import SPLITS, VIDEO, Scan, check, counts, counts_table
 from tokd_lightning.data.numberings import align
-from tokd_lightning.data.pairs import limit, pair, same_quality, summary
+from tokd_lightning.data.pairs import limit, pair, summary
+from tokd_lightning.data.qualities import same_quality
 from tokd_lightning.data.rows import fold_hash, row_hashes, whole_hash
 from tokd_lightning.data.sampling import Balance, EvaluationBatches, EveryNth, TrainingBatches
+from tokd_lightning.data.shared import Seat
 from tokd_lightning.data.suspicions import partial_notes, suspicions
 from tokd_lightning.errors import TokdError
 from tokd_lightning.terminal import keep_words
@@ -64,6 +66,7 @@ class FrameDataModule(LightningDataModule, ABC):
         unpaired: Number of training frames left out without a partner at ``teacher_quality``.
         announced: Whether the output of :meth:`setup` has been printed, or is suppressed.
         say: Prints the lines below the table of :meth:`setup`.
+        seat: Place at a stream of batches that several fits share; None for a fit alone.
 
     Raises:
         TokdError: ``crop`` is above ``size``, ``teacher_quality`` is ``quality``, or a number is
@@ -94,7 +97,7 @@ class FrameDataModule(LightningDataModule, ABC):
     ) -> None:
         super().__init__()
         if crop is not None and not 1 <= crop <= size:
-            raise TokdError(f"crop must lie between 1 and size {size}, not {crop}")
+            raise TokdError(f"crop must be between 1 and size {size}, not {crop}")
         for argument, value in (
             ("frames_per_video", frames_per_video),
             ("size", size),
@@ -140,8 +143,10 @@ class FrameDataModule(LightningDataModule, ABC):
         self.unpaired = 0
         self.announced = False
         self.say: Callable[[str], None] = print
+        self.seat: Seat | None = None
         self._pairs: list[str] = []
         self._fold = ""
+        self._hashes: dict[str, Any] = {}
         self._tables: dict[str, pd.DataFrame] = {}
 
     @abstractmethod
@@ -170,6 +175,12 @@ class FrameDataModule(LightningDataModule, ABC):
                 self._tables[split] = rows.reset_index(drop=True)
         return self._scan
 
+    def share_index(self, other: "FrameDataModule") -> None:
+        """Take over what another data module of the same configuration has read and printed."""
+        other._index()
+        for name in ("_scan", "_tables", "_pairs", "_hashes", "_fold", "unpaired", "announced"):
+            setattr(self, name, getattr(other, name))
+
     def _sound_scan(self, quality: str) -> Scan:
         """Index a quality; raise on a broken pack, or treat it as a video without frames."""
         scan = self.scan(quality)
@@ -194,6 +205,8 @@ class FrameDataModule(LightningDataModule, ABC):
 
     def setup(self, stage: str) -> None:
         """Index the data and, when training or a test begins, print its counts once."""
+        if self.seat is not None:
+            self.seat.stream.join(self)
         if self._scan is None and stage == "fit":
             check_augmentation(self.augmentation, self.input_size)
         scan = self._index()
@@ -253,8 +266,10 @@ class FrameDataModule(LightningDataModule, ABC):
 
     def data_hashes(self) -> dict[str, Any]:
         """Return :meth:`data_hash` as ``data`` and the hash of each part as ``rows``."""
-        parts = row_hashes(self.manifest, self.root)
-        return {"data": whole_hash(parts), "rows": parts}
+        if not self._hashes:
+            parts = row_hashes(self.manifest, self.root)
+            self._hashes |= {"data": whole_hash(parts), "rows": parts}
+        return dict(self._hashes)
 
     def fold_hash(self) -> str:
         """Hash which video is in which split, to recognise a teacher of a different fold."""
@@ -287,9 +302,11 @@ class FrameDataModule(LightningDataModule, ABC):
         dataset.skipped = self.skipped[split]
         return dataset
 
-    def _loader(self, dataset: FrameDataset, **batches: Any) -> FrameLoader:
+    def _loader(self, split: str, dataset: FrameDataset, **batches: Any) -> FrameLoader:
         pin = torch.cuda.is_available()
-        return loader(dataset, self.num_workers, pin, self.seed, **batches)
+        made = loader(dataset, self.num_workers, pin, self.seed, **batches)
+        made.seat, made.split = self.seat, split
+        return made
 
     def train_dataloader(self) -> FrameLoader:
         """Return the dataloader of training batches, drawn according to ``balance``.
@@ -317,7 +334,7 @@ class FrameDataModule(LightningDataModule, ABC):
             world,
             parts,
         )
-        return self._loader(dataset, batch_sampler=batches)
+        return self._loader("train", dataset, batch_sampler=batches)
 
     def _evaluation(self, split: str) -> tuple[FrameDataset, EveryNth, int]:
         """Return a split's frames, the rows that this process evaluates, and its batch size."""
@@ -328,17 +345,32 @@ class FrameDataModule(LightningDataModule, ABC):
     def val_dataloader(self) -> FrameLoader:
         """Return a dataloader that yields every validation frame once."""
         dataset, rows, size = self._evaluation("val")
-        return self._loader(dataset, batch_sampler=EvaluationBatches(rows, size))
+        return self._loader("val", dataset, batch_sampler=EvaluationBatches(rows, size))
 
     def test_dataloader(self) -> FrameLoader:
         """Return a dataloader that yields every test frame once."""
         dataset, rows, size = self._evaluation("test")
-        return self._loader(dataset, batch_sampler=EvaluationBatches(rows, size))
+        return self._loader("test", dataset, batch_sampler=EvaluationBatches(rows, size))
 
     def predict_dataloader(self) -> FrameLoader:
         """Return a dataloader of every test frame; Lightning rebuilds it around its sampler."""
         dataset, rows, size = self._evaluation("test")
-        return self._loader(dataset, sampler=rows, batch_size=size)
+        return self._loader("test", dataset, sampler=rows, batch_size=size)
+
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Move a batch to the device, one that fits share once."""
+
+        def move() -> Batch:
+            moved: Batch = super(FrameDataModule, self).transfer_batch_to_device(
+                batch, device, dataloader_idx
+            )
+            return moved
+
+        if self.seat is None:
+            return move()
+        return cast(Batch, copy.copy(self.seat.stream.once("moved", batch["image"], move)))
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Turn uint8 images into the network's input, on their device.
@@ -347,10 +379,16 @@ class FrameDataModule(LightningDataModule, ABC):
         numbers depend only on the seed, the batch number and the rank, so that both images of a
         pair are processed identically.
         """
-        batch["image"] = self._finished(batch["image"], batch)
-        if "teacher_image" in batch:
-            batch["teacher_image"] = self._finished(batch["teacher_image"], batch)
-        return batch
+        images = {key: batch[key] for key in ("image", "teacher_image") if key in batch}
+
+        def finish() -> dict[str, Tensor]:
+            return {key: self._finished(image, batch) for key, image in images.items()}
+
+        if self.seat is None:
+            finished = finish()
+        else:
+            finished = self.seat.stream.once("finished", images["image"], finish)
+        return cast(Batch, {**batch, **finished})
 
     def _finished(self, images: Tensor, batch: Batch) -> Tensor:
         training = self.trainer is not None and self.trainer.training

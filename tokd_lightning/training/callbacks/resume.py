@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 import zipfile
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -14,10 +15,13 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import distributed
 
-from tokd_lightning.errors import Terminated, TokdError
-from tokd_lightning.modules.finite import stop_if_broken
+from tokd_lightning.errors import Terminated, TokdError, reason
+from tokd_lightning.files import replacing
+from tokd_lightning.lightning_internals import on_signal
+from tokd_lightning.training.callbacks.finite import stop_if_broken
 
 POSITION = "position"
 LAST = "last.ckpt"
@@ -53,15 +57,20 @@ class LastCheckpoint(Checkpoint):
         self.path = path
         self.every = every
         self._wait = FIRST if every is None else every
-        self._batches, self._since = 0, time.monotonic()
         self._told = False
-        self._spent, self._began = 0.0, time.monotonic()
+        self._spent = 0.0
+        self.use_clock(time.monotonic)
         self.whole = True  # whether the seconds cover the whole run
+
+    def use_clock(self, clock: Callable[[], float]) -> None:
+        """Count seconds by this clock from now on."""
+        self._clock = clock
+        self._batches, self._since, self._began = 0, clock(), clock()
 
     @property
     def seconds(self) -> float:
         """Seconds of training so far, over all resumes; without work lost by a kill."""
-        return self._spent + time.monotonic() - self._began
+        return self._spent + self._clock() - self._began
 
     def state_dict(self) -> dict[str, Any]:
         """Return the seconds so far."""
@@ -69,7 +78,7 @@ class LastCheckpoint(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue counting seconds."""
-        self._spent, self._began = float(state_dict["seconds"]), time.monotonic()
+        self._spent, self._began = float(state_dict["seconds"]), self._clock()
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remove the previous checkpoint: training is complete."""
@@ -86,21 +95,22 @@ class LastCheckpoint(Checkpoint):
         """Register for the moments between batches, and for signals."""
         self._wait_between(trainer, pl_module)
         for number in _SIGNALS:  # Lightning restores the earlier handlers
-            trainer._signal_connector._register_signal(number, self._note)
-        self._batches, self._since = 0, time.monotonic()
+            on_signal(trainer, number, self.tell)
+        self._batches, self._since = 0, self._clock()
 
     def _wait_between(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         loader: Any = trainer.train_dataloader
         if hasattr(loader, "between"):
             loader.between = partial(self._between, trainer, module)
 
-    def _note(self, *_: Any) -> None:
+    def tell(self, *_: Any) -> None:
+        """Ask the run to save after its batch and end, as a signal does."""
         self._told = True
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restart the timing, which excludes the validation before; the loader may be a new one."""
         self._wait_between(trainer, pl_module)
-        self._batches, self._since = 0, time.monotonic()
+        self._batches, self._since = 0, self._clock()
 
     def _between(self, trainer: Any, module: Any) -> None:
         self._batches += 1
@@ -153,12 +163,12 @@ class LastCheckpoint(Checkpoint):
 
     def _save(self, trainer: pl.Trainer, module: Any, timed: bool = True) -> None:
         stop_if_broken(trainer, module, self.path.parent.parent, weights=True)
-        started = time.monotonic()
+        started = self._clock()
         for logger in trainer.loggers:
             if hasattr(logger, "flush"):
                 logger.flush()  # the checkpoint counts these rows
         trainer.save_checkpoint(self.path, weights_only=False)
-        ended = time.monotonic()
+        ended = self._clock()
         if timed and self.every is None:
             per_batch = (started - self._since) / max(self._batches, 1)
             wait = math.ceil((ended - started) / SHARE / max(per_batch, 1e-6))
@@ -205,6 +215,33 @@ def _sums(module: Any) -> dict[str, torch.Tensor]:
     return dict(module.train_accuracy.metric_state)
 
 
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints atomically: the earlier one stays until the new one is complete.
+
+    Lightning writes to the temporary folder and moves the file from there; if that is on another
+    disk, the move is a copy and can be truncated.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write a file next to the target, then rename it.
+
+        Raises:
+            TokdError: The disk is full or cannot be written.
+        """
+        path = Path(path)
+        try:
+            with replacing(path, path.with_name(f".{path.name}.part")) as part:
+                with part.open("wb") as file:
+                    torch.save(checkpoint, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                keep_previous(path)
+        except RuntimeError as error:
+            raise TokdError(f"{path} cannot be written: {_reason(error)}") from error
+
+
 def keep_previous(last: Path) -> None:
     """Link last.ckpt as previous.ckpt, which remains when the next last.ckpt replaces it.
 
@@ -245,7 +282,7 @@ def checkpoint_to_resume(last: Path) -> tuple[Path | None, str]:
     if not last.is_file() and not previous.is_file():
         return None, ""
     raise TokdError(
-        f"{last} is {f'damaged ({wrong})' if wrong else 'missing'}, and there is no whole "
+        f"{last} is {f'damaged ({wrong})' if wrong else 'missing'}, and there is no intact "
         f"{PREVIOUS} before it: --rerun sets the run aside and starts again"
     )
 
@@ -273,3 +310,11 @@ def rows_of(checkpoint: Path) -> int:
         return int(saved.get(POSITION, {}).get("rows", sys.maxsize))
     except Exception as error:  # torch raises many kinds
         raise TokdError(f"{checkpoint} cannot be read as a checkpoint") from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return the system's error message, which torch hides behind its own."""
+    link: BaseException | None = error
+    while link is not None and not isinstance(link, OSError):
+        link = link.__context__
+    return str(error).splitlines()[0] if link is None else reason(link)

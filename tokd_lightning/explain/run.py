@@ -119,9 +119,7 @@ def _with_hint(trained: Trained, target: Target | None, options: Options) -> Fra
     except TokdError as error:
         if target is not None:
             raise
-        raise TokdError(
-            f"{error} (the run's own data; where they lie elsewhere now: --on)"
-        ) from error
+        raise TokdError(f"{error} (the run's own data; if it is elsewhere now: --on)") from error
     if empty:
         raise TokdError(f"{data.root} has no frames in the split {options.split}")
     return data

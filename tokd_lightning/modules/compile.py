@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from tokd_lightning.lightning_internals import is_compiled
+
 BACKEND = "inductor"
 
 
@@ -15,5 +17,5 @@ def compile_in_place(*networks: nn.Module) -> None:
         networks: Changed in place; networks already compiled are skipped.
     """
     for network in networks:
-        if network._compiled_call_impl is None:
+        if not is_compiled(network):
             network.compile(backend=BACKEND)

@@ -22,12 +22,12 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.files import write_text
 from tokd_lightning.terminal import keep_words
 from tokd_lightning.verify import duplicates, files, looks, streams, structure
-from tokd_lightning.verify.counting import count, counts_table
+from tokd_lightning.verify.counts import count, counts_table
 from tokd_lightning.verify.expectations import EXPECTED, FRAMES, Expected, hold_against
 from tokd_lightning.verify.findings import Report, printable
 from tokd_lightning.verify.inventory import Clip
 from tokd_lightning.verify.kinds import SEVERITIES
-from tokd_lightning.verify.reading import read, report_refusal
+from tokd_lightning.verify.read import read, report_refusal
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -122,13 +122,13 @@ def _look_inside(
     encoded = [clip for clip in clips if clip.is_file]
     if encoded and find_spec("av") is None:
         raise TokdError('looking into videos needs av: pip install "tokd-lightning[data]"')
-    jobs = [streams.Job(root / clip.video.place, quick) for clip in encoded]
+    jobs = [streams.StreamJob(root / clip.video.place, quick) for clip in encoded]
     found = _each(streams.examine, jobs, "Videos", workers)
     streams.report_streams(encoded, found, report)
     streams.find_wrong_crf(encoded, found, report)
 
     images = [clip for clip in clips if not clip.is_file]
-    sheets = [files.Job(root, c.files, c.numbers, c.is_pack, quick) for c in images]
+    sheets = [files.FileJob(root, c.files, c.numbers, c.is_pack, quick) for c in images]
     seen = _each(files.examine, sheets, "Frames", workers)
     files.report_frames(images, seen, report)
     files.find_odd_sizes(images, seen, size, report)

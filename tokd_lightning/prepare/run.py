@@ -30,7 +30,7 @@ from tokd_lightning.data.versions import media_versions
 from tokd_lightning.errors import TokdError, reason
 from tokd_lightning.files import replacing
 from tokd_lightning.prepare.finders import fingerprint, make_finder
-from tokd_lightning.prepare.group import Job, prepare_group
+from tokd_lightning.prepare.group import GroupJob, prepare_group
 from tokd_lightning.prepare.options import Encoding, Options
 from tokd_lightning.prepare.plan import Layout, identify, make_plan, split_files, stamps
 from tokd_lightning.prepare.summary import (
@@ -120,7 +120,7 @@ def prepare(
     finished, makers = _finished_before(out, record)
     parts = out / _PARTS
     jobs = [
-        Job(group, root, out, parts / f"{name}.json", detector, options)
+        GroupJob(group, root, out, parts / f"{name}.json", detector, options)
         for name, group in groups.items()
     ]
     known = _known(out, jobs)
@@ -134,7 +134,7 @@ def prepare(
         print(f"{out}: what is there already stays{_made_by(others)}")
     makers = [*others, media_versions()]
     if finished:
-        print(f"{out}: videos of {len(waiting)} groups have changed or come since: done anew")
+        print(f"{out}: videos of {len(waiting)} groups have changed or come since: done again")
     make_finder(detector)
     try:
         parts.mkdir(parents=True, exist_ok=True)
@@ -216,7 +216,7 @@ def _exit_code(out: Path) -> int:
         return 0 if len(list(itertools.islice(lines, 2))) == 2 else 1
 
 
-def _work(jobs: list[Job], videos: int, workers: int | None) -> None:
+def _work(jobs: list[GroupJob], videos: int, workers: int | None) -> None:
     remaining = sum(len(clip) for job in jobs for clip in job.group)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate())
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as progress:
@@ -234,7 +234,7 @@ class _Rate(ProgressColumn):
         return Text("– videos/s" if speed is None else f"{speed:.1f} videos/s")
 
 
-def _known(out: Path, jobs: list[Job]) -> dict[str, dict[str, Any]]:
+def _known(out: Path, jobs: list[GroupJob]) -> dict[str, dict[str, Any]]:
     """Return the finished groups whose output exists and whose videos have not changed since."""
     try:
         earlier = dict(json.loads((out / _GROUPS).read_text(encoding="utf-8")))
@@ -250,7 +250,7 @@ def _known(out: Path, jobs: list[Job]) -> dict[str, dict[str, Any]]:
     return known
 
 
-def _is_there(out: Path, place: str, job: Job) -> bool:
+def _is_there(out: Path, place: str, job: GroupJob) -> bool:
     return (out / f"{place}{PACK_SUFFIX}").is_file() if job.options.pack else (out / place).is_dir()
 
 

@@ -1,4 +1,4 @@
-"""Comparison of the quality in a folder's name with the encoder's setting in its files."""
+"""Qualities: the names of compressions, their order, and what a name claims about its files."""
 
 from __future__ import annotations
 
@@ -6,10 +6,32 @@ import re
 from math import isfinite
 from typing import Literal
 
+ORIGINAL = "original"
+PATTERN = r"original|raw|c[0-9]+"
+"""Names of quality folders: as published, uncompressed, or H.264 at a CRF."""
 CRF = float | Literal["lossless"] | None
 """The quality that was set in x264; None if the stream does not record it."""
 _CLAIM = re.compile(r"c([0-9]{1,2})")
-_LOSSLESS = ("raw", "c0")
+_LOSSLESS = ("raw", "c0")  # two names of FF++'s uncompressed videos
+
+
+def names_of(quality: str) -> tuple[str, ...]:
+    """Return a quality's name and, for ``raw`` and ``c0``, its other name."""
+    return (quality, *(name for name in _LOSSLESS if quality in _LOSSLESS and name != quality))
+
+
+def same_quality(one: str, other: str) -> bool:
+    """Return whether two names mean one quality, as ``raw`` and ``c0`` of FF++ do."""
+    return one in names_of(other)
+
+
+def best_first(quality: str) -> tuple[int, int, str]:
+    """Return a sort key for qualities: lossless, then by increasing CRF, then others by name."""
+    lossless = (ORIGINAL, *_LOSSLESS)
+    if quality in lossless:
+        return 0, lossless.index(quality), quality
+    match = re.fullmatch(r"c(\d+)", quality)
+    return (1, int(match[1]), quality) if match else (2, 0, quality)
 
 
 def claimed_crf(quality: str) -> CRF:

@@ -12,7 +12,7 @@ from rich.progress import track
 from tokd_lightning.data.parallel import in_processes
 from tokd_lightning.demo.cast import Cast, PhotographCast, ProceduralCast
 from tokd_lightning.demo.tree import (
-    Job,
+    PairJob,
     finish_tree,
     make_pair,
     remove_parts,
@@ -76,7 +76,7 @@ def make_demo(
     if _finished_before(out, record):
         print(f"{out}: made earlier with the same arguments, reused")
         return
-    jobs = [Job(cast, n, out, qualities, seed, frames, size) for n in range(0, people, 2)]
+    jobs = [PairJob(cast, n, out, qualities, seed, frames, size) for n in range(0, people, 2)]
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / _RECORD, record | {"finished": False})
@@ -120,7 +120,7 @@ def _finished_before(out: Path, record: dict[str, Any]) -> bool:
         earlier = json.loads((out / _RECORD).read_text(encoding="utf-8"))
         finished = earlier.pop("finished")
     except (OSError, ValueError, AttributeError, KeyError):
-        message = f"{out} exists and is no demo of ours: choose another --out, or empty it"
+        message = f"{out} exists and is not a demo made by tokd: choose another --out, or empty it"
         raise TokdError(message) from None
     if earlier != record:
         differing = [key for key in record if earlier.get(key) != record[key]]
@@ -129,7 +129,7 @@ def _finished_before(out: Path, record: dict[str, Any]) -> bool:
     return bool(finished)
 
 
-def _make_pairs(jobs: list[Job], workers: int | None) -> None:
+def _make_pairs(jobs: list[PairJob], workers: int | None) -> None:
     note = f"demo: filming and forging {len(jobs)} pairs"
     for _ in track(in_processes(make_pair, jobs, workers), note, total=len(jobs)):
         pass

@@ -8,13 +8,14 @@ from pathlib import Path
 from tokd_lightning.data.layouts.celebdf_tree import PARTS
 from tokd_lightning.data.layouts.cells import Cells
 from tokd_lightning.data.layouts.dfdc import find_metadata, is_metadata
+from tokd_lightning.data.layouts.ffpp import FAKE, REAL
 from tokd_lightning.data.layouts.listed import SPLIT_NAMES, with_slashes
 from tokd_lightning.data.manifest import COLUMNS, check
 from tokd_lightning.data.packed import split_path
 from tokd_lightning.data.reader import MANIFEST, read_any, root_of
 from tokd_lightning.errors import TokdError
 from tokd_lightning.verify.benchmark import read_json
-from tokd_lightning.verify.ffpp import FAKE, REAL, read_ffpp
+from tokd_lightning.verify.ffpp import read_ffpp
 from tokd_lightning.verify.findings import Report
 from tokd_lightning.verify.inventory import Clip
 from tokd_lightning.verify.lists import read_table
@@ -40,7 +41,7 @@ def read(
         The folder that places are relative to, and the videos.
 
     Raises:
-        TokdError: The path is none of these, or has no videos.
+        TokdError: The path is not one of these, or has no videos.
     """
     place = root_of(path, root)
     manifest: Path | None = None
@@ -81,7 +82,7 @@ def _read_tree(path: Path, quality: str | None, splits: Path | None, report: Rep
         clips = read_dfdc(tree, lists, quality, report)
     else:
         raise TokdError(
-            f"{path} is no tree that is known: FF++ has {REAL} and {FAKE}, Celeb-DF has "
+            f"{path} is not a known tree: FF++ has {REAL} and {FAKE}, Celeb-DF has "
             f"{', '.join(PARTS)}, a flat tree has train, val and test; others need {MANIFEST}"
         )
     if quality is None:
