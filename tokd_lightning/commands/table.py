@@ -7,6 +7,7 @@ from typing import Any
 from tokd_lightning.commands import asked
 from tokd_lightning.errors import TokdError
 
+LIMIT = 16  # fits of a cohort
 # For an option that takes several values and can be repeated.
 SEVERAL: dict[str, Any] = {"nargs": "+", "default": [], "action": "extend"}
 _FILTERS = {  # the names that the tables' cells have for it
@@ -45,6 +46,8 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
     )
     add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of all run folders")
     add("--workers", type=int, metavar="N", help="fits at a time (one per GPU, two without)")
+    add("--cohort", type=int, default=LIMIT, metavar="N",
+        help=f"fits of a process, which share batches and teacher ({LIMIT}; 1: none)")  # fmt: skip
     add("--rerun", action="store_true", help="set stale runs aside and make them again")
     add_settings(parser)
     add("--cluster", choices=("slurm", "local"), help="one job per run: in SLURM's queue, or here")

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -48,7 +48,7 @@ class BranchGradients:
         for branch, alias in aliases.items():
             if alias.requires_grad:
                 hook = partial(self._keep, branch)
-                alias.register_hook(hook)  # type: ignore[no-untyped-call]  # untyped in torch
+                cast(Any, alias).register_hook(hook)  # untyped in some builds of torch
         return aliases
 
     def _keep(self, branch: str, gradient: Tensor) -> None:

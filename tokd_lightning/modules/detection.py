@@ -122,6 +122,7 @@ class DetectionModule(pl.LightningModule):
         # The metric's value checks, and a value per step, would wait for the device every time.
         self.train_accuracy = BinaryAccuracy(validate_args=False)
         self.finite = FiniteLoss()
+        self.fused: bool | None = None  # whether the run that is resumed has a fused Adam
         self._collected: list[tuple[Tensor, Tensor, Tensor]] = []
 
     @property
@@ -152,6 +153,13 @@ class DetectionModule(pl.LightningModule):
         else:  # a log row must not lack what only whole batches have
             trainer: Any = self.trainer
             trainer.log_every_n_steps *= self.accumulate
+
+    def release(self) -> None:
+        """Drop the gradients of a finished step: memory for another fit that takes its turn."""
+        loop = cast(Any, self.trainer).fit_loop.epoch_loop
+        if loop.batch_progress.current.completed % self.accumulate == 0:
+            for parameter in self.parameters():
+                parameter.grad = None
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip the gradient, which is averaged over ranks already."""
@@ -333,3 +341,8 @@ class DetectionModule(pl.LightningModule):
             "data": f"{self.data.name}-{self.data.quality}",
             "fold": fold() if fold else None,  # to detect a student of another fold
         }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note whether the run that is resumed has a fused Adam, before it is built again."""
+        for state in checkpoint.get("optimizer_states", [])[:1]:
+            self.fused = bool(state["param_groups"][0].get("fused"))

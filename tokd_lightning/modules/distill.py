@@ -12,14 +12,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from tokd_lightning.distillation import Distiller, RotationOptimizer
 from tokd_lightning.errors import TokdError
-from tokd_lightning.models import Shapes, Student, TeacherOutput, frozen, keep_maps_from
-from tokd_lightning.modules.checkpoint import (
-    HEADER,
-    check_branches,
-    check_input,
-    load_teacher,
-    under,
-)
+from tokd_lightning.models import Shapes, Student, keep_maps_from
+from tokd_lightning.modules.checkpoint import HEADER, check_branches, check_input, under
 from tokd_lightning.modules.compile import compile_in_place
 from tokd_lightning.modules.detection import (
     DetectionModule,
@@ -29,22 +23,12 @@ from tokd_lightning.modules.detection import (
     drawn_from,
 )
 from tokd_lightning.modules.rotation_step import loss_scale, optimizer_of, rotate, without_sync
+from tokd_lightning.modules.shared_teacher import DEEPEST, FINEST, SharedTeacher
 from tokd_lightning.modules.symptoms import warn_of_collapse, warn_of_idle_rotation
 
-FINEST = 4
 NO_RATE = 1e-12  # of the first learning rate: too small for a meaningful ratio
 BEYOND = 10_000  # schedule steps to simulate beyond the end of a short run
 NO_TEACHER = "this method distils a teacher: name its checkpoint with --model.teacher PATH"
-
-
-class _Frozen:
-    """Holds the frozen teacher outside the state dict, DDP and changes of train/eval mode."""
-
-    def __init__(self, teacher: nn.Module) -> None:
-        self.teacher = teacher
-
-    def __call__(self, image: Tensor) -> TeacherOutput:
-        return cast(TeacherOutput, self.teacher(image))
 
 
 class DistillModule(DetectionModule):
@@ -71,6 +55,9 @@ class DistillModule(DetectionModule):
         accumulate: As in :class:`DetectionModule`.
         seed: Seed of student and distiller, drawn in a separate RNG fork.
         compile: As in :class:`DetectionModule`, including the frozen teacher but not the distiller.
+
+    Attributes:
+        shared_teacher: Loads the teacher; replaced before :meth:`setup` where students share one.
     """
 
     kind = "student"
@@ -103,7 +90,8 @@ class DistillModule(DetectionModule):
             self.student = Student(student, pretrained)
         self.student.to(memory_format=torch.channels_last)
         self.distiller: Distiller | None = None
-        self._teacher: _Frozen | None = None
+        self.shared_teacher = SharedTeacher()
+        self._teacher: SharedTeacher | None = None
         self._first_variance: dict[str, float] = {}
 
     @property
@@ -118,7 +106,7 @@ class DistillModule(DetectionModule):
             return
         self.distiller = self._without_teacher() or self._with_teacher()
         self.distiller.class_weights = self.data.class_weights
-        keep_maps_from(self.student, min(self.distiller.taps, default=FINEST))
+        keep_maps_from(self.student, min(self.distiller.taps, default=DEEPEST))
 
     def _without_teacher(self) -> Distiller | None:
         """Build the method without a teacher's maps; None if it needs a teacher."""
@@ -132,14 +120,13 @@ class DistillModule(DetectionModule):
         if self.teacher_path is None:
             raise TokdError(NO_TEACHER)
         with drawn_from(self.seed):
-            teacher, projectors, header = load_teacher(self.teacher_path)
-        check_input(header, self.data)
-        keep_maps_from(teacher, FINEST)
-        distiller = self._distiller(teacher.shapes(self.data.input_size))
-        check_branches(distiller.reads, teacher)
-        distiller.load_teacher_projectors(projectors)
-        keep_maps_from(teacher, min(distiller.taps, default=FINEST))
-        self._teacher = _Frozen(frozen(teacher))
+            loaded, shapes = self.shared_teacher.load(self.teacher_path, self.data.input_size)
+        check_input(loaded.header, self.data)
+        distiller = self._distiller(shapes)
+        check_branches(distiller.reads, loaded.network)
+        distiller.load_teacher_projectors(loaded.projectors)
+        self.shared_teacher.keep_maps(distiller.taps)
+        self._teacher = self.shared_teacher
         return distiller
 
     def _distiller(self, teacher: Shapes) -> Distiller:
@@ -171,12 +158,14 @@ class DistillModule(DetectionModule):
         part = batch_idx % self.accumulate + 1
         label = batch["label"]  # (B,): 0 real, 1 fake
         image = batch["image"].contiguous(memory_format=torch.channels_last)  # (B, 3, H, W)
-        # The same frames at the teacher's quality, if it has another one.
-        better = batch.get("teacher_image", image).contiguous(memory_format=torch.channels_last)
+        # The same frames at the teacher's quality, if it has another one. Students that share it
+        # receive the same tensor, by which its output is known.
+        better = batch.get("teacher_image", batch["image"])
 
-        # 1. Per branch, maps (B, C, H / s, W / s) at strides s.
-        with torch.no_grad():
-            teacher = None if self._teacher is None else self._teacher(better)
+        # 1. Per branch, maps (B, C, H / s, W / s) at strides s, without gradient.
+        teacher = None
+        if self._teacher is not None:
+            teacher = self._teacher(better, image if better is batch["image"] else better)
 
         # 2. Logits (B, 2) and maps (B, C, H / s, W / s).
         warming = self._warming_up()
@@ -231,7 +220,8 @@ class DistillModule(DetectionModule):
         distiller = cast(Distiller, self.distiller)
         trained = [p for part in (self.student, distiller) for p in part.parameters()]
         trained = [p for p in trained if p.requires_grad]
-        optimizers: list[Optimizer] = [optimizer_of(self.make_optimizer, trained)]
+        first = optimizer_of(self.make_optimizer, trained, resumed=self.fused)
+        optimizers: list[Optimizer] = [first]
         schedulers = [self.schedule(optimizers[0], self.make_scheduler)]
         if distiller.rotation is not None and distiller.rotation.learned:
             rotations = list(distiller.rotation.matrices().values())
@@ -323,6 +313,7 @@ class DistillModule(DetectionModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep only S_B and G_Sc if no training follows (Sec. 4.3)."""
+        super().on_load_checkpoint(checkpoint)
         if self.distiller is None:
             state = under(checkpoint["state_dict"], "student.")
             checkpoint["state_dict"] = {f"student.{key}": value for key, value in state.items()}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -141,7 +142,7 @@ class GridCell:
         parts = (self.dataset.title, network, what, branches, extra, f"seed {self.seed}")
         return " ".join(part for part in parts if part)
 
-    @property
+    @cached_property
     def teacher(self) -> "GridCell | None":
         """The teacher that the cell needs: one per data set, with seed 0, for all seeds."""
         if self.role == "teacher" or self.method == "vanilla":
