@@ -25,7 +25,7 @@ VERBS = (
     "prepare", "verify", "show", "demo",
     "evaluate", "explain", "export", "detect",
     "table", "figure", "report", "compare", "tour",
-    "methods", "dashboard", "inputs", "probe",
+    "methods", "detectors", "dashboard", "inputs", "probe",
 )  # fmt: skip
 
 

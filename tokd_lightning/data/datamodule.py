@@ -4,6 +4,7 @@ import copy
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,14 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
-from tokd_lightning.data.augment import Augmentation, Normalise, centre_crop, random_crop, seeded
+from tokd_lightning.data.augment import (
+    Augmentation,
+    Normalise,
+    centre_crop,
+    random_crop,
+    seed_of,
+    seeded,
+)
 from tokd_lightning.data.augment_check import check_augmentation
 from tokd_lightning.data.frames import Batch, FrameDataset, FrameLoader, OnError, loader
 from tokd_lightning.data.layouts.video_folder import refuse_broken_packs
@@ -268,6 +276,26 @@ class FrameDataModule(LightningDataModule, ABC):
             raise TokdError("balance loss_weight needs real and fake training frames, not one kind")
         return number.sum() / (2.0 * number)
 
+    def sample_seeds(self, batch: Batch) -> list[int]:
+        """Return a seed per sample of a training batch, for methods that draw for each image.
+
+        They do not depend on how processes and accumulated parts share a batch.
+        """
+        whole, place, _ = self._share(batch)
+        first = place * len(batch["label"])
+        return [seed_of(self.seed, whole, 0, first + n) for n in range(len(batch["label"]))]
+
+    def seeded(self, batch: Batch) -> AbstractContextManager[None]:
+        """Seed torch's global generators for the forward pass of a training batch (dropout)."""
+        rank, _ = self._process()
+        return seeded(batch["image"].device, self.seed, batch["step"], rank, 1)
+
+    def _share(self, batch: Batch) -> tuple[int, int, int]:
+        """Return the number of a whole batch, this part's place in it, and its number of parts."""
+        rank, world = self._process()
+        whole, part = divmod(batch["step"], self.accumulate)
+        return whole, part * world + rank, self.accumulate * world
+
     def _process(self) -> tuple[int, int]:
         """Return rank and world size."""
         trainer = self.trainer
@@ -350,11 +378,10 @@ class FrameDataModule(LightningDataModule, ABC):
 
     def _finished(self, images: Tensor, batch: Batch) -> Tensor:
         training = self.trainer is not None and self.trainer.training
-        rank, world = self._process()
+        rank, _ = self._process()
         if self.crop is not None and training:
-            whole, part = divmod(batch["step"], self.accumulate)  # crops belong to a whole batch
-            place = {"rank": part * world + rank, "world": self.accumulate * world}
-            images = random_crop(images, self.crop, self.seed, whole, **place)
+            whole, place, parts = self._share(batch)  # crops belong to a whole batch
+            images = random_crop(images, self.crop, self.seed, whole, rank=place, world=parts)
         elif self.crop is not None:
             images = centre_crop(images, self.crop)
         images = images.to(torch.float32, memory_format=torch.contiguous_format) / 255

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 import torch
-from torch import Tensor
 
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.frames import Batch, FrameLoader, Unreadable
@@ -138,11 +137,11 @@ def loader_of(data: FrameDataModule, split: str) -> FrameLoader:
     return data.test_dataloader() if split == "test" else data.val_dataloader()
 
 
-def read(data: FrameDataModule, split: str, rows: list[int]) -> tuple[list[int], Tensor]:
+def read(data: FrameDataModule, split: str, rows: list[int]) -> tuple[list[int], Batch]:
     """Read rows of a split's table.
 
     Returns:
-        The rows that could be read, and their images as network input, ``(N, 3, H, W)``.
+        The rows that could be read, and their batch, with the images as network input.
 
     Raises:
         TokdError: A frame cannot be read and must not be skipped.
@@ -151,7 +150,7 @@ def read(data: FrameDataModule, split: str, rows: list[int]) -> tuple[list[int],
     if isinstance(batch, Unreadable):
         raise TokdError(batch.message)
     finished = data.on_after_batch_transfer(cast(Batch, batch), 0)
-    return finished["index"].tolist(), finished["image"]
+    return finished["index"].tolist(), finished
 
 
 def where(target: Target | None, trained: Trained, split: str) -> Path:

@@ -24,12 +24,13 @@ from tokd_lightning.report.svg import Svg
 from tokd_lightning.runs.identity import comparable_data
 from tokd_lightning.runs.provenance import commit
 from tokd_lightning.tables.entries import Entry, PaperTable
-from tokd_lightning.tables.grid import STUDENTS
+from tokd_lightning.tables.grid import DETECTORS, STUDENTS
 from tokd_lightning.tables.statistics import Summary, summary
 
 _SCALES = {"parameters": 1e-6, "macs": 1e-9, "latency": 1.0}
 # Row of Table 1 or 2 -> network whose size it shows.
 _NETWORKS = {name: name for name in (*STUDENTS.values(), "Teacher")} | {"TOKD": "Xception"}
+_NETWORKS |= {title: title for title in DETECTORS.values()}
 
 
 def build(tables: Sequence[PaperTable], reader: Reader, when: datetime | None = None) -> Report:

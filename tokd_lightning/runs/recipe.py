@@ -11,6 +11,7 @@ import yaml
 from tokd_lightning.errors import TokdError
 from tokd_lightning.runs.naming import PLACE, Config
 
+_CLASSES = {"model", "data", "distiller", "detector"}  # their name alone is a class path
 # LibYAML's, which most builds of PyYAML have, reads the same ten times as fast.
 _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -90,7 +91,7 @@ def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
         for name, inner in value.items():
             where = key if name == "init_args" else f"{key}.{name}" if key else str(name)
             yield from _flat(inner, where)
-    elif key.rpartition(".")[2] in {"model", "data", "distiller"} and isinstance(value, str):
+    elif key.rpartition(".")[2] in _CLASSES and isinstance(value, str):
         yield f"{key}.class_path", value
     else:
         yield key, value

@@ -130,7 +130,7 @@ def export_sbatch(
     elements += [
         (cell, [plan.evaluation(cell)])
         for cell in plan.cells
-        if plan.on and cell.role == "student" and plan.settled(states[cell.name])
+        if plan.on and cell.role != "teacher" and plan.settled(states[cell.name])
     ]
     if not elements:
         raise TokdError("there is nothing left to do")
@@ -161,7 +161,7 @@ def export_sbatch(
 def _commands(plan: Plan, cell: GridCell) -> list[list[str]]:
     arguments = [*plan.arguments(cell), "--log", plan.log]
     commands = [["fit", *arguments, "--reuse"], ["test", *arguments]]
-    return [*commands, plan.evaluation(cell)] if plan.on and cell.role == "student" else commands
+    return [*commands, plan.evaluation(cell)] if plan.on and cell.role != "teacher" else commands
 
 
 def _case(plan: Plan, number: int, cell: GridCell, commands: Sequence[Sequence[str]]) -> str:
