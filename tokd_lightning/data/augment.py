@@ -27,7 +27,7 @@ def seeded(device: torch.device, *key: int) -> Iterator[None]:
     devices = [] if device.type == "cpu" else [device]
     kind = "cuda" if device.type == "cpu" else device.type
     with torch.random.fork_rng(devices, device_type=kind):
-        torch.manualseed_of(seed_of(*key))
+        torch.manual_seed(seed_of(*key))
         yield
 
 
@@ -48,7 +48,7 @@ def random_crop(images: Tensor, size: int, *key: int, rank: int = 0, world: int 
         ``(B, C, size, size)``.
     """
     count, _, height, width = images.shape
-    generator = torch.Generator().manualseed_of(seed_of(*key))
+    generator = torch.Generator().manual_seed(seed_of(*key))
     rest = torch.tensor([height - size + 1, width - size + 1])
     drawn = torch.rand((world, count, 2), generator=generator, dtype=torch.float64)[rank]
     offsets = (drawn * rest).long().to(images.device, non_blocking=True)

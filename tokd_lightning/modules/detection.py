@@ -107,6 +107,10 @@ class DetectionModule(pl.LightningModule):
         """Return logits ``(B, 2)``, real and fake, of normalised images ``(B, 3, H, W)``, Eq. 8."""
         return cast(Tensor, self.network(image, **extras).logits)
 
+    def needs(self, fitting: bool) -> set[str]:
+        """Return the batch entries beyond image and label that a fit, or a test, needs."""
+        return set(getattr(self.network, "reads", ()))
+
     def cross_entropy(self, logits: Tensor, label: Tensor) -> Tensor:
         """Return the cross-entropy, Eq. 9, weighted by class if ``balance: loss_weight``."""
         return functional.cross_entropy(logits.float(), label, self.class_weights)

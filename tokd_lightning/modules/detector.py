@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -75,6 +75,10 @@ class DetectorModule(DetectionModule):
         """The detector."""
         return self.detector
 
+    def needs(self, fitting: bool) -> set[str]:
+        """Return what the network reads and, for a fit, what its loss needs."""
+        return super().needs(fitting) | (set(self.loss.supervision) if fitting else set())
+
     def setup(self, stage: str) -> None:
         """Check the side of the images."""
         super().setup(stage)
@@ -120,6 +124,8 @@ class DetectorModule(DetectionModule):
         """Pass the class weights to the loss, and compare the normalisation with the published."""
         super().on_fit_start()
         self.loss.class_weights = self.class_weights
+        if self.loss.note:
+            rank_zero_info(self.loss.note)
         for name in ("mean", "std"):
             ours, theirs = getattr(self.data, name), getattr(self.detector, name)
             if {float(v) for v in (ours if isinstance(ours, list) else [ours])} != {theirs}:

@@ -116,11 +116,10 @@ class DistillModule(DetectionModule):
         self.warm_up_epochs = warm_up_epochs
         with drawn_from(seed):
             self.student: Any = build_student(student, pretrained, student_options)
+        self.own_losses = own_losses
+        if own_losses and not isinstance(self.student, Detector):
+            raise TokdError(f"--model.own_losses: {student} has no losses of its own")
         self.own: DetectorLoss | None = None
-        if own_losses:
-            if not isinstance(self.student, Detector):
-                raise TokdError(f"--model.own_losses: {student} has no losses of its own")
-            self.own = self.student.make_loss()
         self.student.to(memory_format=torch.channels_last)
         self.distiller: Distiller | None = None
         self._teacher: _Frozen | None = None
@@ -131,6 +130,11 @@ class DistillModule(DetectionModule):
         """S_B and G_Sc."""
         return cast(nn.Module, self.student)
 
+    def needs(self, fitting: bool) -> set[str]:
+        """Return what the student reads and, for a fit, what its own losses need."""
+        own = self.student.make_loss().supervision if fitting and self.own_losses else ()
+        return super().needs(fitting) | set(own)
+
     def setup(self, stage: str) -> None:
         """For training, load the teacher from its checkpoint and build the distiller."""
         super().setup(stage)
@@ -138,6 +142,8 @@ class DistillModule(DetectionModule):
             return
         self.distiller = self._without_teacher() or self._with_teacher()
         self.distiller.class_weights = self.data.class_weights
+        if self.own_losses:
+            self.own = self.student.make_loss()
         keep_maps_from(self.student, min(self.distiller.taps, default=FINEST))
 
     def _without_teacher(self) -> Distiller | None:

@@ -69,7 +69,10 @@ METHODS = {
     "fitnet": "FitNet",
 }
 # The detectors of Table 2; `tokd_lightning.models.detectors` has the same names.
-DETECTORS = {"spsl": "SPSL", "rfm": "RFM", "f3net": "F3-Net"}
+DETECTORS = {
+    **{"multitask": "Multi-task", "twobranch": "Two-branch", "spsl": "SPSL", "rfm": "RFM"},
+    **{"addnet": "AddNet", "facexray": "Face X-ray", "f3net": "F3-Net", "multiatt": "MultiAtt"},
+}
 RECIPES = ("paper", "house")
 HOUSE = Path("configs/recipes/house.yaml")
 WITHOUT_BRANCHES = ("vanilla", "hinton")

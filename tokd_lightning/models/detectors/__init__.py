@@ -5,8 +5,11 @@ from importlib import import_module
 from typing import Any
 
 from tokd_lightning.errors import TokdError
+from tokd_lightning.models.detectors.addnet import AddNet
+from tokd_lightning.models.detectors.attention_losses import MultiAttLoss
 from tokd_lightning.models.detectors.detector import (
     SEEDS,
+    CrossEntropy,
     Detector,
     DetectorLoss,
     DetectorOutput,
@@ -14,26 +17,41 @@ from tokd_lightning.models.detectors.detector import (
     extras_of,
 )
 from tokd_lightning.models.detectors.f3net import F3Net
+from tokd_lightning.models.detectors.facexray import FaceXray, FaceXrayLoss
+from tokd_lightning.models.detectors.multiatt import MultiAtt
+from tokd_lightning.models.detectors.multitask import MultiTask, MultiTaskLoss
 from tokd_lightning.models.detectors.rfm import RFM, RFMLoss
 from tokd_lightning.models.detectors.spsl import SPSL
+from tokd_lightning.models.detectors.twobranch import RadiusLoss, TwoBranch
 
 __all__ = [
     "DETECTORS",
     "RFM",
     "SEEDS",
     "SPSL",
+    "AddNet",
+    "CrossEntropy",
     "Detector",
     "DetectorLoss",
     "DetectorOutput",
     "DetectorTeacher",
     "F3Net",
+    "FaceXray",
+    "FaceXrayLoss",
+    "MultiAtt",
+    "MultiAttLoss",
+    "MultiTask",
+    "MultiTaskLoss",
     "RFMLoss",
+    "RadiusLoss",
+    "TwoBranch",
     "build_detector",
     "detector_class",
     "extras_of",
 ]
 
-DETECTORS: dict[str, type[Detector]] = {kind.name: kind for kind in (SPSL, RFM, F3Net)}
+_KINDS = (MultiTask, TwoBranch, SPSL, RFM, AddNet, FaceXray, F3Net, MultiAtt)
+DETECTORS: dict[str, type[Detector]] = {kind.name: kind for kind in _KINDS}
 """Name -> class, in the order of ``tokd detectors``."""
 
 

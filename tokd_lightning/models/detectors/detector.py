@@ -51,6 +51,7 @@ class Detector(nn.Module, ABC):
         citation: Authors and venue.
         needs: What training needs beyond frames and labels: ``mask``, ``landmarks``, ``clip``.
         reads: Batch entries that :meth:`forward` takes by name, in evaluation too.
+        reads_in_training: Further entries that it takes in training alone.
         size: Side of the published input in pixels.
         multiple: The side of an image must be a multiple of it.
         mean: Mean of the published normalisation of images in [0, 1].
@@ -70,6 +71,7 @@ class Detector(nn.Module, ABC):
     citation: ClassVar[str] = ""
     needs: ClassVar[frozenset[str]] = frozenset()
     reads: ClassVar[tuple[str, ...]] = ()
+    reads_in_training: ClassVar[tuple[str, ...]] = ()
     size: int = 299
     multiple: ClassVar[int] = 1
     mean: ClassVar[float] = 0.5
@@ -192,16 +194,24 @@ class DetectorLoss(nn.Module, ABC):
     Attributes:
         class_weights: Class weights ``(2,)`` of the cross-entropy; None weights both equally.
         epoch: Number of the current epoch, from 0; set by the training code.
-        supervision: Batch entries that it reads if they are there.
     """
 
-    supervision: ClassVar[tuple[str, ...]] = ()
     class_weights: Tensor | None
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
         self.epoch = 0
         self.register_buffer("class_weights", None, persistent=False)
+
+    @property
+    def supervision(self) -> tuple[str, ...]:
+        """Entries that it needs in a training batch besides image and label."""
+        return ()
+
+    @property
+    def note(self) -> str:
+        """What is switched off, in one line; empty if nothing is."""
+        return ""
 
     def before_step(self, detector: Detector, batch: Mapping[str, Any]) -> Tensor:
         """Return the images of a training batch, changed if the method does so.
@@ -271,7 +281,10 @@ class DetectorTeacher(nn.Module):
 def extras_of(network: nn.Module, batch: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the entries of a batch that a network's ``forward`` takes besides the image."""
     owner = network.detector if isinstance(network, DetectorTeacher) else network
-    return {key: batch[key] for key in getattr(owner, "reads", ()) if key in batch}
+    names = getattr(owner, "reads", ())
+    if owner.training:
+        names = (*names, *getattr(owner, "reads_in_training", ()))
+    return {key: batch[key] for key in names if key in batch}
 
 
 def generators(batch: Mapping[str, Any], device: torch.device | str = "cpu") -> list[Any]:
