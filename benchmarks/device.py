@@ -3,7 +3,6 @@
 Also runs on the CPU with `--tiny`, as a smoke test.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,9 +18,9 @@ from benchmarks.naive import Naive
 from benchmarks.timing import clock_of, compare, ratio
 from benchmarks.training import Batches
 from tokd_lightning.distillation.rotation_optimizer import POLISH_EVERY
+from tokd_lightning.files import write_json
 from tokd_lightning.frequency import high_pass
 from tokd_lightning.models import DualBranchTeacher, frozen
-from tokd_lightning.runs.folder import write_atomically
 from tokd_lightning.runs.provenance import versions
 
 LEAD = 4.0
@@ -187,4 +186,4 @@ def run(device: torch.device, sizes: Sizes, out: Path, only: list[str]) -> None:
         if cuda:
             torch.cuda.empty_cache()
         results = [row.as_json() for row in rows]
-        write_atomically(out, json.dumps({**about, "results": results}, indent=2) + "\n")
+        write_json(out, {**about, "results": results})

@@ -4,7 +4,6 @@
 """
 
 import argparse
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +16,8 @@ from torch import Tensor, nn
 from benchmarks.timing import Spread, compare, ratio, spread
 from tokd_lightning.deploy.engine import onnx_session
 from tokd_lightning.deploy.networks import INPUT, to_onnx
+from tokd_lightning.files import write_json
 from tokd_lightning.models import DualBranchTeacher, Student
-from tokd_lightning.runs.folder import write_atomically
 from tokd_lightning.runs.provenance import versions
 
 TEACHER = "teacher (2 x Xception)"
@@ -111,7 +110,7 @@ def main() -> None:
         for name, one in found.items()
     }
     about = {"batch": given.batch, "threads": 1, "versions": versions(), "networks": rows}
-    write_atomically(given.out, json.dumps(about, indent=2) + "\n")
+    write_json(given.out, about)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import benchmarks
 from benchmarks.figures import Row
 from benchmarks.judged import Part, Sizes
 from tokd_lightning.errors import TokdError
-from tokd_lightning.runs.folder import write_atomically
+from tokd_lightning.files import write_text
 from tokd_lightning.runs.provenance import source_hash, versions
 
 Kept = dict[str, Any]
@@ -143,4 +143,4 @@ def write(file: Path, now: Kept, parts: dict[str, Kept]) -> None:
     """
     results = [row | {"part": name} for name, part in parts.items() for row in part["rows"]]
     text = json.dumps({**now, "parts": parts, "results": results}, indent=2)
-    write_atomically(file, text + "\n")
+    write_text(file, text + "\n")

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from benchmarks.figures import Curve, Row
-from tokd_lightning.data.writing import write_bytes
+from tokd_lightning.files import write_bytes
 
 
 def draw(rows: Iterable[Row], file: Path) -> bool:

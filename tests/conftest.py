@@ -1,4 +1,5 @@
 import os
+from collections import Counter
 from pathlib import Path
 
 # Read once, when the first product on a GPU is made; deterministic runs need it.
@@ -10,6 +11,17 @@ from trees import make_ffpp
 
 # Threads that wait for each other make tiny networks several times slower.
 torch.set_num_threads(1)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    seen: Counter[str] = Counter()
+    for item in items:
+        if mark := item.get_closest_marker("thinned"):
+            test = item.nodeid.partition("[")[0]
+            if seen[test] % mark.args[0]:
+                item.add_marker("slow")
+            seen[test] += 1
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

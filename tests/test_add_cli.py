@@ -79,6 +79,7 @@ def test_tokd_takes_add_as_a_third_task(root, runs, tmp_path):
         assert name in header
 
 
+@pytest.mark.slow
 def test_a_branch_that_the_teacher_lacks_is_one_line(root, runs, capsys):
     best = folder(runs, "teacher-rgb") / "checkpoints" / "best.ckpt"
     options = ["--model.student=test_resnet", f"--model.teacher={best}"]

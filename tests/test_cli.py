@@ -153,6 +153,7 @@ def test_a_run_that_another_process_trains_is_left_to_it(job, tiny_ffpp, capsys)
     assert not (run / ".lock").exists()
 
 
+@pytest.mark.slow
 def test_a_teacher_that_is_not_finished_is_told_of(job, tiny_ffpp, tmp_path):
     teacher = shutil.copytree(folder(job, "teacher"), tmp_path / "teacher")
     options = [*TINY_TOKD, f"--model.teacher={teacher}/checkpoints/best.ckpt"]
@@ -168,6 +169,7 @@ def test_other_data_are_noticed(job, tmp_path, capsys):
     assert "was made from other data" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_another_teacher_is_noticed(job, tiny_ffpp, tmp_path, capsys):
     teacher = folder(job, "teacher") / "checkpoints/best.ckpt"
     checkpoint = torch.load(teacher, weights_only=True)
@@ -178,6 +180,7 @@ def test_another_teacher_is_noticed(job, tiny_ffpp, tmp_path, capsys):
     assert "was made from another teacher" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_test_on_other_frames_leaves_the_run_s_results_alone(job, tiny_ffpp, tmp_path, capsys):
     run = folder(job, "vanilla")
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
@@ -201,6 +204,7 @@ def test_a_test_may_take_other_batches_than_the_fit(job, tiny_ffpp, capsys):
     assert after["metrics"] == pytest.approx(before["metrics"], abs=1e-6)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     ("option", "says"),
     [
@@ -268,6 +272,7 @@ def broken(root, tmp_path):
     return copy
 
 
+@pytest.mark.slow
 def test_an_unreadable_frame_is_named_or_skipped_and_counted(tiny_ffpp, tmp_path, capsys):
     root = broken(tiny_ffpp, tmp_path)
     bad = sorted((root / "original_sequences/youtube/c23/faces/000").iterdir())[1]
@@ -312,6 +317,7 @@ def nowhere(root, tmp_path):
     return tmp_path / "nowhere"
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize(
     ("make", "says"),
     [
@@ -330,6 +336,7 @@ def test_bad_data_are_one_line_and_leave_nothing_behind(make, says, tiny_ffpp, t
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize(
     ("experiment", "options", "says"),
     [
@@ -385,6 +392,7 @@ def test_a_rotation_too_large_for_its_layout_says_what_fits(job, tiny_ffpp, tmp_
     assert "dim 4096 does not fit" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_student_s_checkpoint_is_no_teacher(job, tiny_ffpp, tmp_path, capsys):
     student = folder(job, "vanilla") / "checkpoints/best.ckpt"
     options = [*TINY_TOKD, f"--model.teacher={student}"]
@@ -449,6 +457,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_one_line(tiny_ffpp, tmp_pat
         assert not (run / "metrics.json").exists()
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("found", ["inputs.json", "fit.yaml", "metrics.csv", ".fit.yaml.1.part"])
 def test_a_fit_killed_before_its_first_checkpoint_starts_over(job, tiny_ffpp, tmp_path, found):
     """What a kill can leave of a run: the first of its files, in the order they are written."""
@@ -473,6 +482,7 @@ def tell_to_end(*hook):
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("moment", ["on_train_batch_start", "on_validation_start"])
 def test_a_run_told_to_end_exits_with_143_and_goes_on(
     moment, job, tiny_ffpp, tmp_path, capsys, monkeypatch

@@ -17,6 +17,7 @@ def device(monkeypatch):
     return device
 
 
+@pytest.mark.slow
 def test_filters_rotations_and_the_naive_loop_are_measured(device, tmp_path, capsys):
     device.run(CPU, device.TINY, tmp_path / "b.json", ["filters", "rotations", "peers"])
     results = json.loads((tmp_path / "b.json").read_text())["results"]

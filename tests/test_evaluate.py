@@ -75,16 +75,16 @@ def test_on_its_own_data_a_run_scores_bit_for_bit_what_its_test_scored(what, run
         ours = run / "evaluations" / "synthetic-c23" / f"{level}.csv"
         assert ours.read_bytes() == (run / f"test_{level}.csv").read_bytes()
     record, results = Run(run).evaluations()["synthetic-c23"], Run(run).results()
-    tested = {k: v for k, v in results["metrics"].items() if k.startswith("test/")}
+    tested = {k: v for k, v in results.metrics.items() if k.startswith("test/")}
     assert record["metrics"] == tested
-    assert record["cell"] == results["cell"]
+    assert record["cell"] == results.cell._asdict()
 
 
 def test_the_validation_split_has_a_folder_of_its_own(student, ffpp):
     on = ["--on", f"ffpp-c23:{ffpp}", "--split", "val"]
     assert main(["evaluate", str(student), *on]) == 0
     record = Run(student).evaluations()["ffpp-c23-val"]
-    fitted = Run(student).results()["metrics"]
+    fitted = Run(student).results().metrics
     for metric in ("frame/auc", "video/acc"):
         assert record["metrics"][f"val/{metric}"] == pytest.approx(fitted[f"val/{metric}"])
 

@@ -50,6 +50,7 @@ def keys(block):
             yield from keys(value)
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: p.stem)
 def test_every_experiment_parses_and_is_named_by_its_cell(path, tmp_path):
     cli = parse("fit", "--config", path, "--runs", tmp_path)
@@ -76,6 +77,7 @@ def test_every_experiment_is_a_page_that_stands_alone(path):
     assert {"max_epochs:", "batch_size:", "size:", "lr:"} <= set(text.split())
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("student", ["res18t", "res34t", "xception"])
 @pytest.mark.parametrize(("data", "lr", "alpha"), [("ffpp", 1e-4, 10.0), ("celebdf", 1e-3, 200.0)])
 def test_the_paper_s_numbers_reach_the_configuration(data, lr, alpha, student, tmp_path):
@@ -98,6 +100,7 @@ def test_the_paper_s_numbers_reach_the_configuration(data, lr, alpha, student, t
     assert model["pretrained"] is False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", ["ffpp", "celebdf"])
 def test_the_teacher_is_pre_trained_and_found_by_its_students(data, tmp_path):
     folder = ROOT / "experiments"

@@ -24,6 +24,7 @@ def line(capsys):
     return said
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -45,6 +46,7 @@ def test_what_cannot_be_made_is_one_line(tiny_ffpp, tmp_path, capsys, options, s
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_before_a_validation_says_how_to_have_one(tiny_ffpp, tmp_path, capsys):
     assert fit(tiny_ffpp, tmp_path, *SMALL, "--trainer.max_steps=2") == 2
     assert "no best.ckpt: let --trainer.max_steps" in line(capsys)

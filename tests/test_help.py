@@ -6,7 +6,7 @@ import yaml
 
 from tokd_lightning.cli import main, parser
 from tokd_lightning.commands import table
-from tokd_lightning.runs.recipe import _LOADER
+from tokd_lightning.runs.identity import _LOADER
 from tokd_lightning.runs.shipped import shipped
 from tokd_lightning.schedule.plan import make_plan
 from tokd_lightning.schedule.reproduce import dry_run

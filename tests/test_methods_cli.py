@@ -50,6 +50,7 @@ def broken_off(module):
         raise TokdError("broken off")
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize(("method", "branches", "student"), cells())
 def test_a_cell_is_fitted_resumed_and_tested(
     tiny_ffpp, teacher, tmp_path, capsys, monkeypatch, method, branches, student
@@ -98,6 +99,7 @@ def state_of(run):
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("method", ["Hinton", "AttentionTransfer", "PKT", "SimilarityPreserving"])
 def test_a_learned_rotation_is_refused_in_one_line(tiny_ffpp, teacher, tmp_path, capsys, method):
     options = [f"--model.distiller={method}", "--model.distiller.rotation=learned"]

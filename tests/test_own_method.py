@@ -53,6 +53,7 @@ def test_an_init_and_a_forward_make_a_method(tiny_ffpp, teachers, tmp_path, monk
     assert "train/logits" in (run / "metrics.csv").read_text().splitlines()[0]
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize(
     ("teacher", "options", "says"),
     [
@@ -116,6 +117,7 @@ def test_a_part_whose_class_is_not_there_is_named(tiny_ffpp, teachers, tmp_path,
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_rotation_that_one_branch_does_not_get_is_told(tiny_ffpp, teachers, tmp_path, capsys):
     options = [*TINY_TOKD, f"--model.teacher={teachers['rgb']}", "--model.distiller.branches=rgb"]
     assert tokd("fit", "demo_tokd", tiny_ffpp, tmp_path, *options) == 0

@@ -72,15 +72,15 @@ def test_the_choice_is_recorded_and_a_test_keeps_it(options, machine, tmp_path, 
     assert "precision: bf16-mixed, which --trainer.precision changes" in caplog.text
     [run] = map(Run, tmp_path.iterdir())
     assert run.config()["trainer"]["precision"] == "bf16-mixed"
-    assert run.results()["precision"] == "bf16-mixed"
+    assert run.results().precision == "bf16-mixed"
 
     machine("32-true")  # another machine
     assert main(["test", *runs]) == 0
     assert "precision: bf16-mixed, as the run was started, not 32-true" in caplog.text
     assert run.config("test")["trainer"]["precision"] == "bf16-mixed"
-    losses = [run.results()["metrics"]["test/loss"]]
+    losses = [run.results().metrics["test/loss"]]
     assert main(["test", f"--config={run.folder}/fit.yaml", "--trainer.precision=32-true"]) == 0
-    losses.append(run.results()["metrics"]["test/loss"])
+    losses.append(run.results().metrics["test/loss"])
     assert losses[0] != losses[1]
     assert main(["fit", *runs, "--reuse"]) == 0  # it is that run, here as well
 
@@ -98,14 +98,14 @@ def test_an_interrupted_run_goes_on_in_the_precision_it_was_started_in(
     assert main(["fit", *runs]) == 0
     assert "precision: bf16-mixed, as the run was started, not 32-true" in caplog.text
     assert "resuming" in caplog.text
-    assert run.results()["precision"] == "bf16-mixed"
+    assert run.results().precision == "bf16-mixed"
 
     (run.folder / "metrics.json").unlink()
     given = [*runs, "--trainer.precision=32-true", f"--name={run.folder.name}"]
     assert main(["fit", *given]) == 2
     assert "another configuration (trainer.precision): --rerun" in capsys.readouterr().err
     assert main(["fit", *runs, "--rerun"]) == 0  # anew, as this machine does
-    assert run.results()["precision"] == "32-true"
+    assert run.results().precision == "32-true"
 
     old = run.config()  # of before there was a choice, when nothing was float32
     del old["trainer"]["precision"]

@@ -69,6 +69,7 @@ def test_a_probe_times_a_few_batches_and_keeps_nothing_but_its_run(tiny_ffpp, tm
     assert (run / "checkpoints" / "best.ckpt").is_file()
 
 
+@pytest.mark.slow
 def test_a_probe_leaves_the_run_of_its_configuration_alone(tiny_ffpp, runs, tmp_path):
     trained, out = folder(runs, "vanilla"), f"--out={tmp_path / 'probe.json'}"
     before = {path: path.stat().st_mtime_ns for path in sorted(trained.rglob("*"))}

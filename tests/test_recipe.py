@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.runs.recipe import recipe, recipe_hash
+from tokd_lightning.runs.identity import recipe, recipe_hash
 
 ROOT = Path(__file__).parents[1]
 TOKD = str(ROOT / "experiments/ffpp_res18t.yaml")

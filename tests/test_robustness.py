@@ -161,12 +161,17 @@ def test_what_differs_from_an_earlier_measurement_is_named(run, command, capsys,
     assert main([*again, "--update"]) == 0
     assert list(measured(run)["perturbations"]) == ["jpeg"]
     assert measured(run)["perturbations"]["jpeg"]["frame"][0]["n"] == 8
+    (run / "evaluations" / NAME / "robustness.json").write_text("{}")
+    assert main(again) == 2
+    assert main([*again, "--update"]) == 0
+    assert list(measured(run)["perturbations"]) == ["jpeg"]
     stronger = PERTURBATIONS["jpeg"]._replace(values=(60, 50, 40, 30, 20))
     monkeypatch.setitem(perturbations.PERTURBATIONS, "jpeg", stronger)
     assert main(again) == 0
     assert measured(run)["perturbations"]["jpeg"]["values"] == [60, 50, 40, 30, 20]
 
 
+@pytest.mark.slow
 def test_several_runs_are_drawn_together_and_programs_get_json(run, command, tmp_path, capsys):
     other = shutil.copytree(run, tmp_path / "other")
     given = [*command[:2], str(other), *command[2:], "--robustness", "contrast"]

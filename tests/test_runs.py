@@ -5,12 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.runs.folder import Run, letting_go, write_atomically
-from tokd_lightning.runs.naming import EVALUATION, cell, config_hash, differences, run_name
+from tokd_lightning.files import write_text
+from tokd_lightning.runs.folder import Run, letting_go
+from tokd_lightning.runs.identity import EVALUATION, cell, config_hash, differences, run_name
+from tokd_lightning.runs.record import RunRecord
 
 EXPERIMENT = {
     "seed_everything": 0,
@@ -137,12 +140,14 @@ def test_vanilla_has_no_branches():
 def test_results_are_null_where_not_a_number_and_read_back(tmp_path):
     run = Run(tmp_path / "r")
     assert run.results() is None
-    run.write_results({"metrics": {"a": math.nan, "b": 0.5}, "list": [math.inf]})
-    assert json.loads((run.folder / "metrics.json").read_text()) == {
-        "metrics": {"a": None, "b": 0.5},
-        "list": [None],
-    }
-    assert run.results()["metrics"]["b"] == 0.5
+    record = RunRecord(metrics={"a": math.nan, "b": 0.5}, versions={"torch": "2"}, seed=3)
+    run.write_results(replace(record, other={"list": [math.inf]}))
+    content = json.loads((run.folder / "metrics.json").read_text())
+    assert (content["metrics"], content["list"]) == ({"a": None, "b": 0.5}, [None])
+    read = run.results()
+    assert (read.metrics["b"], read.metrics["a"], read.seed) == (0.5, None, 3)
+    run.write_results(read)  # what this version does not know is kept
+    assert json.loads((run.folder / "metrics.json").read_text()) == content
 
 
 def test_corrupt_results_are_one_clear_line(tmp_path):
@@ -162,10 +167,10 @@ def test_an_earlier_run_is_set_aside_never_overwritten(tmp_path):
 
 def test_a_failed_write_leaves_the_old_file_and_no_part(tmp_path):
     path = tmp_path / "x.json"
-    write_atomically(path, "old")
+    write_text(path, "old")
     (tmp_path / "file").write_text("")
     with pytest.raises(TokdError, match="cannot be written"):
-        write_atomically(tmp_path / "file" / "x.json", "new")
+        write_text(tmp_path / "file" / "x.json", "new")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "x.json"]
 
 

@@ -37,6 +37,7 @@ def test_the_stored_experiments_are_those_of_the_source_tree(tmp_path):
     assert (tmp_path / "shipped.csv").read_text() == shipped._FILE.read_text()
 
 
+@pytest.mark.slow
 def test_a_copy_of_a_shipped_file_is_the_paper_s_cell_and_a_changed_one_is_not(tmp_path):
     shipped_file = f"--config={ROOT}/experiments/ffpp_res18t.yaml"
     assert named(own(tmp_path, "ffpp_res18t")) == CELL

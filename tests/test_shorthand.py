@@ -13,7 +13,7 @@ from test_experiments import ROOT, parse
 from tokd_lightning.cli import main
 from tokd_lightning.errors import TokdError
 from tokd_lightning.modules.checkpoint import read_checkpoint
-from tokd_lightning.runs.naming import config_hash
+from tokd_lightning.runs.identity import config_hash
 from tokd_lightning.training.shorthand import written_out
 
 RES18 = f"{ROOT}/experiments/ffpp_res18t.yaml"
@@ -30,6 +30,7 @@ def scores_of(run):
     return {key: value for key, value in metrics.items() if key.startswith("test/")}
 
 
+@pytest.mark.slow
 def test_a_run_is_tested_by_its_folder_or_its_checkpoint(run, tiny_ffpp, capsys):
     before = scores_of(run)
     best = run / "checkpoints" / "best.ckpt"
@@ -41,6 +42,7 @@ def test_a_run_is_tested_by_its_folder_or_its_checkpoint(run, tiny_ffpp, capsys)
     assert scores == (run / "test_frames.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_fit_goes_on_by_its_folder_as_what_it_was_begun_as(run, capsys):
     begun = json.loads((run / "metrics.json").read_text())
     (run / "metrics.json").unlink()
@@ -91,6 +93,7 @@ def written(tmp_path, *options):
     return parse("fit", "--config", RES18, "--runs", tmp_path, *options)
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("name", SHORT)
 def test_a_method_by_its_short_name_is_what_the_tables_train(name, tmp_path):
     """Nothing of TOKD's options stays, its rotation least of all."""

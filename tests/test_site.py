@@ -38,7 +38,7 @@ def test_every_room_has_its_classes_once(site):
         "models": "tokd_lightning.models.student.Student",
         "modules": "tokd_lightning.modules.distill.DistillModule",
         "data": "tokd_lightning.data.datamodule.FrameDataModule",
-        "deploy": "tokd_lightning.deploy.exporting.export",
+        "deploy": "tokd_lightning.deploy.export.export",
         "frequency": "tokd_lightning.frequency.high_pass",
     }.items():
         assert pages(site)[f"api/{room}.html"].count(f'id="{name}"') == 1

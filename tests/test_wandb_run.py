@@ -11,7 +11,7 @@ from tokd_lightning.loggers.run import loggers_of_test
 from tokd_lightning.loggers.wandb_account import wandb_mode
 from tokd_lightning.loggers.wandb_run import confident_errors, labels, logged_rows, open_run
 from tokd_lightning.runs.folder import Run
-from tokd_lightning.runs.naming import Cell
+from tokd_lightning.runs.identity import Cell
 
 CELL = Cell("ffpp-c40", "student", "resnet18_thin", "tokd", "both", 0)
 NAME = "ffpp-c40_resnet18_thin_tokd-both_s0"

@@ -5,12 +5,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
 from tokd_lightning import __version__
 from tokd_lightning.commands import VERBS, LineParser
 from tokd_lightning.commands.examples import describe
-from tokd_lightning.errors import TERMINATED, Terminated, TokdError, the_told_one
+from tokd_lightning.errors import TERMINATED, Terminated, TokdError, one_line, the_told_one
 
 BROKEN_PIPE = 141  # 128 + SIGPIPE, the shell convention
 
@@ -27,6 +28,9 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if args is None else args)
     try:
+        here = str(Path.cwd())
+        if here not in sys.path:
+            sys.path.append(here)  # custom methods, networks and data modules may be here
         with the_told_one():
             return _run(given)
     except TokdError as error:
@@ -36,7 +40,7 @@ def main(args: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except OSError as error:
-        print(f"tokd: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
+        print(f"tokd: {one_line(error)}", file=sys.stderr)
         return 2
     except Terminated as told:
         print(f"tokd: {told}", file=sys.stderr)

@@ -22,6 +22,17 @@ class Terminated(Exception):
     """Raised after SIGTERM, once the work so far is saved; ``tokd`` exits with code 143."""
 
 
+def reason(error: BaseException) -> str:
+    """Return the cause of an error, of the operating system's without number and file name."""
+    return str(getattr(error, "strerror", None) or error)
+
+
+def one_line(error: BaseException) -> str:
+    """Return the line that reports an error: the cause and, of the operating system's, the file."""
+    place = getattr(error, "filename", None)
+    return f"{reason(error)}: {place}" if place else reason(error)
+
+
 def told_in(error: BaseException) -> TokdError | None:
     """Return the first TokdError in an exception's chain of causes and contexts, or None."""
     seen: set[int] = set()

@@ -161,6 +161,9 @@ def test_class_weights_make_both_classes_count_alike(tiny_ffpp):
         ({"crop": 49}, "crop must lie between 1 and size 48, not 49"),
         ({"frames_per_video": 0}, "frames_per_video must be at least 1"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"samples_per_epoch": 0}, "samples_per_epoch must be at least 1, not 0"),
+        ({"num_workers": -1}, "num_workers must be 0 or larger, not -1"),
+        ({"seed": -1}, "seed must be 0 or larger, not -1"),
     ],
 )
 def test_numbers_out_of_range_are_refused(tiny_ffpp, options, message):

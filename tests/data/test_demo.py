@@ -133,6 +133,7 @@ def test_raw_is_lossless_up_to_the_colour_space(tmp_path):
     assert b"qp=0" in (tmp_path / "x.mp4").read_bytes()
 
 
+@pytest.mark.slow
 def test_two_workers_make_the_bytes_of_one(made, tmp_path):
     make_demo(tmp_path / "mini", **{**SMALL, "workers": 2})
     assert contents(tmp_path / "mini") == contents(made)

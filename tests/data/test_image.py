@@ -85,7 +85,7 @@ def test_an_entry_behind_the_pixels_of_a_png_is_found():
 
 def test_training_show_verify_and_detect_see_one_picture(tmp_path):
     pytest.importorskip("onnxruntime")
-    from tokd_lightning.deploy import reading
+    from tokd_lightning.deploy import read as reading
 
     side = np.kron(SMALL[:4, :4], np.ones((16, 16, 1), np.uint8))
     file = tmp_path / "a.jpg"

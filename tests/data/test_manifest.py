@@ -65,6 +65,12 @@ def test_contradictions_are_refused_in_one_line(manifest, change, message):
     assert "\n" not in str(caught.value)
 
 
+def test_pictures_are_not_short_videos(manifest):
+    stills = manifest.drop_duplicates(["video", "method"])
+    assert counts(manifest, 32)["short"].sum() > 0
+    assert counts(stills, 32)["short"].sum() == 0
+
+
 def test_counts_say_which_videos_are_short(tiny_ffpp):
     manifest = scan_ffpp(tiny_ffpp, "c23", frames_per_video=32).manifest
     manifest = manifest[~((manifest["video"] == "000") & (manifest["frame"] > 3))]

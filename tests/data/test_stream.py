@@ -2,6 +2,7 @@ import av
 import pytest
 from tiny_videos import film
 
+from tokd_lightning.data.quality import as_crf
 from tokd_lightning.data.stream import encoder_crf, read_packets
 from tokd_lightning.data.video import Source
 from tokd_lightning.demo.video import encode
@@ -38,3 +39,8 @@ def test_what_is_no_video_is_an_error(tmp_path):
         encoder_crf(tmp_path / "a.mp4")
     with pytest.raises((OSError, ValueError)):
         read_packets(Source(tmp_path / "a.mp4"))
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "", "lossy"])
+def test_what_is_not_a_crf_is_none(text):
+    assert as_crf(text) is None

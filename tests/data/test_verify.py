@@ -210,6 +210,7 @@ def test_damage_and_loss_within_a_whole_container_are_found(tree):
     assert findings(tree) == {"broken-video": [f"{place}/000.mp4", f"{place}/001.mp4"]}
 
 
+@pytest.mark.slow
 def test_many_files_are_shared_among_processes(tree):
     (tree / REAL / "c23/frames/000/0000.png").write_bytes(b"")
     (tree / REAL / "c23/videos/001.mp4").write_bytes(b"")

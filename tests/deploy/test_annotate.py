@@ -10,7 +10,7 @@ from tokd_lightning.deploy import annotate
 from tokd_lightning.deploy.found import Look
 from tokd_lightning.deploy.record import open_model
 from tokd_lightning.deploy.report import FrameScore, Verdict
-from tokd_lightning.deploy.scoring import Heat
+from tokd_lightning.deploy.score import Heatmaps
 
 
 def test_red_speaks_for_fake_and_blue_for_real_in_the_middle_alone(model):
@@ -50,7 +50,7 @@ def test_of_a_video_the_face_of_the_highest_score_is_shown(model, tmp_path, monk
 
     monkeypatch.setattr(annotate, "heated", heated)
     maps = np.arange(4, dtype=np.float32)[:, None, None]
-    written = annotate.annotate_file(tmp_path, verdict, Heat(looks, maps), about, set())
+    written = annotate.annotate_file(tmp_path, verdict, Heatmaps(looks, maps), about, set())
     assert drawn == [(40, 2.0)]
     assert [path.name for path in written] == ["a.mp4.png", "a.mp4_scores.png"]
     with Image.open(written[0]) as sheet:

@@ -146,6 +146,7 @@ def test_hostile_files_cost_one_line_each_and_never_the_batch(model, mixed, tmp_
     assert found["bright.png"]["p_fake"] is not None
 
 
+@pytest.mark.slow
 def test_annotated_pictures_are_whole_and_of_the_right_names(model, mixed, tmp_path, capsys):
     out = tmp_path / "out"
     given = [mixed / "bright.png", mixed / "deeper", mixed / "bright.mp4", tmp_path / "no.png"]
@@ -216,6 +217,7 @@ def test_a_model_may_be_named_by_its_file(name, model, mixed, capsys):
     assert as_json(capsys, model / name, mixed / "dark.png")["counts"] == {"scored": 1}
 
 
+@pytest.mark.slow
 def test_too_slow_a_file_is_given_up(model, mixed, capsys):
     said = as_json(
         capsys, model, mixed / "dark.mp4", mixed / "bright.mp4", "--time-limit", 1e-4, code=1
@@ -229,7 +231,7 @@ def test_neither_torch_nor_lightning_is_imported(model, mixed):
         f"assert main(['detect', {str(model)!r}, {str(mixed / 'dark.png')!r}, '--json']) == 0\n"
         "barred = {'torch', 'lightning', 'timm', 'pandas', 'matplotlib', 'cv2', 'av'}\n"
         "assert not barred & set(sys.modules), barred & set(sys.modules)\n"
-        "import tokd_lightning.deploy.reading, tokd_lightning.deploy.annotate\n"
+        "import tokd_lightning.deploy.read, tokd_lightning.deploy.annotate\n"
         "assert not {'torch', 'lightning', 'timm'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
@@ -260,7 +262,7 @@ def test_of_a_long_video_the_frames_are_those_of_training(container, tmp_path, m
     decoded = []
     read = videos.read_frames
     monkeypatch.setattr(videos, "read_frames", lambda *given: decoded.append(1) or read(*given))
-    pictures, times, note, _ = videos.film(file, 4, 10**6)
+    pictures, times, note, _ = videos.sample_frames(file, 4, 10**6)
     assert not note
     assert list(pictures) == wanted
     expected = np.frombuffer(shown.stdout, np.uint8).reshape(4, -1).mean(1)
@@ -275,7 +277,7 @@ def test_where_time_is_short_key_frames_are_looked_at_and_it_is_said(tmp_path, m
     light = np.linspace(20, 230, 520).astype(np.uint8)
     encode(np.broadcast_to(light[:, None, None, None], (520, 32, 32, 3)), file, "c23")
     monkeypatch.setattr(videos, "_LONG", 500)
-    pictures, times, note, _ = videos.film(file, 2, 10**6, seconds=0)
+    pictures, times, note, _ = videos.sample_frames(file, 2, 10**6, seconds=0)
     assert "key frames alone are scored" in note
     length, keys = videos._packets(videos.Source(file, guarded=True), 10**6)
     assert length == 520
@@ -287,12 +289,13 @@ def test_where_time_is_short_key_frames_are_looked_at_and_it_is_said(tmp_path, m
 
 def test_frames_that_fill_the_memory_are_made_smaller(mixed, monkeypatch):
     monkeypatch.setattr(videos, "_BUDGET", 4 * 128 * 128 * 3)
-    pictures, *_ = videos.film(mixed / "dark.mp4", 4, 10**6)
+    pictures, *_ = videos.sample_frames(mixed / "dark.mp4", 4, 10**6)
     assert {picture.shape for picture in pictures.values()} == {(128, 128, 3)}
-    with pytest.raises(videos.Unfit, match="too large"):
-        videos.film(mixed / "dark.mp4", 4, 256 * 256 - 1)
+    with pytest.raises(videos.UnreadableFile, match="too large"):
+        videos.sample_frames(mixed / "dark.mp4", 4, 256 * 256 - 1)
 
 
+@pytest.mark.slow
 def test_a_video_that_ends_early_is_scored_as_far_as_it_goes(model, mixed, tmp_path, capsys):
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(stream(mixed / "dark.mp4", cut)[:-40])

@@ -7,14 +7,15 @@ import pytest
 from PIL import Image
 
 from tokd_lightning.cli import main
-from tokd_lightning.deploy import reading, videos
+from tokd_lightning.deploy import read as reading
+from tokd_lightning.deploy import videos
 from tokd_lightning.deploy.files import find_files
-from tokd_lightning.deploy.found import Wanted
-from tokd_lightning.deploy.reading import read
+from tokd_lightning.deploy.found import ReadOptions
+from tokd_lightning.deploy.read import read
 
 
 def test_boxes_are_in_pixels_of_the_video_where_its_frames_are_made_smaller(mixed, monkeypatch):
-    wanted = Wanted(6, 64, "haar", 1.3, True)
+    wanted = ReadOptions(6, 64, "haar", 1.3, True)
     whole = read(mixed / "dark.mp4", wanted).looks[0]
     monkeypatch.setattr(videos, "_BUDGET", 6 * 128 * 128 * 3)
     smaller = read(mixed / "dark.mp4", wanted).looks[0]
@@ -27,7 +28,7 @@ def test_boxes_are_in_pixels_of_the_video_where_its_frames_are_made_smaller(mixe
 
 def test_asking_for_more_frames_than_there_are_makes_none_smaller(mixed, monkeypatch):
     monkeypatch.setattr(videos, "_BUDGET", 6 * 256 * 256 * 3)
-    found = videos.film(mixed / "dark.mp4", 1000, 10**6)
+    found = videos.sample_frames(mixed / "dark.mp4", 1000, 10**6)
     assert len(found.pictures) == 6
     assert found.scale == 1
     assert {picture.shape for picture in found.pictures.values()} == {(256, 256, 3)}
@@ -53,12 +54,12 @@ def test_a_folder_that_cannot_be_read_is_named(mixed, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refuse)
     assert find_files([tmp_path]).found == [tmp_path / "a.png", tmp_path / "shut"]
-    found = read(tmp_path / "shut", Wanted(1, 64, "haar", 1.3, False))
+    found = read(tmp_path / "shut", ReadOptions(1, 64, "haar", 1.3, False))
     assert (found.status, found.note) == ("unreadable", "a folder that cannot be read")
 
 
 def test_a_file_that_may_not_be_read_is_no_broken_image(mixed, monkeypatch):
-    picture, wanted = mixed / "dark.png", Wanted(1, 64, "haar", 1.3, False)
+    picture, wanted = mixed / "dark.png", ReadOptions(1, 64, "haar", 1.3, False)
     with monkeypatch.context() as patch:  # to root nothing is shut
 
         def refuse(self, *given):

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from test_cli import ROOT
 
 from tokd_lightning.cli import main
-from tokd_lightning.deploy import exporting, parity
+from tokd_lightning.deploy import export as exporting
+from tokd_lightning.deploy import parity
 from tokd_lightning.deploy.networks import from_safetensors, to_onnx
 from tokd_lightning.deploy.record import open_model
 from tokd_lightning.deploy.thresholds import choose_threshold
@@ -228,6 +229,7 @@ def refused(capsys, says, code):
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_what_cannot_be_exported_is_one_line(run, teacher, tmp_path, capsys):
     out = tmp_path / "out"
     refused(capsys, "holds a teacher", export(teacher, out))
@@ -265,6 +267,7 @@ def test_a_network_that_answers_otherwise_is_not_written(run, tmp_path, monkeypa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_network_of_one_batch_size_is_refused():
     with pytest.raises(TokdError, match="batches of any size"):
         to_onnx(OneBatch(), 8)

@@ -75,7 +75,7 @@ def detect(*given):
 
 
 @pytest.mark.parametrize(
-    "count", [pytest.param(48, id="few"), pytest.param(1000, id="all", marks=pytest.mark.slow)]
+    "count", [pytest.param(12, id="few"), pytest.param(1000, id="all", marks=pytest.mark.slow)]
 )
 def test_mutated_files_cost_a_line_each(count, model, mixed, tmp_path):
     rng = np.random.default_rng(20)

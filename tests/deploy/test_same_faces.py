@@ -18,7 +18,7 @@ from test_detect import as_json, detect, refused
 from tokd_lightning.cli import main
 from tokd_lightning.demo.cast import ProceduralCast
 from tokd_lightning.demo.video import encode
-from tokd_lightning.deploy.cutting import network_input
+from tokd_lightning.deploy.crop import network_input
 from tokd_lightning.deploy.record import open_model, warnings
 from tokd_lightning.prepare import detectors
 
@@ -64,6 +64,7 @@ def videos(tmp_path_factory):
     return root
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("size", [64, 96])  # the run's own, and one that training makes smaller
 def test_videos_are_cut_as_the_frames_that_were_prepared(size, run, videos, tmp_path, capsys):
     prepared, copy = tmp_path / "prepared", shutil.copytree(run, tmp_path / "run")
@@ -179,6 +180,7 @@ def test_nothing_scored_is_a_failure(model, tmp_path, capsys):
     assert "0 of 1 files scored" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_several_faces_and_missed_ones_are_counted(model, faces, tmp_path, capsys):
     group = np.full((300, 600, 3), 120, np.uint8)
     group[20:276, 20:276] = faces[0]

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tokd_lightning.deploy import workers
-from tokd_lightning.deploy.found import Wanted
+from tokd_lightning.deploy.found import ReadOptions
 from tokd_lightning.deploy.workers import read_all
 from tokd_lightning.errors import TokdError
 
-WANTED = Wanted(4, 64, "haar", 1.3, False)
+WANTED = ReadOptions(4, 64, "haar", 1.3, False)
 
 
 class Doing:
@@ -28,6 +28,7 @@ def read(*files, count=1, limit=30.0, wanted=WANTED):
     return dict(read_all(files, wanted, count, limit))
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_process_that_dies_or_hangs_costs_its_file_alone(count, mixed):
     picture = mixed / "dark.png"

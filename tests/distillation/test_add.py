@@ -81,6 +81,7 @@ def summed(stage, ours, theirs, matrix):
     return sum(stage(ours, theirs, matrix, None))
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("case", STUDENTS)
 def test_losses_and_all_gradients_follow_the_definition(case: str):
     shapes = STUDENTS[case]

@@ -13,7 +13,7 @@ from tokd_lightning.distillation.catalogue import METHODS, extra_parameters, pri
 from tokd_lightning.models import DualBranchTeacher, Student
 from tokd_lightning.models.backbones import build_backbone
 from tokd_lightning.models.probe import map_shapes
-from tokd_lightning.runs.naming import cell
+from tokd_lightning.runs.identity import cell
 
 STUDENTS = ("resnet18_thin", "resnet34_thin", "xception", "efficientnet_b0")
 TEACHERS = ("xception", "resnet18_thin")

@@ -29,6 +29,7 @@ def loss_and_gradient(student: Tensor, teacher: Tensor, margin: float = 0.2, lab
     return torch.stack(found).detach(), student.grad
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("margin", [0.012, 0.2])
 @pytest.mark.parametrize("shape", [(6, 2, 1), (5, 1, 2), (1, 2, 2)])
 def test_loss_and_gradient_follow_the_definition(margin, shape):

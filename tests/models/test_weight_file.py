@@ -120,6 +120,7 @@ def test_a_larger_network_is_refused(tmp_path):
         build_backbone("resnet18", saved(tmp_path / "w.pth", larger))
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", ["swiftformer_xs", "inception_resnet_v2", "repvgg_a0"])
 def test_releases_of_timm_are_loaded_by_path(name, tmp_path, caplog):
     """Their classifiers have other names: head_dist, classif, head.fc."""

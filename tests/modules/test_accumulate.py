@@ -52,6 +52,7 @@ def fitted(root, module, callbacks=()):
     return module, trainer
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -154,6 +155,7 @@ def stepped(teacher, precision, **options):
     return module, trainer
 
 
+@pytest.mark.slow
 def test_a_loss_scale_is_taken_out_before_clipping(teacher):
     start, _ = stepped(teacher, {"limit_train_batches": 0})
     options = {"clip": 0.5, "accumulate": 2}
@@ -170,6 +172,7 @@ def moved(module, start):
     return torch.cat([step.detach().flatten() for step in steps])
 
 
+@pytest.mark.slow
 def test_an_overflow_in_one_part_skips_the_step_of_all(teacher):
     start, _ = stepped(teacher, {"limit_train_batches": 0})
     module, trainer = stepped(teacher, half(2.0**40), clip=0.5, accumulate=2)

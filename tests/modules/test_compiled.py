@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from tokd_lightning.distillation import RotationOptimizer, Vanilla
 from tokd_lightning.errors import TokdError
 from tokd_lightning.modules import compiling
-from tokd_lightning.runs.naming import differences
+from tokd_lightning.runs.identity import differences
 from tokd_lightning.training.console import mistakes_in_one_line
 
 steady = partial(sgd, lr=0.01)
@@ -55,6 +55,7 @@ def student(teacher, distiller=None, **options):
     )
 
 
+@pytest.mark.slow
 def test_student_and_frozen_teacher_are_compiled_and_make_the_same_step(
     teacher, compiled, tmp_path
 ):

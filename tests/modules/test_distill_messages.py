@@ -50,6 +50,7 @@ def test_a_run_that_ends_before_eta_r_could_fall_warns_of_nothing(teacher, optio
     assert warned(teacher, **options) == []
 
 
+@pytest.mark.slow
 def test_the_ratio_is_that_of_the_first_and_the_last_step_of_the_run(teacher):
     later = partial(torch.optim.lr_scheduler.StepLR, step_size=3, gamma=0.1)
     options = {"lr_scheduler": later, "rotation_scheduler": later, "interval": "step"}
@@ -110,6 +111,7 @@ def cycle(steps):
     return partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=1e-3, total_steps=steps)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("name", ["lr_scheduler", "rotation_scheduler"])
 def test_a_schedule_shorter_than_the_run_is_refused_before_the_first_step(teacher, name):
     options = {"lr_scheduler": cycle(4), "rotation_scheduler": cycle(4), "interval": "step"}

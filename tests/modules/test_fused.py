@@ -33,6 +33,7 @@ def parameters(module):
 CLIPPED = {"clip": 0.05, "accumulate": 2, "batches": 2}
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     ("kind", "precision", "options"),
     [

@@ -97,6 +97,7 @@ RUNS = [
 ]
 
 
+@pytest.mark.thinned(6)
 @pytest.mark.parametrize(("interval", "kind", "every"), RUNS)
 def test_a_run_killed_at_every_batch_ends_as_an_undisturbed_one(
     tiny_ffpp, teacher, tmp_path, kind, every, interval
@@ -108,6 +109,7 @@ def test_a_run_killed_at_every_batch_ends_as_an_undisturbed_one(
     assert_equal(found, expected)
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("name", ALWAYS)
 def test_every_method_does(tiny_ffpp, teacher, tmp_path, name):
     new = partial(distill_module, teacher, METHODS[name])

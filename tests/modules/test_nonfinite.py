@@ -47,6 +47,7 @@ def finite_checkpoints(folder):
     return steps
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("moment", "every", "log", "last"),

@@ -69,6 +69,7 @@ def test_mixed_precision_takes_the_steps_of_float32(teacher, precision, toleranc
     assert all(p.dtype == torch.float32 for p in mixed.parameters())
 
 
+@pytest.mark.slow
 def test_the_rotation_step_does_not_know_the_loss_scale(teacher):
     before = start(teacher)
     steps = [
@@ -90,6 +91,7 @@ def test_an_overflow_skips_student_projectors_and_rotations_and_lowers_the_scale
     assert trainer.global_step == 1
 
 
+@pytest.mark.slow
 def test_training_goes_on_after_an_overflow(teacher):
     before = start(teacher)
     module, trainer = fitted(teacher, batches=12, **half(2.0**22))

@@ -98,6 +98,7 @@ RUNS = [
 ]
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize(("kind", "interval"), RUNS)
 def test_a_resumed_run_ends_bit_for_bit_as_an_undisturbed_one(
     tiny_ffpp, teacher, tmp_path, kind, interval

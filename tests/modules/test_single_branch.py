@@ -97,6 +97,7 @@ def test_a_missing_teacher_of_one_branch_is_answered_with_the_file_that_makes_it
             load_teacher(path)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("branch", ["rgb", "frequency"])
 def test_add_distils_from_a_teacher_of_one_branch_and_resumes(alone, branch, tmp_path):
     add = partial(ADD, branches=branch, frequency_weights=(1, 1, 1, 1))
@@ -122,6 +123,7 @@ def test_networks_keep_early_maps_only_for_methods_that_read_them(alone):
         assert list(module._teacher(image).rgb) == strides
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("interval", ["step", "epoch"])
 def test_one_cycle_without_a_length_lasts_the_run(alone, interval):
     cycle = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=1e-3, pct_start=0.5)

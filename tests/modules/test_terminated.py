@@ -44,6 +44,7 @@ RUNS = [
 ]
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize(("kind", "moment", "saved"), RUNS, ids=str)
 def test_a_run_told_to_end_goes_on_bit_for_bit(tiny_ffpp, teacher, tmp_path, kind, moment, saved):
     new = partial(make, kind, teacher, "epoch")

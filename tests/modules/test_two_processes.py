@@ -20,6 +20,8 @@ from rank import (
 )
 from small import NETWORK, floats, furthest, same, snapshot
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 EXPERIMENTS = HERE.parents[1] / "experiments"
 

@@ -101,6 +101,7 @@ def test_without_warm_up_everything_moves_at_once(teacher):
     assert not same(plain[0]["student.backbone"], weights(module)["student.backbone"])
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_a_run_resumed_during_or_after_warm_up_ends_bit_for_bit_the_same(teacher, tmp_path, epochs):
     # In the middle of an epoch: test_resume.py.

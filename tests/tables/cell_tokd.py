@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
+from tokd_lightning.runs.identity import recipe_hash
 from tokd_lightning.runs.provenance import source_hash
-from tokd_lightning.runs.recipe import recipe_hash
 
 HERE = Path(os.environ["CELL_TOKD"])
 

@@ -4,11 +4,13 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from tokd_lightning.runs.folder import Run
+from tokd_lightning.runs.identity import recipe_hash
 from tokd_lightning.runs.provenance import source_hash
-from tokd_lightning.runs.recipe import recipe_hash
+from tokd_lightning.runs.record import RunRecord
 
 PLACE = Path(os.environ["FAKE_PLACE"])  # cells.json, calls; fail, data: what a test plants
 DATA = "planted data"
@@ -69,11 +71,11 @@ def main(command: str, *args: str) -> None:
         run.best.write_text("")
         print("epoch 6/6  loss 0.1", flush=True)
         hashes |= {"source": source_hash(), "weights": f"weights of {name}"}
-        results = {"metrics": {}, "hashes": hashes}
+        results = RunRecord(metrics={}, hashes=hashes)
     else:
         assert results is not None
-        results["metrics"] = {"test/frame/acc": 0.8}
-        results["hashes"]["tested_with"] = source_hash()
+        hashes = results.hashes | {"tested_with": source_hash()}
+        results = replace(results, metrics={"test/frame/acc": 0.8}, hashes=hashes)
     run.write_results(results)
     note("end", command, name)
 

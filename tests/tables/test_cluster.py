@@ -15,12 +15,12 @@ from few_cells import BOTH, ONLY, RGB, ROOT, TEACHER, VANILLA, Table
 from test_runner import alive, wait_for
 from trees import make_ffpp
 
+from tokd_lightning.files import take_lock
 from tokd_lightning.runs.folder import Run
+from tokd_lightning.runs.identity import recipe_hash
 from tokd_lightning.runs.provenance import source_hash
-from tokd_lightning.runs.recipe import recipe_hash
 from tokd_lightning.schedule import cluster
 from tokd_lightning.schedule.jobs import Job, tokd
-from tokd_lightning.schedule.locks import take_lock
 from tokd_lightning.schedule.plan import make_plan
 
 LOCAL = ("--cluster", "local")
@@ -45,6 +45,7 @@ def test_every_cell_runs_once_after_its_teacher_and_a_second_call_does_nothing(
     assert "3 of 3 runs need nothing" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_failure_is_named_and_a_failed_teacher_drops_its_students(
     table: Table, capsys: pytest.CaptureFixture[str]
 ):
@@ -78,6 +79,7 @@ def test_a_preempted_job_resumes_and_sigterm_stops_one_for_good(
     assert table.events() == [f"fit {other} resumes", f"test {other}"]
 
 
+@pytest.mark.slow
 def test_a_second_call_submits_nothing_twice_and_ctrl_c_stops_the_first(table: Table):
     table.happens({f"fit {VANILLA}": "wait"})
     first = table.begin("vanilla", *LOCAL)

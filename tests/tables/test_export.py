@@ -14,8 +14,8 @@ from few_cells import BOTH, FAKE, RGB, ROOT, TEACHER, VANILLA, Table
 from test_runner import wait_for
 from test_slurm import options
 
+from tokd_lightning.files import take_lock
 from tokd_lightning.schedule.export import export_sbatch
-from tokd_lightning.schedule.locks import take_lock
 from tokd_lightning.schedule.plan import make_plan
 
 EXPORT = ("--export", "sbatch")

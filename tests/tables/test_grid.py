@@ -8,7 +8,7 @@ import pytest
 from test_experiments import ROOT, parse
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.runs.recipe import recipe_hash
+from tokd_lightning.runs.identity import recipe_hash
 from tokd_lightning.tables.grid import (
     over_seeds,
     select,
@@ -53,26 +53,29 @@ def test_every_published_number_of_table_3_stands_beside_its_cell():
     assert None not in found.values()
 
 
+@pytest.mark.thinned(9)
 @pytest.mark.parametrize("cell", THIRD, ids=lambda cell: cell.name)
 def test_fit_names_each_run_of_table_3_as_the_grid_does(cell, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
-    run = parse("fit", *cell.arguments(tmp_path, tmp_path / "runs")).run.folder
+    run = parse("fit", *cell.arguments(tmp_path, tmp_path / "runs", named=False)).run.folder
     assert run == tmp_path / "runs" / cell.name
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", LATER[::12])
 def test_fit_names_a_run_of_another_table_as_the_grid_does(name, monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert parse("fit", *ALL[name].arguments()).run.folder.name == name
+    assert parse("fit", *ALL[name].arguments(named=False)).run.folder.name == name
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LATER)
 def test_fit_names_every_run_as_the_grid_does(name, monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert parse("fit", *ALL[name].arguments()).run.folder.name == name
+    assert parse("fit", *ALL[name].arguments(named=False)).run.folder.name == name
 
 
+@pytest.mark.slow
 def test_options_of_all_cells_are_part_of_the_name_and_places_are_not(monkeypatch):
     monkeypatch.chdir(ROOT)
     cells = {}

@@ -79,6 +79,7 @@ def test_a_second_time_what_is_finished_is_reused(calls: Path, capsys: pytest.Ca
     assert capsys.readouterr().out.count("finished, reused") == 4
 
 
+@pytest.mark.slow
 def test_each_student_learns_from_the_teacher_of_its_own_quality_and_seed(calls: Path):
     demo.run_demo(Path("data"), Path("runs"), ["c23", "c40"], [0, 1, 1], workers=4)
     fits = [json.loads(line) for line in calls.read_text().splitlines()]
@@ -96,6 +97,7 @@ def test_each_student_learns_from_the_teacher_of_its_own_quality_and_seed(calls:
     assert len(rows) == 16 + 2
 
 
+@pytest.mark.slow
 def test_a_failed_stage_is_one_line_and_what_is_finished_stays(
     calls: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -10,8 +10,8 @@ import pytest
 from few_cells import BOTH, RGB, ROOT, TEACHER, VANILLA, Table
 from rich.console import Console
 
+from tokd_lightning.files import take_lock
 from tokd_lightning.schedule.estimate import FILE
-from tokd_lightning.schedule.locks import take_lock
 from tokd_lightning.schedule.plan import make_plan
 from tokd_lightning.schedule.reproduce import dry_run
 from tokd_lightning.tables.state import Looker, State
@@ -90,13 +90,17 @@ def test_several_seeds_are_counted(table: Table, monkeypatch: pytest.MonkeyPatch
     )
 
     def state(self: Looker, cell: object) -> State:
-        return State("done" if "_s0" in str(getattr(cell, "name", "")) else "not run")
+        name = str(getattr(cell, "name", ""))
+        if "tokd-rgb_s1" in name:
+            return State("stale", ("code",))
+        return State("done" if "_s0" in name else "not run")
 
     monkeypatch.setattr(Looker, "__call__", state)
     lines = lines_of("table3", table.runs, dataset=["demo"], seeds=2)
     assert "Vanilla      1/2 done" in lines
     assert "teacher on mini-FF++: done" in lines
-    assert "14 done, 13 to do" in lines
+    assert any(line.endswith("1/2 done, 1 stale") for line in lines)
+    assert "14 done, 1 stale, 12 to do" in lines
 
 
 def test_a_dry_run_takes_little_time(table: Table, capsys: pytest.CaptureFixture[str]):

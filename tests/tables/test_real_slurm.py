@@ -228,7 +228,7 @@ def test_jobs_that_cannot_start_are_said_with_the_reason(
             return
         assert code == 2
         assert f", PENDING ({reason})" in told.out
-        assert "1 cannot start as they are" in told.out
+        assert "1 of them cannot start until SLURM resolves" in told.out
     finally:
         slurm("scontrol", "update", "PartitionName=short", "State=up")
 

@@ -15,7 +15,7 @@ from test_experiments import ROOT
 
 from tokd_lightning import cli
 from tokd_lightning.errors import TokdError
-from tokd_lightning.runs.recipe import recipe_hash
+from tokd_lightning.runs.identity import recipe_hash
 from tokd_lightning.schedule import estimate, plan, runner
 from tokd_lightning.schedule.plan import Plan, look, make_plan
 from tokd_lightning.schedule.reproduce import dry_run, reproduce
@@ -127,6 +127,7 @@ def test_a_failed_teacher_leaves_its_students_and_vanilla_runs(place):
     assert not any(RGB in line for line in calls(place))
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("what", ["data", "configuration", "code", "teacher"])
 def test_what_a_cell_was_made_from_is_compared_and_made_again_only_when_asked(
     place, what, monkeypatch
@@ -237,6 +238,7 @@ def test_a_teacher_made_from_other_data_serves_nobody(place):
     assert f"{RGB}: not started, its teacher {TEACHER} is stale (data)" in said
 
 
+@pytest.mark.slow
 def test_a_teacher_made_by_other_code_serves(place):
     made = planned(place)
     (place / "fail").write_text(f"fit {RGB}\n")
@@ -252,6 +254,7 @@ def test_a_teacher_made_by_other_code_serves(place):
     assert kinds(made)[RGB] == "done"
 
 
+@pytest.mark.slow
 def test_a_teacher_without_its_checkpoint_is_one_line_and_rerun_makes_it_anew(place):
     made = planned(place)
     (place / "fail").write_text(f"fit {RGB}\n")
@@ -278,6 +281,7 @@ def test_the_page_of_a_table_flags_what_was_made_from_other_data(place):
     assert "0 of 13 cells done; 10 not run, 3 stale" in said
 
 
+@pytest.mark.slow
 def test_a_page_that_cannot_be_written_hides_no_failure(place):
     made = planned(place)
     (place / "fail").write_text(f"fit {RGB}\n")
@@ -294,6 +298,7 @@ def test_a_page_that_cannot_be_written_hides_no_failure(place):
     assert kinds(made)[RGB] == "done"
 
 
+@pytest.mark.slow
 def test_two_runners_share_the_cells_and_do_none_twice(place):
     (place / "seconds").write_text("0.3")
     made = planned(place, seeds=3)
@@ -338,6 +343,7 @@ def test_a_fit_that_outlives_its_killed_runner_is_waited_for(place):
     assert done.count(f"end fit {VANILLA}") == done.count(f"end test {VANILLA}") == 1
 
 
+@pytest.mark.slow
 def test_the_gpus_are_taken_in_turns(place, monkeypatch):
     from tokd_lightning.schedule import reproduce as module
 
@@ -378,6 +384,7 @@ def test_estimates_add_up(place):
     assert "10 to go: 2:00:00 with 5 at a time" in text.getvalue()
 
 
+@pytest.mark.slow
 def test_table_7_evaluates_the_students_on_the_other_data_set(place):
     for name in ("ffpp", "celebdf"):
         (place / name).mkdir()

@@ -11,7 +11,7 @@ import pytest
 from few_cells import BOTH, RGB, TEACHER, VANILLA, Table
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.schedule.locks import take_lock
+from tokd_lightning.files import take_lock
 from tokd_lightning.schedule.queue import FOLDER
 from tokd_lightning.schedule.slurm import PARAMETERS, slurm_parameters
 
@@ -282,7 +282,7 @@ def test_a_job_that_cannot_start_is_said_with_its_reason(
     assert table("vanilla", *SLURM) == (2 if stuck else 0)
     shown = capsys.readouterr().out
     assert f"job 100, PENDING ({reason})" in shown
-    assert ("1 cannot start as they are" in shown) == stuck
+    assert ("1 of them cannot start until SLURM resolves" in shown) == stuck
     assert table("vanilla", "--dry-run") == 0
     shown = capsys.readouterr().out
     assert f"{VANILLA}: job 100, PENDING ({reason})" in shown

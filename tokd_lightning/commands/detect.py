@@ -46,6 +46,6 @@ def add_to(commands: Any) -> None:
 
 
 def _detect(options: argparse.Namespace) -> int:
-    from tokd_lightning.deploy.detecting import detect
+    from tokd_lightning.deploy.detect import detect
 
     return detect(**asked(options))

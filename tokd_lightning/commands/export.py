@@ -34,6 +34,6 @@ def _formats(text: str) -> list[str]:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from tokd_lightning.deploy.exporting import export
+    from tokd_lightning.deploy.export import export
 
     return export(**asked(options))

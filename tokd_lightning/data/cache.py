@@ -3,13 +3,13 @@
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-_DIGEST = 64
+from tokd_lightning.errors import TokdError
+from tokd_lightning.files import write_bytes
 
 
 def cache_file(kind: str, subject: Path | str) -> Path:
@@ -46,14 +46,5 @@ def write_cache(file: Path, entries: Mapping[str, Any]) -> None:
         entries: Anything that JSON can hold.
     """
     content = json.dumps(entries, separators=(",", ":")).encode()
-    draft = None
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as opened:
-            draft = Path(opened.name)
-            opened.write(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
-        draft.replace(file)
-    except OSError:
-        if draft is not None:
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)
+    with suppress(TokdError):
+        write_bytes(file, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)

@@ -107,9 +107,13 @@ class FrameDataModule(LightningDataModule, ABC):
             ("frames_per_video", frames_per_video),
             ("size", size),
             ("batch_size", batch_size),
+            ("samples_per_epoch", 1 if samples_per_epoch is None else samples_per_epoch),
         ):
             if value < 1:
                 raise TokdError(f"{argument} must be at least 1, not {value}")
+        for argument, value in (("num_workers", num_workers), ("seed", seed)):
+            if value < 0:
+                raise TokdError(f"{argument} must be 0 or larger, not {value}")
         if teacher_quality is not None and same_quality(quality, teacher_quality):
             raise TokdError(
                 f"teacher_quality {teacher_quality} is the student's own quality: leave it out, or "

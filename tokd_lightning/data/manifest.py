@@ -18,7 +18,7 @@ from rich.table import Table
 
 from tokd_lightning.data.cache import cache_file, read_cache, write_cache
 from tokd_lightning.data.packed import split_path
-from tokd_lightning.errors import TokdError
+from tokd_lightning.errors import TokdError, reason
 
 COLUMNS = (
     "path",  # relative to the root, with forward slashes
@@ -151,12 +151,15 @@ def counts(manifest: pd.DataFrame, frames_per_video: int) -> pd.DataFrame:
 
     Returns:
         A row per data set, split and method (in order of appearance): ``videos``, ``frames`` and
-        ``short``, the videos with fewer frames than expected.
+        ``short``, the videos with fewer frames than expected (none in a data set whose videos all
+        have one frame).
     """
     group = ["dataset", "split", "method"]
     videos = manifest.groupby([*group, "video", "quality"], sort=False).size().reset_index()
     videos = videos.rename(columns={0: "frames"})
-    videos["short"] = videos["frames"] < frames_per_video
+    # A collection of pictures has one frame per "video", as it should.
+    longest = videos.groupby(["dataset", "quality"], sort=False)["frames"].transform("max")
+    videos["short"] = (videos["frames"] < frames_per_video) & (longest > 1)
     by = videos.groupby(group, sort=False)
     return by.agg(
         videos=("frames", "size"), frames=("frames", "sum"), short=("short", "sum")
@@ -233,7 +236,7 @@ def data_hash(manifest: pd.DataFrame, root: Path) -> str:
             with Path(file_name).open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise TokdError(f"cannot read {root / path}: {error.strerror}") from error
+            raise TokdError(f"cannot read {root / path}: {reason(error)}") from error
         return [stat.st_size, stat.st_mtime_ns, content]
 
     parts = [paths[start : start + _PART] for start in range(0, len(paths), _PART)]

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-from tokd_lightning.data.writing import write_bytes
-from tokd_lightning.errors import TokdError
+from tokd_lightning.errors import TokdError, reason
+from tokd_lightning.files import write_bytes
 
 PACK_SUFFIX = ".npy"
 _RECORD = re.compile(r"(.*\.npy)#(\d+)", re.DOTALL)
@@ -94,10 +94,9 @@ def pack_frames(path: Path) -> list[int]:
                 file.seek(layout.start + record * layout.stride)
                 raw += file.read(_NUMBER.itemsize)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
         raise TokdError(
-            f"cannot read {path}: {reason}; delete it and run `tokd prepare` again, or go on "
-            "without this video (--data.on_error skip)"
+            f"cannot read {path}: {reason(error)}; delete it and run `tokd prepare` again, or "
+            "go on without this video (--data.on_error skip)"
         ) from error
     numbers: list[int] = np.frombuffer(raw, _NUMBER).tolist()
     return numbers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import isfinite
 from typing import Literal
 
 CRF = float | Literal["lossless"] | None
@@ -48,6 +49,7 @@ def as_crf(text: str) -> CRF:
     if text == "lossless":
         return "lossless"
     try:
-        return float(text)
+        crf = float(text)
     except ValueError:
         return None
+    return crf if isfinite(crf) else None

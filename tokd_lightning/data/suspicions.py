@@ -14,7 +14,7 @@ from tokd_lightning.data.manifest import VIDEO
 from tokd_lightning.data.packed import split_path
 from tokd_lightning.data.shapes import Shape, Size, is_square, telling_shapes
 
-_LOOKED_AT = 128  # images per data set, quality and method whose headers are read
+_LOOKED_AT = 64  # images per data set, quality and method whose headers are read
 _READ = 20_000  # paths that are compared with their labels
 
 

@@ -25,6 +25,8 @@ import numpy as np
 from av.filter import Graph
 from numpy.typing import NDArray
 
+from tokd_lightning.errors import reason
+
 T = TypeVar("T")
 Picture = NDArray[np.uint8]
 """RGB, ``(H, W, 3)``."""
@@ -377,8 +379,3 @@ def _refuse_colours(frame: av.VideoFrame) -> None:
     except av.FFmpegError as error:
         said = f"{frame.format.name}, matrix {int(frame.colorspace)} of ITU-T H.273"
         raise ValueError(f"FFmpeg cannot convert its colours ({said})") from error
-
-
-def reason(error: Exception) -> str:
-    """Return a short reason why a video cannot be read."""
-    return getattr(error, "strerror", None) or str(error)

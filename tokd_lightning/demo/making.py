@@ -18,10 +18,10 @@ from tokd_lightning.demo.tree import (
     remove_parts,
     split_pairs,
     write_notice,
-    write_text,
 )
 from tokd_lightning.demo.video import encoder_options
 from tokd_lightning.errors import TokdError
+from tokd_lightning.files import write_json
 
 DEFAULT_IDENTITIES = 120
 # Incremented whenever the same arguments give different pictures.
@@ -79,11 +79,11 @@ def make_demo(
     jobs = [Job(cast, n, out, qualities, seed, frames, size) for n in range(0, people, 2)]
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_text(out / _RECORD, _as_json(record | {"finished": False}))
+        write_json(out / _RECORD, record | {"finished": False})
         write_notice(out, people, cast.source, frames, size, qualities)
         _make_pairs([job for job in jobs if not job.part.exists()], workers)
         finish_tree(out, jobs, split_pairs(people))
-        write_text(out / _RECORD, _as_json(record | {"finished": True}))
+        write_json(out / _RECORD, record | {"finished": True})
         remove_parts(out)
     except OSError as error:
         raise TokdError(f"{out} cannot be written: {error}") from error
@@ -133,7 +133,3 @@ def _make_pairs(jobs: list[Job], workers: int | None) -> None:
     note = f"demo: filming and forging {len(jobs)} pairs"
     for _ in track(in_processes(make_pair, jobs, workers), note, total=len(jobs)):
         pass
-
-
-def _as_json(record: dict[str, Any]) -> str:
-    return json.dumps(record, indent=2) + "\n"

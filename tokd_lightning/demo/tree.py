@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from tokd_lightning.demo.clips import Clip, film
 from tokd_lightning.demo.forgeries import FORGERIES
 from tokd_lightning.demo.landmarks import COUNT
 from tokd_lightning.demo.video import decode, encode
+from tokd_lightning.files import replacing, write_json, write_text
 
 REAL_FOLDER = Path("original_sequences/youtube")
 FAKE_FOLDER = Path("manipulated_sequences")
@@ -82,7 +82,6 @@ def make_pair(job: Job) -> None:
             forged = forge(clips[target], clips[1 - target], rng)
             name = f"{names[target]}_{names[1 - target]}"
             _write_video(job, FAKE_FOLDER / method, name, forged)
-    job.part.parent.mkdir(exist_ok=True)
     rows = [row for name, clip in zip(names, clips, strict=True) for row in _rows(name, clip)]
     write_rows(job.part, rows)
 
@@ -90,9 +89,8 @@ def make_pair(job: Job) -> None:
 def finish_tree(root: Path, jobs: list[Job], splits: dict[str, list[list[str]]]) -> None:
     """Write the split files and the landmarks of all pairs."""
     folder = root / "splits"
-    folder.mkdir(exist_ok=True)
     for split, pairs in splits.items():
-        write_text(folder / f"{split}.json", json.dumps(pairs, indent=2) + "\n")
+        write_json(folder / f"{split}.json", pairs)
     points = [f"{axis}{index}" for index in range(COUNT) for axis in "xy"]
     rows: list[list[str]] = [["video", "frame", *points]]
     for job in jobs:
@@ -159,14 +157,5 @@ def _rows(name: str, clip: Clip) -> Iterator[list[str]]:
 
 def write_rows(path: Path, rows: list[list[str]]) -> None:
     """Write a CSV file atomically."""
-    draft = path.with_name(f".{path.name}.part")
-    with draft.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
-    draft.replace(path)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    draft = path.with_name(f".{path.name}.part")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from tokd_lightning.data.writing import write_bytes
 from tokd_lightning.deploy.found import Look, Picture
 from tokd_lightning.deploy.record import Model
 from tokd_lightning.deploy.report import FrameScore, Verdict
-from tokd_lightning.deploy.scoring import Heat
+from tokd_lightning.deploy.score import Heatmaps
 from tokd_lightning.errors import TokdError
+from tokd_lightning.files import write_bytes
 
 _SIDE = 480
 _LINE = 22
@@ -26,7 +26,7 @@ _STRONGEST = 0.65
 
 
 def annotate_file(
-    folder: Path, verdict: Verdict, heat: Heat, model: Model, taken: set[str]
+    folder: Path, verdict: Verdict, heat: Heatmaps, model: Model, taken: set[str]
 ) -> list[Path]:
     """Draw one file: the face, its score and heatmap; for a video the face with the highest score.
 

@@ -13,7 +13,7 @@ Picture = npt.NDArray[np.uint8]
 """RGB, ``(H, W, 3)``."""
 
 
-class Wanted(NamedTuple):
+class ReadOptions(NamedTuple):
     """Options for reading files.
 
     Attributes:
@@ -56,7 +56,7 @@ class Look(NamedTuple):
     scale: float
 
 
-class Found(NamedTuple):
+class Faces(NamedTuple):
     """Result of reading a file.
 
     Attributes:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tokd_lightning.errors import TokdError
+from tokd_lightning.errors import TokdError, reason
 
 RECORD = "model.json"
 CARD = "MODEL_CARD.md"
@@ -118,7 +118,7 @@ class Model(NamedTuple):
         try:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
-            raise TokdError(f"{path} cannot be read: {error.strerror or error}") from error
+            raise TokdError(f"{path} cannot be read: {reason(error)}") from error
         if digest != self.files[kind]["sha256"]:
             raise TokdError(
                 f"{path} is not the file that {RECORD} beside it describes: export anew"

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tokd_lightning.deploy.cutting import network_input
+from tokd_lightning.deploy.crop import network_input
 from tokd_lightning.deploy.record import REFERENCE
 from tokd_lightning.deploy.source import Source
 from tokd_lightning.errors import TokdError
@@ -33,7 +33,7 @@ def reference(
         cropping are not installed.
     """
     try:
-        from tokd_lightning.deploy.reading import fed_face
+        from tokd_lightning.deploy.read import fed_face
         from tokd_lightning.prepare.boxes import Square
     except TokdError:
         return None, {}

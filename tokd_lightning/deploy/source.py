@@ -9,7 +9,8 @@ from tokd_lightning.models import Student
 from tokd_lightning.models.detectors import Detector
 from tokd_lightning.modules.trained import TrainedModule
 from tokd_lightning.runs.folder import Run
-from tokd_lightning.runs.naming import Config, cell
+from tokd_lightning.runs.identity import Config, cell
+from tokd_lightning.runs.record import RunRecord
 
 
 class Source(NamedTuple):
@@ -39,9 +40,9 @@ class Source(NamedTuple):
         return str(spec.get("detector") or spec["backbone"])
 
     @property
-    def results(self) -> dict[str, Any]:
-        """Content of ``metrics.json`` if this is the run's best checkpoint; else empty."""
-        return (self.run.results() if self.run else None) or {}
+    def results(self) -> RunRecord | None:
+        """Record of the run if this is its best checkpoint and it is finished; else None."""
+        return self.run.results() if self.run else None
 
     @property
     def crop(self) -> int:
@@ -60,7 +61,8 @@ class Source(NamedTuple):
 
     def about(self) -> dict[str, Any]:
         """Return the provenance of the network for ``model.json``."""
-        results = self.results
+        record = self.results
+        results = record.content() if record else {}
         kept = ("balance", "precision", "seed", "selected", "commit", "versions")
         data = self.model.header["data"]
         return {

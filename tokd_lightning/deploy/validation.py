@@ -14,7 +14,7 @@ from tokd_lightning.deploy.source import Source
 from tokd_lightning.errors import TokdError
 from tokd_lightning.evaluation.details import stored_validation
 from tokd_lightning.evaluation.evaluate import our_words
-from tokd_lightning.runs.naming import Config
+from tokd_lightning.runs.identity import Config
 
 _REAL = 16
 _FEW = 2
@@ -64,7 +64,7 @@ def validation(source: Source, root: Path | None = None) -> Validation:
     if stored is not None:
         return Validation(stored, inputs, said, place, table)
     said = f"{len(scores)} frames, scored at export"
-    was = source.results.get("metrics", {}).get("val/frame/acc")
+    was = source.results.metrics.get("val/frame/acc") if source.results else None
     now = float(((scores["p_fake"] > 0.5) == scores["label"]).mean())
     if was is not None and abs(was - now) > 0.01:
         said += f"; their accuracy is {now:.4f} now and was {was:.4f} in training: other frames?"

@@ -15,7 +15,8 @@ import numpy as np
 
 from tokd_lightning.data.layouts.video_folder import evenly_spaced
 from tokd_lightning.data.stream import read_packets
-from tokd_lightning.data.video import DAMAGE, Source, read_frames, reason, video_stream
+from tokd_lightning.data.video import DAMAGE, Source, read_frames, video_stream
+from tokd_lightning.errors import reason
 from tokd_lightning.prepare.detectors import Picture
 
 _LONG = 3000
@@ -26,7 +27,7 @@ _SHORT_OF_TIME = (
 )
 
 
-class Film(NamedTuple):
+class SampledFrames(NamedTuple):
     """Frames of a video.
 
     Attributes:
@@ -42,7 +43,7 @@ class Film(NamedTuple):
     scale: float
 
 
-class Unfit(Exception):
+class UnreadableFile(Exception):
     """A file that cannot be scored; the message is a short reason."""
 
     def __init__(self, reason: str, kind: str = "unknown", status: str = "unreadable") -> None:
@@ -50,7 +51,7 @@ class Unfit(Exception):
         self.reason, self.kind, self.status = reason, kind, status
 
 
-def film(path: Path, count: int, largest: int, seconds: float = math.inf) -> Film:
+def sample_frames(path: Path, count: int, largest: int, seconds: float = math.inf) -> SampledFrames:
     """Read evenly spaced frames up to the first damage, as ``tokd prepare`` does.
 
     In a video of more than 3000 frames, each wanted frame is decoded from the key frame before it,
@@ -64,7 +65,7 @@ def film(path: Path, count: int, largest: int, seconds: float = math.inf) -> Fil
         seconds: Time limit for the file.
 
     Raises:
-        Unfit: The file is not a readable video, or its frames are too large.
+        UnreadableFile: The file is not a readable video, or its frames are too large.
     """
     source = Source(path, guarded=True)
     until = time.monotonic() + seconds / 2
@@ -72,7 +73,7 @@ def film(path: Path, count: int, largest: int, seconds: float = math.inf) -> Fil
         length, keys = _packets(source, largest)
     except DAMAGE as error:
         said = f"neither an image nor a video that can be read ({reason(error)})"
-        raise Unfit(said) from error
+        raise UnreadableFile(said) from error
     if len(keys) < min(count, length):
         until = math.inf
     shots = _Shots(source, min(count, length), until)
@@ -119,13 +120,13 @@ class _Shots:
         self.pictures[index] = _picture(self.source, frame, _scale(*shape, self.count))
         self.times[index] = frame.time
 
-    def film(self, damage: str) -> Film:
+    def film(self, damage: str) -> SampledFrames:
         """Return the kept frames."""
         notes = [damage] if damage else []
         if self.left_out:
             notes.append("its frames change their size: those of the first size are used")
         scale = _scale(*self.size, self.count) if self.size else 1.0
-        return Film(self.pictures, self.times, "; ".join(notes), scale)
+        return SampledFrames(self.pictures, self.times, "; ".join(notes), scale)
 
 
 def _seek(shots: _Shots, wanted: Sequence[int]) -> bool:
@@ -173,11 +174,13 @@ def _packets(source: Source, largest: int) -> tuple[int, list[int]]:
     packets = read_packets(source)
     width, height = packets.size
     if width * height > largest:
-        raise Unfit(f"frames of {width} x {height} pixels are too large", "video", "too_large")
+        raise UnreadableFile(
+            f"frames of {width} x {height} pixels are too large", "video", "too_large"
+        )
     return packets.length, packets.keys
 
 
-def _key_frames(source: Source, keys: int, count: int) -> Film:
+def _key_frames(source: Source, keys: int, count: int) -> SampledFrames:
     """Decode only key frames, and keep evenly spaced ones."""
     wanted = set(evenly_spaced(keys, count))
     pictures: dict[int, Picture] = {}
@@ -200,7 +203,7 @@ def _key_frames(source: Source, keys: int, count: int) -> Film:
         note = f"{note}; it cannot be decoded to its end: {reason(error)}"
     first = next(iter(pictures.values()), np.empty(0)).shape
     same = {index: picture for index, picture in pictures.items() if picture.shape == first}
-    return Film(same, times, note, scale)
+    return SampledFrames(same, times, note, scale)
 
 
 def _scale(width: int, height: int, count: int) -> float:

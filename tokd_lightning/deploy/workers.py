@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tokd_lightning.data.parallel import end_with_parent, one_thread_each
-from tokd_lightning.deploy.found import Found, Wanted
+from tokd_lightning.deploy.found import Faces, ReadOptions
 from tokd_lightning.errors import TokdError
 
 _SPAWN = multiprocessing.get_context("spawn")
@@ -28,8 +28,8 @@ _FAILURES = 3
 
 
 def read_all(
-    paths: Sequence[Path], wanted: Wanted, workers: int, limit: float
-) -> Iterator[tuple[int, Found]]:
+    paths: Sequence[Path], wanted: ReadOptions, workers: int, limit: float
+) -> Iterator[tuple[int, Faces]]:
     """Read files in parallel, and yield each when it is done.
 
     Args:
@@ -78,14 +78,14 @@ def read_all(
             one.kill()
 
 
-Answer = tuple[int | None, Found]
+Answer = tuple[int | None, Faces]
 """A file's index and its result; the index is None if a process only reports that it is ready."""
 
 
 class _Worker:
     """One process and its current job."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: ReadOptions) -> None:
         self.pipe, theirs = _SPAWN.Pipe()
         self.process = _SPAWN.Process(target=_work, args=(theirs, wanted), daemon=True)
         self.process.start()
@@ -125,8 +125,8 @@ class _Worker:
             self.process.join(1)  # the pipe is closed; wait for the exit code
         self.kill()
         if not self.ready:
-            return None, Found("unknown", _FAILED, f"exit code {self.process.exitcode}")
-        return self.job, Found("unknown", status, why)
+            return None, Faces("unknown", _FAILED, f"exit code {self.process.exitcode}")
+        return self.job, Faces("unknown", status, why)
 
     def kill(self) -> None:
         """Kill the process."""
@@ -141,12 +141,12 @@ def _patience(crew: Sequence[_Worker]) -> float:
     return min(3600.0, max(0.0, min(one.until for one in crew) - time.monotonic()))
 
 
-def _work(pipe: Connection, wanted: Wanted) -> None:
+def _work(pipe: Connection, wanted: ReadOptions) -> None:
     """Read files until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
     try:
-        from tokd_lightning.deploy.reading import read
+        from tokd_lightning.deploy.read import read
         from tokd_lightning.prepare.finders import make_finder
 
         make_finder(wanted.detector)
@@ -159,7 +159,7 @@ def _work(pipe: Connection, wanted: Wanted) -> None:
     _limit()
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123 (a device, for its descriptor)
         os.dup2(nowhere.fileno(), 2)  # hides messages of C libraries about broken files
-    pipe.send(Found("unknown", _READY))
+    pipe.send(Faces("unknown", _READY))
     while True:
         try:
             path = pipe.recv()

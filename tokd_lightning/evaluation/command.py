@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.text import Text
 
 from tokd_lightning.data.target import Target, parse_target
-from tokd_lightning.data.writing import write_bytes
-from tokd_lightning.errors import TokdError
+from tokd_lightning.errors import TokdError, one_line
 from tokd_lightning.evaluation.evaluate import Options, check_options, evaluate, folder_name
 from tokd_lightning.evaluation.open_run import open_run
 from tokd_lightning.evaluation.perturbations import chosen
 from tokd_lightning.evaluation.robustness import measure_robustness
+from tokd_lightning.files import write_bytes
 from tokd_lightning.runs.folder import Run
-from tokd_lightning.runs.naming import Config
+from tokd_lightning.runs.identity import Config
 from tokd_lightning.tables.evaluated import evaluation_table
 from tokd_lightning.tables.further import details_tables, robustness_tables
 from tokd_lightning.training.console import quieten
@@ -133,6 +133,5 @@ def _distinct(targets: Sequence[Target], split: str) -> list[Target]:
 
 
 def _complain(error: TokdError | OSError, where: str = "") -> bool:
-    said = f"{error.strerror or error}: {error.filename}" if isinstance(error, OSError) else error
-    print(f"tokd: {where}{said}", file=sys.stderr, flush=True)
+    print(f"tokd: {where}{one_line(error)}", file=sys.stderr, flush=True)
     return True

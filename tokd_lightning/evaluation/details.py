@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from tokd_lightning.data.writing import write_bytes
 from tokd_lightning.errors import TokdError
+from tokd_lightning.files import write_bytes
 from tokd_lightning.metrics.calibration import calibration
 from tokd_lightning.metrics.thresholds import by_forgery, operating_points
 from tokd_lightning.runs.folder import Run
-from tokd_lightning.runs.naming import Config
+from tokd_lightning.runs.identity import Config
 
 _COMPARED = ("val/frame/acc", "val/frame/auc", "val/video/auc")
 _SAME = 1e-4
@@ -87,14 +87,16 @@ def stored_validation(run: Run, weights: str) -> pd.DataFrame | None:
     Raises:
         TokdError: A file of the run cannot be read.
     """
-    own = (run.results() or {}).get("metrics", {})
-    if not own:
+    record = run.results()
+    if record is None:
         return None
-    for name, record in run.evaluations().items():
-        scored = (record.get("hashes") or {}).get("checkpoint")
-        found = record.get("metrics") or {}
-        same = all(abs(found.get(key, -1) - own.get(key, 1)) < _SAME for key in _COMPARED)
-        if record.get("split") == "val" and scored == weights and same:
+    own = record.metrics
+    for name, evaluated in run.evaluations().items():
+        scored = (evaluated.get("hashes") or {}).get("checkpoint")
+        found = evaluated.get("metrics") or {}
+        pairs = [(found.get(key), own.get(key)) for key in _COMPARED]
+        same = all(a is not None and b is not None and abs(a - b) < _SAME for a, b in pairs)
+        if evaluated.get("split") == "val" and scored == weights and same:
             return read_scores(run.folder / "evaluations" / name / "frames.csv")
     return None
 

@@ -15,15 +15,15 @@ import torch
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.missed import missed_faces
 from tokd_lightning.data.target import Target
-from tokd_lightning.data.writing import write_bytes
 from tokd_lightning.errors import TokdError, renamed, reworded
 from tokd_lightning.evaluation.details import complete, further
 from tokd_lightning.evaluation.open_run import Trained
 from tokd_lightning.evaluation.record import SEEN, before, changes, counts
+from tokd_lightning.files import write_bytes, write_text
 from tokd_lightning.loggers.run import ProgressBar
 from tokd_lightning.metrics.classification import inverted, metrics_by_method, video_table
-from tokd_lightning.runs.folder import Run, write_atomically
-from tokd_lightning.runs.naming import Config
+from tokd_lightning.runs.folder import Run
+from tokd_lightning.runs.identity import Config
 from tokd_lightning.training.console import mistakes_in_one_line
 from tokd_lightning.training.results import device_of, rounded
 
@@ -220,7 +220,7 @@ def _write(run: Run, name: str, record: Config, scores: pd.DataFrame) -> None:
         (folder / old).unlink(missing_ok=True)
     tables = {"frames": scores, "videos": video_table(scores), "methods": metrics_by_method(scores)}
     for level, table in tables.items():
-        write_atomically(folder / f"{level}.csv", table.to_csv(index=False))
+        write_text(folder / f"{level}.csv", table.to_csv(index=False))
     title = f"{record['run']}\non {name}"
     if png := roc_png(scores, title):
         write_bytes(folder / "roc.png", png)

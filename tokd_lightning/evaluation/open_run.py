@@ -9,7 +9,7 @@ from tokd_lightning.data.settings import settings
 from tokd_lightning.errors import TokdError
 from tokd_lightning.modules.trained import TrainedModule
 from tokd_lightning.runs.folder import Run
-from tokd_lightning.runs.naming import Config, cell
+from tokd_lightning.runs.identity import Config, cell
 
 
 class Trained(NamedTuple):

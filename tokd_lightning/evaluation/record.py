@@ -9,7 +9,7 @@ from tokd_lightning.data.manifest import data_hash
 from tokd_lightning.data.target import Target
 from tokd_lightning.evaluation.open_run import Trained
 from tokd_lightning.metrics.classification import video_table
-from tokd_lightning.runs.naming import Config, cell
+from tokd_lightning.runs.identity import Config, cell
 from tokd_lightning.runs.provenance import commit, source_hash, versions
 from tokd_lightning.training.results import skipped_frames
 

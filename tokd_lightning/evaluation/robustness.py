@@ -14,7 +14,6 @@ from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.decode import read_frame
 from tokd_lightning.data.frames import Batch
 from tokd_lightning.data.target import Target
-from tokd_lightning.data.writing import write_bytes
 from tokd_lightning.errors import TokdError
 from tokd_lightning.evaluation.evaluate import (
     Options,
@@ -27,10 +26,11 @@ from tokd_lightning.evaluation.evaluate import (
 from tokd_lightning.evaluation.open_run import Trained
 from tokd_lightning.evaluation.perturbations import PERTURBATIONS, STRENGTHS, every_strength
 from tokd_lightning.evaluation.record import before, changes
+from tokd_lightning.files import write_bytes, write_text
 from tokd_lightning.metrics.classification import frame_and_video_metrics, video_table
 from tokd_lightning.modules.trained import TrainedModule
-from tokd_lightning.runs.folder import Run, write_atomically
-from tokd_lightning.runs.naming import Config
+from tokd_lightning.runs.folder import Run
+from tokd_lightning.runs.identity import Config
 from tokd_lightning.training.console import mistakes_in_one_line
 from tokd_lightning.training.results import device_of
 
@@ -96,7 +96,7 @@ def measure_robustness(
         kept = run.evaluation(name, "robustness")
         assert kept is not None
         folder = run.folder / "evaluations" / name
-        write_atomically(folder / "robustness.csv", robustness_rows(kept).to_csv(index=False))
+        write_text(folder / "robustness.csv", robustness_rows(kept).to_csv(index=False))
         wanted = ("robustness.png", "perturbations.png")
         if again or not all((folder / picture).is_file() for picture in wanted):
             _draw(run, name, kept, data, options.split)
@@ -182,7 +182,7 @@ def _measure(
     scores = pd.DataFrame(p_fake, index, columns).sort_index()
     scores = table[_KEY].join(scores[~scores.index.duplicated()], how="inner")
     file = run.folder / "evaluations" / evaluation / "robustness" / f"{name}.csv"
-    write_atomically(file, scores.to_csv(index=False))
+    write_text(file, scores.to_csv(index=False))
     perturbation = PERTURBATIONS[name]
     levels: dict[str, list[dict[str, Any]]] = {level: [] for level in LEVELS}
     for column in columns:
@@ -217,13 +217,13 @@ def _earlier(run: Run, name: str, now: Config, force: bool, update: bool) -> dic
     """Return the stored perturbations for these frames, weights and options; empty if none.
 
     Raises:
-        TokdError: An earlier measurement is unreadable (unless ``force``), or differs (unless
-            ``force`` or ``update``).
+        TokdError: An earlier measurement is unreadable or differs (unless ``force`` or
+            ``update``).
     """
     try:
         earlier = run.evaluation(name, "robustness")
     except TokdError:
-        if not force:
+        if not (force or update):
             raise
         return {}
     if earlier is None:

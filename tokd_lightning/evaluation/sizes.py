@@ -1,6 +1,5 @@
 """Measured Table 1: parameters, multiply-accumulates and latency of the networks."""
 
-import json
 import statistics
 import time
 from pathlib import Path
@@ -9,10 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from tokd_lightning.files import write_json
 from tokd_lightning.models import DualBranchTeacher, Student
 from tokd_lightning.models.complexity import complexity
 from tokd_lightning.models.detectors import DETECTORS, build_detector
-from tokd_lightning.runs.folder import write_atomically
 from tokd_lightning.runs.provenance import source_hash, versions
 
 _SIZE = 299
@@ -52,7 +51,7 @@ def measure_sizes(out: Path, repeats: int = 5) -> None:
         "hashes": {"source": source_hash()},
         "versions": versions(),
     }
-    write_atomically(out, json.dumps(document, indent=2) + "\n")
+    write_json(out, document)
 
 
 @torch.inference_mode()

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from tokd_lightning.data.datamodule import FrameDataModule
-from tokd_lightning.data.writing import write_bytes
 from tokd_lightning.explain.drawing import WRONG, short, view
+from tokd_lightning.files import write_bytes
 from tokd_lightning.models import DualBranchTeacher, Student
 from tokd_lightning.models.detectors import Detector
 from tokd_lightning.models.gradcam import grad_cam

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from tokd_lightning.data.target import Target, parse_target
-from tokd_lightning.errors import TokdError
+from tokd_lightning.errors import TokdError, one_line
 from tokd_lightning.evaluation import Trained, open_run
 from tokd_lightning.evaluation.evaluate import OUR_WORDS, our_words
 from tokd_lightning.explain.bands import draw_bands
@@ -17,11 +17,11 @@ from tokd_lightning.explain.cams import draw_cams, read_maps, together
 from tokd_lightning.explain.drawing import save
 from tokd_lightning.explain.explaining import Explained, explain
 from tokd_lightning.explain.options import Options, check_options
+from tokd_lightning.files import write_text
 from tokd_lightning.loggers.wandb_run import ended, publish, recorded
 from tokd_lightning.loggers.wandb_run import open_run as open_wandb
 from tokd_lightning.report.rows import distinct_labels, rank, read_row
-from tokd_lightning.runs.folder import write_atomically
-from tokd_lightning.runs.naming import cell
+from tokd_lightning.runs.identity import cell
 from tokd_lightning.training.console import mistakes_in_one_line, quieten
 
 _OUR_WORDS = {**OUR_WORDS, r"--data\.root": "--on KIND-QUALITY:PATH"}
@@ -63,12 +63,8 @@ def explain_command(
                 continue
             explained = _one(trained, target, how, force)
         except (TokdError, OSError) as error:
-            said = (
-                f"{error.strerror or error}: {error.filename}"
-                if isinstance(error, OSError)
-                else error
-            )
-            where = "" if str(path) in str(said) else f"{path}: "
+            said = one_line(error)
+            where = "" if str(path) in said else f"{path}: "
             print(f"tokd: {where}{said}", file=sys.stderr, flush=True)
             failed = True
             continue
@@ -115,7 +111,7 @@ def compare(done: dict[Path, Explained], out: Path) -> list[Path]:
     about = ", ".join(dict.fromkeys(_about(record) for record in records))
     if len(same) == 1:
         whole = pd.concat([table.assign(run=label) for label, table in tables.items()])
-        write_atomically(out / "bands.csv", whole.to_csv(index=False))
+        write_text(out / "bands.csv", whole.to_csv(index=False))
         cutoffs = {
             record["network"]["cutoff"] for record in records if "cutoff" in record["network"]
         }

@@ -9,7 +9,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tokd_lightning.data.writing import write_bytes
+from tokd_lightning.files import write_bytes
 
 WRONG = "#C0392B"
 _FORMATS: Mapping[str, Mapping[str, Any]] = {

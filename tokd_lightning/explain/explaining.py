@@ -30,13 +30,13 @@ from tokd_lightning.explain.options import (
 )
 from tokd_lightning.explain.record import FILE, before, earlier, write
 from tokd_lightning.explain.survey import Survey, survey
+from tokd_lightning.files import write_text
 from tokd_lightning.loggers.wandb_run import confident_errors
 from tokd_lightning.looks import network as label
 from tokd_lightning.models import DualBranchTeacher, Student
 from tokd_lightning.models.detectors import Detector, extras_of
 from tokd_lightning.models.look import attention_maps
-from tokd_lightning.runs.folder import write_atomically
-from tokd_lightning.runs.naming import Config
+from tokd_lightning.runs.identity import Config
 from tokd_lightning.training.pictures import choose
 
 _SINGLE = 5  # frames of which rfam.png shows the attention
@@ -130,7 +130,7 @@ def _with_hint(trained: Trained, target: Target | None, options: Options) -> Fra
 
 def _bands(folder: Path, found: Survey, network: Any, heading: str, named: str) -> list[str]:
     table = band_table(found)
-    write_atomically(folder / "bands.csv", table.to_csv(index=False))
+    write_text(folder / "bands.csv", table.to_csv(index=False))
     cutoffs = [network.high_pass.cutoff] if isinstance(network, DualBranchTeacher) else []
     return ["bands.csv", *save(draw_bands({named: table}, heading, cutoffs), folder / "bands")]
 
@@ -165,7 +165,7 @@ def _cams(
     names = ["gradcam.npz", *save(sheet, folder / "gradcam")]
     if found.attention is None or not isinstance(network, DualBranchTeacher):
         return names
-    write_atomically(
+    write_text(
         folder / "rfam.csv", rfam.rfam_table(found.attention, found.methods).to_csv(index=False)
     )
     few_images = images[: min(_SINGLE, len(read_rows))]

@@ -15,7 +15,7 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.evaluation import Trained
 from tokd_lightning.evaluation.record import SEEN
 from tokd_lightning.frequency import band_frequencies
-from tokd_lightning.runs.naming import Config
+from tokd_lightning.runs.identity import Config
 
 STRIDES = (8, 16, 32)
 WIDTHS = ("log", "equal")

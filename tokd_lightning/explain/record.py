@@ -11,8 +11,8 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.evaluation import Trained
 from tokd_lightning.evaluation import record as evaluation
 from tokd_lightning.explain.options import Options
-from tokd_lightning.runs.folder import write_atomically
-from tokd_lightning.runs.naming import Config
+from tokd_lightning.files import write_json
+from tokd_lightning.runs.identity import Config
 
 FILE = "explanations.json"
 
@@ -62,7 +62,7 @@ def earlier(folder: Path, record: Config) -> Config | None:
 def write(folder: Path, record: Config, names: Sequence[str]) -> None:
     """Write the record with the hash of every file; it is written after all other files."""
     record["files"] = {name: _hash(folder / name) for name in sorted(names)}
-    write_atomically(folder / FILE, json.dumps(record, indent=2) + "\n")
+    write_json(folder / FILE, record)
 
 
 def _hash(path: Path) -> str:

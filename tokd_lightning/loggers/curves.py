@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tokd_lightning.files import replacing
+
 
 class Curves:
     """Rows of numbers under one header, which grows as new names appear.
@@ -69,7 +71,7 @@ def _replace(
 ) -> None:
     """Write a new file with ``rows`` in place of the old ones, or after them if ``behind``."""
     part = path.with_name(f".{path.name}.part")
-    with part.open("w", newline="") as file:
+    with replacing(path, part), part.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         if behind:
             with path.open(newline="") as earlier:
@@ -79,4 +81,3 @@ def _replace(
         writer.writerows(rows)
         file.flush()
         os.fsync(file.fileno())
-    part.replace(path)

@@ -16,7 +16,7 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.loggers.curves import Curves, cut
 from tokd_lightning.loggers.wandb_run import open_run, recorded
 from tokd_lightning.runs.folder import Run
-from tokd_lightning.runs.naming import Cell, Config
+from tokd_lightning.runs.identity import Cell, Config
 
 VIEWS = ("wandb", "tensorboard")
 CURVES = "metrics.csv"

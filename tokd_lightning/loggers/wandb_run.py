@@ -15,9 +15,11 @@ import pandas as pd
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_info
 
+from tokd_lightning.files import write_text
 from tokd_lightning.loggers.wandb_account import setting, unreachable, wandb_mode
-from tokd_lightning.runs.folder import Run, write_atomically
-from tokd_lightning.runs.naming import Cell, Config
+from tokd_lightning.runs.folder import Run
+from tokd_lightning.runs.identity import Cell, Config
+from tokd_lightning.runs.record import RunRecord
 
 _TAG = 64  # characters, W&B's limit
 _ERRORS = 20
@@ -153,7 +155,7 @@ def _start(folder: Path, cell: Cell, offline: bool) -> Any:
     known = recorded(folder)
     identity = known.get("id") or os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
     table = setting("run_group") or known.get("table")
-    write_atomically(folder / "wandb.json", json.dumps({"id": identity, "table": table}) + "\n")
+    write_text(folder / "wandb.json", json.dumps({"id": identity, "table": table}) + "\n")
     place = _place(folder)
     place.mkdir(parents=True, exist_ok=True)
     wanted: dict[str, Any] = {k: float(setting(k) or v) for k, v in _LIMITS.items()}
@@ -242,10 +244,10 @@ def _keep_tables_here(media: Mapping[str, Any], run: Any) -> None:
         table.bind_to_run(run, name, run.step)
 
 
-def summary_of(results: Mapping[str, Any]) -> dict[str, Any]:
+def summary_of(record: RunRecord) -> dict[str, Any]:
     """Return ``metrics.json`` as a summary, with each metric as a top-level entry."""
-    rest = {key: value for key, value in results.items() if key != "metrics"}
-    return rest | dict(results["metrics"])
+    content = record.content()
+    return {**{k: v for k, v in content.items() if k != "metrics"}, **record.metrics}
 
 
 _NAMES = {"dataset": str, "method": str, "video": str}  # keeps 071 from becoming a number

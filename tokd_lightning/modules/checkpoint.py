@@ -12,7 +12,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
-from tokd_lightning.errors import TokdError
+from tokd_lightning.errors import TokdError, reason
+from tokd_lightning.files import replacing
 from tokd_lightning.models import DualBranchTeacher
 from tokd_lightning.models.detectors import Detector, DetectorTeacher
 from tokd_lightning.models.rebuild import rebuild
@@ -142,17 +143,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             TokdError: The disk is full or cannot be written.
         """
         path = Path(path)
-        part = path.with_name(f".{path.name}.part")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            keep_previous(path)
-            part.replace(path)
-        except (OSError, RuntimeError) as error:
-            part.unlink(missing_ok=True)
+            with replacing(path, path.with_name(f".{path.name}.part")) as part:
+                with part.open("wb") as file:
+                    torch.save(checkpoint, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                keep_previous(path)
+        except RuntimeError as error:
             raise TokdError(f"{path} cannot be written: {_reason(error)}") from error
 
 
@@ -198,7 +196,7 @@ def _reason(error: BaseException) -> str:
     link: BaseException | None = error
     while link is not None and not isinstance(link, OSError):
         link = link.__context__
-    return str(error).splitlines()[0] if link is None else link.strerror or str(link)
+    return str(error).splitlines()[0] if link is None else reason(link)
 
 
 def _channels(value: float | list[float]) -> list[float]:

@@ -1,6 +1,5 @@
 """Detection of a non-finite loss without device synchronisation, and report of its frames."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from tokd_lightning.errors import AlikeError
+from tokd_lightning.files import write_text
 
 FILE = "nonfinite.csv"
 _COLUMNS = ["path", "dataset", "method", "video", "frame", "label"]
@@ -89,10 +89,7 @@ def stop_if_broken(trainer: pl.Trainer, module: Any, folder: Path, weights: bool
     rows = table.iloc[[row for good, part in filter(None, parts) if good == first for row in part]]
     path = folder / FILE
     if trainer.is_global_zero:
-        folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{FILE}.{os.getpid()}.part")
-        rows[[name for name in _COLUMNS if name in rows]].to_csv(part, index=False)
-        part.replace(path)
+        write_text(path, rows[[name for name in _COLUMNS if name in rows]].to_csv(index=False))
     raise AlikeError(
         f"the {what} of a batch in epoch {trainer.current_epoch + 1} is not finite; its frames are "
         f"in {path}, and last.ckpt, where there is one, is from before: look at those frames, or "

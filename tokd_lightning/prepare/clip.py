@@ -12,7 +12,8 @@ import av
 from tokd_lightning.data.layouts.video_folder import evenly_spaced
 from tokd_lightning.data.quality import CRF, wrong_crf
 from tokd_lightning.data.stream import Packets, read_packets
-from tokd_lightning.data.video import DAMAGE, Frame, Shelf, Source, read_frames, reason
+from tokd_lightning.data.video import DAMAGE, Frame, Shelf, Source, read_frames
+from tokd_lightning.errors import reason
 from tokd_lightning.prepare.boxes import Square, Track
 from tokd_lightning.prepare.detectors import Picture
 from tokd_lightning.prepare.finders import Finder

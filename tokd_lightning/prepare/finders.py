@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tokd_lightning.errors import TokdError
+from tokd_lightning.errors import TokdError, reason
 from tokd_lightning.prepare.boxes import Track, no_face
 from tokd_lightning.prepare.detectors import Boxes, Detector, Picture, haar, mtcnn, yunet
 from tokd_lightning.prepare.tracking import follow_faces, follow_known
@@ -96,8 +96,7 @@ class Listed(Finder):
                 for row in rows:
                     self._add(row, f"{file}, line {rows.line_num}")
         except (OSError, ValueError, csv.Error) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise TokdError(f"cannot read {file}: {reason}") from error
+            raise TokdError(f"cannot read {file}: {reason(error)}") from error
 
     def _add(self, row: Mapping[str, str | None], where: str) -> None:
         try:
@@ -159,7 +158,7 @@ def fingerprint(detector: str) -> str:
     try:
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:
-        raise TokdError(f"cannot read {file}: {error.strerror}") from error
+        raise TokdError(f"cannot read {file}: {reason(error)}") from error
     return f"{'boxes' if file.suffix.lower() == '.csv' else 'yunet'}-{digest[:16]}"
 
 

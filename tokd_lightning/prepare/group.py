@@ -14,7 +14,8 @@ import numpy as np
 
 from tokd_lightning.data.packed import PACK_SUFFIX, write_pack
 from tokd_lightning.data.quality import CRF
-from tokd_lightning.errors import TokdError
+from tokd_lightning.errors import TokdError, reason
+from tokd_lightning.files import write_text
 from tokd_lightning.prepare.boxes import Track, as_large
 from tokd_lightning.prepare.changed import changed_face
 from tokd_lightning.prepare.clip import Cutter, Problem, Shot, Taken
@@ -72,13 +73,10 @@ def prepare_group(job: Job) -> int:
                 rows[version.out] = _store(job.out / version.out, version.out, shots, job.options)
         entries = [[p.version.out, p.kind, p.detail] for p in problems]
         part = {"files": files, "rows": rows, "problems": entries, "crf": crfs}
-        content = json.dumps(part)
-        draft = job.part.with_suffix(".draft")
-        draft.write_text(content, encoding="utf-8")
-        draft.replace(job.part)
+        write_text(job.part, json.dumps(part))
     except OSError as error:
-        reason = error.strerror or error
-        raise TokdError(f"{error.filename or job.out} cannot be written: {reason}") from error
+        where = error.filename or job.out
+        raise TokdError(f"{where} cannot be written: {reason(error)}") from error
     return sum(map(len, job.group))
 
 

@@ -27,7 +27,8 @@ from rich.text import Text
 from tokd_lightning.data.packed import PACK_SUFFIX
 from tokd_lightning.data.parallel import in_processes
 from tokd_lightning.data.versions import media_versions
-from tokd_lightning.errors import TokdError
+from tokd_lightning.errors import TokdError, reason
+from tokd_lightning.files import replacing
 from tokd_lightning.prepare.finders import fingerprint, make_finder
 from tokd_lightning.prepare.group import Job, prepare_group
 from tokd_lightning.prepare.options import Encoding, Options
@@ -156,7 +157,7 @@ def prepare(
         _put(out, _RECORD, _as_json(record | made | {"finished": True}))
         shutil.rmtree(parts, ignore_errors=True)
     except OSError as error:
-        raise TokdError(f"{out} cannot be written: {error.strerror or error}") from error
+        raise TokdError(f"{out} cannot be written: {reason(error)}") from error
     console = Console()
     summary = summary_table(plan, outcome, str(out / "problems.csv"))
     console.print(keep_words(summary, console))
@@ -270,10 +271,8 @@ def _gather(parts: Iterable[dict[str, Any]]) -> Outcome:
 
 def _put(out: Path, name: str, content: bytes) -> None:
     """Write a file atomically; the draft is in the parts folder, which is removed at the end."""
-    draft = out / _PARTS / "draft"
-    draft.write_bytes(content)
-    (out / name).parent.mkdir(exist_ok=True)
-    draft.replace(out / name)
+    with replacing(out / name, out / _PARTS / "draft") as draft:
+        draft.write_bytes(content)
 
 
 def _as_json(record: dict[str, Any]) -> bytes:

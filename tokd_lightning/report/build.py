@@ -21,8 +21,7 @@ from tokd_lightning.report.model import (
 )
 from tokd_lightning.report.reading import Reader, Result, state_among
 from tokd_lightning.report.svg import Svg
-from tokd_lightning.runs.identity import comparable_data
-from tokd_lightning.runs.provenance import commit
+from tokd_lightning.runs.provenance import commit, comparable_data
 from tokd_lightning.tables.entries import Entry, PaperTable
 from tokd_lightning.tables.grid import DETECTORS, STUDENTS
 from tokd_lightning.tables.statistics import Summary, summary

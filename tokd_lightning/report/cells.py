@@ -14,6 +14,7 @@ from tokd_lightning.report.model import (
     commands,
 )
 from tokd_lightning.report.reading import Result
+from tokd_lightning.runs.record import RunRecord
 from tokd_lightning.tables.entries import ACC
 from tokd_lightning.tables.grid import DATASETS
 from tokd_lightning.tables.statistics import Summary, summary
@@ -138,28 +139,26 @@ def _percent(result: Result, key: str) -> str | None:
 
 
 def _made(result: Result) -> list[str | None]:
-    about = result.about
+    record = result.record or RunRecord(metrics={})
     reasons = f" ({', '.join(result.reasons)})" if result.reasons else ""
-    seconds, chosen = about.get("seconds"), about.get("selected")
-    epoch = chosen.get("epoch") if isinstance(chosen, dict) else None
     made = [
         result.state + reasons,
         result.hash_of("config"),
         result.data_hash,
         result.hash_of("source"),
         result.hash_of("teacher"),
-        about.get("commit"),
-        _time(seconds.get("fit") if isinstance(seconds, dict) else seconds),
-        about.get("device"),
-        about.get("precision"),
-        about.get("balance"),
-        None if epoch is None else epoch + 1,
+        record.commit,
+        _time(record.fit_seconds),
+        record.device,
+        record.precision,
+        record.balance,
+        None if record.selected is None else record.selected.epoch + 1,
     ]
     return [str(value) if value not in (None, "") else None for value in made]
 
 
-def _time(seconds: Any) -> str | None:
-    if not isinstance(seconds, int | float):
+def _time(seconds: float | None) -> str | None:
+    if seconds is None:
         return None
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes:02d} min" if seconds >= 60 else f"{seconds:.0f} s"

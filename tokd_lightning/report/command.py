@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tokd_lightning.errors import TokdError
+from tokd_lightning.files import write_text
 from tokd_lightning.report import text
 from tokd_lightning.report.build import build
 from tokd_lightning.report.evaluated_text import evaluations_csv
@@ -18,7 +19,6 @@ from tokd_lightning.report.longform import long_form
 from tokd_lightning.report.markdown import markdown
 from tokd_lightning.report.model import CITED, Report, TableReport
 from tokd_lightning.report.reading import Reader, StateOf, state_of
-from tokd_lightning.runs.folder import write_atomically
 from tokd_lightning.tables.entries import PaperTable
 from tokd_lightning.tables.grid import DATASETS, DEMO, EXPERIMENTS, GridCell, settings_of
 from tokd_lightning.tables.paper import PAPER, TABLES, paper_table
@@ -130,7 +130,7 @@ def _write(report: Report, folder: Path, filled: bool) -> None:
     texts |= {f"figures/{name}.svg": figure.file() for name, figure in report.figures.items()}
     texts["report.html"] = html(report)
     for name, written in texts.items():
-        write_atomically(folder / name, written)
+        write_text(folder / name, written)
 
 
 def _print(report: Report, folder: Path, console: Console) -> None:

@@ -11,10 +11,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from tokd_lightning.files import write_text
 from tokd_lightning.report.curves import draw_gradients, draw_training, read_curves
 from tokd_lightning.report.rows import Row, distinct_labels, majority_rows, rank, read_row
-from tokd_lightning.runs.folder import write_atomically
-from tokd_lightning.runs.identity import comparable_data
+from tokd_lightning.runs.provenance import comparable_data
 
 _METRICS = {
     "acc": "test/frame/acc",
@@ -93,7 +93,7 @@ def compare_runs(
         "compare.json": json.dumps(whole, indent=2) + "\n",
     }
     for name, text in texts.items():
-        write_atomically(out / name, text)
+        write_text(out / name, text)
 
     about = "synthetic mini-FF++" if any(row.synthetic for row in found.lines) else ""
     drawn = {"curves.png": draw_training, "gradients.png": draw_gradients}

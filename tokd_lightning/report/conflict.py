@@ -10,7 +10,7 @@ import pandas as pd
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.report.reading import DONE, STALE, Reader, Result, state_among
-from tokd_lightning.runs.identity import comparable_data
+from tokd_lightning.runs.provenance import comparable_data
 from tokd_lightning.tables.entries import ACC, PaperTable
 from tokd_lightning.tables.grid import BRANCHES, METHODS
 from tokd_lightning.tables.statistics import Difference, paired_difference

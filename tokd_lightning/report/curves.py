@@ -1,8 +1,7 @@
 """Figures from ``metrics.csv``: training curves, and gradient conflict of the branches (Fig. 4)."""
 
-import os
+import io
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from tokd_lightning.errors import TokdError
+from tokd_lightning.files import write_bytes
 from tokd_lightning.looks import looks
 
 _STYLES: list[Literal["-", "--", ":", "-."]] = ["-", "--", ":", "-."]
@@ -193,12 +193,6 @@ def _finish(figure: Figure, handles: list[Line2D], title: str, about: str, path:
     columns = max(1, int(12 * figure.get_figwidth() / (longest + 8)))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
     figure.suptitle(f"{title}, {about}" if about else title)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(part, format="png", dpi=150)
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise TokdError(f"{path} cannot be written: {error.strerror or error}") from error
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=150)
+    write_bytes(path, png.getvalue())

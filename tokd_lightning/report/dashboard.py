@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from tokd_lightning.errors import TokdError
+from tokd_lightning.files import write_json
 from tokd_lightning.loggers.wandb_account import base_url, has_key, setting, unreachable
 from tokd_lightning.report.compare import Comparison, side_by_side
-from tokd_lightning.runs.folder import write_atomically
 
 NAME = "tokd_lightning: methods compared"
 
@@ -119,7 +119,7 @@ def dashboard(
     workspace, report = _workspace(project, entity), _report(project, entity, found)
     if out is not None:
         specs = {"workspace": _spec(workspace), "report": _spec(report)}
-        write_atomically(out, json.dumps(specs, indent=2) + "\n")
+        write_json(out, specs)
         print(out)
     elif dry_run:
         print("\n".join(outline(project, found)))

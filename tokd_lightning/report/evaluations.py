@@ -9,7 +9,7 @@ from typing import Any
 from tokd_lightning.errors import TokdError
 from tokd_lightning.report.reading import Reader
 from tokd_lightning.runs.folder import Run
-from tokd_lightning.runs.identity import belongs
+from tokd_lightning.runs.provenance import belongs
 from tokd_lightning.tables.evaluated import data_of
 from tokd_lightning.tables.grid import DATASETS
 
@@ -85,8 +85,9 @@ def read_evaluations(reader: Reader, shown: Set[str]) -> tuple[EvaluatedOn, ...]
         if trained_on in others:
             left_out.add(next(key for key, data in DATASETS.items() if data.name == trained_on))
             continue
-        same = belongs(record, results := _results(file))
-        if same is None and results:
+        weights = _weights(file)
+        same = belongs(record, weights)
+        if same is None and weights is not None:
             said = f"{record['run']}: its fit did not record its weights, so these may be of others"
             notes.setdefault(name, []).append(said)
         if same is False:
@@ -112,12 +113,13 @@ def figure_name(kind: str, name: str) -> str:
     return f"{kind}-{re.sub(r'[^A-Za-z0-9_-]', '-', name)}"
 
 
-def _results(file: Path) -> dict[str, Any] | None:
-    """Return the results of the run that was evaluated; None if missing or unreadable."""
+def _weights(file: Path) -> str | None:
+    """Return the hash of the weights of the run evaluated; None if it has no readable record."""
     try:
-        return Run(file.parents[2]).results()
+        record = Run(file.parents[2]).results()
     except TokdError:
         return None
+    return None if record is None else record.hash_of("weights")
 
 
 def _read(reader: Reader, file: Path, checked: Callable[[Any], Any]) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ COLUMNS = (
     *("config_hash", "source_hash", "data_hash", "teacher_hash", "commit", "seconds", "device"),
     *("precision", "balance", "synthetic", "other_frames", "command"),
 )
+_RECORDED = ("parameters", "macs", "commit", "device", "precision", "balance", "synthetic")
 
 
 def long_form(report: Report) -> str:
@@ -51,7 +52,7 @@ def _rows(place: Place, runs: str) -> Iterator[dict[str, Any]]:
 
 
 def _of(result: Result, place: Place, runs: str) -> dict[str, Any]:
-    cell, about, entry = result.cell, result.about, place.entry
+    cell, entry = result.cell, place.entry
     row: dict[str, Any] = {"state": result.state, "reasons": "; ".join(result.reasons)}
     row |= {"run": cell.name, "seed": cell.seed, "tested_on": entry.on or cell.data}
     row |= {key: result.metrics.get(name) for key, (_, name) in METRICS.items()}
@@ -61,10 +62,9 @@ def _of(result: Result, place: Place, runs: str) -> dict[str, Any]:
         row["ours"] = 100 * value
         if entry.published is not None:
             row["difference"] = 100 * value - entry.published
-    row |= {key: about.get(key) for key in ("parameters", "macs", "commit", "device")}
-    row |= {key: about.get(key) for key in ("precision", "balance", "synthetic")}
-    seconds = about.get("seconds")
-    row["seconds"] = seconds.get("fit") if isinstance(seconds, dict) else seconds
+    if record := result.record:
+        row |= {key: getattr(record, key) for key in _RECORDED}
+        row["seconds"] = record.fit_seconds
     row |= {f"{what}_hash": result.hash_of(what) for what in ("config", "source", "teacher")}
     row |= {"data_hash": result.data_hash, "other_frames": place.other_frames or None}
     return row | {"command": " && ".join(commands(cell, runs))}

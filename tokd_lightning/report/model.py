@@ -198,7 +198,8 @@ class Report:
     @property
     def synthetic(self) -> str:
         """A sentence about synthetic data among the runs; empty without any."""
-        drawn = {bool(r.about.get("synthetic")) for p in self._places() for r in p.counted}
+        records = [result.record for place in self._places() for result in place.counted]
+        drawn = {record.synthetic for record in records if record}
         if True not in drawn:
             return ""
         which = "Some of these numbers are" if False in drawn else "All numbers here are"

@@ -9,7 +9,8 @@ from typing import Any
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.runs.folder import Run
-from tokd_lightning.runs.identity import belongs
+from tokd_lightning.runs.provenance import belongs
+from tokd_lightning.runs.record import RunRecord
 from tokd_lightning.tables.grid import DATASETS, GridCell
 
 SEEDS = 100  # seeds 0 to 99 are looked for
@@ -30,7 +31,7 @@ class Result:
         state: One of the words above.
         reasons: Reasons for the state, if it has any.
         metrics: ``test/…`` as fractions; None if undefined.
-        about: The contents of ``metrics.json``.
+        record: The run's record; None without one.
         data_hash: Hash of the frames that it was tested on.
     """
 
@@ -38,15 +39,15 @@ class Result:
     state: str
     reasons: tuple[str, ...] = ()
     metrics: Mapping[str, float | None] = field(default_factory=dict)
-    about: Mapping[str, Any] = field(default_factory=dict)
+    record: RunRecord | None = None
     data_hash: str = ""
 
     @property
     def data_hashes(self) -> dict[str, Any]:
         """The hashes of the frames that it was tested on, as far as its files have them."""
-        hashes = self.about.get("hashes")
-        own = isinstance(hashes, Mapping) and hashes.get("data") == self.data_hash
-        return {"data": self.data_hash, "rows": hashes.get("rows") if own and hashes else None}
+        own = self.record is not None and self.hash_of("data") == self.data_hash
+        rows = self.record.hashes.get("rows") if self.record and own else None
+        return {"data": self.data_hash, "rows": rows}
 
     @property
     def counts(self) -> bool:
@@ -55,8 +56,7 @@ class Result:
 
     def hash_of(self, what: str) -> str:
         """Return a hash of one of the run's inputs; empty if unknown."""
-        hashes = self.about.get("hashes")
-        return str(hashes.get(what) or "") if isinstance(hashes, Mapping) else ""
+        return self.record.hash_of(what) if self.record else ""
 
 
 def state_of(cell: GridCell, runs: Path) -> tuple[str, tuple[str, ...]]:
@@ -66,12 +66,11 @@ def state_of(cell: GridCell, runs: Path) -> tuple[str, tuple[str, ...]]:
         TokdError: ``metrics.json`` cannot be read.
     """
     run = Run(runs / cell.name)
-    results = run.results()
-    if results is None:
+    record = run.results()
+    if record is None:
         begun = any((run.folder / name).is_file() for name in ("fit.yaml", "metrics.csv"))
         return (INTERRUPTED if begun or run.last.is_file() else NOT_RUN), ()
-    tested = any(str(key).startswith("test/") for key in results.get("metrics") or {})
-    return (DONE if tested else NOT_TESTED), ()
+    return (DONE if record.is_tested else NOT_TESTED), ()
 
 
 def state_among(results: Sequence[Result]) -> str:
@@ -141,25 +140,17 @@ class Reader:
         return self._read[cell.name]
 
     def _fresh(self, cell: GridCell) -> Result:
-        folder = self.runs / cell.name
         try:
             state, reasons = self._state_of(cell, self.runs)
-            about = Run(folder).results() or {}
-            metrics = _tested(about.get("metrics") or {})
-            if not isinstance(about.get("hashes", {}), Mapping):
-                raise TypeError("hashes")
+            record = Run(self.runs / cell.name).results()
         except TokdError as error:
             self.warn(str(error))
             return Result(cell, UNREADABLE)
-        except (KeyError, TypeError, ValueError, AttributeError, OSError):
-            self.warn(f"{folder / 'metrics.json'} is not what tokd fit writes")
-            return Result(cell, UNREADABLE)
-        result = Result(cell, state, reasons, metrics, about)
-        partial = about.get("partial")
-        test = partial.get("test") if isinstance(partial, Mapping) else None
-        if isinstance(test, list) and len(test) == 2:
+        if record is None:
+            return Result(cell, state, reasons)
+        if test := record.partial.get("test"):
             self.warn(f"{cell.name} was tested on {test[0]} of {test[1]} videos")
-        return replace(result, data_hash=result.hash_of("data"))
+        return Result(cell, state, reasons, record.test_metrics, record, record.hash_of("data"))
 
     def _elsewhere(self, result: Result, on: str) -> Result:
         if result.state == UNREADABLE:
@@ -170,7 +161,8 @@ class Reader:
             if found is None:
                 found = self._evaluations[folder.name] = Run(folder).evaluations()
             fitting = [key for key in sorted(found) if _is_test_of(key, found[key], on)]
-            for key in [key for key in fitting if belongs(found[key], result.about) is False]:
+            weights = result.hash_of("weights")
+            for key in [key for key in fitting if belongs(found[key], weights) is False]:
                 fitting.remove(key)
                 self.warn(
                     f"{folder / 'evaluations' / key} is of weights that the run no longer has, and "

@@ -1,6 +1,5 @@
 """Run folders as rows of a table, with the order and names of the paper's tables."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from tokd_lightning.errors import TokdError
 from tokd_lightning.looks import network
 from tokd_lightning.runs.folder import Run
+from tokd_lightning.runs.record import FILE, RunRecord
 
 _METHOD_ORDER = ["teacher", "vanilla", "", "tokd"]  # "" stands for every other method
 _BRANCH_ORDER = ["none", "rgb", "frequency", "both"]
@@ -55,7 +55,7 @@ class Row:
 
     @property
     def data_hashes(self) -> dict[str, Any]:
-        """Hashes of its data, as for :func:`~tokd_lightning.runs.identity.comparable_data`."""
+        """Hashes of its data, as for :func:`~tokd_lightning.runs.provenance.comparable_data`."""
         rows = {"files": self.files_hash} if self.files_hash else None
         return {"data": self.data_hash, "rows": rows}
 
@@ -70,16 +70,10 @@ def read_row(folder: Path) -> Row:
     if not any((folder / name).is_file() for name in ("metrics.json", "fit.yaml", "metrics.csv")):
         problem = "is no run folder" if folder.is_dir() else "does not exist"
         raise TokdError(f"{folder} {problem}: name folders that tokd fit made, runs/<name>")
-    try:
-        results = Run(folder).results()
-        if results is None:
-            return Row(folder.name, folder.name, str(folder))
-        return _row(folder, results)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise TokdError(
-            f"{folder / 'metrics.json'} is not what tokd fit writes "
-            f"({type(error).__name__}: {error}): fit again with --rerun"
-        ) from error
+    record = Run(folder).results()
+    if record is None:
+        return Row(folder.name, folder.name, str(folder))
+    return _row(folder, record)
 
 
 def rank(row: Row) -> tuple[Any, ...]:
@@ -151,27 +145,23 @@ def distinct_labels(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def _row(folder: Path, results: dict[str, Any]) -> Row:
-    cell, metrics, hashes = results["cell"], results["metrics"], results.get("hashes") or {}
-    tested = {
-        key: None if value is None or math.isnan(value) else float(value)
-        for key, value in metrics.items()
-        if key.startswith("test/")
-    }
+def _row(folder: Path, record: RunRecord) -> Row:
+    if record.cell is None:
+        raise TokdError(f"{folder / FILE} does not name the run's cell: fit again with --rerun")
     return Row(
-        label=network(cell),
+        label=network(record.cell._asdict()),
         run=folder.name,
         folder=str(folder),
-        state="tested" if tested else "not tested",
-        data=cell["data"],
-        method=cell["method"],
-        branches=cell["branches"],
-        backbone=cell["backbone"],
-        seed=int(cell["seed"]),
-        synthetic=bool(results.get("synthetic")),
-        parameters=int(results["parameters"]),
-        macs=int(results["macs"]),
-        metrics=tested,
-        data_hash=str(hashes.get("data", "")),
-        files_hash=str((hashes.get("rows") or {}).get("files", "")),
+        state="tested" if record.is_tested else "not tested",
+        data=record.cell.data,
+        method=record.cell.method,
+        branches=record.cell.branches,
+        backbone=record.cell.backbone,
+        seed=record.cell.seed,
+        synthetic=record.synthetic,
+        parameters=record.parameters,
+        macs=record.macs,
+        metrics=record.test_metrics,
+        data_hash=record.hash_of("data"),
+        files_hash=str((record.hashes.get("rows") or {}).get("files", "")),
     )

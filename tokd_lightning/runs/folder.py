@@ -1,9 +1,7 @@
 """Run folders: configurations, inputs and results of a run."""
 
 import contextlib
-import fcntl
 import json
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,8 +9,10 @@ from typing import Any
 
 import yaml
 
-from tokd_lightning.errors import TokdError
-from tokd_lightning.runs.naming import Config
+from tokd_lightning.errors import TokdError, reason
+from tokd_lightning.files import take_lock, write_json, write_text
+from tokd_lightning.runs.identity import Config
+from tokd_lightning.runs.record import FILE, RunRecord, read_record, without_nan, write_record
 
 
 class Run:
@@ -36,17 +36,17 @@ class Run:
         """The checkpoint to resume from."""
         return self.folder / "checkpoints" / "last.ckpt"
 
-    def results(self) -> dict[str, Any] | None:
+    def results(self) -> RunRecord | None:
         """Return ``metrics.json``, or None if the run is not finished.
 
         Raises:
             TokdError: The file cannot be read.
         """
-        return _read(self.folder / "metrics.json", "fit with --rerun")
+        return read_record(self.folder / FILE)
 
-    def write_results(self, results: Mapping[str, Any]) -> None:
+    def write_results(self, record: RunRecord) -> None:
         """Write ``metrics.json`` atomically."""
-        _write(self.folder / "metrics.json", results)
+        write_record(self.folder / FILE, record)
 
     def evaluations(self) -> dict[str, dict[str, Any]]:
         """Return the results of ``tokd evaluate``: each ``evaluation.json`` by its folder's name.
@@ -77,12 +77,12 @@ class Run:
         self, name: str, record: Mapping[str, Any], what: str = "evaluation"
     ) -> None:
         """Write ``evaluations/<name>/<what>.json`` atomically."""
-        _write(self.folder / "evaluations" / name / f"{what}.json", record)
+        write_json(self.folder / "evaluations" / name / f"{what}.json", without_nan(record))
 
     def save_config(self, stage: str, config: Config) -> None:
         """Write the resolved configuration of a stage, ``<stage>.yaml``."""
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-        write_atomically(self.folder / f"{stage}.yaml", text)
+        write_text(self.folder / f"{stage}.yaml", text)
 
     def begin(self, config: Config, inputs: Mapping[str, Any]) -> None:
         """Write the start of a fit: its configuration and the hashes of data, teacher and code.
@@ -91,7 +91,7 @@ class Run:
         """
         for path in (*self.folder.glob(".*.part"), self.folder / "nonfinite.csv"):
             path.unlink(missing_ok=True)
-        write_atomically(self.folder / "inputs.json", json.dumps(inputs, indent=2) + "\n")
+        write_json(self.folder / "inputs.json", inputs)
         self.save_config("fit", config)
 
     def inputs(self) -> dict[str, Any] | None:
@@ -122,21 +122,17 @@ class Run:
             return
         path = self.folder / ".lock"
         try:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            lock = take_lock(path, inherited=False)
         except OSError as error:
-            raise TokdError(f"{path} cannot be written: {error.strerror}") from error
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            process = os.read(lock, 20).decode() or "unknown"
-            os.close(lock)
+            if error.filename:  # it cannot be opened
+                raise TokdError(f"{path} cannot be written: {reason(error)}") from error
+            return  # a file system without locks
+        if lock is None:
+            process = path.read_text()[:20] or "unknown"
             raise TokdError(
                 f"{self.folder} is being trained by another process ({process}): wait for it, end "
                 "it, or train under another name with --name"
-            ) from None
-        except OSError:  # e.g. a file system without locks
-            os.close(lock)
-            return
+            )
         os.truncate(lock, 0)
         os.write(lock, str(os.getpid()).encode())
         self._lock = lock
@@ -174,25 +170,6 @@ def letting_go() -> Iterator[None]:
             run.let_go()
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file atomically.
-
-    Raises:
-        TokdError: The folder cannot be written.
-    """
-    if not path.name:
-        raise TokdError(f"{path} cannot be written: it is a folder")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text)
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise TokdError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
 def _read(
     path: Path, remedy: str, parse: Callable[[str], Any] = json.loads
 ) -> dict[str, Any] | None:
@@ -202,15 +179,3 @@ def _read(
         return dict(parse(path.read_text()))
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         raise TokdError(f"{path} cannot be read: remove it, or {remedy}") from error
-
-
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    write_atomically(path, json.dumps(_without_nan(content), indent=2, sort_keys=False) + "\n")
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,105 +1,357 @@
-"""Identity of a result: the hashes of its inputs, and their comparison.
+"""Identity of a run: its name, its configuration hash and its recipe.
 
-Five things identify a result. ``inputs.json`` has them from the start of a fit, ``metrics.json``
-has them under ``hashes`` at its end:
+Three values identify a run, each for another purpose:
 
-- ``config``: the resolved configuration (:mod:`tokd_lightning.runs.naming`), and ``recipe``, the
-  requested configuration (:mod:`tokd_lightning.runs.recipe`);
-- ``data``: the rows used, with a hash of each part under ``rows``
-  (:mod:`tokd_lightning.data.rows`);
-- ``sources``: the code at the start and after each resume that changed it; ``source`` is the code
-  at the end;
-- ``teacher``: the weights of the teacher;
-- ``weights``: the weights of best.ckpt, to which evaluations and explanations belong.
+- The **name** (:func:`run_name`) is its folder, ``ffpp-c40_resnet18_thin_tokd-both_s0``: the cell
+  (data, network, method, branches, seed) and, as six digits of a hash, all other differences from
+  the shipped experiment of that cell. The cells of a table compute their names from their options
+  (:func:`name_of`) and pass them with ``--name``; any other ``tokd fit`` computes its own.
+- The **configuration hash** (:func:`config_hash`) identifies the resolved configuration: files,
+  options and the defaults of all classes. ``metrics.json`` records it. To compute it, the classes
+  must be imported.
+- The **recipe** (:func:`recipe`) is the requested configuration: files and options as given,
+  without the defaults of classes, which belong to the source code. It needs no import of torch, so
+  that ``tokd table`` compares all cells of a table with their runs in milliseconds.
 
-Runs of earlier versions lack ``rows`` and ``sources``, and students' runs ``weights``; their
-``data`` is the hash of the files only. Missing parts are reported and never assumed to be equal or
-different.
+None of the three depends on locations, hardware and logging (:data:`PLACE`).
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import hashlib
+import inspect
+import json
+import re
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
 
-Hashes = Mapping[str, Any]
+import yaml
 
-_DIFFERENT = {
-    "splits": "other splits",
-    "labels": "other labels",
-    "methods": "other methods",
-    "videos": "other videos",
-    "frames": "other frame numbers",
-    "pairs": "other pairs",
-}
-UNKNOWN_ROWS = (
-    "it was made by an earlier version, which did not record splits, labels and videos: only its "
-    "files were compared"
+from tokd_lightning.errors import TokdError, reason
+
+Config = dict[str, Any]
+DETECTOR = "detector"
+"""Role of a run that trains a detector of Table 2."""
+
+_CLASSES = {"model", "data", "distiller", "detector"}  # their name alone is a class path
+# LibYAML's, which most builds of PyYAML have, reads the same ten times as fast.
+_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+# Locations, hardware and options a fit does not use: not part of a run's name or of its
+# configuration hash.
+PLACE = (
+    "config",
+    "runs",
+    "name",
+    "rerun",
+    "reuse",
+    "checkpoint_every",
+    "log",
+    "pictures",
+    "ckpt_path",
+    "return_predictions",
+    "verbose",
+    "weights_only",
+    "data.init_args.root",
+    "data.init_args.splits",
+    "data.init_args.num_workers",
+    "model.init_args.teacher",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "trainer.logger",
+    "trainer.default_root_dir",
+    "trainer.enable_progress_bar",
+    "trainer.enable_model_summary",
+    "trainer.enable_checkpointing",
+    "trainer.log_every_n_steps",
+    "trainer.profiler",
+    "trainer.num_sanity_val_steps",
+    "trainer.limit_test_batches",
+    "trainer.limit_predict_batches",
+)
+# Options in which a test may differ from its fit.
+EVALUATION = (
+    "data.init_args.on_error",
+    "data.init_args.batch_size",
+    "trainer.precision",
+    "trainer.max_epochs",
+    "trainer.limit_train_batches",
+    "trainer.limit_val_batches",
+    "monitor",
+)
+# Data options that a test does not depend on, or that the data's hash already covers.
+_NOT_MEASURED = (
+    *("batch_size", "on_error", "balance", "samples_per_epoch", "augmentation", "seed"),
+    *("teacher_quality", "max_unpaired", "manifest", "folder", "methods", "apart"),
+    *("val_fraction", "val_seed", "frames_per_video"),
+)
+# Already part of the name itself.
+NAMED = (
+    "seed_everything",
+    "model.init_args.seed",
+    "data.init_args.seed",
+    "data.init_args.name",
+    "data.init_args.quality",
+    "model.init_args.student",
+    "model.init_args.branches",
+    "model.init_args.recipe",
+    "model.init_args.detector.class_path",
+    "model.init_args.distiller.class_path",
+    "model.init_args.distiller.init_args.branches",
 )
 
 
-def changed_data(earlier: Hashes, now: Hashes) -> str:
-    """Return the differences between the data of two results.
+class Cell(NamedTuple):
+    """A run's cell in the tables of the paper.
+
+    ``role`` is ``teacher``, ``student`` or ``detector``; for a detector, ``method`` is its name and
+    ``branches`` the training recipe.
+    """
+
+    data: str
+    role: str
+    backbone: str
+    method: str
+    branches: str
+    seed: int
+
+
+def cell(config: Config) -> Cell:
+    """Return the cell of a resolved configuration."""
+    data, model = config["data"]["init_args"], config["model"]["init_args"]
+    place = f"{data['name']}-{data['quality']}"
+    seed = int(config["seed_everything"])
+    if "detector" in model:
+        kind, options = _class(model["detector"]), _with_defaults(model["detector"])
+        name = str(getattr(kind, "name", model["detector"]["class_path"].rpartition(".")[2]))
+        recipe = str(model.get("recipe", "own"))
+        return Cell(place, DETECTOR, str(options.get("backbone", name)), name, recipe, seed)
+    if "distiller" not in model:
+        branches = str(model.get("branches", "both"))
+        return Cell(place, "teacher", str(model["backbone"]), "teacher", branches, seed)
+    distiller = model["distiller"]
+    branches = _with_defaults(distiller).get("branches", "none")
+    return Cell(place, "student", str(model["student"]), _method(distiller), branches, seed)
+
+
+def _method(distiller: Config) -> str:
+    """Return the method of a ``class_path`` block: its class's ``method``, or the class's name."""
+    name = distiller["class_path"].rsplit(".", 1)[-1].lower()
+    return str(getattr(_class(distiller), "method", name))
+
+
+def run_name(config: Config, experiment: Config | None, without: tuple[str, ...] = ()) -> str:
+    """Return the name of a run, a pure function of its cell and its other differences.
+
+    ``<data>-<quality>_<student>_<method>-<branches>_s<seed>``, teachers
+    ``<data>-<quality>_teacher-<branches>_s<seed>``, detectors
+    ``<data>-<quality>_<detector>-<recipe>_s<seed>``. Differences from the experiment file outside
+    the cell (except locations such as ``data.root``) append six digits of a hash. If the method is
+    not the experiment's, it is compared with its own defaults.
 
     Args:
-        earlier: ``data``, and ``rows`` unless the result is from an earlier version.
-        now: The same for the other result.
-
-    Returns:
-        Text such as ``other splits, other labels``; empty if no difference is known.
+        config: The resolved configuration of the run.
+        experiment: The resolved configuration of the experiment file only; None counts as empty.
+        without: Keys whose differences are ignored.
     """
-    if earlier.get("data") == now.get("data"):
-        return ""
-    old, new = earlier.get("rows"), now.get("rows")
-    if not old or not new:
-        files = [(rows or {}).get("files", it.get("data")) for it, rows in
-                 ((earlier, old), (now, new))]  # fmt: skip
-        return "" if files[0] == files[1] else "other frames"
-    if old.get("paths") != new.get("paths"):
-        return "other frames"
-    said = [text for part, text in _DIFFERENT.items() if old.get(part) != new.get(part)]
-    if old.get("files") != new.get("files") and "other pairs" not in said:
-        said.insert(0, "other contents of the frames")
-    return ", ".join(said) or "other rows"
+    skipped = PLACE + NAMED + without
+    ours, theirs = _flat(config, skipped), _flat(_of_method(experiment or {}, config), skipped)
+    changed = {k: v for k, v in ours.items() if k not in theirs or theirs[k] != v}
+    changed |= {f"-{key}": None for key in theirs if key not in ours}
+    return name_of(cell(config), changed)
 
 
-def rows_are_known(hashes: Hashes) -> bool:
-    """Return whether a result records its splits, labels and videos."""
-    return bool(hashes.get("rows"))
-
-
-def comparable_data(several: Sequence[Hashes]) -> list[str]:
-    """Return a hash of the data of each result; equal hashes mean that no difference is known.
-
-    If one of the results is from an earlier version, only the files are compared.
-    """
-    if all(map(rows_are_known, several)) or not any(map(rows_are_known, several)):
-        return [str(hashes.get("data") or "") for hashes in several]
-    return [
-        str((hashes.get("rows") or {}).get("files") or hashes.get("data") or "")
-        for hashes in several
-    ]
-
-
-def belongs(record: Hashes, results: Hashes | None) -> bool | None:
-    """Return whether an evaluation, robustness measurement or explanation is of a run's weights.
+def name_of(it: Cell, changed: Config) -> str:
+    """Return the name of a run from its cell and its other differences from its experiment file.
 
     Args:
-        record: The contents of ``evaluation.json``, ``robustness.json`` or ``explanations.json``.
-        results: The contents of the run's ``metrics.json``; None if the run is not finished.
-
-    Returns:
-        None if one of the two does not record its weights.
+        it: The cell.
+        changed: Full key of a resolved configuration -> value.
     """
-    theirs = (record.get("hashes") or {}).get("checkpoint")
-    ours = ((results or {}).get("hashes") or {}).get("weights")
-    return None if not theirs or not ours else bool(theirs == ours)
+    what = it.method if it.role in ("teacher", DETECTOR) else f"{it.backbone}_{it.method}"
+    name = re.sub(r"[^\w.-]+", "-", f"{it.data}_{what}-{it.branches}_s{it.seed}")
+    return f"{name}-{_digest(changed)[:6]}" if changed else name
 
 
-def sources_of(hashes: Hashes) -> list[str | None]:
-    """Return the hashes of the code a result was made with; None stands for an unknown one."""
-    found = list(hashes.get("sources") or [hashes.get("source")])
-    return [*found, hashes.get("tested_with", found[-1])]
+def _of_method(experiment: Config, config: Config) -> Config:
+    """Return an experiment with its method replaced by that of a configuration, if they differ."""
+    theirs, ours = (c.get("model", {}).get("init_args", {}) for c in (experiment, config))
+    there, here = theirs.get("distiller"), ours.get("distiller")
+    if not there or not here or there["class_path"] == here["class_path"]:
+        return experiment
+    own = theirs | {"distiller": {"class_path": here["class_path"]}}
+    return experiment | {"model": experiment["model"] | {"init_args": own}}
 
 
-def with_source(sources: Sequence[str | None], source: str) -> list[str | None]:
-    """Append the code of a resumed fit to that of its earlier parts if it is different."""
-    return [*sources] if sources and sources[-1] == source else [*sources, source]
+def config_hash(config: Config) -> str:
+    """Return the hash of a resolved configuration without :data:`PLACE`."""
+    return _digest(_flat(config, PLACE))
+
+
+def differences(ours: Config, theirs: Config) -> list[str]:
+    """Return the keys outside :data:`PLACE` in which two resolved configurations differ."""
+    a, b = _flat(ours, PLACE), _flat(theirs, PLACE)
+    return sorted(k for k in a.keys() | b.keys() if a.get(k) != b.get(k))
+
+
+def measured_otherwise(test: Config, fit: Config, values: bool = False) -> list[str]:
+    """Return where a test's input differs from its fit's: size, crop, normalisation and so on.
+
+    Args:
+        test: The resolved configuration of the test.
+        fit: The resolved configuration of the fit.
+        values: Write only the test's value instead of both.
+    """
+    free = PLACE + tuple(f"data.init_args.{key}" for key in _NOT_MEASURED)
+    a, b = (_flat({"data": config["data"]}, free) for config in (test, fit))
+    said = []
+    for key in sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key)):
+        short = key.replace(".init_args", "")
+        said.append(
+            f"{short} {a.get(key)}" if values else f"{short} ({a.get(key)}, not {b.get(key)})"
+        )
+    return said
+
+
+def _flat(config: Config, without: tuple[str, ...]) -> Config:
+    def walk(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+        if any(key == skip or key.startswith(f"{skip}.") for skip in without):
+            return
+        if isinstance(value, dict):
+            if "class_path" in value:
+                value = value | {"init_args": _with_defaults(value)}
+            for name, inner in value.items():
+                yield from walk(inner, f"{key}.{name}" if key else str(name))
+        else:
+            yield key, value
+
+    return dict(walk(config, ""))
+
+
+def _with_defaults(spec: Config) -> Config:
+    """Return a ``class_path`` block's arguments, with the class's defaults of plain types."""
+    given = dict(spec.get("init_args") or {})
+    try:
+        signature = inspect.signature(_class(spec))
+    except (ValueError, TypeError):
+        return given
+    plain = (str, int, float, bool, type(None))
+    defaults: Config = {}
+    for key, parameter in signature.parameters.items():
+        value = parameter.default
+        if isinstance(value, tuple) and all(isinstance(part, plain) for part in value):
+            defaults[key] = list(value)
+        elif isinstance(value, plain):
+            defaults[key] = value
+    return defaults | given
+
+
+def _class(spec: Config) -> Any:
+    """Return the class of a ``class_path`` block; None if it cannot be imported."""
+    module, _, name = spec["class_path"].rpartition(".")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError):
+        return None
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def recipe(args: Sequence[str]) -> Config:
+    """Return the requested configuration from a fit's arguments: YAML files, parts and options.
+
+    Keys are flat and without ``init_args``: ``model.distiller.dim``. Class defaults are not
+    included (they belong to the source), nor are locations (:data:`PLACE`).
+
+    Args:
+        args: Arguments of ``tokd fit``, as ``--key value`` or ``--key=value``.
+
+    Raises:
+        TokdError: A configuration file is missing or not valid YAML.
+    """
+    asked: Config = {}
+    for key, value in _options(args):
+        if key == "config":
+            given = dict(_flat_keys(read_whole(Path(value)), ""))
+        else:
+            given = dict(_flat_keys(_with_parts(yaml.safe_load(value), Path()), short_key(key)))
+            _forget(asked, short_key(key))
+        asked |= given
+    place = [short_key(key) for key in PLACE]
+    return {k: v for k, v in asked.items() if not any(_is_in(k, p) for p in place)}
+
+
+def recipe_hash(args: Sequence[str]) -> str:
+    """Return the hash of :func:`recipe`."""
+    return _digest(recipe(args))
+
+
+def read_whole(file: Path) -> Any:
+    """Read a YAML file and replace paths of its parts by their contents.
+
+    Raises:
+        TokdError: The file or a part is missing or not valid YAML.
+    """
+    return _with_parts(_load(file), file.parent)
+
+
+def _options(args: Sequence[str]) -> Iterator[tuple[str, str]]:
+    left = list(args)
+    while left:
+        key, equals, value = left.pop(0).partition("=")
+        if not key.startswith("--"):
+            continue
+        if not equals:
+            value = left.pop(0) if left and not left[0].startswith("--") else "true"
+        yield key.removeprefix("--"), value
+
+
+def _load(file: Path) -> Any:
+    try:
+        return yaml.load(file.read_text(), _LOADER)
+    except OSError as error:
+        raise TokdError(f"{file}: {reason(error)}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise TokdError(f"{file} is not a YAML file") from error
+
+
+def _with_parts(value: Any, folder: Path) -> Any:
+    """Replace the path of a part by its contents, as jsonargparse does."""
+    if isinstance(value, dict):
+        return {key: _with_parts(inner, folder) for key, inner in value.items()}
+    if isinstance(value, str) and value.endswith((".yaml", ".yml")):
+        file = folder / value
+        if file.is_file():
+            return _with_parts(_load(file), file.parent)
+    return value
+
+
+def _flat_keys(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            where = key if name == "init_args" else f"{key}.{name}" if key else str(name)
+            yield from _flat_keys(inner, where)
+    elif key.rpartition(".")[2] in _CLASSES and isinstance(value, str):
+        yield f"{key}.class_path", value
+    else:
+        yield key, value
+
+
+def short_key(key: str) -> str:
+    """Return a key without ``init_args``."""
+    return ".".join(part for part in key.split(".") if part != "init_args")
+
+
+def _is_in(key: str, block: str) -> bool:
+    return key == block or key.startswith(f"{block}.")
+
+
+def _forget(asked: Config, block: str) -> None:
+    """Drop the keys that an option replaces: the whole block if it names one."""
+    for key in [key for key in asked if _is_in(key, block)]:
+        del asked[key]

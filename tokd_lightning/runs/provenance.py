@@ -1,14 +1,45 @@
-"""Provenance of a result: configuration, source, inputs, versions."""
+"""Provenance of a result: hashes, versions, and the comparison of what two results were made from.
+
+``inputs.json`` has a run's hashes from the start of a fit, ``metrics.json`` at its end:
+
+- ``config`` and ``recipe``: its configuration (:mod:`tokd_lightning.runs.identity`);
+- ``data``: the rows used, with a hash of each part under ``rows``
+  (:mod:`tokd_lightning.data.rows`);
+- ``sources``: the code at the start and after each resume that changed it; ``source`` is the code
+  at the end;
+- ``teacher``: the weights of the teacher;
+- ``weights``: the weights of best.ckpt, to which evaluations and explanations belong.
+
+Runs of earlier versions lack ``rows`` and ``sources``, and students' runs ``weights``; their
+``data`` is the hash of the files only. Missing parts are reported and never assumed to be equal or
+different.
+"""
 
 import hashlib
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from tokd_lightning import __version__
 from tokd_lightning.data.versions import media_versions
-from tokd_lightning.runs.naming import Config, config_hash
+from tokd_lightning.runs.identity import Config, config_hash
+
+Hashes = Mapping[str, Any]
+
+_DIFFERENT = {
+    "splits": "other splits",
+    "labels": "other labels",
+    "methods": "other methods",
+    "videos": "other videos",
+    "frames": "other frame numbers",
+    "pairs": "other pairs",
+}
+UNKNOWN_ROWS = (
+    "it was made by an earlier version, which did not record splits, labels and videos: only its "
+    "files were compared"
+)
 
 
 def source_hash() -> str:
@@ -55,3 +86,71 @@ def provenance(config: Config, inputs: Mapping[str, str]) -> Config:
         "commit": commit(),
         "versions": versions(),
     }
+
+
+def changed_data(earlier: Hashes, now: Hashes) -> str:
+    """Return the differences between the data of two results.
+
+    Args:
+        earlier: ``data``, and ``rows`` unless the result is from an earlier version.
+        now: The same for the other result.
+
+    Returns:
+        Text such as ``other splits, other labels``; empty if no difference is known.
+    """
+    if earlier.get("data") == now.get("data"):
+        return ""
+    old, new = earlier.get("rows"), now.get("rows")
+    if not old or not new:
+        files = [(rows or {}).get("files", it.get("data")) for it, rows in
+                 ((earlier, old), (now, new))]  # fmt: skip
+        return "" if files[0] == files[1] else "other frames"
+    if old.get("paths") != new.get("paths"):
+        return "other frames"
+    said = [text for part, text in _DIFFERENT.items() if old.get(part) != new.get(part)]
+    if old.get("files") != new.get("files") and "other pairs" not in said:
+        said.insert(0, "other contents of the frames")
+    return ", ".join(said) or "other rows"
+
+
+def rows_are_known(hashes: Hashes) -> bool:
+    """Return whether a result records its splits, labels and videos."""
+    return bool(hashes.get("rows"))
+
+
+def comparable_data(several: Sequence[Hashes]) -> list[str]:
+    """Return a hash of the data of each result; equal hashes mean that no difference is known.
+
+    If one of the results is from an earlier version, only the files are compared.
+    """
+    if all(map(rows_are_known, several)) or not any(map(rows_are_known, several)):
+        return [str(hashes.get("data") or "") for hashes in several]
+    return [
+        str((hashes.get("rows") or {}).get("files") or hashes.get("data") or "")
+        for hashes in several
+    ]
+
+
+def belongs(record: Hashes, weights: str | None) -> bool | None:
+    """Return whether an evaluation, robustness measurement or explanation is of a run's weights.
+
+    Args:
+        record: The contents of ``evaluation.json``, ``robustness.json`` or ``explanations.json``.
+        weights: Hash of the weights of best.ckpt; None or empty if the run does not record it.
+
+    Returns:
+        None if one of the two does not record its weights.
+    """
+    theirs = (record.get("hashes") or {}).get("checkpoint")
+    return None if not theirs or not weights else bool(theirs == weights)
+
+
+def sources_of(hashes: Hashes) -> list[str | None]:
+    """Return the hashes of the code a result was made with; None stands for an unknown one."""
+    found = list(hashes.get("sources") or [hashes.get("source")])
+    return [*found, hashes.get("tested_with", found[-1])]
+
+
+def with_source(sources: Sequence[str | None], source: str) -> list[str | None]:
+    """Append the code of a resumed fit to that of its earlier parts if it is different."""
+    return [*sources] if sources and sources[-1] == source else [*sources, source]

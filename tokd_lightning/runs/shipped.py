@@ -14,8 +14,14 @@ from typing import Any
 
 import yaml
 
-from tokd_lightning.runs.naming import DETECTOR, PLACE, Config, cell
-from tokd_lightning.runs.recipe import read_whole, short_key
+from tokd_lightning.runs.identity import (
+    DETECTOR,
+    PLACE,
+    Config,
+    cell,
+    read_whole,
+    short_key,
+)
 
 _FILE = Path(__file__).parents[1] / "tables" / "published" / "shipped.csv"
 _FOLDERS = ("experiments", "configs/distillers")

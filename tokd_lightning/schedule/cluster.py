@@ -11,9 +11,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tokd_lightning.errors import TokdError
+from tokd_lightning.errors import TokdError, reason
+from tokd_lightning.files import is_locked
 from tokd_lightning.schedule.jobs import BUSY, Job, Task, held_back, last_line, stop
-from tokd_lightning.schedule.locks import is_locked
 from tokd_lightning.schedule.queue import FOLDER
 
 _POLL = 0.2  # seconds between two polls of a process
@@ -143,7 +143,7 @@ class LocalTask(Task):
             with held_back(signal.SIGINT, signal.SIGHUP):
                 self._submitted = self._executor.submit(CellJob(job))
         except OSError as error:
-            self._end("failed", f"cannot start: {error.filename}: {error.strerror}")
+            self._end("failed", f"cannot start: {error.filename}: {reason(error)}")
             return False
         self.state, self.reason = "running", ""
         return True

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tokd_lightning.runs.folder import write_atomically
+from tokd_lightning.files import write_json
 from tokd_lightning.schedule.jobs import Job, clock, tokd
 from tokd_lightning.schedule.plan import Plan
 from tokd_lightning.tables.grid import GridCell
@@ -41,7 +41,7 @@ def keep_probes(plan: Plan) -> None:
     for cell in _kinds(plan.cells):
         if (path := _file(place, cell)).is_file():
             found[cell.name] = json.loads(path.read_text())
-    write_atomically(plan.runs / FILE, json.dumps(found, indent=2) + "\n")
+    write_json(plan.runs / FILE, found)
 
 
 def read_estimates(runs: Path) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.runs.folder import write_atomically
+from tokd_lightning.files import write_text
 from tokd_lightning.schedule.plan import Plan, jobs_of, looker_of
 from tokd_lightning.schedule.slurm import slurm_parameters
 from tokd_lightning.tables.grid import GridCell
@@ -151,7 +151,7 @@ def export_sbatch(
         setup="".join(f"\nset +u\n{command}\nset -u\n" for command in parameters.get("setup", ())),
         cases="\n".join(_case(plan, i, *element) for i, element in enumerate(elements)),
     )
-    write_atomically(out, script)
+    write_text(out, script)
     for name, why in left_out.items():
         _say(console, f"{name}: left out, {why}")
     _say(console, f"{len(elements)} elements: {out}\n{launch}")

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tokd_lightning.schedule.locks import take_lock
+from tokd_lightning.errors import reason
+from tokd_lightning.files import take_lock
 
 State = Literal["waiting", "running", "done", "failed", "dropped"]
 Commands = Sequence[Sequence[str]]
@@ -115,7 +116,7 @@ class Task:
             self._log = self.job.log.open("ab", buffering=0)
         except OSError as error:
             where = error.filename or self.job.log
-            self._end("failed", f"cannot start: {where}: {error.strerror}")
+            self._end("failed", f"cannot start: {where}: {reason(error)}")
             return False
         self._before = self._log.tell()
         self.state, self.reason = "running", ""
@@ -165,7 +166,7 @@ class Task:
                     pass_fds=() if self._lock is None else (self._lock,),
                 )
         except OSError as error:
-            self._end("failed", f"cannot start: {command[0]}: {error.strerror}")
+            self._end("failed", f"cannot start: {command[0]}: {reason(error)}")
 
     def terminate(self) -> None:
         """Ask the process to stop."""

@@ -75,9 +75,12 @@ def _kind(cell: GridCell) -> str:
 
 
 def _shown(runs: Sequence[Standing]) -> str:
-    least = max(runs, key=lambda it: STATES.index(it.state))
-    done = sum(it.state == "done" for it in runs)
-    text = least.state if len(runs) == 1 or done == len(runs) else f"{done}/{len(runs)} done"
+    states = Counter(it.state for it in runs)
+    if len(states) == 1:
+        text = runs[0].state
+    else:
+        text = f"{states['done']}/{len(runs)} done"
+        text += "".join(f", {states[it]} {it}" for it in ("stale", "broken") if states[it])
     hours = [it.hours for it in runs if it.hours is not None]
     return f"{text} {sum(hours):.1f} h" if hours else text
 

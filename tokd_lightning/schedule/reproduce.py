@@ -9,10 +9,10 @@ from pathlib import Path
 from rich.console import Console
 
 from tokd_lightning.errors import TokdError
+from tokd_lightning.files import is_locked
 from tokd_lightning.schedule.cluster import local_tasks
 from tokd_lightning.schedule.estimate import expected_seconds, keep_probes, probe_jobs, to_go
 from tokd_lightning.schedule.jobs import Task
-from tokd_lightning.schedule.locks import is_locked
 from tokd_lightning.schedule.overview import Standing, count, overview
 from tokd_lightning.schedule.plan import Plan, jobs_of, look, looker_of, need_data, visible_gpus
 from tokd_lightning.schedule.queue import queue_of

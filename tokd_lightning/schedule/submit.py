@@ -15,10 +15,9 @@ from typing import Any
 from rich.console import Console
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.runs.folder import write_atomically
+from tokd_lightning.files import is_locked, take_lock, write_text
 from tokd_lightning.schedule.cluster import CellJob, find_submitit
 from tokd_lightning.schedule.jobs import Job
-from tokd_lightning.schedule.locks import is_locked, take_lock
 from tokd_lightning.schedule.queue import (
     FOLDER,
     Queue,
@@ -209,7 +208,7 @@ class Slurm:
                 **{"job": numbers[job.name], "name": job.name, "cluster": queue.cluster},
                 **{"user": os.getuid(), **({"held": True} if held else {})},
             }
-            write_atomically(self._record(job), json.dumps(record) + "\n")
+            write_text(self._record(job), json.dumps(record) + "\n")
 
     def _record(self, job: Job) -> Path:
         return self._folder / f"{job.log.stem}.json"
@@ -269,9 +268,9 @@ class Slurm:
             numbers = " ".join(dict.fromkeys(known[name] for name in stuck))
             _say(
                 console,
-                f"{len(stuck)} cannot start as they are, for the reasons above; when that is "
-                f"mended in SLURM they do, else scancel {numbers} and start the command again with "
-                "other --slurm values",
+                f"{len(stuck)} of them cannot start until SLURM resolves the reasons above; to "
+                f"change the request, scancel {numbers} and run the command again with other "
+                "--slurm values",
             )
         if new and not asks_for_gpus(self._parameters):
             _say(console, "no GPU was asked for: --slurm gpus_per_node=1")

@@ -115,8 +115,8 @@ def _job(experiment: _Experiment, quality: str, seed: int, data: Path, runs: Pat
     if experiment.distils:
         needs.append(_TEACHER.job(quality, seed))
         options += ["--model.teacher", Run(runs / _TEACHER.name(quality, seed)).best]
-    results = Run(runs / name).results() or {}
-    tested = "test/frame/acc" in results.get("metrics", {})
+    record = Run(runs / name).results()
+    tested = record is not None and record.is_tested
     commands = [tokd("fit", *options, "--reuse"), *([] if tested else [tokd("test", *options)])]
     return Job(
         experiment.job(quality, seed), commands, runs / "logs" / f"{name}.log", needs, _PROGRESS

@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.console import Console
 
 from tokd_lightning.data.reader import root_of
-from tokd_lightning.data.writing import write_bytes
 from tokd_lightning.errors import TokdError
+from tokd_lightning.files import write_bytes
 from tokd_lightning.show.choose import bands_of, keep
 from tokd_lightning.show.find import find_frames
 from tokd_lightning.show.report import contents_table, errors_table, title_of

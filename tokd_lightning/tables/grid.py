@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.runs.naming import DETECTOR, NAMED, PLACE, Cell, name_of
+from tokd_lightning.runs.identity import DETECTOR, NAMED, PLACE, Cell, name_of
 from tokd_lightning.runs.shipped import edits
 
 EXPERIMENTS = Path("experiments")
@@ -199,12 +199,15 @@ class GridCell:
             options.append(("model.distiller.branches", self.branches))
         return [*options, *self.extra, *self.common] if all_of_them else options
 
-    def arguments(self, root: Path | None = None, runs: Path = Path("runs")) -> list[str]:
+    def arguments(
+        self, root: Path | None = None, runs: Path = Path("runs"), named: bool = True
+    ) -> list[str]:
         """Return the arguments of ``tokd fit`` and ``tokd test``.
 
         Args:
             root: Folder of the data set; None keeps the one in the experiment.
             runs: Folder of all run folders.
+            named: Whether to pass the name; without it, a fit computes it again.
         """
         given: list[Option] = [("config", self.experiment)]
         house = self.role == DETECTOR and self.branches == "house"
@@ -218,8 +221,7 @@ class GridCell:
         if self.teacher is not None:
             best = runs / self.teacher.name / "checkpoints" / "best.ckpt"
             given.append(("model.teacher", best))
-        # The name that a fit chooses itself does not include what its experiment file sets.
-        if self.common or self.edits() or house:
+        if named:
             given.append(("name", self.name))
         return [part for key, v in (*given, *self.options()) for part in (f"--{key}", _text(v))]
 

@@ -7,9 +7,8 @@ from typing import Any, Literal
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.runs.folder import Run
-from tokd_lightning.runs.identity import changed_data, sources_of
-from tokd_lightning.runs.provenance import source_hash
-from tokd_lightning.runs.recipe import recipe_hash
+from tokd_lightning.runs.identity import recipe_hash
+from tokd_lightning.runs.provenance import changed_data, source_hash, sources_of
 from tokd_lightning.tables.grid import GridCell
 
 Kind = Literal["not run", "interrupted", "not tested", "done", "stale", "unreadable"]
@@ -66,23 +65,18 @@ class Looker:
         """Return the state of a cell."""
         run = Run(self.runs / cell.name)
         try:
-            results = run.results()
-            if results is None:
-                return self._unfinished(cell, run)
-            hashes, metrics = results["hashes"], results["metrics"]
-            changed = [*self._changed(cell, hashes), *self._code(hashes)]
-            tested = "test/frame/acc" in metrics
+            record = run.results()
         except TokdError as error:
             return State("unreadable", (str(error),))
-        except (KeyError, TypeError, AttributeError):
-            path = run.folder / "metrics.json"
-            return State("unreadable", (f"{path} is not what tokd fit writes: fit with --rerun",))
-        needed = self.checkpoints and (cell.role == "teacher" or not tested)
+        if record is None:
+            return self._unfinished(cell, run)
+        changed = [*self._changed(cell, record.hashes), *self._code(record.hashes)]
+        needed = self.checkpoints and (cell.role == "teacher" or not record.is_tested)
         if needed and not run.best.is_file():
             return State("unreadable", (f"{run.best} is missing: fit with --rerun",))
         if changed:
             return State("stale", tuple(changed))
-        return State("done" if tested else "not tested")
+        return State("done" if record.is_tested else "not tested")
 
     def _unfinished(self, cell: GridCell, run: Run) -> State:
         try:
@@ -98,7 +92,7 @@ class Looker:
         changed = []
         if hashes.get("recipe") != self._recipe(cell):
             changed.append("configuration")
-        if what := changed_data(hashes, self.data.get(cell.data, {"data": hashes["data"]})):
+        if what := changed_data(hashes, self.data.get(cell.data, {"data": hashes.get("data")})):
             changed.append("data" if what == "other frames" else f"data: {what}")
         if cell.teacher and self._other_teacher(cell.teacher, hashes):
             changed.append("teacher")
@@ -121,7 +115,7 @@ class Looker:
 
     def _teacher(self, teacher: GridCell) -> str | None:
         try:
-            results = Run(self.runs / teacher.name).results()
+            record = Run(self.runs / teacher.name).results()
         except TokdError:
             return None
-        return None if results is None else results["hashes"].get("weights")
+        return None if record is None else record.hashes.get("weights")

@@ -13,9 +13,14 @@ from tokd_lightning.modules import DetectionModule
 from tokd_lightning.modules.checkpoint import HEADER, read_checkpoint, weights_hash
 from tokd_lightning.modules.distill import NO_TEACHER
 from tokd_lightning.runs.folder import Run
-from tokd_lightning.runs.identity import UNKNOWN_ROWS, changed_data, rows_are_known, with_source
-from tokd_lightning.runs.naming import Config, differences
-from tokd_lightning.runs.provenance import source_hash
+from tokd_lightning.runs.identity import Config, differences
+from tokd_lightning.runs.provenance import (
+    UNKNOWN_ROWS,
+    changed_data,
+    rows_are_known,
+    source_hash,
+    with_source,
+)
 from tokd_lightning.training.console import some
 
 _SELECTING = ("acc", "balanced_acc", "acc_real", "acc_fake", "auc", "ap")  # higher is better

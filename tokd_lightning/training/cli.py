@@ -4,7 +4,6 @@ import hashlib
 import json
 import shlex
 import shutil
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -39,10 +38,15 @@ from tokd_lightning.modules.checkpoint import (
 from tokd_lightning.modules.finite import FILE
 from tokd_lightning.modules.last import DAMAGED, LastCheckpoint, checkpoint_to_resume, rows_of
 from tokd_lightning.runs.folder import Run, letting_go
-from tokd_lightning.runs.identity import UNKNOWN_ROWS, changed_data, rows_are_known
-from tokd_lightning.runs.naming import cell, measured_otherwise
-from tokd_lightning.runs.provenance import provenance, source_hash
-from tokd_lightning.runs.recipe import recipe_hash
+from tokd_lightning.runs.identity import cell, measured_otherwise, recipe_hash
+from tokd_lightning.runs.provenance import (
+    UNKNOWN_ROWS,
+    changed_data,
+    provenance,
+    rows_are_known,
+    source_hash,
+)
+from tokd_lightning.runs.record import RunRecord
 from tokd_lightning.training import checks, trainer_options
 from tokd_lightning.training.arguments import add_arguments, check_values, config_first
 from tokd_lightning.training.console import (
@@ -144,6 +148,8 @@ class TokdCLI(LaunchingCLI):
                 checks.check_teacher(self.resolved["model"]["init_args"])
             self._meet_earlier_run(config)
         super().instantiate_classes()
+        if needed := cast(DetectionModule, self.model).needs(self.subcommand == "fit"):
+            cast(Any, self.datamodule).require(needed)
 
     def _folder(self, parser: LightningArgumentParser, config: Any) -> Path:
         return folder_of(parser, config, self.resolved, self.subcommand == "fit")
@@ -266,26 +272,28 @@ class TokdCLI(LaunchingCLI):
         [last] = [
             one for one in self.trainer.checkpoint_callbacks if isinstance(one, LastCheckpoint)
         ]
-        results = {
-            "name": self.run.folder.name,
-            "status": "finished",
-            "cell": self.cell._asdict(),
-            **about_fit(self.trainer, self.model, self.datamodule),
-            **selected(self.run, monitor),
-            "seconds": {"fit": round(last.seconds, 1)}
-            | ({} if last.whole else {"since": "resume"}),
-            **provenance(self.resolved, hashes),
-        }
-        self.run.write_results(results)
+        chosen, metrics = selected(self.run, monitor)
+        self.run.write_results(
+            RunRecord(
+                name=self.run.folder.name,
+                status="finished",
+                cell=self.cell,
+                **about_fit(self.trainer, self.model, self.datamodule),
+                selected=chosen,
+                metrics=metrics,
+                seconds={"fit": round(last.seconds, 1)}
+                | ({} if last.whole else {"since": "resume"}),
+                **provenance(self.resolved, hashes),
+            )
+        )
         if never_beat_majority(self.run.folder / CURVES):
             rank_zero_warn(
                 "no validation was better than naming the larger class "
-                f"({results['metrics']['val/frame/majority']:.2%} of the frames): these weights "
+                f"({metrics['val/frame/majority']:.2%} of the frames): these weights "
                 "tell nothing apart; train longer, or look at --data.balance and --monitor"
             )
         publish(self.trainer.loggers, self.run.folder)
-        epoch = results["selected"]["epoch"] + 1
-        print(f"best epoch {epoch} by {monitor}: {self.run.folder}")
+        print(f"best epoch {chosen.epoch + 1} by {monitor}: {self.run.folder}")
         print(f"next: {shlex.join(['tokd', 'test', str(self.run.folder)])}")
 
     # validate, test, predict
@@ -313,10 +321,11 @@ class TokdCLI(LaunchingCLI):
     def _other(self) -> str:
         """Return how a test differs from the run's own test; empty if it is the run's own."""
         config, begun = self.config["test"], self.run.inputs() or {}
-        hashes = (self.run.results() or {}).get("hashes") or {}
+        record = self.run.results()
+        weights = record.hashes.get("weights", self.weights) if record else self.weights
         if Path(config.ckpt_path).resolve() != self.run.best.resolve():
             return "another checkpoint"
-        if hashes.get("weights", self.weights) != self.weights:
+        if weights != self.weights:
             return "best.ckpt has other weights than at the end of the fit"
         if repr(config.trainer.limit_test_batches) not in {"None", "1.0"}:  # 1 is one batch
             return "a part of the test split"
@@ -333,21 +342,25 @@ class TokdCLI(LaunchingCLI):
         """Write the scores as CSV and, after the run's own test, complete ``metrics.json``."""
         if not self.trainer.is_global_zero:
             return
-        metrics, results = rounded(self.trainer.callback_metrics), self.run.results()
+        metrics, record = rounded(self.trainer.callback_metrics), self.run.results()
         model = cast(DetectionModule, self.model)
         write_scores(model, self.run.folder, "test" if self.own else self._stage())
-        if self.own and results is not None:
-            results["metrics"] |= metrics
-            results["skipped"] |= skipped_frames(self.datamodule)
-            results["partial"] = self.datamodule.partial
-            results["hashes"]["tested_with"] = source_hash()
-            results["tested"] = {
+        if self.own and record is not None:
+            tested = {
                 "weights": self.weights,
                 "precision": str(self.trainer.precision),
                 "device": device_of(self.trainer),
             }
             self.run.save_config("test", self.resolved)
-            self.run.write_results(results)
+            self.run.write_results(
+                record.with_test(
+                    metrics,
+                    skipped=skipped_frames(self.datamodule),
+                    partial=self.datamodule.partial,
+                    source=source_hash(),
+                    tested=tested,
+                )
+            )
             write_pictures(model, self.datamodule, self.run.folder, self.config["test"].pictures)
             publish(self.trainer.loggers, self.run.folder)
         else:
@@ -380,8 +393,6 @@ def run(args: list[str]) -> int:
         TokdError: Any error the user can fix, including Lightning's misconfigurations.
     """
     quieten()
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # a custom method may be here
     with mistakes_in_one_line(), ended(), said_once(), letting_go():
         try:
             TokdCLI(args)

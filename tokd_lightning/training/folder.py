@@ -9,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.runs.folder import Run
-from tokd_lightning.runs.naming import EVALUATION, Config, differences, run_name
+from tokd_lightning.runs.identity import EVALUATION, Config, differences, run_name
 from tokd_lightning.runs.shipped import as_yaml, reference
 
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.frames import Batch, Unreadable
-from tokd_lightning.data.writing import write_bytes
 from tokd_lightning.errors import TokdError
+from tokd_lightning.files import write_bytes
 from tokd_lightning.frequency import high_pass
 from tokd_lightning.models import DualBranchTeacher
 from tokd_lightning.models.detectors import Detector, extras_of

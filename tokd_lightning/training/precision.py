@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.utilities import rank_zero_info
 
-from tokd_lightning.runs.naming import Config
+from tokd_lightning.runs.identity import Config
 
 _AMPERE = 8  # compute capability of the first GPUs with bfloat16
 

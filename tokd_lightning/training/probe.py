@@ -1,6 +1,5 @@
 """``tokd probe``: time a few batches of a fit to estimate the duration of the whole fit."""
 
-import json
 import resource
 import shutil
 import time
@@ -12,8 +11,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser
 
+from tokd_lightning.files import write_json
 from tokd_lightning.loggers.run import is_rank_zero
-from tokd_lightning.runs.folder import write_atomically
 from tokd_lightning.training.cli import TokdCLI
 from tokd_lightning.training.console import mistakes_in_one_line, quieten
 
@@ -92,7 +91,7 @@ def probe(args: list[str], out: Path) -> int:
         started = time.monotonic()
         cli = _Probe(["fit", *args, "--rerun", "--log", "none"])
         whole = time.monotonic() - started
-    write_atomically(out, json.dumps(_measured(cli, whole), indent=2) + "\n")
+    write_json(out, _measured(cli, whole))
     return 0
 
 

@@ -9,11 +9,13 @@ import pandas as pd
 import torch
 
 from tokd_lightning.data.datamodule import FrameDataModule
+from tokd_lightning.files import write_text
 from tokd_lightning.metrics.classification import metrics_by_method, video_table
 from tokd_lightning.models.complexity import complexity
 from tokd_lightning.modules import DetectionModule
 from tokd_lightning.modules.best import STATE, VALIDATION
-from tokd_lightning.runs.folder import Run, write_atomically
+from tokd_lightning.runs.folder import Run
+from tokd_lightning.runs.record import Selected
 
 
 def about_fit(trainer: pl.Trainer, model: DetectionModule, data: FrameDataModule) -> dict[str, Any]:
@@ -45,7 +47,7 @@ def skipped_frames(data: FrameDataModule) -> dict[str, int]:
     return {split: len(rows) for split, rows in data.skipped.items() if rows}
 
 
-def selected(run: Run, monitor: str) -> dict[str, Any]:
+def selected(run: Run, monitor: str) -> tuple[Selected, dict[str, float]]:
     """Return the epoch and step of best.ckpt and its validation metrics."""
     checkpoint = torch.load(run.best, map_location="cpu", weights_only=True)
     epoch = checkpoint["epoch"]
@@ -53,10 +55,8 @@ def selected(run: Run, monitor: str) -> dict[str, Any]:
     metrics = state.get(VALIDATION) or metrics_of(
         run.folder / "metrics.csv", epoch, monitor, state.get("current_score")
     )
-    return {
-        "selected": {"epoch": epoch, "step": checkpoint["global_step"], "monitor": monitor},
-        "metrics": rounded(dict(sorted(metrics.items()))),
-    }
+    chosen = Selected(epoch, checkpoint["global_step"], monitor)
+    return chosen, rounded(dict(sorted(metrics.items())))
 
 
 def _state(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,5 +116,5 @@ def write_scores(model: DetectionModule, folder: Path, stage: str) -> None:
         tables["methods"] = metrics_by_method(scores)
     for level, table in tables.items():
         path = folder / f"{stage}_{level}.csv"
-        write_atomically(path, table.to_csv(index=False))
+        write_text(path, table.to_csv(index=False))
         print(f"{len(table)} {level}: {path}")

@@ -10,7 +10,7 @@ from tokd_lightning.distillation.catalogue import METHODS
 from tokd_lightning.distillation.distiller import Distiller
 from tokd_lightning.errors import TokdError
 from tokd_lightning.models.detectors import DETECTORS, Detector
-from tokd_lightning.runs.recipe import recipe
+from tokd_lightning.runs.identity import recipe
 
 _NAMING = tuple(
     f"--model.{part}{key}" for key in ("distiller", "detector") for part in ("", "init_args.")

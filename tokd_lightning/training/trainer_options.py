@@ -9,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.errors import TokdError
-from tokd_lightning.runs.naming import Config
+from tokd_lightning.runs.identity import Config
 
 _AVERAGED = "best.ckpt is selected among the weights of epochs, not of their average: leave it out"
 _CALLBACKS: dict[str, str] = {

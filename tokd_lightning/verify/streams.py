@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tokd_lightning.data.layouts.cells import Cells
 from tokd_lightning.data.manifest import COLUMNS
 from tokd_lightning.data.quality import CRF, as_crf, claimed_crf, wrong_crf
+from tokd_lightning.errors import reason
 from tokd_lightning.verify.findings import Report
 from tokd_lightning.verify.inventory import Clip
 
@@ -47,7 +48,7 @@ class Job(NamedTuple):
 def examine(job: Job) -> Stream:
     """Decode a video to its end; can run in another process."""
     from tokd_lightning.data.stream import encoder_crf
-    from tokd_lightning.data.video import DAMAGE, Source, reason
+    from tokd_lightning.data.video import DAMAGE, Source
 
     source = Source(job.file)
     try:

@@ -18,8 +18,8 @@ from rich.table import Table
 
 from tokd_lightning.data.missed import missed_faces
 from tokd_lightning.data.parallel import in_processes
-from tokd_lightning.data.writing import write_text
 from tokd_lightning.errors import TokdError
+from tokd_lightning.files import write_text
 from tokd_lightning.terminal import keep_words
 from tokd_lightning.verify import duplicates, files, looks, streams, structure
 from tokd_lightning.verify.counting import count, counts_table

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tokd_lightning.data.layouts.listed import shown, stray_character
-from tokd_lightning.errors import TokdError
+from tokd_lightning.errors import TokdError, reason
 
 T = TypeVar("T")
 _DELIMITERS = ",;\t"
@@ -100,7 +100,7 @@ class Cells:
         try:
             content = self.file.read_bytes()
         except OSError as error:
-            raise TokdError(f"cannot read {self.file}: {error.strerror}") from error
+            raise TokdError(f"cannot read {self.file}: {reason(error)}") from error
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:

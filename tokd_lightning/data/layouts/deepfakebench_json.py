@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from tokd_lightning.data.layouts.listed import SPLIT_NAMES, shown, stray_character, with_slashes
 from tokd_lightning.data.layouts.numbering import numeric_order
 from tokd_lightning.data.layouts.video_folder import SUFFIXES
-from tokd_lightning.errors import TokdError
+from tokd_lightning.errors import TokdError, reason
 
 # DeepfakeBench's label -> data set and method in the manifest.
 _LABELS = {
@@ -150,7 +150,7 @@ def _read(file: Path) -> Any:
     try:
         return json.loads(file.read_bytes())
     except OSError as error:
-        raise TokdError(f"cannot read {file}: {error.strerror}") from error
+        raise TokdError(f"cannot read {file}: {reason(error)}") from error
     except (ValueError, RecursionError) as error:
         raise TokdError(f"{file} is not a readable JSON file: {error}") from error
 

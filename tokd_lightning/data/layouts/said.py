@@ -1,6 +1,7 @@
 """Label implied by the path of an image: ``real/…``, ``training_fake/…``."""
 
 import re
+from functools import lru_cache
 
 _REAL = re.compile("reals?|originals?|pristine|genuine|authentic")
 _FAKE = re.compile("fakes?|deepfakes?|manipulated|forged|synthesis|synthesized|faceswap")
@@ -22,6 +23,7 @@ def said_label(path: str) -> int | None:
     return said.pop() if len(said) == 1 else None
 
 
+@lru_cache(maxsize=4096)
 def _said(part: str) -> int | None:
     if part == _SILENT:
         return None

@@ -14,7 +14,7 @@ from tokd_lightning.data.layouts.numbering import frame_numbers, numeric_order
 from tokd_lightning.data.manifest import Scan, build
 from tokd_lightning.data.media import VIDEOS
 from tokd_lightning.data.packed import PACK_SUFFIX, pack_frames
-from tokd_lightning.errors import TokdError
+from tokd_lightning.errors import TokdError, reason
 
 FOLDERS = ("faces", "frames", "images")
 VIDEO_SUFFIXES = frozenset(VIDEOS)
@@ -99,7 +99,7 @@ def _entries(folder: Path) -> Iterator[tuple[str, bool]]:
                         continue
                 yield entry.name, dead or entry.is_dir()
     except OSError as error:
-        raise TokdError(f"cannot list {folder}: {error.strerror}") from error
+        raise TokdError(f"cannot list {folder}: {reason(error)}") from error
 
 
 def list_frames(folder: Path) -> list[str]:
@@ -201,7 +201,7 @@ def gather(root: Path, videos: Iterable[Video], frames_per_video: int) -> Scan:
             frames, there = cache.choose(root / v.place, choose_counted)
             unused += there - len(frames)
         except OSError as error:
-            raise TokdError(f"cannot read {root / v.place}: {error.strerror}") from error
+            raise TokdError(f"cannot read {root / v.place}: {reason(error)}") from error
         except TokdError:
             if not v.place.endswith(PACK_SUFFIX):
                 raise

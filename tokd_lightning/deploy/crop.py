@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tokd_lightning.deploy.found import Wanted
+from tokd_lightning.deploy.found import ReadOptions
 from tokd_lightning.deploy.source import Source
 from tokd_lightning.deploy.validation import Validation
 from tokd_lightning.errors import TokdError
@@ -114,7 +114,7 @@ def _agreeing(source: Source, scores: pd.DataFrame, root: Path) -> dict[str, Any
     apart: dict[str, float] = {}
     try:
         for detector in ("none", "haar"):
-            wanted = Wanted(1, source.size, detector, _MARGIN, show=False)
+            wanted = ReadOptions(1, source.size, detector, _MARGIN, show=False)
             apart[detector] = _apart(source, rows, root, wanted)
     except TokdError:  # OpenCV is missing; pictures are taken whole, as in training
         apart = {}
@@ -132,9 +132,9 @@ def _agreeing(source: Source, scores: pd.DataFrame, root: Path) -> dict[str, Any
 
 
 @torch.inference_mode()
-def _apart(source: Source, rows: pd.DataFrame, root: Path, wanted: Wanted) -> float:
+def _apart(source: Source, rows: pd.DataFrame, root: Path, wanted: ReadOptions) -> float:
     """Return the mean absolute difference of the scores; a frame without a face counts as 1."""
-    from tokd_lightning.deploy.reading import read
+    from tokd_lightning.deploy.read import read
 
     differences = []
     for path, p_fake in zip(rows["path"], rows["p_fake"], strict=True):

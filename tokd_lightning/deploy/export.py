@@ -1,7 +1,6 @@
 """``tokd export``: write a trained student as files that need no training code."""
 
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +8,8 @@ from typing import Any
 
 import torch
 
-from tokd_lightning.data.writing import write_bytes, write_text
 from tokd_lightning.deploy.card import model_card
-from tokd_lightning.deploy.cutting import cutting, resampling
+from tokd_lightning.deploy.crop import cutting, resampling
 from tokd_lightning.deploy.networks import (
     INPUT,
     OPSET,
@@ -38,6 +36,7 @@ from tokd_lightning.deploy.source import Source, open_source
 from tokd_lightning.deploy.thresholds import thresholds
 from tokd_lightning.deploy.validation import Validation, validation
 from tokd_lightning.errors import TokdError
+from tokd_lightning.files import write_bytes, write_json, write_text
 from tokd_lightning.runs.provenance import commit, source_hash, versions
 
 _HEAT = (
@@ -135,7 +134,7 @@ def _record(source: Source, known: Validation, face: dict[str, Any]) -> dict[str
         "heat_map": _HEAT if getattr(source.student, "has_heat_map", True) else _NO_HEAT,
         "files": {},
         "trained": source.about(),
-        "metrics": source.results.get("metrics", {}),
+        "metrics": source.results.metrics if source.results else {},
         "exported_with": {"source": source_hash(), "commit": commit(), "versions": versions()},
     }
 
@@ -186,7 +185,7 @@ def _write(
     for kind, content in contents.items():
         write_bytes(out / FILES[kind], content)
     write_text(out / CARD, model_card(record, source))
-    write_text(out / RECORD, json.dumps(record, indent=2) + "\n")
+    write_json(out / RECORD, record)
 
 
 def _keep_others(out: Path, record: dict[str, Any]) -> None:

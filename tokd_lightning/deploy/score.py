@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tokd_lightning.deploy.engine import Engine, Floats
-from tokd_lightning.deploy.found import Found, Look, Wanted
+from tokd_lightning.deploy.found import Faces, Look, ReadOptions
 from tokd_lightning.deploy.report import FrameScore, Verdict
 from tokd_lightning.deploy.workers import read_all
 
@@ -38,7 +38,7 @@ class Options(NamedTuple):
     stored: int | None = None
 
 
-class Heat(NamedTuple):
+class Heatmaps(NamedTuple):
     """Data for annotating a file: its faces and the heatmap of each."""
 
     looks: Sequence[Look]
@@ -47,7 +47,7 @@ class Heat(NamedTuple):
 
 def score_files(
     files: Sequence[Path], engine: Engine, options: Options
-) -> Iterator[tuple[Verdict, Heat | None]]:
+) -> Iterator[tuple[Verdict, Heatmaps | None]]:
     """Score files and yield each when it is done.
 
     Args:
@@ -62,11 +62,11 @@ def score_files(
         TokdError: The detector needs a package or file that is missing, or no process can run.
     """
     model = engine.model
-    wanted = Wanted(
+    wanted = ReadOptions(
         options.frames, model.size, options.detector, model.face.margin, options.show,
         options.stored, options.time_limit,
     )  # fmt: skip
-    pending: list[tuple[Path, Found]] = []
+    pending: list[tuple[Path, Faces]] = []
     faces = 0
     for job, found in read_all(files, wanted, options.workers, options.time_limit):
         path = files[job]
@@ -82,8 +82,8 @@ def score_files(
 
 
 def _score(
-    pending: Sequence[tuple[Path, Found]], engine: Engine, options: Options
-) -> Iterator[tuple[Verdict, Heat | None]]:
+    pending: Sequence[tuple[Path, Faces]], engine: Engine, options: Options
+) -> Iterator[tuple[Verdict, Heatmaps | None]]:
     faces = [look.face for _, found in pending for look in found.looks]
     batches = [
         engine(np.stack(faces[start : start + options.batch_size]))
@@ -110,10 +110,10 @@ def _score(
             scores,
             found.note,
         )
-        yield verdict, Heat(found.looks, maps[own]) if options.show else None
+        yield verdict, Heatmaps(found.looks, maps[own]) if options.show else None
 
 
-def _unscored(path: Path, found: Found, options: Options) -> Verdict:
+def _unscored(path: Path, found: Faces, options: Options) -> Verdict:
     level = "video" if found.kind == "video" else "frame"
     threshold = options.thresholds[level]
     return Verdict(path, found.kind, found.status, None, threshold, (), found.note)

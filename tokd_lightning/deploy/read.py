@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from tokd_lightning.data.image import to_rgb
-from tokd_lightning.deploy.found import Found, Look, Wanted
-from tokd_lightning.deploy.videos import Film, Unfit, film
+from tokd_lightning.deploy.found import Faces, Look, ReadOptions
+from tokd_lightning.deploy.videos import SampledFrames, UnreadableFile, sample_frames
 from tokd_lightning.prepare.boxes import Square, as_large
 from tokd_lightning.prepare.detectors import Picture
 from tokd_lightning.prepare.finders import Finder, make_finder
@@ -25,7 +25,7 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 _SHOWN = 960
 
 
-def read(path: Path, wanted: Wanted) -> Found:
+def read(path: Path, wanted: ReadOptions) -> Faces:
     """Read a file by its content, regardless of its suffix.
 
     Args:
@@ -37,30 +37,30 @@ def read(path: Path, wanted: Wanted) -> Found:
     """
     try:
         return _read(path, wanted)
-    except Unfit as unfit:
-        return Found(unfit.kind, unfit.status, unfit.reason)
+    except UnreadableFile as unfit:
+        return Faces(unfit.kind, unfit.status, unfit.reason)
     except MemoryError:
-        return Found("unknown", "too_large", "reading it takes too much memory")
+        return Faces("unknown", "too_large", "reading it takes too much memory")
     except Exception as error:  # decoders raise any exception on a broken file
         said = " ".join(str(getattr(error, "strerror", None) or error).split())
-        return Found("unknown", "unreadable", said[:160] or type(error).__name__)
+        return Faces("unknown", "unreadable", said[:160] or type(error).__name__)
 
 
-def _read(path: Path, wanted: Wanted) -> Found:
+def _read(path: Path, wanted: ReadOptions) -> Faces:
     state = path.stat()
     if stat.S_ISDIR(state.st_mode):
-        raise Unfit("a folder that cannot be read")
+        raise UnreadableFile("a folder that cannot be read")
     if not stat.S_ISREG(state.st_mode):
-        raise Unfit("not a regular file")
+        raise UnreadableFile("not a regular file")
     if not state.st_size:
-        raise Unfit("the file is empty")
+        raise UnreadableFile("the file is empty")
     finder = make_finder(wanted.detector)
     picture = _picture(path)
     if picture is not None:
-        return _faces("image", Film({0: picture}, {0: None}, "", 1.0), finder, wanted)
-    found = film(path, wanted.frames, LARGEST, wanted.time_limit)
+        return _faces("image", SampledFrames({0: picture}, {0: None}, "", 1.0), finder, wanted)
+    found = sample_frames(path, wanted.frames, LARGEST, wanted.time_limit)
     if not found.pictures:
-        raise Unfit(found.note or "the video holds no frame", "video")
+        raise UnreadableFile(found.note or "the video holds no frame", "video")
     return _faces("video", found, finder, wanted)
 
 
@@ -70,7 +70,7 @@ def _picture(path: Path) -> Picture | None:
         with path.open("rb") as file, Image.open(file, formats=_formats()) as image:
             width, height = image.size
             if width * height > LARGEST:
-                raise Unfit(
+                raise UnreadableFile(
                     f"{width} x {height} pixels are too many, at most {LARGEST // 10**6} million",
                     "image", "too_large",
                 )  # fmt: skip
@@ -78,16 +78,16 @@ def _picture(path: Path) -> Picture | None:
     except UnidentifiedImageError:
         return None
     except Image.DecompressionBombError as error:
-        raise Unfit(
+        raise UnreadableFile(
             f"too many pixels, at most {LARGEST // 10**6} million", "image", "too_large"
         ) from error
-    except (Unfit, MemoryError):
+    except (UnreadableFile, MemoryError):
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # an error of the file system, not of the decoder
         said = " ".join(str(error).split())[:120] or type(error).__name__
-        raise Unfit(f"a broken image ({said})", "image") from error
+        raise UnreadableFile(f"a broken image ({said})", "image") from error
 
 
 @cache
@@ -97,7 +97,7 @@ def _formats() -> list[str]:
     return [name for name in _FORMATS if name in Image.OPEN]
 
 
-def _faces(kind: str, given: Film, finder: Finder, wanted: Wanted) -> Found:
+def _faces(kind: str, given: SampledFrames, finder: Finder, wanted: ReadOptions) -> Faces:
     """Find the face as ``tokd prepare`` does, and crop it from every picture."""
     pictures = given.pictures
     notes = [given.note] if given.note else []
@@ -107,7 +107,7 @@ def _faces(kind: str, given: Film, finder: Finder, wanted: Wanted) -> Found:
     tracks = [] if whole else finder.find("", pictures)
     track = tracks[0] if tracks else None
     if track is not None and not track.found:
-        return Found(kind, "no_face", "; ".join(["no face was found", *notes]))
+        return Faces(kind, "no_face", "; ".join(["no face was found", *notes]))
     if track is not None and track.absent:
         lost = f"{len(track.absent)} of {len(pictures)}"
         notes.append(f"no face on {lost} frames, which are not scored")
@@ -125,10 +125,10 @@ def _faces(kind: str, given: Film, finder: Finder, wanted: Wanted) -> Found:
                 continue
             square = track.square(frame, width, height, margin)
         looks.append(_look(frame, given.times[frame], picture, given.scale, square, wanted))
-    return Found(kind, "scored", "; ".join(notes), looks)
+    return Faces(kind, "scored", "; ".join(notes), looks)
 
 
-def _whole(kind: str, pictures: Mapping[int, Picture], wanted: Wanted) -> bool:
+def _whole(kind: str, pictures: Mapping[int, Picture], wanted: ReadOptions) -> bool:
     """Return whether pictures are like the training frames, not scenes with a face.
 
     They are if the training frames were used whole, or if an image has exactly the size of the
@@ -146,7 +146,7 @@ def _look(
     picture: Picture,
     shrunk: float,
     square: Square | None,
-    wanted: Wanted,
+    wanted: ReadOptions,
 ) -> Look:
     """Crop the face, or take the whole picture if there is no square."""
     height, width = picture.shape[:2]

@@ -26,7 +26,7 @@ from tokd_lightning.deploy.report import (
     printable,
     table,
 )
-from tokd_lightning.deploy.scoring import Options, score_files
+from tokd_lightning.deploy.score import Options, score_files
 from tokd_lightning.errors import TokdError
 from tokd_lightning.terminal import keep_words
 
