@@ -12,7 +12,8 @@ SEVERAL: dict[str, Any] = {"nargs": "+", "default": [], "action": "extend"}
 _FILTERS = {  # the names that the tables' cells have for it
     "dataset": "ffpp, celebdf, demo, demo-c23 (the paper's two)",
     "student": "resnet18_thin, resnet34_thin, xception (all)",
-    "method": "vanilla, hinton, tokd, at, pkt, vid, sp, fitnet, teacher, or a detector (all)",
+    "method": "vanilla, hinton, tokd, at, pkt, vid, sp, fitnet, teacher, multitask, twobranch, "
+    "spsl, rfm, addnet, facexray, f3net, multiatt (all)",
     "branches": "none, rgb, frequency, both (all)",
 }
 

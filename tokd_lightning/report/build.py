@@ -19,11 +19,11 @@ from tokd_lightning.report.model import (
     Report,
     TableReport,
 )
-from tokd_lightning.report.reading import Reader, Result, state_among
+from tokd_lightning.report.reading import NOT_RUN, Reader, Result, state_among
 from tokd_lightning.report.svg import Svg
 from tokd_lightning.runs.provenance import commit, comparable_data
 from tokd_lightning.tables.entries import Entry, PaperTable
-from tokd_lightning.tables.grid import DETECTORS, STUDENTS
+from tokd_lightning.tables.grid import DETECTOR, DETECTORS, STUDENTS
 from tokd_lightning.tables.statistics import Summary, summary
 
 _SCALES = {"parameters": 1e-6, "macs": 1e-9, "latency": 1.0}
@@ -87,6 +87,8 @@ def _fill(table: PaperTable, reader: Reader) -> TableReport:
         else:
             values = _values(entry, results[key])
             state = state_among(results[key])
+            if entry.cell.role == DETECTOR and state == NOT_RUN and entry.published is not None:
+                state = CITED  # until it is run
             places[key] = Place(entry, state, results[key], values, key in odd)
     return TableReport(table, places, (*notes, *table.notes))
 
@@ -98,7 +100,7 @@ def _without_run(entry: Entry, sizes: dict[str, dict[str, float]]) -> Place:
         return Place(entry, CITED)
     size = sizes.get(_NETWORKS[entry.row], {}).get(entry.metric)
     if size is None:
-        return Place(entry, NOT_COMPUTED)
+        return Place(entry, CITED if entry.row in DETECTORS.values() else NOT_COMPUTED)
     ours = Summary(size * _SCALES[entry.metric], None, 1)
     return Place(entry, COMPUTED, (), {entry.metric: ours})
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tokd_lightning.report.conflict import Pair
 from tokd_lightning.report.evaluations import EvaluatedOn
-from tokd_lightning.report.reading import STALE, Result, state_among
+from tokd_lightning.report.reading import NOT_RUN, STALE, Result, state_among
 from tokd_lightning.report.svg import Svg
 from tokd_lightning.tables.entries import ACC, AUC, EER, Entry, PaperTable
 from tokd_lightning.tables.grid import GridCell
@@ -189,7 +189,7 @@ class Report:
             if place.entry.cell and not place.entry.on
         }
         elsewhere = {
-            (place.entry.cell.name, place.entry.on): place.state
+            (place.entry.cell.name, place.entry.on): place.state.replace(CITED, NOT_RUN)
             for place in self._places()
             if place.entry.cell and place.entry.on
         }
