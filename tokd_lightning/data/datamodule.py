@@ -3,9 +3,9 @@
 import copy
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import kornia.augmentation
@@ -15,28 +15,28 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
-from tokd_lightning.data.augment import (
-    Augmentation,
-    Normalise,
-    centre_crop,
-    random_crop,
-    seed_of,
-    seeded,
-)
+from tokd_lightning.data.annotated import AnnotatedDataset
+from tokd_lightning.data.annotations import Annotations, Forge
+from tokd_lightning.data.arguments import check_sizes, check_sources
+from tokd_lightning.data.augment import Augmentation, Normalise, draw_corners, finish
 from tokd_lightning.data.augment_check import check_augmentation
+from tokd_lightning.data.batch_seeds import BatchSeeds
+from tokd_lightning.data.clips import ClipDataset, group_tables
 from tokd_lightning.data.frames import Batch, FrameDataset, FrameLoader, OnError, loader
 from tokd_lightning.data.layouts.video_folder import refuse_broken_packs
 from tokd_lightning.data.manifest import SPLITS, VIDEO, Scan, check, counts, counts_table
 from tokd_lightning.data.numberings import align
-from tokd_lightning.data.pairs import limit, pair, same_quality, summary
+from tokd_lightning.data.pairs import limit, pair, summary
 from tokd_lightning.data.rows import fold_hash, row_hashes, whole_hash
 from tokd_lightning.data.sampling import Balance, EvaluationBatches, EveryNth, TrainingBatches
 from tokd_lightning.data.suspicions import partial_notes, suspicions
 from tokd_lightning.errors import TokdError
 from tokd_lightning.terminal import keep_words
 
+NOTHING: Mapping[str, Tensor] = MappingProxyType({})
 
-class FrameDataModule(LightningDataModule, ABC):
+
+class FrameDataModule(BatchSeeds, LightningDataModule, ABC):
     """Frames of real and fake videos, decoded as uint8 and processed on the device.
 
     Args:
@@ -65,6 +65,15 @@ class FrameDataModule(LightningDataModule, ABC):
             paired as in :func:`~tokd_lightning.data.pairs.pair`.
         max_unpaired: Largest share of the training frames that may be left out because they have no
             partner at ``teacher_quality``.
+        forge: ``sbi`` (self-blended images) or ``bi`` (blended images): training and validation
+            read real frames alone, and half of their samples are forged from them on the workers;
+            see :mod:`tokd_lightning.data.blending`. The test is as it is.
+        forge_options: Arguments of :class:`~tokd_lightning.data.blending.selfblended.SBI` or
+            :class:`~tokd_lightning.data.blending.blended.BI`.
+        landmarks: File of the frames' landmarks; by default ``<root>/landmarks.csv``.
+        clip: If given, samples are clips of so many frames of a video, next to each other among
+            ``frames_per_video``: ``image`` is ``(B, T, 3, H, W)``, cropped and augmented alike, and
+            a row of :meth:`table` is a clip.
 
     Attributes:
         skipped: Rows of each split found unreadable so far by this process.
@@ -99,28 +108,14 @@ class FrameDataModule(LightningDataModule, ABC):
         seed: int = 0,
         teacher_quality: str | None = None,
         max_unpaired: float = 0.01,
+        forge: Forge | None = None,
+        forge_options: dict[str, Any] | None = None,
+        landmarks: Path | None = None,
+        clip: int | None = None,
     ) -> None:
         super().__init__()
-        if crop is not None and not 1 <= crop <= size:
-            raise TokdError(f"crop must lie between 1 and size {size}, not {crop}")
-        for argument, value in (
-            ("frames_per_video", frames_per_video),
-            ("size", size),
-            ("batch_size", batch_size),
-            ("samples_per_epoch", 1 if samples_per_epoch is None else samples_per_epoch),
-        ):
-            if value < 1:
-                raise TokdError(f"{argument} must be at least 1, not {value}")
-        for argument, value in (("num_workers", num_workers), ("seed", seed)):
-            if value < 0:
-                raise TokdError(f"{argument} must be 0 or larger, not {value}")
-        if teacher_quality is not None and same_quality(quality, teacher_quality):
-            raise TokdError(
-                f"teacher_quality {teacher_quality} is the student's own quality: leave it out, or "
-                "name another one of the data set"
-            )
-        if not 0 <= max_unpaired <= 1:
-            raise TokdError(f"max_unpaired is a share between 0 and 1, not {max_unpaired}")
+        check_sizes(frames_per_video, size, crop, batch_size, clip, max_unpaired)
+        check_sources(quality, teacher_quality, forge, balance, batch_size, clip)
         self.root = Path(root)
         self.name = name
         self.quality = quality
@@ -142,6 +137,10 @@ class FrameDataModule(LightningDataModule, ABC):
         self.seed = seed
         self.teacher_quality = teacher_quality
         self.max_unpaired = max_unpaired
+        self.clip = clip
+        self._clips: dict[str, list[list[str]]] = {}
+        self._apart: list[str] = []
+        self.annotations = Annotations(self.root, landmarks, forge, forge_options)
         self.skipped: dict[str, set[int]] = {split: set() for split in SPLITS}
         self.accumulate = 1
         self._scan: Scan | None = None
@@ -149,12 +148,30 @@ class FrameDataModule(LightningDataModule, ABC):
         self.announced = False
         self.say: Callable[[str], None] = print
         self._pairs: list[str] = []
+        self._found: dict[str, int] = {}
         self._fold = ""
         self._tables: dict[str, pd.DataFrame] = {}
 
     @abstractmethod
     def scan(self, quality: str) -> Scan:
         """Index the data set's frames at a quality, ``frames_per_video`` per video."""
+
+    def require(self, needs: Iterable[str]) -> None:
+        """Add ``mask`` or ``landmarks`` to the batches, as a network needs them; check ``clip``.
+
+        Args:
+            needs: Names of the tensors, see :class:`~tokd_lightning.data.frames.Batch`.
+
+        Raises:
+            TokdError: Another name is asked for, or clips that there are not.
+        """
+        asked = {*needs}
+        if "clip" in asked and self.clip is None:
+            raise TokdError("this network reads clips of frames: give their length, --data.clip 8")
+        if self.clip is not None and asked - {"clip"}:
+            raise TokdError("clips have neither masks nor landmarks: leave out --data.clip")
+        if self.annotations.require(asked - {"clip"}):
+            self._scan = None
 
     @property
     def input_size(self) -> int:
@@ -172,10 +189,17 @@ class FrameDataModule(LightningDataModule, ABC):
             check(scan.manifest, scan.apart)
             if self.teacher_quality is not None:
                 scan = scan._replace(manifest=self._paired(scan.manifest, self.teacher_quality))
-            self._scan = scan
-            for split in SPLITS:
-                rows = scan.manifest[scan.manifest["split"] == split]
-                self._tables[split] = rows.reset_index(drop=True)
+            parts = {split: scan.manifest["split"] == split for split in SPLITS}
+            tables = {k: scan.manifest[rows].reset_index(drop=True) for k, rows in parts.items()}
+            self._found = scan.manifest.drop_duplicates(VIDEO)["split"].value_counts().to_dict()
+            if self.annotations.used:
+                self._fold = fold_hash(scan.manifest)
+                tables = self.annotations.apply(tables)
+                read = pd.concat(tables.values(), ignore_index=True)
+                scan = scan._replace(manifest=read.drop_duplicates("path", ignore_index=True))
+            if self.clip is not None:
+                tables, self._clips, self._apart = group_tables(tables, self.clip)
+            self._scan, self._tables = scan, tables
         return self._scan
 
     def _sound_scan(self, quality: str) -> Scan:
@@ -212,7 +236,7 @@ class FrameDataModule(LightningDataModule, ABC):
             left_out = len(scan.empty), len(scan.dropped)
             table = counts_table(scan.manifest, self.frames_per_video, *left_out)
             rich.print(keep_words(table, rich.get_console()))
-            for line in (*self.notes(), *self._pairs):
+            for line in (*self.notes(), *self._pairs, *self.annotations.notes, *self._apart):
                 self.say(line)
 
     def notes(self, split: str | None = None) -> list[str]:
@@ -234,8 +258,8 @@ class FrameDataModule(LightningDataModule, ABC):
     def partial(self) -> dict[str, tuple[int, int]]:
         """Incomplete splits -> number of videos with frames, and number that belong to it."""
         scan = self._index()
-        there = scan.manifest.drop_duplicates(VIDEO)["split"].value_counts()
-        found = {split: (int(there.get(split, 0)), scan.listed.get(split, 0)) for split in SPLITS}
+        there = self._found
+        found = {split: (there.get(split, 0), scan.listed.get(split, 0)) for split in SPLITS}
         return {split: pair for split, pair in found.items() if pair[0] < pair[1]}
 
     def teardown(self, stage: str) -> None:
@@ -261,7 +285,7 @@ class FrameDataModule(LightningDataModule, ABC):
 
     def data_hashes(self) -> dict[str, Any]:
         """Return :meth:`data_hash` as ``data`` and the hash of each part as ``rows``."""
-        parts = row_hashes(self.manifest, self.root)
+        parts = row_hashes(self.manifest, self.root) | self.annotations.hashes(self._tables)
         return {"data": whole_hash(parts), "rows": parts}
 
     def fold_hash(self) -> str:
@@ -280,38 +304,21 @@ class FrameDataModule(LightningDataModule, ABC):
             raise TokdError("balance loss_weight needs real and fake training frames, not one kind")
         return number.sum() / (2.0 * number)
 
-    def sample_seeds(self, batch: Batch) -> list[int]:
-        """Return a seed per sample of a training batch, for methods that draw for each image.
-
-        They do not depend on how processes and accumulated parts share a batch.
-        """
-        whole, place, _ = self._share(batch)
-        first = place * len(batch["label"])
-        return [seed_of(self.seed, whole, 0, first + n) for n in range(len(batch["label"]))]
-
-    def seeded(self, batch: Batch) -> AbstractContextManager[None]:
-        """Seed torch's global generators for the forward pass of a training batch (dropout)."""
-        rank, _ = self._process()
-        return seeded(batch["image"].device, self.seed, batch["step"], rank, 1)
-
-    def _share(self, batch: Batch) -> tuple[int, int, int]:
-        """Return the number of a whole batch, this part's place in it, and its number of parts."""
-        rank, world = self._process()
-        whole, part = divmod(batch["step"], self.accumulate)
-        return whole, part * world + rank, self.accumulate * world
-
-    def _process(self) -> tuple[int, int]:
-        """Return rank and world size."""
-        trainer = self.trainer
-        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
-
     def _dataset(self, split: str) -> FrameDataset:
         table = self.table(split)
         if not len(table):
             raise TokdError(f"{self.root} has no frames in the split {split}")
         train = split == "train"
         paired = train and self.teacher_quality is not None
-        dataset = FrameDataset(table, self.root, self.size, self.on_error, train, paired)
+        reading = {"on_error": self.on_error, "substitute": train, "paired": paired}
+        if self.clip is not None:
+            reading |= {"clips": self._clips[split]}
+            dataset: FrameDataset = ClipDataset(table, self.root, self.size, **reading)
+        elif self.annotations.used:
+            reading |= self.annotations.arguments(split) | {"seed": self.seed}
+            dataset = AnnotatedDataset(table, self.root, self.size, **reading)
+        else:
+            dataset = FrameDataset(table, self.root, self.size, **reading)
         dataset.skipped = self.skipped[split]
         return dataset
 
@@ -344,6 +351,7 @@ class FrameDataModule(LightningDataModule, ABC):
             rank,
             world,
             parts,
+            forged=self.annotations.forger is not None,
         )
         return self._loader(dataset, batch_sampler=batches)
 
@@ -375,22 +383,24 @@ class FrameDataModule(LightningDataModule, ABC):
         numbers depend only on the seed, the batch number and the rank, so that both images of a
         pair are processed identically.
         """
-        batch["image"] = self._finished(batch["image"], batch)
+        followers = {name: batch[name] for name in ("mask", "landmarks") if name in batch}
         if "teacher_image" in batch:
-            batch["teacher_image"] = self._finished(batch["teacher_image"], batch)
+            batch["teacher_image"] = self._finished(batch["teacher_image"], batch)[0]
+        batch["image"], moved = self._finished(batch["image"], batch, followers)
+        batch.update(moved)  # type: ignore[typeddict-item]
         return batch
 
-    def _finished(self, images: Tensor, batch: Batch) -> Tensor:
+    def _finished(
+        self, images: Tensor, batch: Batch, followers: Mapping[str, Tensor] = NOTHING
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the network's input, and the mask and landmarks that follow it."""
         training = self.trainer is not None and self.trainer.training
         rank, _ = self._process()
+        corners = None
         if self.crop is not None and training:
             whole, place, parts = self._share(batch)  # crops belong to a whole batch
-            images = random_crop(images, self.crop, self.seed, whole, rank=place, world=parts)
-        elif self.crop is not None:
-            images = centre_crop(images, self.crop)
-        images = images.to(torch.float32, memory_format=torch.contiguous_format) / 255
-        if training and len(self.augmentation):
-            with seeded(images.device, self.seed, batch["step"], rank):
-                images = self.augmentation(images)
+            corners = draw_corners(images, self.crop, self.seed, whole, rank=place, world=parts)
+        key = (self.seed, batch["step"], rank) if training else None
+        images, moved = finish(images, followers, self.augmentation, key, self.crop, corners)
         finished: Tensor = self.normalise.to(images.device)(images)
-        return finished
+        return finished, moved

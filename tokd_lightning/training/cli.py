@@ -149,7 +149,7 @@ class TokdCLI(LaunchingCLI):
             self._meet_earlier_run(config)
         super().instantiate_classes()
         if needed := cast(DetectionModule, self.model).needs(self.subcommand == "fit"):
-            cast(Any, self.datamodule).require(needed)
+            self.datamodule.require(needed)
 
     def _folder(self, parser: LightningArgumentParser, config: Any) -> Path:
         return folder_of(parser, config, self.resolved, self.subcommand == "fit")

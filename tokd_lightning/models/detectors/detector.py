@@ -70,7 +70,7 @@ class Detector(nn.Module, ABC):
     title: ClassVar[str]
     citation: ClassVar[str] = ""
     needs: ClassVar[frozenset[str]] = frozenset()
-    reads: ClassVar[tuple[str, ...]] = ()
+    reads: tuple[str, ...] = ()
     reads_in_training: ClassVar[tuple[str, ...]] = ()
     size: int = 299
     multiple: ClassVar[int] = 1

@@ -101,6 +101,7 @@ class TwoBranch(Detector):
     ) -> None:
         super().__init__(pretrained, backbone=backbone, recurrent=recurrent)
         if recurrent:
+            self.reads = ("clip",)  # a batch of clips
             self.unexported = "it scores clips, and tokd detect single frames: recurrent: false"
         stem, block, rest = _parts(backbone, pretrained)
         self.stem, self.colour, self.rest = stem, block, rest
