@@ -118,9 +118,11 @@ def frames_of(
     workers = min(own["num_workers"], os.cpu_count() or 1)
     given["num_workers"] = workers if options.workers is None else options.workers
     if target is not None:
-        return target.module(
+        other = target.module(
             options.split, None, **{key: own[key] for key in (*SEEN, *_KEPT)} | given
         )
+        trained.model.ask(other)
+        return other
     block = trained.config["data"]
     module, _, name = str(block["class_path"]).rpartition(".")
     try:
@@ -129,6 +131,7 @@ def frames_of(
         raise TokdError(f"there is no {module}.{name}: name the data with --on") from error
     given |= {"augmentation": [], "teacher_quality": None}
     data: FrameDataModule = kind(**{**block["init_args"], **given})
+    trained.model.ask(data)
     return data
 
 

@@ -111,6 +111,15 @@ class DetectionModule(pl.LightningModule):
         """Return the batch entries beyond image and label that a fit, or a test, needs."""
         return set(getattr(self.network, "reads", ()))
 
+    def ask(self, data: Any, fitting: bool = False) -> None:
+        """Have a data module's batches contain what a fit, or a test, needs.
+
+        Raises:
+            TokdError: The data do not have it.
+        """
+        if needed := self.needs(fitting):
+            data.require(needed)
+
     def cross_entropy(self, logits: Tensor, label: Tensor) -> Tensor:
         """Return the cross-entropy, Eq. 9, weighted by class if ``balance: loss_weight``."""
         return functional.cross_entropy(logits.float(), label, self.class_weights)

@@ -148,8 +148,7 @@ class TokdCLI(LaunchingCLI):
                 checks.check_teacher(self.resolved["model"]["init_args"])
             self._meet_earlier_run(config)
         super().instantiate_classes()
-        if needed := cast(DetectionModule, self.model).needs(self.subcommand == "fit"):
-            self.datamodule.require(needed)
+        cast(DetectionModule, self.model).ask(self.datamodule, self.subcommand == "fit")
 
     def _folder(self, parser: LightningArgumentParser, config: Any) -> Path:
         return folder_of(parser, config, self.resolved, self.subcommand == "fit")
