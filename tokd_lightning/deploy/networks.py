@@ -45,6 +45,8 @@ class Deployed(nn.Module):
     def __init__(self, student: Student | Detector) -> None:
         super().__init__()
         self.student = student
+        if isinstance(student, Detector):
+            student.keeps_auxiliary = student.has_heat_map  # a map may be among them
         self.eval()
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
