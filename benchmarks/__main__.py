@@ -49,7 +49,7 @@ def _main(given: argparse.Namespace) -> int:
     every = device.PARTS if given.device else EVERY if given.all or given.only else judged.PARTS
     names = [part.__name__ for part in every]
     if strange := [name for name in given.only if name not in names]:
-        raise TokdError(f"--only: {strange[0]!r} is none of {', '.join(names)}")
+        raise TokdError(f"--only: {strange[0]!r} is not one of {', '.join(names)}")
     if given.repeats < 2:
         raise TokdError(f"--repeats must be at least 2, for quartiles, not {given.repeats}")
     if given.device is not None:

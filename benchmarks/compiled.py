@@ -14,7 +14,7 @@ from benchmarks.step import LowerBound
 from benchmarks.timing import Spread, clock_of, compare, ratio, threads
 from benchmarks.training import mixed
 from tokd_lightning.models import DualBranchTeacher, TeacherOutput, frozen
-from tokd_lightning.modules.compiling import compile_in_place
+from tokd_lightning.modules.compile import compile_in_place
 
 
 def measure(

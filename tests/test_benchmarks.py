@@ -122,7 +122,7 @@ def test_a_part_that_fails_costs_only_itself(bench, counted, tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--only", "nonsense"], "'nonsense' is none of fast, slow, growing"),
+        (["--only", "nonsense"], "'nonsense' is not one of fast, slow, growing"),
         (["--repeats", "1"], "--repeats must be at least 2"),
     ],
 )

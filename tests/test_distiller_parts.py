@@ -25,6 +25,7 @@ def test_every_method_has_a_part():
     assert {block(p)["class_path"] for p in PARTS} >= {m.__name__ for m in METHODS}
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("path", DEFAULTS, ids=lambda p: p.stem)
 def test_a_part_replaces_the_method_of_an_experiment(path, tmp_path):
     experiment = ROOT / "experiments" / "ffpp_res18t.yaml"

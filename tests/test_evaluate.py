@@ -171,6 +171,7 @@ def test_a_list_of_one_s_own_is_evaluated_and_its_changed_labels_noticed(
     assert "–" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_json_is_for_programs(student, celebdf, ffpp, capsys):
     on = ["--on", f"celebdf:{celebdf}", "--on", f"ffpp-c23:{ffpp}"]
     best = student / "checkpoints" / "best.ckpt"  # the same run

@@ -77,7 +77,7 @@ def corrupt_record(run):
     ("spoil", "says"),
     [
         (no_folder, "does not exist: name folders that tokd fit made"),
-        (no_run, "is no run folder"),
+        (no_run, "is not a run folder"),
         (unfinished, "has no checkpoints/best.ckpt yet: tokd fit --config"),
         (broken_checkpoint, "cannot be read as a checkpoint"),
         (other_network, "test_vit_none"),
@@ -210,7 +210,7 @@ def test_a_failing_run_is_passed_over(run, celebdf, tmp_path, capsys):
     told = capsys.readouterr()
     lines = told.err.splitlines()
     assert len(lines) == 2
-    assert lines[0].startswith(f"tokd: {empty} is no run folder")
+    assert lines[0].startswith(f"tokd: {empty} is not a run folder")
     assert lines[1].startswith(f"tokd: {run} on ffpp-c40: ")
     assert "16 frames" in told.out
     assert list(Run(run).evaluations()) == ["celebdf-original"]

@@ -28,8 +28,8 @@ def line(capsys):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--trainer.strategy=ddp_spawn"], "--trainer.strategy ddp_spawn is not offered: use"),
-        (["--trainer.strategy=FSDPStrategy"], "is not offered: use auto or ddp"),
+        (["--trainer.strategy=ddp_spawn"], "--trainer.strategy ddp_spawn is not supported: use"),
+        (["--trainer.strategy=FSDPStrategy"], "is not supported: use auto or ddp"),
         (["--trainer.barebones=true"], "barebones=True"),
         (["--model.lr_scheduler.pct_start=3"], "--model.lr_scheduler: Expected float between"),
         (

@@ -242,9 +242,9 @@ def test_composes_with_kornia():
 
 @pytest.mark.parametrize("cutoff", [-0.1, 2.1, math.nan])
 def test_a_cutoff_outside_its_range_is_refused(cutoff: float):
-    with pytest.raises(ValueError, match=r"cutoff must lie in \[0, 2\]"):
+    with pytest.raises(ValueError, match=r"cutoff must be in \[0, 2\]"):
         HighPass(cutoff)
-    with pytest.raises(ValueError, match=r"cutoff must lie in \[0, 2\]"):
+    with pytest.raises(ValueError, match=r"cutoff must be in \[0, 2\]"):
         high_pass(torch.zeros(1, 3, 4, 4), cutoff)
 
 

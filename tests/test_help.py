@@ -1,8 +1,10 @@
+import argparse
 import re
 import shlex
 
 import pytest
 import yaml
+from lightning.pytorch.cli import LightningArgumentParser
 
 from tokd_lightning.cli import main, parser
 from tokd_lightning.commands import table
@@ -12,6 +14,7 @@ from tokd_lightning.schedule.plan import make_plan
 from tokd_lightning.schedule.reproduce import dry_run
 from tokd_lightning.tables import grid
 from tokd_lightning.training import help as fits
+from tokd_lightning.training.arguments import add_arguments
 
 VERBS = re.findall(r"^    ([a-z]+)(?: |$)", parser().format_help(), re.MULTILINE)
 
@@ -43,6 +46,25 @@ def test_the_help_of_a_verb_says_what_it_does_by_example_in_80_columns(page, ver
             parser().parse_args(given)
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_option_and_argument_of_a_verb_has_a_help_text(verb: str):
+    [commands] = [a for a in parser()._actions if isinstance(a, argparse._SubParsersAction)]
+    actions = [
+        action
+        for action in commands.choices[verb]._actions
+        if not isinstance(action, argparse._HelpAction)
+    ]
+    assert [action.dest for action in actions if not action.help] == []
+
+
+def test_every_option_of_a_fit_has_a_help_text():
+    made = LightningArgumentParser()
+    add_arguments(made)
+    own = [action for action in made._actions if action.option_strings]
+    assert len(own) > 8
+    assert [action.dest for action in own if not action.help] == []
+
+
 def test_the_filters_of_a_table_are_told(page):
     assert len(VERBS) == 22
     known = {
@@ -55,7 +77,7 @@ def test_the_filters_of_a_table_are_told(page):
 
 def test_a_table_does_not_start_with_curves_that_go_nowhere(capsys: pytest.CaptureFixture[str]):
     assert main(["table", "3", "--dry-run", "--log", "wandb,comet"]) == 2
-    assert "argument --log: 'comet' is none of wandb, tensorboard" in capsys.readouterr().err
+    assert "argument --log: 'comet' is not one of wandb, tensorboard" in capsys.readouterr().err
 
 
 def test_libyaml_reads_the_shipped_files_as_python_does():

@@ -14,11 +14,11 @@ from tokd_lightning.cli import main
 from tokd_lightning.data.layouts.ffpp import scan_ffpp
 from tokd_lightning.data.rows import fold_hash, row_hashes, whole_hash
 from tokd_lightning.errors import TokdError
-from tokd_lightning.modules.last import checkpoint_to_resume
 from tokd_lightning.modules.trained import TrainedModule
 from tokd_lightning.runs.provenance import belongs, changed_data, comparable_data
 from tokd_lightning.training import checks
 from tokd_lightning.training import cli as training
+from tokd_lightning.training.callbacks.resume import checkpoint_to_resume
 from tokd_lightning.training.checks import tell_of_teacher
 
 TINY = [
@@ -120,7 +120,7 @@ def test_a_fit_on_other_splits_is_refused_and_says_so(made, moment, capsys):
     )
     assert tokd("fit", *where, "--reuse") == 2
     said = capsys.readouterr().err
-    assert "was made from other data (other splits) than it would be now" in said
+    assert "was trained on different data (other splits)" in said
 
 
 def test_a_test_on_other_splits_leaves_metrics_json(made, capsys):

@@ -17,8 +17,9 @@ from test_cli import ROOT, SMALL, TINY_STUDENT
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.loggers import run as loggers
-from tokd_lightning.loggers.run import EpochLines, ProgressBar, RunLogger, build_loggers, progress
+from tokd_lightning.loggers.run import RunLogger, build_loggers
 from tokd_lightning.runs.identity import Cell
+from tokd_lightning.training.callbacks.progress import EpochLines, ProgressBar, progress
 
 CELL = Cell("ffpp-c23", "student", "resnet18_thin", "tokd", "both", 0)
 

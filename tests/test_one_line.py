@@ -37,6 +37,7 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "list.csv").write_text("path,label\n")
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -116,7 +117,7 @@ def test_in_a_yaml_the_block_is_named(tmp_path, capsys):
         assert says in line(capsys)
     mine.write_bytes(b"\xff\xfe")
     assert main(["fit", f"--config={mine}"]) == 2
-    assert "no UTF-8 text" in line(capsys)
+    assert "not UTF-8 text" in line(capsys)
 
 
 def test_options_may_stand_before_the_config(monkeypatch):

@@ -20,6 +20,7 @@ def test_the_three_ways_to_start_processes_are_shown():
     assert {line.split()[0] for line in BLOCKS[0].splitlines()} == {"tokd", "torchrun", "srun"}
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_of_the_page_parses(command, tmp_path):
     place = command.index("--config") + 1

@@ -9,7 +9,7 @@ from rich.table import Table
 from tokd_lightning.cli import main
 from tokd_lightning.distillation.catalogue import METHODS
 from tokd_lightning.terminal import fold_paths, keep_words
-from tokd_lightning.verify.counting import counts_table
+from tokd_lightning.verify.counts import counts_table
 
 
 def printed(table, width=80):

@@ -36,6 +36,7 @@ def run(uncropped, tmp_path):
     return shutil.copytree(uncropped, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_null_is_not_written_so_that_hashes_stay(run):
     assert "crop" not in yaml.safe_load((run / "fit.yaml").read_text())["data"]["init_args"]
 

@@ -157,7 +157,7 @@ def full_precision(dtype: torch.dtype, device: torch.device) -> torch.dtype:
 
 def _check_cutoff(cutoff: float) -> None:
     if not 0 <= cutoff <= 2:
-        raise ValueError(f"cutoff must lie in [0, 2], got {cutoff}")
+        raise ValueError(f"cutoff must be in [0, 2], got {cutoff}")
 
 
 def _subtract(x: Tensor, low: _LowFrequencies) -> Tensor:

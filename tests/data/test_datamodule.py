@@ -158,7 +158,7 @@ def test_class_weights_make_both_classes_count_alike(tiny_ffpp):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"crop": 49}, "crop must lie between 1 and size 48, not 49"),
+        ({"crop": 49}, "crop must be between 1 and size 48, not 49"),
         ({"frames_per_video": 0}, "frames_per_video must be at least 1"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"samples_per_epoch": 0}, "samples_per_epoch must be at least 1, not 0"),

@@ -303,5 +303,5 @@ def test_the_module_points_to_held_out_validation(tmp_path):
     file = write(tmp_path, celebdf(tmp_path))
     with pytest.raises(TokdError, match=r"pass --data.val_fraction 0.1"):
         _ = ManifestDataModule(tmp_path, file, quality="original").manifest
-    with pytest.raises(TokdError, match=r"val_fraction must lie between 0 and 1, not 1.5"):
+    with pytest.raises(TokdError, match=r"val_fraction must be between 0 and 1, not 1.5"):
         _ = ManifestDataModule(tmp_path, file, quality="original", val_fraction=1.5).manifest

@@ -10,7 +10,7 @@ from tokd_lightning.data import decode as decoding
 from tokd_lightning.data.decode import decode, read_frame
 from tokd_lightning.data.image import orientation, to_rgb
 from tokd_lightning.show.tiles import read_picture
-from tokd_lightning.verify.files import Job, examine
+from tokd_lightning.verify.files import FileJob, examine
 
 SMALL = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
 PIXELS = cv2.resize(SMALL, (37, 22), interpolation=cv2.INTER_CUBIC)
@@ -97,5 +97,5 @@ def test_training_show_verify_and_detect_see_one_picture(tmp_path):
     assert (shown.int() - expected.int()).abs().max() <= 1
     file.write_bytes(stored("JPEG", 6))
     for quick in (False, True):
-        job = Job(tmp_path, ("a.jpg",), (0,), False, quick)
+        job = FileJob(tmp_path, ("a.jpg",), (0,), False, quick)
         assert [frame.size for frame in examine(job).frames] == [(22, 37)]

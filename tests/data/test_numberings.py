@@ -108,6 +108,7 @@ def moments(paths, offset):
     return [int(path.rpartition("/")[2].removesuffix(".png")) - offset for path in paths]
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(("ours", "theirs"), [(0, 1), (1, 0), (0, 5)])
 @pytest.mark.parametrize("still", [False, True])
 def test_frames_counted_from_0_and_from_1_are_paired_by_their_moment(tmp_path, ours, theirs, still):

@@ -2,7 +2,8 @@ import pytest
 
 from tokd_lightning.data.ffpp import FFPPDataModule
 from tokd_lightning.data.manifest import build
-from tokd_lightning.data.pairs import pair, same_quality
+from tokd_lightning.data.pairs import pair
+from tokd_lightning.data.qualities import same_quality
 from tokd_lightning.errors import TokdError
 
 

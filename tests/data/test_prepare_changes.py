@@ -7,7 +7,7 @@ from tiny_videos import DEEPFAKES, YOUTUBE, contents, film, make_ffpp_videos, ro
 
 from tokd_lightning.demo.video import encode
 from tokd_lightning.errors import TokdError
-from tokd_lightning.prepare import group, prepare, preparing
+from tokd_lightning.prepare import group, prepare, run
 
 SMALL = {"frames": 2, "size": 32, "detector": "none", "workers": 1}
 
@@ -26,7 +26,7 @@ def worked(monkeypatch):
         seen.append(job.group[0][0].video.name)
         return group.prepare_group(job)
 
-    monkeypatch.setattr(preparing, "prepare_group", spy)
+    monkeypatch.setattr(run, "prepare_group", spy)
     return seen
 
 
@@ -95,7 +95,7 @@ def test_outputs_that_would_lie_in_one_another_are_refused(tree, tmp_path):
     source = tree / YOUTUBE / "c23/videos/000.mp4"
     for name in ("deep.mp4", "deep/a0.mp4"):
         shutil.copy(source, flat / name)
-    with pytest.raises(TokdError, match="would lie where those of"):
+    with pytest.raises(TokdError, match="would be where those of"):
         prepare("folder", tmp_path / "flat", tmp_path / "out", **SMALL)
     assert not (tmp_path / "out").exists()
 

@@ -14,7 +14,7 @@ from tokd_lightning.demo.video import encode
 from tokd_lightning.prepare.boxes import Square
 from tokd_lightning.prepare.frames import cut_out, encode_image
 from tokd_lightning.prepare.options import Options
-from tokd_lightning.prepare.reencoding import reencode
+from tokd_lightning.prepare.reencode import reencode
 
 
 def read(file, wanted):

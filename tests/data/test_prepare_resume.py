@@ -10,7 +10,7 @@ import pytest
 from tiny_videos import contents, make_ffpp_videos
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.prepare import group, prepare, preparing
+from tokd_lightning.prepare import group, prepare, run
 
 SMALL = {"frames": 2, "size": 16, "detector": "none", "workers": 1}
 CODE = """
@@ -60,7 +60,7 @@ def calls(tree, out, monkeypatch, at=None) -> int:
     with monkeypatch.context() as patch:
         for name in ("replace", "write_bytes", "write_text", "mkdir"):
             patch.setattr(Path, name, counted(getattr(Path, name)))
-        for module in (group, preparing):
+        for module in (group, run):
             patch.setattr(module.shutil, "rmtree", counted(module.shutil.rmtree))
         prepare("ffpp", tree, out, **SMALL)
     return count
@@ -93,7 +93,7 @@ def test_what_is_done_is_not_done_again(tree, wanted, tmp_path, monkeypatch):
         seen.append(job)
         return group.prepare_group(job)
 
-    monkeypatch.setattr(preparing, "prepare_group", spy)
+    monkeypatch.setattr(run, "prepare_group", spy)
     prepare("ffpp", tree, tmp_path / "out", **SMALL)
     assert len(seen) == 6 - done
     assert contents(tmp_path / "out") == wanted

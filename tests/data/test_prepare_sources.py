@@ -9,8 +9,8 @@ from tiny_videos import YOUTUBE, make_ffpp_videos, rows_of
 from tokd_lightning.data.media import VIDEOS
 from tokd_lightning.data.versions import media_versions
 from tokd_lightning.deploy.files import find_files
-from tokd_lightning.prepare.preparing import prepare
-from tokd_lightning.verify.verifying import verify
+from tokd_lightning.prepare.run import prepare
+from tokd_lightning.verify.run import verify
 
 FACES = SMALL | {"detector": "none"}
 

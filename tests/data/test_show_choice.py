@@ -3,9 +3,10 @@ import pytest
 from PIL import Image, ImageFont
 
 from tokd_lightning.data.manifest import build
+from tokd_lightning.data.qualities import best_first
 from tokd_lightning.errors import TokdError
 from tokd_lightning.show import show
-from tokd_lightning.show.choose import bands_of, by_strength, in_order, keep, spread
+from tokd_lightning.show.choose import bands_of, in_order, keep, spread
 from tokd_lightning.show.sheet import Band, Row, Sheet, Tile, draw, shorten
 
 
@@ -159,7 +160,7 @@ def test_real_rows_stay_beside_the_methods_asked_for():
 def test_methods_and_qualities_stand_in_their_usual_order():
     methods = ["mine", "NeuralTextures", "FaceSwap", "real", "Deepfakes"]
     assert in_order(methods) == ["real", "Deepfakes", "FaceSwap", "NeuralTextures", "mine"]
-    assert by_strength(["unknown", "c40", "raw", "c5", "c23"]) == [
+    assert sorted(["unknown", "c40", "raw", "c5", "c23"], key=best_first) == [
         "raw",
         "c5",
         "c23",

@@ -151,7 +151,7 @@ def test_the_title_names_data_qualities_and_place_as_far_as_known(tmp_path):
 def test_what_is_no_data_set_is_named(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing to see")
     for path in (tmp_path, tmp_path / "notes.txt"):
-        with pytest.raises(TokdError, match="is no data set of a known layout"):
+        with pytest.raises(TokdError, match="is not a data set of a known layout"):
             show(path, tmp_path / "sheet.png")
 
 
@@ -160,7 +160,7 @@ def test_what_is_no_data_set_is_named(tmp_path):
     [
         ({"identities": 0}, "identities must be at least 1, not 0"),
         ({"tile": 0}, "tile must be at least 1, not 0"),
-        ({"cutoff": 2.5}, "cutoff must lie between 0 and 2, not 2.5"),
+        ({"cutoff": 2.5}, "cutoff must be between 0 and 2, not 2.5"),
         ({"quality": "c40"}, "no frames of quality 'c40': there is c23"),
         (
             {"method": ["FaceShifter"]},

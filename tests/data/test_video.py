@@ -4,8 +4,8 @@ from odd_videos import described, edit, ffmpeg, make, program, shown
 
 from tokd_lightning.data.stream import declared_frames, read_packets
 from tokd_lightning.data.video import Shelf, Source, Stored, count_frames, read_frames
-from tokd_lightning.prepare.reencoding import reencode
-from tokd_lightning.verify.streams import Job, examine
+from tokd_lightning.prepare.reencode import reencode
+from tokd_lightning.verify.streams import StreamJob, examine
 
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p")
 FULL = "setparams=range=pc:colorspace=bt709:color_trc=bt709:color_primaries=bt709"
@@ -80,7 +80,7 @@ def assert_shown(file, expected=None):
     read = pictures(Source(file))
     assert len(read) == len(expected) > 0
     assert np.abs(np.stack(read).astype(int) - expected).max() <= 1
-    assert examine(Job(file, quick=False)).frames == len(expected)
+    assert examine(StreamJob(file, quick=False)).frames == len(expected)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -195,7 +195,7 @@ def test_colours_that_ffmpeg_cannot_convert_are_said(matrix, tmp_path):
     reading = count_frames(Source(file))
     assert reading.length == 0
     assert "cannot convert its colours" in reading.damage
-    assert examine(Job(file, quick=False)).problem == "broken-video"
+    assert examine(StreamJob(file, quick=False)).problem == "broken-video"
 
 
 @pytest.mark.parametrize(

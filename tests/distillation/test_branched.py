@@ -226,7 +226,7 @@ def test_a_rotation_is_refused_where_it_changes_nothing_in_a_line_that_says_why(
         made(method, rotation="learned")
     assert "\n" not in str(caught.value)
     assert ("the same under every rotation" in str(caught.value)) == (method in MAPS)
-    with pytest.raises(ValueError, match="rotation 'learnt' is none of"):
+    with pytest.raises(ValueError, match="rotation 'learnt' is not one of"):
         made(method, rotation="learnt")
 
 
@@ -317,7 +317,7 @@ def test_settings_that_do_not_fit_are_refused_in_one_line(method, options, messa
 @every
 def test_unknown_choices_and_missing_maps_are_refused(method):
     for options in ({"branches": "none"}, {"branch_reduce": "max"}):
-        with pytest.raises(ValueError, match="is none of"):
+        with pytest.raises(ValueError, match="is not one of"):
             made(method, **options)
     with pytest.raises(TokdError, match="teacher has no feature map"):
         made(method, STUDENT, {})

@@ -40,6 +40,7 @@ def run(method, student, teacher, dtype=torch.float32, **options):
     return losses, outputs[0], distiller
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("teacher", TEACHERS)
 @pytest.mark.parametrize("student", STUDENTS)
 @pytest.mark.parametrize("method", [*MAPS, ADD, TOKD], ids=lambda m: m.__name__)
@@ -52,6 +53,7 @@ def test_a_method_fits_every_pair_of_networks(method, student, teacher):
     assert all(p.grad.isfinite().all() for p in distiller.parameters() if p.requires_grad)
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("teacher", TEACHERS)
 @pytest.mark.parametrize("student", STUDENTS)
@@ -74,6 +76,7 @@ def test_every_tap_fits_at_every_size(student, teacher, size):
         assert all(output.maps[tap].grad.abs().max() > 0 for tap in distiller.taps)
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("method", EVERY, ids=lambda m: m.__name__)
 def test_real_networks_pass_their_outputs(method):
     torch.manual_seed(0)

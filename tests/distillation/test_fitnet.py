@@ -82,7 +82,7 @@ def test_a_regressor_may_be_told():
     student, teacher = torch.randn(4, 2, 3, 3), torch.randn(4, 3, 3, 3)
     assert Regressor(2, 3, "always")(student, teacher).min() == 0
     assert Regressor(2, 3, "never")(student, teacher.relu()).min() < 0
-    with pytest.raises(ValueError, match="rectify 'sometimes' is none of"):
+    with pytest.raises(ValueError, match="rectify 'sometimes' is not one of"):
         made(FitNet, rectify="sometimes")
 
 

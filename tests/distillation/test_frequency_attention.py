@@ -21,6 +21,7 @@ def loss_and_gradient(student: Tensor, teacher: Tensor, **options):
     return loss.detach(), student.grad
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("relative", [False, True])
 @pytest.mark.parametrize("transform", ["fft", "dct"])
 @pytest.mark.parametrize("gamma", [0.0, 1.0, 2.5])

@@ -85,11 +85,11 @@ def test_one_backward_through_the_map_sums_the_projected_gradients(layout):
     z = torch.randn(6, 4, 3, 2, dtype=torch.float64).contiguous(memory_format=layout)
     z.requires_grad_()
     watched = BranchGradients(("rgb", "frequency"), "pcgrad")
-    maps = watched.watch(z * 1)
+    maps = watched.aliases(z * 1)
     loss = (maps["rgb"] * g[0]).sum() + (maps["frequency"] * g[1]).sum()
     loss.backward()
     torch.testing.assert_close(z.grad, sum(reference(*g)), rtol=1e-12, atol=1e-14)
-    kept = watched.take()
+    kept = watched.pop()
     assert torch.equal(kept["rgb"], g[0].flatten(1)), "what arrived is kept, not what is left"
     assert torch.equal(kept["frequency"], g[1].flatten(1))
 
@@ -119,5 +119,5 @@ def test_tokd_sends_projected_gradients_into_the_backbone_and_raw_ones_to_its_he
 
 
 def test_an_unknown_choice_is_named():
-    with pytest.raises(ValueError, match="conflict 'gradvac' is none of"):
+    with pytest.raises(ValueError, match="conflict 'gradvac' is not one of"):
         made(conflict="gradvac")

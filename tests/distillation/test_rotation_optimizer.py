@@ -98,6 +98,7 @@ def test_matrices_stay_special_orthogonal_in_float32(
     assert float((r - torch.eye(dim)).norm()) > 1e-3
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_special_procrustes_optimum_is_reached(sign: float, direction: Direction):

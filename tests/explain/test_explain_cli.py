@@ -207,7 +207,7 @@ def test_data_that_have_moved_are_asked_for(copied, capsys):
     (copied / "fit.yaml").write_text(yaml.safe_dump(config))
     before = contents(copied / "explanations")
     assert main(["explain", str(copied), *BANDS, "--force"]) == 2
-    assert "where they lie elsewhere now: --on" in one_line(capsys)
+    assert "if it is elsewhere now: --on" in one_line(capsys)
     assert contents(copied / "explanations") == before
 
 
@@ -269,6 +269,6 @@ def test_what_is_no_run_is_named_and_the_others_are_explained(copied, tmp_path, 
     (tmp_path / "no").mkdir()
     assert main(["explain", str(tmp_path / "no"), str(copied), *BANDS]) == 2
     told = capsys.readouterr()
-    assert "is no run folder" in told.err
+    assert "is not a run folder" in told.err
     assert told.err.count("\n") == 1
     assert "explained already" in told.out

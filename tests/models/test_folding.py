@@ -26,6 +26,7 @@ def state_hash(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     ("backbone", "remaining"),
     [

@@ -30,7 +30,7 @@ from torch.distributed.nn.functional import all_reduce
 from tokd_lightning.data.ffpp import FFPPDataModule
 from tokd_lightning.errors import Terminated
 from tokd_lightning.modules.batchnorm import SyncedBatchNorm
-from tokd_lightning.modules.last import LastCheckpoint
+from tokd_lightning.training.callbacks.resume import LastCheckpoint
 
 SAMPLES, BATCH = 20, 6  # three batches, and two frames that are left out
 

@@ -6,10 +6,14 @@ from torchmetrics.classification import BinaryAccuracy
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.loggers.run import RunLogger
-from tokd_lightning.modules.checkpoint import AtomicCheckpointIO, best_and_last
 from tokd_lightning.modules.finite import FiniteLoss
-from tokd_lightning.modules.last import LastCheckpoint, checkpoint_to_resume
 from tokd_lightning.runs.folder import Run
+from tokd_lightning.training.callbacks import best_and_last
+from tokd_lightning.training.callbacks.resume import (
+    AtomicCheckpointIO,
+    LastCheckpoint,
+    checkpoint_to_resume,
+)
 from tokd_lightning.training.results import selected
 
 
@@ -129,15 +133,15 @@ def test_of_several_validations_an_epoch_the_numbers_are_those_of_the_best(tmp_p
             enable_model_summary=False,
         )
         trainer.fit(Twice(acc=acc), data, data)
-        found = selected(Run(folder), "val/frame/acc")
-        assert found["metrics"] == {"val/frame/acc": 0.9, "val/loss": best}
-        assert (found["selected"]["epoch"], found["selected"]["step"]) == (0, best + 1)
+        chosen, metrics = selected(Run(folder), "val/frame/acc")
+        assert metrics == {"val/frame/acc": 0.9, "val/loss": best}
+        assert (chosen.epoch, chosen.step) == (0, best + 1)
         path = folder / "checkpoints/best.ckpt"
         checkpoint = torch.load(path, weights_only=True)
         for state in checkpoint["callbacks"].values():
             state.pop("validation", None)  # as an earlier version has left it
         torch.save(checkpoint, path)
-        assert selected(Run(folder), "val/frame/acc") == found
+        assert selected(Run(folder), "val/frame/acc") == (chosen, metrics)
 
 
 def test_the_checkpoint_before_the_last_stays_while_training_lasts(tmp_path):

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from tokd_lightning.distillation import RotationOptimizer, Vanilla
 from tokd_lightning.errors import TokdError
-from tokd_lightning.modules import compiling
+from tokd_lightning.modules import compile as compile_module
 from tokd_lightning.runs.identity import differences
 from tokd_lightning.training.console import mistakes_in_one_line
 
@@ -35,7 +35,7 @@ def compiled(monkeypatch):
         graphs.append(graph)
         return graph.forward
 
-    monkeypatch.setattr(compiling, "BACKEND", backend)
+    monkeypatch.setattr(compile_module, "BACKEND", backend)
     return graphs
 
 
@@ -75,9 +75,9 @@ def test_student_and_frozen_teacher_are_compiled_and_make_the_same_step(
 
 def test_what_is_to_be_compiled_already_is_left():
     layer = torch.nn.Linear(2, 2)
-    compiling.compile_in_place(layer)
+    compile_module.compile_in_place(layer)
     first = layer._compiled_call_impl
-    compiling.compile_in_place(layer, torch.nn.Linear(2, 2))
+    compile_module.compile_in_place(layer, torch.nn.Linear(2, 2))
     assert layer._compiled_call_impl is first
 
 
@@ -91,7 +91,7 @@ def test_a_compiler_that_fails_is_one_line_that_says_what_to_do(monkeypatch):
     def backend(graph, inputs):
         raise RuntimeError("No working C++ compiler found\nin a long text")
 
-    monkeypatch.setattr(compiling, "BACKEND", backend)
+    monkeypatch.setattr(compile_module, "BACKEND", backend)
     cause = r"failed \(No working C\+\+ compiler found\): leave --model.compile at false"
     with pytest.raises(TokdError, match=cause) as said, mistakes_in_one_line():
         stepped(student(None, Vanilla, compile=True))

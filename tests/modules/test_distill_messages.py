@@ -152,7 +152,7 @@ def test_a_method_without_a_teacher_does_not_look_at_the_one_it_is_given(teacher
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"kernel": 2}, "kernel"), ({"norm": "none"}, "norm 'none' is none of")],
+    [({"kernel": 2}, "kernel"), ({"norm": "none"}, "norm 'none' is not one of")],
 )
 def test_options_that_a_method_refuses_are_one_line(teacher, options, message):
     with pytest.raises(TokdError, match=message):

@@ -47,6 +47,7 @@ class BesideNaive(Callback):
         self.worst[what] = max(self.worst[what], difference)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize(
     "options",
     [
@@ -226,6 +227,7 @@ def test_a_learner_is_drawn_from_its_seed_whatever_else_was_drawn(teacher):
     assert not any(torch.equal(first[name], other[name]) for name in drawn)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     ("options", "learned"),
     [

@@ -108,4 +108,4 @@ def test_a_student_is_distilled_across_qualities_from_the_command_line(
     frame, *_ = sorted(video.iterdir())
     frame.write_bytes((video / "0003.png").read_bytes())
     assert tokd("fit", "demo_tokd", *student, "--reuse") == 2
-    assert "was made from other data" in capsys.readouterr().err
+    assert "was trained on different data" in capsys.readouterr().err

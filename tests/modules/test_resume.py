@@ -10,8 +10,8 @@ from small import distill_module, quartered, quiet, same, snapshot, teacher_modu
 from tokd_lightning.data.ffpp import FFPPDataModule
 from tokd_lightning.loggers.curves import cut
 from tokd_lightning.loggers.run import RunLogger
-from tokd_lightning.modules.checkpoint import best_and_last
-from tokd_lightning.modules.last import rows_of
+from tokd_lightning.training.callbacks import best_and_last
+from tokd_lightning.training.callbacks.resume import rows_of
 
 EPOCHS, BATCHES = 3, 3
 

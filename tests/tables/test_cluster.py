@@ -19,6 +19,7 @@ from tokd_lightning.files import take_lock
 from tokd_lightning.runs.folder import Run
 from tokd_lightning.runs.identity import recipe_hash
 from tokd_lightning.runs.provenance import source_hash
+from tokd_lightning.runs.record import RunRecord
 from tokd_lightning.schedule import cluster
 from tokd_lightning.schedule.jobs import Job, tokd
 from tokd_lightning.schedule.plan import make_plan
@@ -103,6 +104,7 @@ def test_a_second_call_submits_nothing_twice_and_ctrl_c_stops_the_first(table: T
     ]
 
 
+@pytest.mark.slow
 def test_a_cell_that_the_usual_runner_is_at_is_not_submitted(table: Table):
     lock = take_lock(table.runs / ".locks" / VANILLA)
     assert lock is not None
@@ -162,14 +164,14 @@ def test_the_steps_of_a_cell_are_those_left_when_it_starts(table: Table):
     assert steps() == [[*steps.fit, "--reuse"], steps.test]
     run = Run(table.runs / VANILLA)
     hashes = {"recipe": recipe_hash(plan.cells[0].arguments()), "data": "d"}
-    results = {"hashes": hashes | {"source": source_hash()}, "metrics": {}}
-    run.write_results(results)
+    record = RunRecord(metrics={}, hashes=hashes | {"source": source_hash()})
+    run.write_results(record)
     run.best.parent.mkdir()
     run.best.write_text("")
     assert steps() == [steps.test]
-    run.write_results(results | {"metrics": {"test/frame/acc": 0.9}})
+    run.write_results(replace(record, metrics={"test/frame/acc": 0.9}))
     assert steps() == []
-    run.write_results(results | {"hashes": hashes | {"source": "older"}})
+    run.write_results(replace(record, hashes=hashes | {"source": "older"}))
     assert steps()[0][-1] == "--reuse"  # it was not asked to make anything anew
     assert replace(steps, rerun=True)()[0][-1] == "--rerun"
 

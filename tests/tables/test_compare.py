@@ -120,7 +120,7 @@ def test_a_run_without_results_is_shown_and_comes_last(tmp_path: Path):
     printed = compare([started, fitted, plant(tmp_path, "tokd-both")], out)
     lines = (out / "compare.md").read_text().splitlines()
     assert lines[4] == "| Vanilla (not tested) | 2.80 | 0.168 | – | – | – | – | – |"
-    assert lines[6] == "| ffpp-c40_started (not finished) | – | – | – | – | – | – | – |"
+    assert lines[6] == "| ffpp-c40\\_started (not finished) | – | – | – | – | – | – | – |"
     assert f"No test yet: {fitted.name}, {started.name} (tokd test)." in " ".join(printed.split())
 
 
@@ -156,7 +156,7 @@ def test_numbers_keep_whole_on_a_narrow_terminal(tmp_path: Path):
 def test_folders_without_a_run_are_one_clear_error(tmp_path: Path):
     with pytest.raises(TokdError, match=r"nowhere does not exist: .*tokd fit"):
         read_row(tmp_path / "nowhere")
-    with pytest.raises(TokdError, match="is no run folder"):
+    with pytest.raises(TokdError, match="is not a run folder"):
         read_row(tmp_path)
 
 

@@ -69,6 +69,7 @@ def test_the_main_job_runs_from_data_to_table(calls: Path, capsys: pytest.Captur
     assert Path("runs/compare/curves.png").is_file()
 
 
+@pytest.mark.slow
 def test_a_second_time_what_is_finished_is_reused(calls: Path, capsys: pytest.CaptureFixture[str]):
     demo.run_demo(Path("data"), Path("runs"))
     first = commands(calls)

@@ -16,12 +16,12 @@ from rich.console import Console
 
 from tokd_lightning.cli import main
 from tokd_lightning.errors import TokdError
-from tokd_lightning.report import latex, markdown
+from tokd_lightning.report import latex
 from tokd_lightning.report.build import build
 from tokd_lightning.report.command import report as make
-from tokd_lightning.report.html import html
-from tokd_lightning.report.longform import long_form
-from tokd_lightning.report.reading import Reader
+from tokd_lightning.report.frames import long_frame
+from tokd_lightning.report.page import html, markdown
+from tokd_lightning.report.reader import Reader
 from tokd_lightning.tables.grid import student
 from tokd_lightning.tables.paper import paper_table
 
@@ -54,7 +54,7 @@ def change(runs: Path, cell, seed: int, **changes) -> None:
 
 def test_ours_is_mean_and_sd_over_seeds_beside_the_published_number(runs: Path):
     report = third(runs)
-    place = report.tables[0].places[ROW, "TOKD Both"]
+    place = report.tables[0].entries[ROW, "TOKD Both"]
     values = [100 * acc(runs, BOTH, seed) for seed in range(3)]
     assert place.ours.mean == pytest.approx(np.mean(values))
     assert place.ours.sd == pytest.approx(np.std(values, ddof=1))
@@ -77,7 +77,7 @@ def test_both_minus_rgb_has_the_sign_of_the_scores_and_an_interval(runs: Path):
 
 
 def test_the_papers_own_signs(tmp_path: Path):
-    written = markdown.markdown(third(tmp_path))
+    written = markdown(third(tmp_path))
     assert "| TOKD | 6 of 6 | – | – |" in written
     assert "| PKT | 0 of 6 (1 tied) | – | – |" in written
 
@@ -95,10 +95,10 @@ def test_pairs_on_other_frames_are_flagged_and_not_compared(runs: Path, where: s
     pair = next(pair for pair in report.pairs if pair.row == ROW)
     assert (pair.difference, pair.why) == (None, "tested on other frames")
     if where == "hash":
-        places = report.tables[0].places
-        assert places[ROW, "TOKD RGB"].other_frames
-        assert not places[ROW, "TOKD Both"].other_frames
-        assert "other frames" in markdown.markdown(report)
+        entries = report.tables[0].entries
+        assert entries[ROW, "TOKD RGB"].other_frames
+        assert not entries[ROW, "TOKD Both"].other_frames
+        assert "other frames" in markdown(report)
         assert "not tested on the same frames" in report.tables[0].notes[0]
 
 
@@ -106,10 +106,10 @@ def test_a_single_seed_says_so_and_has_no_sd(runs: Path):
     for seed in (1, 2):
         shutil.rmtree(runs / replace(RGB, seed=seed).name)
     report = third(runs)
-    assert report.tables[0].places[ROW, "TOKD RGB"].ours.sd is None
+    assert report.tables[0].entries[ROW, "TOKD RGB"].ours.sd is None
     pair = next(pair for pair in report.pairs if pair.row == ROW)
     assert pair.seeds == (0,)
-    assert "only videos are resampled" in markdown.markdown(report)
+    assert "only videos are resampled" in markdown(report)
 
 
 CORRUPT = {"cut": '{"metrics"', "list": "[1]", "shape": '{"metrics": 3}', "hashes": '{"hashes": 1}'}
@@ -123,7 +123,7 @@ def test_a_corrupt_metrics_json_is_one_line_and_the_rest_goes_on(runs: Path, tex
     printed = capsys.readouterr()
     assert [str(broken) in line for line in printed.out.splitlines()].count(True) == 1
     assert "Traceback" not in printed.out + printed.err
-    place = third(runs).tables[0].places[ROW, "TOKD Both"]
+    place = third(runs).tables[0].entries[ROW, "TOKD Both"]
     assert (place.ours.n, place.state) == (2, "done")
     assert str(broken) in (runs / "report" / "report.html").read_text()
     assert broken.read_text() == text
@@ -133,7 +133,7 @@ def test_a_cell_whose_only_run_is_corrupt_is_shown_as_unreadable(runs: Path):
     for seed in range(3):
         (runs / replace(BOTH, seed=seed).name / "metrics.json").write_text("{")
     report = third(runs)
-    assert report.tables[0].places[ROW, "TOKD Both"].state == "unreadable"
+    assert report.tables[0].entries[ROW, "TOKD Both"].state == "unreadable"
     assert "unreadable" in html(report)
     assert len(report.warnings) == 3
 
@@ -150,7 +150,7 @@ def test_broken_scores_cost_the_interval_alone(runs: Path, text: str | None):
     assert pair.difference is None
     assert pair.why == ("no test_frames.csv" if text is None else "test_frames.csv unreadable")
     assert [str(file) in line for line in report.warnings] == ([] if text is None else [True])
-    assert report.tables[0].places[ROW, "TOKD Both"].ours.n == 3
+    assert report.tables[0].entries[ROW, "TOKD Both"].ours.n == 3
 
 
 def test_scores_of_another_test_than_the_metrics_are_refused(runs: Path):
@@ -166,7 +166,7 @@ def test_states_can_be_told_by_another(runs: Path):
         return ("stale", ("code",)) if cell.branches == "both" else ("interrupted", ())
 
     report = third(runs, state_of=state)
-    both, rgb = (report.tables[0].places[ROW, f"TOKD {b}"] for b in ("Both", "RGB"))
+    both, rgb = (report.tables[0].entries[ROW, f"TOKD {b}"] for b in ("Both", "RGB"))
     assert (both.state, both.ours.n, both.results[0].reasons) == ("stale", 3, ("code",))
     assert (rgb.state, rgb.ours) == ("interrupted", None)
     assert next(pair.why for pair in report.pairs if pair.row == ROW) == "RGB interrupted"
@@ -179,10 +179,10 @@ def test_begun_and_untested_runs_are_told_apart(tmp_path: Path):
     (begun / "fit.yaml").write_text("{}")
     untested.mkdir()
     (untested / "metrics.json").write_text('{"metrics": {"val/frame/acc": 0.5}}')
-    places = third(tmp_path).tables[0].places
-    assert places[ROW, "TOKD Both"].state == "interrupted"
-    assert places[ROW, "TOKD RGB"].state == "not tested"
-    assert places[ROW, "AT RGB"].state == "not run"
+    entries = third(tmp_path).tables[0].entries
+    assert entries[ROW, "TOKD Both"].state == "interrupted"
+    assert entries[ROW, "TOKD RGB"].state == "not tested"
+    assert entries[ROW, "AT RGB"].state == "not run"
 
 
 def test_table_1_is_computed_and_table_7_evaluated_elsewhere(tmp_path: Path):
@@ -194,14 +194,14 @@ def test_table_1_is_computed_and_table_7_evaluated_elsewhere(tmp_path: Path):
     first, second, last = build(
         [paper_table(key) for key in ("table1", "table2", "table7")], Reader(tmp_path)
     ).tables
-    assert first.places["Teacher", "parameters (M)"].difference == pytest.approx(-0.01)
-    assert first.places["ResNet18-T", "ms per image"].ours.mean == 1.9
-    assert second.places["TOKD", "parameters (M)"].ours.mean == pytest.approx(20.81)
-    assert second.places["RFM", "parameters (M)"].state == "cited"
-    assert last.places["TOKD", "Celeb-DF AUC"].ours.mean == pytest.approx(66)
-    assert last.places["TOKD", "Celeb-DF EER"].difference == pytest.approx(34 - 40.34)
-    assert last.places["Xception", "Celeb-DF AUC"].state == "not evaluated"
-    assert last.places["RFM", "Celeb-DF AUC"].state == "cited"
+    assert first.entries["Teacher", "parameters (M)"].difference == pytest.approx(-0.01)
+    assert first.entries["ResNet18-T", "ms per image"].ours.mean == 1.9
+    assert second.entries["TOKD", "parameters (M)"].ours.mean == pytest.approx(20.81)
+    assert second.entries["RFM", "parameters (M)"].state == "cited"
+    assert last.entries["TOKD", "Celeb-DF AUC"].ours.mean == pytest.approx(66)
+    assert last.entries["TOKD", "Celeb-DF EER"].difference == pytest.approx(34 - 40.34)
+    assert last.entries["Xception", "Celeb-DF AUC"].state == "not evaluated"
+    assert last.entries["RFM", "Celeb-DF AUC"].state == "cited"
     (tmp_path / "table1.json").write_text('{"networks": 3}')
     reader = Reader(tmp_path)
     assert build([paper_table("table1")], reader).states() == {}
@@ -222,10 +222,10 @@ def test_table_7_has_its_data_set_quality_and_split_and_no_other(tmp_path: Path,
     )
     plant_evaluation(folder, 0.99, **other)
     [table] = build([paper_table("table7")], Reader(tmp_path)).tables
-    assert table.places["TOKD", "Celeb-DF AUC"].state == "not evaluated"
+    assert table.entries["TOKD", "Celeb-DF AUC"].state == "not evaluated"
     plant_evaluation(folder, 0.66)
     [table] = build([paper_table("table7")], Reader(tmp_path)).tables
-    assert table.places["TOKD", "Celeb-DF AUC"].ours.mean == pytest.approx(66)
+    assert table.entries["TOKD", "Celeb-DF AUC"].ours.mean == pytest.approx(66)
 
 
 def test_an_evaluation_that_does_not_say_of_what_it_is_counts_by_its_name(tmp_path: Path):
@@ -238,7 +238,7 @@ def test_an_evaluation_that_does_not_say_of_what_it_is_counts_by_its_name(tmp_pa
         del record["data"], record["split"]
         file.write_text(json.dumps(record))
     [table] = build([paper_table("table7")], Reader(tmp_path)).tables
-    assert table.places["TOKD", "Celeb-DF AUC"].ours.mean == pytest.approx(66)
+    assert table.entries["TOKD", "Celeb-DF AUC"].ours.mean == pytest.approx(66)
 
 
 def test_the_best_is_the_highest_of_a_row_or_column_and_the_lowest_eer(tmp_path: Path):
@@ -249,14 +249,14 @@ def test_the_best_is_the_highest_of_a_row_or_column_and_the_lowest_eer(tmp_path:
         cell = student("ffpp", "xception", method, branches, pretrained=True)
         plant_evaluation(plant_cell(tmp_path, cell, 0.8, scored=False), auc)
     third, last = build([paper_table("table3"), paper_table("table7")], Reader(tmp_path)).tables
-    best = [key for key, place in third.places.items() if third.best(place)]
+    best = [key for key, place in third.entries.items() if third.best(place)]
     assert best == [(ROW, "TOKD Both")]
-    best = [key for key, place in last.places.items() if last.best(place)]
+    best = [key for key, place in last.entries.items() if last.best(place)]
     assert best == [("TOKD", "Celeb-DF AUC"), ("TOKD", "Celeb-DF EER")]
 
 
 def test_csv_holds_every_place_and_seed_in_full(runs: Path):
-    rows = list(csv.DictReader(io.StringIO(long_form(third(runs)))))
+    rows = list(csv.DictReader(io.StringIO(long_frame(third(runs)).to_csv(index=False))))
     assert len(rows) == 76 + 6
     mine = [row for row in rows if row["run"].startswith(BOTH.name[:-1])]
     assert [row["seed"] for row in mine] == ["0", "1", "2"]
@@ -313,14 +313,14 @@ def test_cited_rows_stay_beside_filled_ones(tmp_path: Path):
     shown = table.filled()
     assert {"TOKD", "RFM", "AddNet"} <= set(shown.rows)
     assert "Xception" not in shown.rows
-    assert all(place.ours or place.state == "cited" for place in shown.places.values())
+    assert all(place.ours or place.state == "cited" for place in shown.entries.values())
 
 
 def test_a_stale_state_without_a_number_is_said_once(tmp_path: Path):
     """An interrupted run of other options: its state is its word, with no flag behind it."""
     (tmp_path / BOTH.name).mkdir()
     [table] = third(tmp_path, state_of=lambda *_: ("stale", ("code",))).tables
-    place = table.places[ROW, "TOKD Both"]
+    place = table.entries[ROW, "TOKD Both"]
     assert (place.state, place.ours) == ("stale", None)
     assert "stale (stale)" not in latex.latex(table)
     assert (
@@ -347,12 +347,10 @@ def test_names_cannot_break_any_form(tmp_path: Path):
     assert "<script>alert" not in page
     assert page.count("<script") == 2
     assert "<b>&_%" not in page
-    line = next(
-        line for line in markdown.markdown(report).splitlines() if "paper" in line and "|" in line
-    )
+    line = next(line for line in markdown(report).splitlines() if "paper" in line and "|" in line)
     assert len(re.findall(r"(?<!\\)\|", line)) == 5
-    assert "<script>" not in markdown.markdown(report)
-    assert next(csv.DictReader(io.StringIO(long_form(report))))["row"] == NASTY
+    assert "<script>" not in markdown(report)
+    assert next(csv.DictReader(io.StringIO(long_frame(report).to_csv(index=False))))["row"] == NASTY
     bare = re.sub(r"\\[%&#_{}$]|\\text\w+\{\}|\$\\pm\$|\$-\$", "", latex.escape(NASTY))
     assert not set(bare) & set("%&#_{}$\\^~")
 
@@ -375,11 +373,15 @@ def test_the_command_writes_every_form_whole(runs: Path, capsys):
     assert files == {
         *("report.html", "report.md", "report.csv"),
         *("tables/table3.tex", "tables/figure4.tex", "tables/both-rgb.tex"),
-        *("figures/both-rgb.svg", "figures/figure4.svg"),
+        *(
+            f"figures/{name}{dark}.svg"
+            for name in ("both-rgb", "figure4")
+            for dark in ("", "-dark")
+        ),
     }
     printed = capsys.readouterr().out
     assert "82.45" in printed
-    assert "76 of 78 places are empty" in printed
+    assert "76 of 78 entries are empty" in printed
     assert str(out / "report.html") in printed
     for figure in (out / "figures").iterdir():
         assert "var(" not in figure.read_text()
@@ -388,7 +390,7 @@ def test_the_command_writes_every_form_whole(runs: Path, capsys):
 def test_without_any_run_all_is_there_as_not_run(tmp_path: Path):
     console = Console(file=io.StringIO(), width=100)
     assert make(tmp_path, console=console) == 0
-    assert "0 of 78 places are filled" in console.file.getvalue()
+    assert "0 of 78 entries are filled" in console.file.getvalue()
     written = (tmp_path / "report" / "report.md").read_text()
     for head in [f"Table {n}" for n in range(1, 8)] + ["Figure 3", "Figure 4", "Beyond"]:
         assert f"## {head}" in written
@@ -419,7 +421,7 @@ def test_demo_runs_are_marked_as_synthetic_and_have_no_published_number(tmp_path
 def test_after_make_demo_the_runs_at_c23_are_shown(tmp_path: Path, capsys):
     plant_cell(tmp_path, student("demo-c23", "resnet18_thin", "tokd", "both"), 0.85)
     assert main(["report", "--runs", str(tmp_path), "--dataset", "demo", "--table", "3"]) == 0
-    assert "0 of 13 places" not in capsys.readouterr().out
+    assert "0 of 13 entries" not in capsys.readouterr().out
     written = (tmp_path / "report" / "report.md").read_text()
     assert "mini-FF++ c23" in written
     assert "mini-FF++ c40" not in written
@@ -434,7 +436,7 @@ def test_a_stale_number_is_shown_without_a_difference_and_is_never_the_best(runs
         return ("stale", ("configuration",)) if cell.branches == "both" else ("done", ())
 
     table = third(runs, state_of=state).tables[0]
-    stale, done = (table.places[ROW, f"TOKD {branches}"] for branches in ("Both", "RGB"))
+    stale, done = (table.entries[ROW, f"TOKD {branches}"] for branches in ("Both", "RGB"))
     assert stale.ours.mean > done.ours.mean
     assert stale.difference is None
     assert not table.best(stale)
@@ -451,14 +453,14 @@ def test_runs_of_other_splits_are_no_equals_and_old_ones_are_compared_by_files(r
     for cell in (BOTH, RGB):
         shutil.rmtree(runs / replace(cell, seed=2).name)
     report = third(runs)
-    assert report.tables[0].places[ROW, "TOKD Both"].other_frames
+    assert report.tables[0].entries[ROW, "TOKD Both"].other_frames
     change(runs, RGB, 0, hashes={"data": "f"})
-    assert not third(runs).tables[0].places[ROW, "TOKD Both"].other_frames
+    assert not third(runs).tables[0].entries[ROW, "TOKD Both"].other_frames
 
 
 def test_what_cannot_be_done_is_one_clear_error(tmp_path: Path, capsys):
     for options, message in (
-        (["--runs", str(tmp_path / "none")], "is no folder"),
+        (["--runs", str(tmp_path / "none")], "is not a folder"),
         (["--runs", str(tmp_path), "--table", "8"], "--table 8: choose from table1"),
         (["--runs", str(tmp_path), "--dataset", "mnist"], "--dataset mnist: choose from ffpp"),
     ):

@@ -6,22 +6,20 @@ import json
 import re
 from itertools import pairwise
 from pathlib import Path
-from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from planted_evaluations import plant_evaluated
 from test_report_page import Tags
 
 from tokd_lightning.cli import main
 from tokd_lightning.report.build import build
-from tokd_lightning.report.evaluated_figures import draw_reliability, draw_robustness
-from tokd_lightning.report.evaluated_text import evaluated_parts, evaluations_csv
-from tokd_lightning.report.html import html
-from tokd_lightning.report.markdown import markdown
-from tokd_lightning.report.reading import Reader
+from tokd_lightning.report.evaluated_figures import reliability_figure, robustness_figure
+from tokd_lightning.report.evaluated_frames import evaluated_parts, evaluations_frame
+from tokd_lightning.report.page import html, markdown
+from tokd_lightning.report.reader import Reader
 from tokd_lightning.tables.paper import paper_table
 
-SVG = "{http://www.w3.org/2000/svg}"
 GOOD, BAD = "synthetic-c23_teacher-both_s0", "synthetic-c23_<b>_vanilla-none_s0"
 
 
@@ -43,7 +41,9 @@ def record(runs: Path, run: str):
 def test_numbers_are_in_the_page_in_markdown_and_in_full_in_the_csv(runs: Path):
     report = made(runs)
     page, text = html(report), markdown(report)
-    rows = list(csv.DictReader(io.StringIO(evaluations_csv(report.evaluated))))
+    rows = list(
+        csv.DictReader(io.StringIO(evaluations_frame(report.evaluated).to_csv(index=False)))
+    )
     for run in (GOOD, BAD):
         told = record(runs, run)
         frame, points = told["calibration"]["frame"], told["thresholds"]["frame"]
@@ -71,8 +71,8 @@ def test_numbers_are_in_the_page_in_markdown_and_in_full_in_the_csv(runs: Path):
 def test_every_number_of_the_overview_stands_under_its_head(runs: Path):
     [its] = made(runs).evaluated
     overview, *_, forgeries = evaluated_parts(its)
-    for row in overview.rows:
-        told, found = record(runs, row[0]), dict(zip(overview.heads, row, strict=True))
+    for run, found in overview.frame.iterrows():
+        told = record(runs, run)
         wanted = {
             "AUC": told["metrics"]["test/frame/auc"],
             "ECE": told["calibration"]["frame"]["ece"],
@@ -82,8 +82,8 @@ def test_every_number_of_the_overview_stands_under_its_head(runs: Path):
         }
         for head, value in wanted.items():
             assert found[head] == f"{100 * value:.2f}"
-    first = dict(zip(forgeries.heads, forgeries.rows[0], strict=True))
-    told = record(runs, first["Run"])["forgeries"][0]
+    (run, _), first = next(forgeries.frame.iterrows())
+    told = record(runs, run)["forgeries"][0]
     assert first["at 0.5"] == f"{100 * told['frame']['recall']:.2f}"
     assert first["Video at FPR 5 %"] == f"{100 * told['video']['recall_at_fpr']:.2f}"
 
@@ -98,34 +98,37 @@ def test_the_page_is_sound(runs: Path):
     assert 'id="evaluations"' in page
 
 
-def paths(svg):
-    root = ElementTree.fromstring(svg.file())
+def curves(figure):
+    """The drawn lines with markers, panel by panel."""
     return [
-        [tuple(map(float, pair.split(","))) for pair in path.attrib["d"][1:].split("L")]
-        for path in root.iter(f"{SVG}path")
+        [(x, y) for x, y in zip(*line.get_data(), strict=True)]
+        for axes in figure.axes
+        for line in axes.lines
+        if line.get_marker() == "o"
     ]
 
 
 def test_curves_fall_as_planted_and_the_better_run_is_above(runs: Path):
     [its] = made(runs).evaluated
-    lines = paths(draw_robustness(its))
+    lines = curves(robustness_figure(its))
     assert len(lines) == 2 * 7
     assert [one.run for one in its.runs] == [BAD, GOOD]
     for bad, good in zip(lines[::2], lines[1::2], strict=True):
         assert len(bad) == len(good) == 6
-        assert all(low[1] > high[1] for low, high in zip(bad, good, strict=True))
+        assert all(low[1] < high[1] for low, high in zip(bad, good, strict=True))
         falls = [after[1] - before[1] for before, after in pairwise(good)]
-        assert falls == pytest.approx([falls[0]] * 5, abs=0.11)
-        assert falls[0] > 0
+        assert falls == pytest.approx([falls[0]] * 5)
+        assert falls[0] < 0
 
 
 def test_reliability_has_a_panel_a_run_with_frames_and_videos(runs: Path):
     [its] = made(runs).evaluated
-    lines = paths(draw_reliability(its))
+    lines = curves(reliability_figure(its))
     assert len(lines) == 4
     bins = record(runs, BAD)["calibration"]["frame"]["bins"]
-    assert len(lines[0]) == sum(count > 0 for count in bins["count"])
-    assert all(y >= 0 for line in lines for _, y in line)
+    found = zip(bins["count"], bins["p_fake"], bins["fake"], strict=True)
+    assert np.allclose(lines[0], [(p, fake / n) for n, p, fake in found if n])
+    assert all(0 <= y <= 1 for line in lines for _, y in line)
 
 
 def test_of_many_runs_the_figures_show_the_best_eight(tmp_path: Path):
@@ -133,10 +136,10 @@ def test_of_many_runs_the_figures_show_the_best_eight(tmp_path: Path):
         plant_evaluated(tmp_path, f"synthetic-c23_{number}", 0.2 + 0.3 * number)
     report = made(tmp_path)
     [its] = report.evaluated
-    svg = draw_robustness(its)
-    assert len(paths(svg)) == 8 * 7
-    assert "synthetic-c23_9" in svg.file()
-    assert "synthetic-c23_1" not in svg.file()
+    figure = robustness_figure(its)
+    assert len(curves(figure)) == 8 * 7
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert named == [f"synthetic-c23_{number}" for number in range(2, 10)]
     assert "the 8 runs of the highest AUC" in html(report)
     assert len(its.runs) == 10
 
@@ -211,13 +214,14 @@ def test_one_panel_is_as_wide_as_the_names_below_it_and_without_auc_there_is_non
     [its] = made(runs).evaluated
     long = its.runs[1].__class__({**its.runs[1].record, "run": "r" * 80}, told)
     one = its.__class__(its.name, its.title, (long,))
-    assert draw_robustness(one).width >= 80 * 6 + 46 + 28
+    figure = robustness_figure(one)
+    assert 72 * figure.get_figwidth() >= 80 * 6 + 46 + 28
     unknown = {**told["perturbations"]["jpeg"]}
     unknown["frame"] = [point | {"auc": None} for point in unknown["frame"]]
     bare = {**told, "perturbations": {"jpeg": unknown}}
     metrics = {**its.runs[1].record["metrics"], "test/frame/auc": None}
     nothing = its.runs[1].__class__({**its.runs[1].record, "metrics": metrics}, bare)
-    assert draw_robustness(its.__class__(its.name, its.title, (nothing,))) is None
+    assert robustness_figure(its.__class__(its.name, its.title, (nothing,))) is None
 
 
 def test_without_evaluations_there_is_no_section(tmp_path: Path):

@@ -25,6 +25,6 @@ def _compare(options: argparse.Namespace) -> int:
     folders = [path for path in options.folders if (path / "fit.yaml").is_file()]
     for path in options.folders:
         if len(options.folders) > 1 and path.is_dir() and path not in folders:
-            print(f"{path} is no run folder: left out")
+            print(f"{path} is not a run folder: left out")
     compare_runs(folders or options.folders, options.out)
     return 0

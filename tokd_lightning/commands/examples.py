@@ -24,7 +24,7 @@ _VERBS = {
         "tokd verify list.csv --root /data",
     ),
     "show": (
-        "Draw frames of a data set, real beside forged, or the errors of a run.",
+        "Draw frames of a data set, real next to forged, or the errors of a run.",
         "tokd show data/ffpp --out frames.png",
         "tokd show runs/NAME --out errors.png",
         "tokd show data/demo --forge sbi --out forged.png",
@@ -77,7 +77,7 @@ _VERBS = {
         "tokd figure 4 --dry-run",
     ),
     "report": (
-        "Write a page of the paper's tables and figures, published numbers beside those of runs.",
+        "Write a page of the paper's tables and figures, published numbers next to those of runs.",
         "tokd report --table 3 figure4 --out report",
     ),
 }

@@ -20,7 +20,7 @@ def add_to(commands: Any) -> None:
         "--frames", type=int, default=8, metavar="N", help="frames shown by Grad-CAM (8)"
     )
     explain.add_argument(
-        "--errors", type=int, default=4, metavar="N", help="worst errors shown besides (4)"
+        "--errors", type=int, default=4, metavar="N", help="worst errors shown too (4)"
     )
     explain.add_argument(
         "--strides", type=int, nargs="+", choices=(8, 16, 32), default=[32], metavar="S",

@@ -13,7 +13,7 @@ _SEVERAL: dict[str, Any] = {"nargs": "+", "default": [], "action": "extend"}
 
 def add_to(commands: Any) -> None:
     """Add ``tokd report`` to the subcommands."""
-    report = commands.add_parser("report", help="the paper's tables and figures beside the runs")
+    report = commands.add_parser("report", help="the paper's tables and figures next to the runs")
     report.add_argument(
         "--runs",
         type=Path,

@@ -7,6 +7,7 @@ from typing import Any
 from tokd_lightning.commands import asked
 from tokd_lightning.errors import TokdError
 
+LIMIT = 16  # fits of a cohort
 # For an option that takes several values and can be repeated.
 SEVERAL: dict[str, Any] = {"nargs": "+", "default": [], "action": "extend"}
 _FILTERS = {  # the names that the tables' cells have for it
@@ -46,6 +47,8 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
     )
     add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of all run folders")
     add("--workers", type=int, metavar="N", help="fits at a time (one per GPU, two without)")
+    add("--cohort", type=int, default=LIMIT, metavar="N",
+        help=f"fits of a process, which share batches and teacher ({LIMIT}; 1: none)")  # fmt: skip
     add("--rerun", action="store_true", help="set stale runs aside and make them again")
     add_settings(parser)
     add_recipe(parser)
@@ -55,7 +58,7 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
     add("--export", choices=("sbatch",), help="write a SLURM script that needs only tokd")
     add("--out", type=Path, metavar="FILE", help="script that --export writes (RUNS/tableN.sbatch)")
     add("--log", type=_views, default="wandb", metavar="V",
-        help="where curves go besides metrics.csv: wandb (default); tensorboard; "
+        help="where curves also go: wandb (default); tensorboard; "
         "wandb,tensorboard; none")  # fmt: skip
 
 
@@ -73,7 +76,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 def _views(text: str) -> str:
     if wrong := set(text.split(",")) - {"wandb", "tensorboard", "none"}:
-        raise argparse.ArgumentTypeError(f"{min(wrong)!r} is none of wandb, tensorboard, none")
+        raise argparse.ArgumentTypeError(f"{min(wrong)!r} is not one of wandb, tensorboard, none")
     return text
 
 

@@ -101,12 +101,12 @@ class Annotations:
             table = table[table["label"] == 0].reset_index(drop=True)
         if forging or "landmarks" in self.needs:
             points = read_landmarks(self.file, table)
-            lacking = pd.Series(np.isnan(points[:, 0, 0]), index=table.index)
+            lacking = np.isnan(points[:, 0, 0])
             remedy = f"`tokd landmarks {self.root}` finds them"
             if said := limit_missing(lacking, table, "landmarks", remedy):
                 self.notes.append(f"{said} in {split}" + (": they are left out" if forging else ""))
             if forging:
-                points = points[~lacking.to_numpy()]
+                points = points[~lacking]
                 table = table[~lacking].reset_index(drop=True)
             self._points[split] = points
         if forging:
@@ -137,7 +137,7 @@ class Annotations:
             not place or place.rpartition("/")[2] in there[place.rpartition("/")[0]]
             for place in places
         ]
-        lacking = ~pd.Series(found, index=table.index, dtype=bool)
+        lacking = ~np.array(found, dtype=np.bool_)
         remedy = (
             "`tokd prepare` cuts them from FF++'s mask videos (FaceShifter has none: leave it out "
             "with --data.methods), `tokd demo` draws them"
@@ -147,10 +147,9 @@ class Annotations:
         elif said := limit_missing(lacking, table, "mask", remedy):
             self.notes.append(f"{said} in {split}: they are left out")
             places = [place for place, known in zip(places, found, strict=True) if known]
-            keep = ~lacking.to_numpy()
-            table = table[keep].reset_index(drop=True)
+            table = table[~lacking].reset_index(drop=True)
             if split in self._points:
-                self._points[split] = self._points[split][keep]
+                self._points[split] = self._points[split][~lacking]
         self._masks[split] = places
         return table
 

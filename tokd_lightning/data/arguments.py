@@ -1,28 +1,31 @@
 """Checks of a data module's arguments."""
 
-from tokd_lightning.data.pairs import same_quality
+from tokd_lightning.data.qualities import same_quality
 from tokd_lightning.data.sampling import Balance
 from tokd_lightning.errors import TokdError
 
 
-def check_sizes(
-    frames_per_video: int,
-    size: int,
-    crop: int | None,
-    batch_size: int,
-    clip: int | None,
-    max_unpaired: float,
-) -> None:
+def check_sizes(crop: int | None, size: int, max_unpaired: float, **numbers: int | None) -> None:
     """Check the numbers of a :class:`~tokd_lightning.data.datamodule.FrameDataModule`.
+
+    Args:
+        crop: At most ``size``.
+        size: At least 1.
+        max_unpaired: A share.
+        **numbers: ``num_workers`` and ``seed``, from 0 on; others, from 1 on, or None.
 
     Raises:
         TokdError: One is out of range.
     """
     if crop is not None and not 1 <= crop <= size:
-        raise TokdError(f"crop must lie between 1 and size {size}, not {crop}")
-    numbers = {"frames_per_video": frames_per_video, "size": size, "batch_size": batch_size}
-    for argument, value in (numbers | {"clip": 1 if clip is None else clip}).items():
-        if value < 1:
+        raise TokdError(f"crop must be between 1 and size {size}, not {crop}")
+    for argument, value in ({"size": size} | numbers).items():
+        if value is None:
+            continue
+        if argument in ("num_workers", "seed"):
+            if value < 0:
+                raise TokdError(f"{argument} must be 0 or larger, not {value}")
+        elif value < 1:
             raise TokdError(f"{argument} must be at least 1, not {value}")
     if not 0 <= max_unpaired <= 1:
         raise TokdError(f"max_unpaired is a share between 0 and 1, not {max_unpaired}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -161,7 +162,8 @@ class Augmentation(nn.Sequential):
         for module in self:
             _insist_on_kornia(module, "mask and landmarks cannot follow it")
             keys = ["input", *(_KEYS[name] for name in followers)]
-            moved = AugmentationSequential(module, data_keys=keys)(images, *followers.values())
+            work = AugmentationSequential(cast(Any, module), data_keys=keys)
+            moved = work(images, *followers.values())
             before = followers.get("landmarks")
             images, followers = moved[0], dict(zip(followers, moved[1:], strict=True))
             if before is not None:
@@ -235,7 +237,7 @@ def finish(
         corners = corners.repeat_interleave(shape[1], 0)
     images, moved = cropped(images, followers, crop, corners)
     images = images.to(torch.float32, memory_format=torch.contiguous_format) / 255
-    images = images.unflatten(0, shape) if len(shape) > 1 else images
+    images = images.reshape(*shape, *images.shape[1:]) if len(shape) > 1 else images
     if key is not None and len(augmentation):
         with seeded(images.device, *key):
             if moved:

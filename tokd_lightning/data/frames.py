@@ -16,6 +16,7 @@ from tokd_lightning.data.decode import read_frame
 from tokd_lightning.data.manifest import VIDEO
 from tokd_lightning.data.packed import split_path
 from tokd_lightning.data.sampling import TrainingBatches
+from tokd_lightning.data.shared import Seat
 from tokd_lightning.errors import TokdError
 
 OnError = Literal["fail", "skip"]
@@ -199,14 +200,22 @@ def _leave_ending_to_the_main_process(worker: int) -> None:
 class FrameLoader(DataLoader[Any]):
     """Dataloader that raises workers' errors in the main process and counts skipped frames.
 
+    Attributes:
+        seat: Place at a stream whose batches several fits share; None reads its own.
+        split: The split, by which a stream knows it.
+
     Raises:
         TokdError: While iterating: a frame cannot be read and must not be skipped.
     """
 
     dataset: FrameDataset
+    seat: Seat | None = None
+    split = ""
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch names its own class
-        for step, batch in enumerate(super().__iter__()):
+        seat = self.seat
+        batches = super().__iter__() if seat is None else seat.evaluation(self.split, len(self))
+        for step, batch in enumerate(batches):
             yield self._checked(batch, step)
 
     def _checked(self, batch: Any, step: int) -> Batch:
@@ -246,12 +255,19 @@ class TrainingLoader(FrameLoader):
         self._epoch = batches.epoch
         self._position = batches.start
         first = batches.epoch * len(batches)
-        for batch in DataLoader.__iter__(self):
+        for batch in DataLoader.__iter__(self) if self.seat is None else self._shared(self.seat):
             step = first + self._position
             self._position += 1
             yield self._checked(batch, step)
+            if self.seat is not None and self._position < len(batches):
+                self.seat.before_training(self._epoch, self._position)
             if self.between is not None and self._position < len(batches):
                 self.between()
+
+    def _shared(self, seat: Seat) -> Iterator[Any]:
+        seat.before_training(self._epoch, self._position)
+        while self._position < len(self.batch_sampler):
+            yield seat.training(self._epoch, self._position)
 
     def state_dict(self) -> dict[str, int]:
         """Return the epoch and the number of its batches that were yielded."""

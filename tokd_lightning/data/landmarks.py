@@ -116,7 +116,7 @@ def read_landmarks(file: Path, table: pd.DataFrame) -> Points:
     return points
 
 
-def limit_missing(lacking: pd.Series[bool], table: pd.DataFrame, what: str, remedy: str) -> str:
+def limit_missing(lacking: NDArray[np.bool_], table: pd.DataFrame, what: str, remedy: str) -> str:
     """Check that few frames lack an annotation.
 
     Args:
@@ -137,6 +137,6 @@ def limit_missing(lacking: pd.Series[bool], table: pd.DataFrame, what: str, reme
     share = count / len(table)
     text = f"{count} of {len(table)} frames ({share:.2%}) have no {what}"
     if share > MAX_MISSING:
-        example = table.loc[lacking.to_numpy(), "path"].iloc[0]
+        example = table.loc[lacking, "path"].iloc[0]
         raise TokdError(f"{text}, e.g. {example}; at most 1 % may lack them: {remedy}")
     return text

@@ -6,12 +6,6 @@ from tokd_lightning.data.manifest import check
 from tokd_lightning.errors import TokdError
 
 FRAME = ["dataset", "method", "video", "frame"]
-_ONE_QUALITY = {"c0": "raw"}
-
-
-def same_quality(one: str, other: str) -> bool:
-    """Return whether two names mean one quality, as ``raw`` and ``c0`` of FF++ do."""
-    return _ONE_QUALITY.get(one, one) == _ONE_QUALITY.get(other, other)
 
 
 def pair(manifest: pd.DataFrame, teacher: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -44,7 +44,7 @@ def in_processes(
             for done in as_completed(running):
                 yield done.result()
         except BrokenProcessPool as error:
-            message = "a worker process died, perhaps for want of memory: run again with fewer"
+            message = "a worker process died, perhaps out of memory: run again with fewer"
             raise TokdError(f"{message} --workers than {count}") from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -55,12 +55,12 @@ def end_with_parent() -> None:
     """Make a worker stop when the program is killed, so that it cannot disturb the next run."""
     parent = multiprocessing.parent_process()
 
-    def watch() -> None:
+    def wait() -> None:
         if parent is not None:
             parent.join()
             os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @contextmanager

@@ -7,21 +7,20 @@ from pathlib import Path
 import pandas as pd
 
 from tokd_lightning.data.layouts.celebdf import list_celebdf, scan_celebdf
-from tokd_lightning.data.layouts.celebdf_tree import ORIGINAL, PARTS, VIDEOS
+from tokd_lightning.data.layouts.celebdf_tree import PARTS
 from tokd_lightning.data.layouts.deepfakebench import scan_deepfakebench
 from tokd_lightning.data.layouts.dfdc import find_metadata, is_metadata, list_dfdc, scan_dfdc
-from tokd_lightning.data.layouts.ffpp import ALL_METHODS, list_ffpp
+from tokd_lightning.data.layouts.ffpp import ALL_METHODS, FAKE, REAL, list_ffpp
 from tokd_lightning.data.layouts.flat import is_flat, list_flat, scan_flat
 from tokd_lightning.data.layouts.listed import UNKNOWN
 from tokd_lightning.data.layouts.table import scan_table
-from tokd_lightning.data.layouts.video_folder import FOLDERS, NOT_VIDEOS, Video, gather
+from tokd_lightning.data.layouts.video_folder import FOLDERS, NOT_VIDEOS, VIDEOS, Video, gather
 from tokd_lightning.data.manifest import Scan
-from tokd_lightning.data.pairs import same_quality
+from tokd_lightning.data.qualities import ORIGINAL, best_first, same_quality
 from tokd_lightning.errors import TokdError
 
 MANIFEST = "manifest.csv"
-_FFPP = ("original_sequences", "manipulated_sequences")
-_BEST_FIRST = (ORIGINAL, "raw", "c0", "c23", "c40")
+_FFPP = (REAL, FAKE)
 
 
 def root_of(path: Path, root: Path | None = None) -> Path:
@@ -138,8 +137,9 @@ def _kind(path: Path) -> str:
         if find_metadata(path):
             return "dfdc"
     raise TokdError(
-        f"{path} is no data set of a known layout: neither a .csv nor a .json file, nor a folder "
-        f"with {_FFPP[0]}/ (FF++), Celeb-real/ (Celeb-DF), train/real/ (flat) or {MANIFEST}"
+        f"{path} is not a data set of a known layout: neither a .csv nor a .json file, nor "
+        f"a folder with {_FFPP[0]}/ (FF++), Celeb-real/ (Celeb-DF), train/real/ (flat) or "
+        f"{MANIFEST}"
     )
 
 
@@ -157,7 +157,7 @@ def _list_ffpp(
         )
         raise TokdError(
             f"{root} has no {' or '.join(kinds)} in {_FFPP[1]}/<method>/<quality>/: {way_out}, or "
-            "see that the path is the tree's root"
+            "check that the path is the tree's root"
         )
     wanted = [q for i, q in enumerate(found) if not any(same_quality(q, p) for p in found[:i])]
     if quality is not None:
@@ -197,8 +197,7 @@ def _qualities(parts: Iterable[Path], kinds: Sequence[str]) -> list[str]:
         and place.name not in NOT_VIDEOS
         and any((place / kind).is_dir() for kind in kinds)
     }
-    rank = {name: i for i, name in enumerate(_BEST_FIRST)}
-    return sorted(names, key=lambda name: (rank.get(name, len(rank)), name))
+    return sorted(names, key=best_first)
 
 
 def _scan_present(root: Path, videos: list[Video], frames_per_video: int) -> Scan:

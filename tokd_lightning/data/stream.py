@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from tokd_lightning.data.quality import CRF
+from tokd_lightning.data.qualities import CRF
 from tokd_lightning.data.video import Source, promised_packets, video_stream
 
 _OPTIONS = re.compile(rb"x264 - core [^\0]*? options: ([^\0]*)")

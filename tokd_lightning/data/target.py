@@ -8,12 +8,12 @@ from tokd_lightning.data.celebdf import CelebDFDataModule
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.ffpp import FFPPDataModule
 from tokd_lightning.data.manifest_table import ManifestDataModule
+from tokd_lightning.data.synthetic import SYNTHETIC, is_synthetic
 from tokd_lightning.errors import TokdError
 
 GRAMMAR = "[NAME=]KIND[-QUALITY]:PATH"
 # Kind -> default quality, as in experiments/.
 KINDS = {"ffpp": "c40", "celebdf": "original", "own": "unknown"}
-SYNTHETIC = "synthetic"
 _NAME = re.compile(r"\w[\w.-]*")
 _LISTS = (".csv", ".json")
 
@@ -99,4 +99,4 @@ def parse_target(text: str) -> Target:
         raise TokdError(f"--on {text}: {path} is not {what}")
     if name:
         return target
-    return target._replace(name=SYNTHETIC if (path / "SYNTHETIC.txt").is_file() else kind)
+    return target._replace(name=SYNTHETIC if is_synthetic(path) else kind)

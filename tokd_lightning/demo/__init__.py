@@ -12,6 +12,6 @@ for _needed in ("av", "cv2"):
         _message = f'making and decoding videos needs {_needed}: pip install "tokd-lightning[data]"'
         raise TokdError(_message)
 
-from tokd_lightning.demo.making import DEFAULT_IDENTITIES, make_demo  # noqa: E402 (guarded)
+from tokd_lightning.demo.make import DEFAULT_IDENTITIES, make_demo  # noqa: E402 (guarded)
 
 __all__ = ["DEFAULT_IDENTITIES", "make_demo"]

@@ -13,14 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokd_lightning.data.landmarks import COUNT
+from tokd_lightning.data.layouts.ffpp import FAKE, YOUTUBE
+from tokd_lightning.data.layouts.video_folder import VIDEOS
+from tokd_lightning.data.synthetic import NOTICE
 from tokd_lightning.demo.cast import Cast, generator
 from tokd_lightning.demo.clips import Clip, film
 from tokd_lightning.demo.forgeries import FORGERIES
 from tokd_lightning.demo.video import decode, encode
 from tokd_lightning.files import replacing, write_json, write_text
 
-REAL_FOLDER = Path("original_sequences/youtube")
-FAKE_FOLDER = Path("manipulated_sequences")
+REAL_FOLDER, FAKE_FOLDER = Path(YOUTUBE), Path(FAKE)
 _PARTS = ".parts"
 _FAST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 
@@ -34,7 +36,7 @@ again. Numbers measured on this data say nothing about any real data set.
 """
 
 
-class Job(NamedTuple):
+class PairJob(NamedTuple):
     """One pair of identities to film, forge in both directions, encode and decode.
 
     Attributes:
@@ -61,7 +63,7 @@ class Job(NamedTuple):
         return self.out / _PARTS / f"{self.first:03d}.csv"
 
 
-def make_pair(job: Job) -> None:
+def make_pair(job: PairJob) -> None:
     """Write two identities' real clips and their eight forgeries in every quality.
 
     Files get their final names only when complete, and the pair counts as done only once its part
@@ -88,7 +90,7 @@ def make_pair(job: Job) -> None:
     write_rows(job.part, rows)
 
 
-def finish_tree(root: Path, jobs: list[Job], splits: dict[str, list[list[str]]]) -> None:
+def finish_tree(root: Path, jobs: list[PairJob], splits: dict[str, list[list[str]]]) -> None:
     """Write the split files and the landmarks of all pairs."""
     folder = root / "splits"
     for split, pairs in splits.items():
@@ -115,7 +117,7 @@ def write_notice(
     notice = _NOTICE.format(
         identities=identities, source=kind, frames=frames, size=size, quality=qualities
     )
-    write_text(root / "SYNTHETIC.txt", notice)
+    write_text(root / NOTICE, notice)
 
 
 def split_pairs(identities: int) -> dict[str, list[list[str]]]:
@@ -133,9 +135,9 @@ def split_pairs(identities: int) -> dict[str, list[list[str]]]:
     return {"train": pairs[:train], "val": pairs[train:-test], "test": pairs[-test:]}
 
 
-def _write_video(job: Job, folder: Path, name: str, frames: NDArray[np.uint8]) -> None:
+def _write_video(job: PairJob, folder: Path, name: str, frames: NDArray[np.uint8]) -> None:
     for quality in job.quality:
-        videos = job.out / folder / quality / "videos"
+        videos = job.out / folder / quality / VIDEOS
         pictures = job.out / folder / quality / "frames"
         videos.mkdir(parents=True, exist_ok=True)
         pictures.mkdir(parents=True, exist_ok=True)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tokd_lightning.data.qualities import claimed_crf
 from tokd_lightning.errors import TokdError
 
-_LOSSLESS = ("raw", "c0")
 _WORST_CRF = 51
 _FRAME_RATE = 25
 # With AVX-512 and B-frames, x264's macroblock tree reads uninitialised memory: equal frames then
@@ -27,13 +26,13 @@ def encoder_options(quality: str) -> dict[str, str]:
     Raises:
         TokdError: The name is not a quality.
     """
-    if quality in _LOSSLESS:
+    crf = claimed_crf(quality)
+    if crf == "lossless":
         return {"qp": "0"}
-    match = re.fullmatch(r"c(\d{1,2})", quality)
-    if match is None or int(match[1]) > _WORST_CRF:
+    if crf is None or crf > _WORST_CRF:
         message = f"quality {quality!r} is unknown: use raw, c0, or c and H.264's CRF, as c23, c40"
         raise TokdError(message)
-    return {"crf": str(int(match[1]))}
+    return {"crf": f"{crf:g}"}
 
 
 def encode(frames: NDArray[np.uint8], path: Path, quality: str) -> None:

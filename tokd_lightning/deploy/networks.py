@@ -89,7 +89,7 @@ def to_onnx(
     network.eval()
     example = torch.zeros(batch or 2, 3, size, size)
     any_number = {0: torch.export.Dim("batch", min=1)}
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet():
         output = network(example)
         program: Any = torch.onnx.export(
             network,
@@ -105,7 +105,7 @@ def to_onnx(
     model = program.model_proto
     if not batch and not model.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
         raise TokdError("this network cannot be exported to ONNX for batches of any size")
-    _forget_the_machine(model.graph)
+    forget_the_machine(model.graph)
     for key, value in (about or {}).items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, json.dumps(value)
@@ -147,7 +147,7 @@ def from_safetensors(file: Path, network: Mapping[str, Any]) -> Deployed:
     return Deployed(student)
 
 
-def _forget_the_machine(graph: Any) -> None:
+def forget_the_machine(graph: Any) -> None:
     """Remove the exporter's notes from every node: tracebacks with paths of this machine."""
     for part in (graph, *graph.node, *graph.value_info, *graph.initializer, *graph.input):
         part.doc_string = ""
@@ -166,7 +166,7 @@ def _need(*packages: str) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Any:
+def quiet() -> Any:
     """Suppress the exporter's log messages, warnings and prints."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -12,7 +12,7 @@ from tokd_lightning.distillation.distiller import Branches
 from tokd_lightning.distillation.map_distiller import BranchReduce, MapDistiller, refuse_rotation
 from tokd_lightning.models.outputs import Shapes
 
-FAINTEST = 1e-8
+MIN_NORM = 1e-8
 
 
 def attention_map(maps: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def attention_map(maps: Tensor) -> Tensor:
     """
     energy = maps.square().mean(1).flatten(1)
     length: Tensor = torch.linalg.vector_norm(energy, dim=1, keepdim=True)
-    return energy / length.clamp_min(FAINTEST)
+    return energy / length.clamp_min(MIN_NORM)
 
 
 def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ class AttentionTransfer(MapDistiller):
             branch_reduce=branch_reduce,
             taps=taps,
         )
-        self.meet(self.meeting_shape)
+        self.share_map(self.shared_shape)
 
     def compare(self, student: Tensor, teacher: Tensor, head: nn.Module) -> Tensor:
         """Return :func:`attention_transfer` of both maps."""

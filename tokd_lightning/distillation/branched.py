@@ -23,10 +23,10 @@ logger = logging.getLogger("tokd_lightning")
 class Branched(Distiller):
     """A method with a loss for each branch of the teacher, computed from one map of the student.
 
-    The branches meet at one map z of the student. Each reads it through a view of its own:
+    The branches share one map z of the student. Each reads it in its own form:
     m_k = R_k z with a rotation (Eq. 11, 12), otherwise z itself. With two branches, their gradients
-    at z are recorded. A subclass sets the map once (:meth:`meet`) and calls :meth:`views` in its
-    forward.
+    at z are recorded. A subclass sets the map once (:meth:`share_map`) and calls
+    :meth:`branch_maps` in its forward.
 
     Args:
         weights: Branch -> weight of its loss in L_S, above 0, for one branch or both.
@@ -39,7 +39,7 @@ class Branched(Distiller):
         self.gradients: BranchGradients | None = None
         self._last: dict[str, Tensor] = {}
 
-    def meet(
+    def share_map(
         self,
         shape: tuple[int, int, int],
         rotation: Rotated = "none",
@@ -50,7 +50,7 @@ class Branched(Distiller):
         conflict: Conflict = "none",
         seed: int | None = None,
     ) -> None:
-        """Set the map where the branches meet, and how they read it.
+        """Set the map that the branches share, and how each reads it.
 
         With a single branch no rotation is applied, which is logged, and there is no conflict to
         resolve.
@@ -90,20 +90,20 @@ class Branched(Distiller):
             )
             self.gradients = self.rotation.gradients
 
-    def views(self, z: Tensor) -> dict[str, Tensor]:
-        """Return the view of each branch: m_k (Eq. 11, 12), or the map itself.
+    def branch_maps(self, z: Tensor) -> dict[str, Tensor]:
+        """Return the map as each branch reads it: m_k (Eq. 11, 12), or the map itself.
 
         Args:
-            z: The map where the branches meet, ``(B, C, H, W)``.
+            z: The map that the branches share, ``(B, C, H, W)``.
         """
         if self.rotation is not None:
             maps: dict[str, Tensor] = self.rotation(z)
             return maps
-        return self.gradients.watch(z) if self.gradients is not None else {self.branches: z}
+        return self.gradients.aliases(z) if self.gradients is not None else {self.branches: z}
 
     def take_gradients(self) -> dict[str, Tensor] | None:
         """Return and clear v^k of both branches; see :meth:`Distiller.take_gradients`."""
-        return None if self.gradients is None else self.gradients.take()
+        return None if self.gradients is None else self.gradients.pop()
 
     def gradient_diagnostics(self, gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the conflict of the branches (Fig. 4); see ``Rotation.gradient_diagnostics``.
@@ -130,7 +130,7 @@ class Branched(Distiller):
 def check_choice(name: str, value: object, choices: Collection[object]) -> None:
     """Raise a ValueError if an argument is not one of its choices."""
     if value not in choices:
-        raise ValueError(f"{name} {value!r} is none of {choices}")
+        raise ValueError(f"{name} {value!r} is not one of {choices}")
 
 
 def active_weights(

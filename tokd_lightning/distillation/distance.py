@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-SHORTEST = 1e-3
+MIN_NORM = 1e-3
 
 
 def normalised(maps: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ def normalised(maps: Tensor) -> Tensor:
     """
     flat = maps.flatten(1)
     length: Tensor = torch.linalg.vector_norm(flat, dim=1, keepdim=True)
-    return flat / length.clamp_min(SHORTEST)
+    return flat / length.clamp_min(MIN_NORM)
 
 
 def squared_distance(ours: Tensor, theirs: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ def unit_rows(rows: Tensor, epsilon: float = 0.0) -> Tensor:
         ``(B, M)``.
     """
     length: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    shortest = (SHORTEST * length.detach().amax()).clamp_min(1e-12)
+    shortest = (MIN_NORM * length.detach().amax()).clamp_min(1e-12)
     return rows / (torch.maximum(length, shortest) + epsilon)
 
 

@@ -141,8 +141,8 @@ class FitNet(MapDistiller):
             taps=taps,
             head=partial(Regressor, rectify=rectify),
         )
-        self.meet(
-            self.meeting_shape,
+        self.share_map(
+            self.shared_shape,
             rotation,
             layout,
             dim,

@@ -51,7 +51,7 @@ def frequency_attention(
         ValueError: Unknown ``transform``, or maps of different shapes.
     """
     if transform not in get_args(Transform):
-        raise ValueError(f"transform {transform!r} is none of {get_args(Transform)}")
+        raise ValueError(f"transform {transform!r} is not one of {get_args(Transform)}")
     if student.shape != teacher.shape:
         raise ValueError(
             f"the maps have different shapes: {tuple(student.shape)} and {tuple(teacher.shape)}"

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ class BranchGradients:
     """Records the gradient v^k that each branch sends to the map they share (Eq. 15).
 
     One backward pass of L_S is enough: every branch reads the map through a separate alias, and a
-    hook stores its gradient. Passes (micro-batches) accumulate until :meth:`take`.
+    hook stores its gradient. Passes (micro-batches) accumulate until :meth:`pop`.
 
     Args:
         branches: Names of the branches.
@@ -32,7 +32,7 @@ class BranchGradients:
         self.resolve = resolve
         self._kept: dict[str, list[Tensor]] = {branch: [] for branch in self.branches}
 
-    def watch(self, z: Tensor) -> dict[str, Tensor]:
+    def aliases(self, z: Tensor) -> dict[str, Tensor]:
         """Return an alias of ``z`` per branch, in at least float32, and record its gradient.
 
         Args:
@@ -41,28 +41,28 @@ class BranchGradients:
         wide = z.to(torch.promote_types(z.dtype, torch.float32))
         aliases: dict[str, Tensor]
         if self.resolve == "pcgrad":
-            meeting = _Meeting.apply(wide, len(self.branches))
-            aliases = dict(zip(self.branches, meeting, strict=True))
+            copies = _ProjectedSum.apply(wide, len(self.branches))
+            aliases = dict(zip(self.branches, copies, strict=True))
         else:
             aliases = {branch: wide.view_as(wide) for branch in self.branches}
         for branch, alias in aliases.items():
             if alias.requires_grad:
                 hook = partial(self._keep, branch)
-                alias.register_hook(hook)  # type: ignore[no-untyped-call]  # untyped in torch
+                cast(Any, alias).register_hook(hook)  # untyped in some builds of torch
         return aliases
 
     def _keep(self, branch: str, gradient: Tensor) -> None:
         kept = self._kept[branch]
         if len(kept) == KEPT_PASSES:
             logger.warning(
-                "dropped the gradients of %d backward passes that nobody took: call "
+                "dropped the gradients of %d backward passes that were not read: call "
                 "take_gradients() after each optimizer step",
                 KEPT_PASSES,
             )
             kept.clear()
         kept.append(gradient.detach())
 
-    def take(self) -> dict[str, Tensor] | None:
+    def pop(self) -> dict[str, Tensor] | None:
         """Return and clear each branch's gradients, ``(N, C * H * W)`` in NCHW order.
 
         Returns:
@@ -76,7 +76,7 @@ class BranchGradients:
         return {b: torch.cat([v.flatten(1) for v in passes]) for b, passes in kept.items()}
 
 
-class _Meeting(torch.autograd.Function):
+class _ProjectedSum(torch.autograd.Function):
     """Passes a map to several branches; backward projects their gradients before the sum."""
 
     @staticmethod

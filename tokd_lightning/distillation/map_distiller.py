@@ -30,7 +30,7 @@ class MapDistiller(Branched):
     optimizer and kept in its checkpoint, but are not part of the student. All of it is computed in
     at least float32 with autocast off; the teacher's maps are detached.
 
-    The branches meet at the deepest tap: that map is rotated, in methods that support it, and there
+    The branches share the deepest tap: that map is rotated, in methods that support it, and there
     their gradients are recorded. Shallower taps are used unchanged.
 
     Args:
@@ -67,7 +67,7 @@ class MapDistiller(Branched):
             raise TokdError(f"taps must name strides, each once, got {list(taps)}")
         ours = {tap: shape_at(student_shapes, tap, "student") for tap in self.taps}
         theirs = {tap: shape_at(teacher_shapes, tap, "teacher") for tap in self.taps}
-        self.meeting_shape = ours[self.taps[-1]]
+        self.shared_shape = ours[self.taps[-1]]
         self.heads = nn.ModuleDict({branch: nn.ModuleDict() for branch in self.weights})
         for branch, tap in product(self.weights, self.taps):
             made = nn.Identity() if head is None else head(ours[tap][0], theirs[tap][0])
@@ -102,7 +102,7 @@ class MapDistiller(Branched):
         deepest = self.taps[-1]
         losses = {"ce": self.cross_entropy(student.logits, labels)}
         self._last = {}
-        for branch, view in self.views(student.maps[deepest]).items():
+        for branch, view in self.branch_maps(student.maps[deepest]).items():
             maps = {**student.maps, deepest: view}
             loss = self._distance(maps, wanted[branch], self.heads.get_submodule(branch))
             losses[branch] = self.weights[branch] * loss

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from tokd_lightning.distillation.distance import SHORTEST, widened
+from tokd_lightning.distillation.distance import MIN_NORM, widened
 
 
 class MultiView(NamedTuple):
@@ -162,7 +162,7 @@ class _Histograms(torch.autograd.Function):
         )
         masses = torch.cat([_flat(m, ctx.last) for m in (student, teacher)]).square_()
         length = masses.sum(1, keepdim=True)
-        masses /= length.clamp_min(SHORTEST**2)
+        masses /= length.clamp_min(MIN_NORM**2)
         bins = slabs + count * torch.arange(views, dtype=torch.int32, device=slabs.device)
         order = _order(slabs)
         binned = functional.embedding_bag(
@@ -177,10 +177,10 @@ class _Histograms(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
         student, length, bins = ctx.saved_tensors
-        maps, bound = _flat(student, ctx.last), length.clamp_min(SHORTEST**2)
+        maps, bound = _flat(student, ctx.last), length.clamp_min(MIN_NORM**2)
         heights = gradient.transpose(1, 2).flatten(0, 1).contiguous()
         moved = functional.embedding_bag(bins, heights, mode="sum").T.contiguous().mul_(maps)
-        shared = (moved * maps).sum(1, keepdim=True) / bound * (length > SHORTEST**2)
+        shared = (moved * maps).sum(1, keepdim=True) / bound * (length > MIN_NORM**2)
         moved.addcmul_(maps, shared, value=-1).mul_(2 / bound)
         if not ctx.last:
             return moved.view_as(student), None, None

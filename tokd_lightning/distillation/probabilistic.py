@@ -103,7 +103,7 @@ class PKT(MapDistiller):
             taps=taps,
         )
         self.gather = gather
-        self.meet(self.meeting_shape)
+        self.share_map(self.shared_shape)
 
     def compare(self, student: Tensor, teacher: Tensor, head: nn.Module) -> Tensor:
         """Return :func:`pkt` of both maps, pooled."""

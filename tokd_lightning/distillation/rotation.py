@@ -67,7 +67,7 @@ class Rotation(nn.Module):
         if layout not in get_args(Layout) or init not in ("identity", "random"):
             raise ValueError(f"unknown layout {layout!r} or init {init!r}")
         if target not in get_args(Target):
-            raise ValueError(f"target {target!r} is none of {get_args(Target)}")
+            raise ValueError(f"target {target!r} is not one of {get_args(Target)}")
         channels, height, width = shape
         largest = channels if layout == "channels" else channels * height * width
         if not 2 <= dim <= largest:
@@ -103,7 +103,7 @@ class Rotation(nn.Module):
         Args:
             z: S_B(x), ``(B, C, H, W)``.
         """
-        aliases = self.gradients.watch(z)
+        aliases = self.gradients.aliases(z)
         with torch.autocast(z.device.type, enabled=False):
             return {b: self._rotate(aliases[b], matrix) for b, matrix in self.matrices().items()}
 
@@ -134,7 +134,7 @@ class Rotation(nn.Module):
         Returns:
             ``(N, C * H * W)`` each, including the loss's weight and any loss scale.
         """
-        return self.gradients.take()
+        return self.gradients.pop()
 
     def rows(
         self, v: Mapping[str, Tensor], scale: Mapping[str, float]

@@ -60,7 +60,7 @@ class RotationOptimizer(Optimizer):
         if lr < 0 or eps < 0 or not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"lr {lr} and eps {eps} must be >= 0, betas {betas} in [0, 1)")
         if direction not in get_args(Direction):
-            raise ValueError(f"direction {direction!r} is none of {get_args(Direction)}")
+            raise ValueError(f"direction {direction!r} is not one of {get_args(Direction)}")
         super().__init__(params, {"lr": lr, "direction": direction, "betas": betas, "eps": eps})
 
     @property

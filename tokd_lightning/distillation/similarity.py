@@ -93,7 +93,7 @@ class SimilarityPreserving(MapDistiller):
             taps=taps,
         )
         self.gather = gather
-        self.meet(self.meeting_shape)
+        self.share_map(self.shared_shape)
 
     def compare(self, student: Tensor, teacher: Tensor, head: nn.Module) -> Tensor:
         """Return :func:`similarity_preserving` of both maps."""

@@ -125,7 +125,7 @@ class TOKD(Branched):
             )
         self._calibrated = False
 
-        self.meet(shape, rotation, layout, dim, rotation_init, rotation_target, conflict, seed)
+        self.share_map(shape, rotation, layout, dim, rotation_init, rotation_target, conflict, seed)
         self.train()
 
     def train(self, mode: bool = True) -> "TOKD":
@@ -185,7 +185,7 @@ class TOKD(Branched):
         wanted = self._condensed_teacher(teacher)
         losses = {"ce": self.cross_entropy(student.logits, labels)}
         self._last = {}
-        for branch, m in self.views(student.maps[STRIDE]).items():
+        for branch, m in self.branch_maps(student.maps[STRIDE]).items():
             condensed = self.project[branch](m) if len(self.project) else m
             with torch.autocast(m.device.type, enabled=False):
                 ours, theirs = map(normalised, on_one_grid(condensed, wanted[branch]))

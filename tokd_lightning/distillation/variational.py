@@ -133,8 +133,8 @@ class VID(MapDistiller):
             taps=taps,
             head=VariationalHead,
         )
-        self.meet(
-            self.meeting_shape,
+        self.share_map(
+            self.shared_shape,
             rotation,
             layout,
             dim,

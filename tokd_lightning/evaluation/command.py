@@ -19,8 +19,11 @@ from tokd_lightning.evaluation.robustness import measure_robustness
 from tokd_lightning.files import write_bytes
 from tokd_lightning.runs.folder import Run
 from tokd_lightning.runs.identity import Config
-from tokd_lightning.tables.evaluated import evaluation_table
-from tokd_lightning.tables.further import details_tables, robustness_tables
+from tokd_lightning.tables.evaluation_tables import (
+    details_tables,
+    evaluation_table,
+    robustness_tables,
+)
 from tokd_lightning.training.console import quieten
 
 

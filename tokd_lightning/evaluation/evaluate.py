@@ -20,10 +20,10 @@ from tokd_lightning.evaluation.details import complete, further
 from tokd_lightning.evaluation.open_run import Trained
 from tokd_lightning.evaluation.record import SEEN, before, changes, counts
 from tokd_lightning.files import write_bytes, write_text
-from tokd_lightning.loggers.run import ProgressBar
 from tokd_lightning.metrics.classification import inverted, metrics_by_method, video_table
 from tokd_lightning.runs.folder import Run
 from tokd_lightning.runs.identity import Config
+from tokd_lightning.training.callbacks.progress import ProgressBar
 from tokd_lightning.training.console import mistakes_in_one_line
 from tokd_lightning.training.results import device_of, rounded
 
@@ -147,7 +147,7 @@ def check_options(options: Options) -> None:
         if value is not None and value < least:
             raise TokdError(f"--{key.replace('_', '-')} must be at least {least}, not {value}")
     if options.root is not None and not options.root.is_dir():
-        raise TokdError(f"--root {options.root}: there is no such folder")
+        raise TokdError(f"--root {options.root}: no such folder")
     there = torch.cuda.is_available() or torch.backends.mps.is_available()
     if options.device == "gpu" and not there:
         raise TokdError("no GPU was found: leave --device at auto, or set it to cpu")

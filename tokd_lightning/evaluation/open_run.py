@@ -25,7 +25,7 @@ class Trained(NamedTuple):
         return settings(self.config)
 
 
-def open_run(path: Path) -> Trained:
+def open_run(path: str | Path) -> Trained:
     """Load a run.
 
     Args:
@@ -35,12 +35,13 @@ def open_run(path: Path) -> Trained:
         TokdError: It is not a run folder, it has no best checkpoint yet, its files cannot be read,
             or its configuration does not match the checkpoint.
     """
+    path = Path(path)
     run = Run(_folder(path))
     if not run.folder.is_dir():
         raise TokdError(f"{path} does not exist: name folders that tokd fit made, runs/NAME")
     file = run.folder / "fit.yaml"
     if not file.is_file():
-        raise TokdError(f"{path} is no run folder: name one that tokd fit made, runs/NAME")
+        raise TokdError(f"{path} is not a run folder: name one that tokd fit made, runs/NAME")
     if not run.best.is_file():
         raise TokdError(f"{path} has no checkpoints/best.ckpt yet: tokd fit --config {file}")
     model = TrainedModule(run.best)
@@ -65,5 +66,5 @@ def _folder(path: Path) -> Path:
     if not path.is_file():
         return path
     if path.name != "best.ckpt" or path.absolute().parent.name != "checkpoints":
-        raise TokdError(f"{path} is no run: name its folder, or the checkpoints/best.ckpt in it")
+        raise TokdError(f"{path} is not a run: name its folder, or the checkpoints/best.ckpt in it")
     return path.parent.parent

@@ -6,6 +6,7 @@ import pandas as pd
 
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.manifest import data_hash
+from tokd_lightning.data.synthetic import is_synthetic
 from tokd_lightning.data.target import Target
 from tokd_lightning.evaluation.open_run import Trained
 from tokd_lightning.metrics.classification import video_table
@@ -31,7 +32,7 @@ def before(
         "data": {
             **{key: getattr(target, key) for key in ("name", "kind", "quality")},
             "path": str(target.path),
-            "synthetic": (data.root / "SYNTHETIC.txt").is_file(),
+            "synthetic": is_synthetic(data.root),
         },
         "split": split,
         "options": {

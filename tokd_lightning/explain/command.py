@@ -15,8 +15,8 @@ from tokd_lightning.evaluation.evaluate import OUR_WORDS, our_words
 from tokd_lightning.explain.bands import draw_bands
 from tokd_lightning.explain.cams import draw_cams, read_maps, together
 from tokd_lightning.explain.drawing import save
-from tokd_lightning.explain.explaining import Explained, explain
 from tokd_lightning.explain.options import Options, check_options
+from tokd_lightning.explain.run import Explained, explain
 from tokd_lightning.files import write_text
 from tokd_lightning.loggers.wandb_run import ended, publish, recorded
 from tokd_lightning.loggers.wandb_run import open_run as open_wandb

@@ -18,7 +18,6 @@ from tokd_lightning.frequency import band_frequencies
 from tokd_lightning.runs.identity import Config
 
 STRIDES = (8, 16, 32)
-WIDTHS = ("log", "equal")
 _LOWEST = 1 / 32  # upper edge of the first logarithmic band
 _KEPT = ("batch_size", "frames_per_video", "on_error")
 

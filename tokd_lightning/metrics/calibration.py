@@ -8,7 +8,7 @@ import pandas as pd
 from tokd_lightning.metrics.classification import FloatArray, LabelArray, video_table
 
 BINS = 15
-_LEAST = 1e-15  # smaller probabilities are clipped to this for the NLL
+_EPS = 1e-15  # smaller probabilities are clipped to this for the NLL
 
 
 def calibration(scores: pd.DataFrame) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def calibrated(label: LabelArray, p_fake: FloatArray) -> dict[str, Any]:
     count = np.bincount(bins, minlength=BINS)
     total = np.bincount(bins, p_fake, minlength=BINS)
     fakes = np.bincount(bins[fake], minlength=BINS)
-    given = np.clip(np.where(fake, p_fake, 1 - p_fake), _LEAST, 1)
+    given = np.clip(np.where(fake, p_fake, 1 - p_fake), _EPS, 1)
     return {
         "ece": round(float(np.abs(fakes - total).sum() / len(label)), 7),
         "brier": round(float(np.square(p_fake - label).mean()), 7),

@@ -11,6 +11,8 @@ from timm.layers.norm_act import BatchNormAct2d, SyncBatchNormAct
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from tokd_lightning.lightning_internals import is_batchnorm
+
 _Network = TypeVar("_Network", bound=nn.Module)
 # Subclasses may compute something else from the same weights, so the types are matched exactly.
 _CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
@@ -41,9 +43,11 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Return True for convolutions, batch norms (custom ones too) and torch's own modules."""
-        return isinstance(
-            m, (nn.Conv2d, nn.modules.batchnorm._BatchNorm)
-        ) or super().is_leaf_module(m, module_qualified_name)
+        return (
+            isinstance(m, nn.Conv2d)
+            or is_batchnorm(m)
+            or super().is_leaf_module(m, module_qualified_name)
+        )
 
 
 def _foldable(module: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
@@ -83,7 +87,7 @@ def _fold(owner: nn.Module, convolution: str, norm: str) -> None:
     """Fold a batch norm into the convolution before it and leave its activation in place."""
     conv, bn = owner.get_submodule(convolution), owner.get_submodule(norm)
     assert isinstance(conv, nn.Conv2d)
-    assert isinstance(bn, nn.modules.batchnorm._BatchNorm)
+    assert is_batchnorm(bn)
     assert bn.running_mean is not None
     assert bn.running_var is not None
     conv.weight, conv.bias = fuse_conv_bn_weights(

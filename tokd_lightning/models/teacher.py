@@ -59,7 +59,7 @@ class DualBranchTeacher(nn.Module):
     ) -> None:
         super().__init__()
         if branches not in get_args(Branches):
-            raise ValueError(f"branches {branches!r} is none of {get_args(Branches)}")
+            raise ValueError(f"branches {branches!r} is not one of {get_args(Branches)}")
         self.spec: dict[str, Any] = {
             "backbone": backbone,
             "pretrained": False,

@@ -120,7 +120,7 @@ def _read(path: str) -> Any:
         if objects := _objects(path):
             raise TokdError(
                 f"{path} holds Python objects ({objects[0]}), which could run code when loaded: "
-                "save its state dict alone, with torch.save(model.state_dict(), FILE)"
+                "save only its state dict, with torch.save(model.state_dict(), FILE)"
             ) from error
         raise TokdError(f"{path} is not a file of network weights") from error
 

@@ -5,7 +5,8 @@ from typing import Any, cast
 from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+
+from tokd_lightning.lightning_internals import is_batchnorm, take_state
 
 
 class SyncedBatchNorm(TorchSyncBatchNorm):
@@ -17,11 +18,11 @@ class SyncedBatchNorm(TorchSyncBatchNorm):
     """
 
     def __init__(self) -> None:
-        self._plain: dict[str, _BatchNorm] = {}
+        self._plain: dict[str, nn.Module] = {}
 
     def apply(self, model: nn.Module) -> nn.Module:
         """Replace every BatchNorm by a SyncBatchNorm with its weights and statistics."""
-        self._plain = {k: m for k, m in model.named_modules() if isinstance(m, _BatchNorm)}
+        self._plain = {k: m for k, m in model.named_modules() if is_batchnorm(m)}
         converted: nn.Module = cast(Any, convert_sync_batchnorm)(model)
         return converted
 
@@ -29,7 +30,7 @@ class SyncedBatchNorm(TorchSyncBatchNorm):
         """Restore the earlier layers, with the weights and statistics of their replacements."""
         for name, plain in self._plain.items():
             synced = model.get_submodule(name)
-            plain._parameters, plain._buffers = synced._parameters, synced._buffers
+            take_state(plain, synced)
             model.set_submodule(name, plain.train(synced.training))
         self._plain = {}
         return model

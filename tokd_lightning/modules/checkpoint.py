@@ -1,24 +1,18 @@
-"""Checkpoint reading and writing: header, teacher, weights hash."""
+"""Checkpoint reading: header, teacher, weights hash."""
 
 import hashlib
-import os
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
-from tokd_lightning.errors import TokdError, reason
-from tokd_lightning.files import replacing
+from tokd_lightning.errors import TokdError
 from tokd_lightning.models import DualBranchTeacher
 from tokd_lightning.models.detectors import Detector, DetectorTeacher
 from tokd_lightning.models.rebuild import rebuild
-from tokd_lightning.modules.best import BestCheckpoint
-from tokd_lightning.modules.last import LAST, LastCheckpoint, keep_previous
 
 HEADER = "tokd"
 # Data and branches of a teacher -> prefix of its experiment's name, and its quality.
@@ -122,47 +116,9 @@ def check_branches(reads: Collection[str], teacher: DualBranchTeacher | Detector
     if missing := [branch for branch in reads if branch not in teacher.branches]:
         there = teacher.branches[0]
         raise TokdError(
-            f"the method reads the {missing[0]} branch, but this teacher has {there} alone: set "
+            f"the method reads the {missing[0]} branch, but this teacher has only {there}: set "
             f"--model.distiller.branches {there}, or train a teacher with --model.branches both"
         )
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints atomically: the earlier one stays until the new one is complete.
-
-    Lightning writes to the temporary folder and moves the file from there; if that is on another
-    disk, the move is a copy and can be truncated.
-    """
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
-    ) -> None:
-        """Write a file next to the target, then rename it.
-
-        Raises:
-            TokdError: The disk is full or cannot be written.
-        """
-        path = Path(path)
-        try:
-            with replacing(path, path.with_name(f".{path.name}.part")) as part:
-                with part.open("wb") as file:
-                    torch.save(checkpoint, file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                keep_previous(path)
-        except RuntimeError as error:
-            raise TokdError(f"{path} cannot be written: {_reason(error)}") from error
-
-
-def best_and_last(folder: Path, monitor: str, every: int | None = None) -> list[Callback]:
-    """Return the callbacks of best.ckpt (first highest ``monitor``, Sec. 5.2) and last.ckpt.
-
-    Args:
-        folder: Folder of both checkpoints.
-        monitor: Metric of the validation.
-        every: Batches between two saves of last.ckpt, see :class:`LastCheckpoint`.
-    """
-    return [BestCheckpoint(folder, monitor), LastCheckpoint(folder / LAST, every)]
 
 
 def state_hash(path: str | Path, kind: str | None = "teacher") -> str:
@@ -189,14 +145,6 @@ def weights_hash(state: Mapping[str, Tensor]) -> str:
 def under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the entries of a state dict that start with ``prefix``, with it removed."""
     return {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
-
-
-def _reason(error: BaseException) -> str:
-    """Return the system's error message, which torch hides behind its own."""
-    link: BaseException | None = error
-    while link is not None and not isinstance(link, OSError):
-        link = link.__context__
-    return str(error).splitlines()[0] if link is None else reason(link)
 
 
 def _channels(value: float | list[float]) -> list[float]:

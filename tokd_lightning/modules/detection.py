@@ -5,7 +5,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 
 import lightning.pytorch as pl
 import pandas as pd
@@ -21,10 +21,42 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.metrics.classification import frame_and_video_metrics
 from tokd_lightning.models.detectors import extras_of
 from tokd_lightning.modules.checkpoint import HEADER
-from tokd_lightning.modules.compiling import compile_in_place
+from tokd_lightning.modules.compile import compile_in_place
 from tokd_lightning.modules.finite import FiniteLoss
 from tokd_lightning.modules.rotation_step import clip_gradient, scheduler_of
 from tokd_lightning.modules.symptoms import announce_normalisation
+
+
+class DataModule(Protocol):
+    """What the modules read from the trainer's DataModule; ``FrameDataModule`` has it all.
+
+    Attributes:
+        name: Name of the data set.
+        quality: Its quality.
+        mean: Subtracted from images in [0, 1]; one number or three.
+        std: Images are divided by it; one number or three.
+        accumulate: Number of parts in which a batch is computed; set by the module.
+        skipped: Split -> rows of frames that could not be read.
+    """
+
+    name: str
+    quality: str
+    mean: float | list[float]
+    std: float | list[float]
+    accumulate: int
+    skipped: dict[str, set[int]]
+
+    @property
+    def input_size(self) -> int:
+        """Side of the network's input in pixels."""
+
+    @property
+    def class_weights(self) -> Tensor | None:
+        """Weights of the classes in the cross-entropy, ``(2,)``; None for none."""
+
+    def table(self, split: str) -> pd.DataFrame:
+        """Return the rows of a split, indexed by row number."""
+
 
 OptimizerCallable = Callable[[Iterable[Any]], Optimizer]
 LRSchedulerCallable = Callable[[Optimizer], LRScheduler]
@@ -78,7 +110,7 @@ class DetectionModule(pl.LightningModule):
         if clip is not None and not clip > 0:
             raise TokdError(f"clip must be above 0, not {clip}")
         if not 1 <= accumulate <= KEPT_PASSES:
-            raise TokdError(f"accumulate must lie between 1 and {KEPT_PASSES}, not {accumulate}")
+            raise TokdError(f"accumulate must be between 1 and {KEPT_PASSES}, not {accumulate}")
         self.make_optimizer = optimizer
         self.make_scheduler = lr_scheduler
         self.interval = interval
@@ -91,6 +123,7 @@ class DetectionModule(pl.LightningModule):
         # The metric's value checks, and a value per step, would wait for the device every time.
         self.train_accuracy = BinaryAccuracy(validate_args=False)
         self.finite = FiniteLoss()
+        self.fused: bool | None = None  # whether the run that is resumed has a fused Adam
         self._collected: list[tuple[Tensor, Tensor, Tensor]] = []
 
     @property
@@ -99,9 +132,9 @@ class DetectionModule(pl.LightningModule):
         """Network that scores images: the teacher, or the student S_B with G_Sc."""
 
     @property
-    def data(self) -> Any:
+    def data(self) -> DataModule:
         """DataModule of the running trainer."""
-        return cast(Any, self.trainer).datamodule
+        return cast(DataModule, cast(Any, self.trainer).datamodule)
 
     def forward(self, image: Tensor, **extras: Tensor) -> Tensor:
         """Return logits ``(B, 2)``, real and fake, of normalised images ``(B, 3, H, W)``, Eq. 8."""
@@ -134,6 +167,13 @@ class DetectionModule(pl.LightningModule):
         else:  # a log row must not lack what only whole batches have
             trainer: Any = self.trainer
             trainer.log_every_n_steps *= self.accumulate
+
+    def release(self) -> None:
+        """Drop the gradients of a finished step: memory for another fit that takes its turn."""
+        loop = cast(Any, self.trainer).fit_loop.epoch_loop
+        if loop.batch_progress.current.completed % self.accumulate == 0:
+            for parameter in self.parameters():
+                parameter.grad = None
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip the gradient, which is averaged over ranks already."""
@@ -236,7 +276,8 @@ class DetectionModule(pl.LightningModule):
             inspect.signature(scheduler.step).bind()
         except TypeError as error:
             raise TokdError(
-                f"{name} needs a metric at every step, which is not offered: take another scheduler"
+                f"{name} needs a metric at every step, which is not supported: use "
+                "another scheduler"
             ) from error
         return scheduler
 
@@ -314,3 +355,8 @@ class DetectionModule(pl.LightningModule):
             "data": f"{self.data.name}-{self.data.quality}",
             "fold": fold() if fold else None,  # to detect a student of another fold
         }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note whether the run that is resumed has a fused Adam, before it is built again."""
+        for state in checkpoint.get("optimizer_states", [])[:1]:
+            self.fused = bool(state["param_groups"][0].get("fused"))

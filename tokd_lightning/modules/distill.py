@@ -12,23 +12,11 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from tokd_lightning.distillation import Distiller, RotationOptimizer
 from tokd_lightning.errors import TokdError
-from tokd_lightning.models import (
-    Shapes,
-    StudentOutput,
-    TeacherOutput,
-    frozen,
-    keep_maps_from,
-)
+from tokd_lightning.models import Shapes, StudentOutput, keep_maps_from
 from tokd_lightning.models.detectors import SEEDS, Detector, DetectorLoss, extras_of
 from tokd_lightning.models.rebuild import build_student
-from tokd_lightning.modules.checkpoint import (
-    HEADER,
-    check_branches,
-    check_input,
-    load_teacher,
-    under,
-)
-from tokd_lightning.modules.compiling import compile_in_place
+from tokd_lightning.modules.checkpoint import HEADER, check_branches, check_input, under
+from tokd_lightning.modules.compile import compile_in_place
 from tokd_lightning.modules.detection import (
     DetectionModule,
     Interval,
@@ -36,24 +24,13 @@ from tokd_lightning.modules.detection import (
     OptimizerCallable,
     drawn_from,
 )
-from tokd_lightning.modules.rotation_step import each_alone, loss_scale, optimizer_of, rotate
+from tokd_lightning.modules.rotation_step import loss_scale, optimizer_of, rotate, without_sync
+from tokd_lightning.modules.shared_teacher import DEEPEST, FINEST, SharedTeacher
 from tokd_lightning.modules.symptoms import warn_of_collapse, warn_of_idle_rotation
 
-FINEST = 4
 NO_RATE = 1e-12  # of the first learning rate: too small for a meaningful ratio
 BEYOND = 10_000  # schedule steps to simulate beyond the end of a short run
 NO_TEACHER = "this method distils a teacher: name its checkpoint with --model.teacher PATH"
-
-
-class _Frozen:
-    """Holds the frozen teacher outside the state dict, DDP and changes of train/eval mode."""
-
-    def __init__(self, teacher: nn.Module) -> None:
-        self.teacher = teacher
-
-    def __call__(self, image: Tensor, batch: dict[str, Any] | None = None) -> TeacherOutput:
-        extras = extras_of(self.teacher, batch or {})
-        return cast(TeacherOutput, self.teacher(image, **extras))
 
 
 class DistillModule(DetectionModule):
@@ -84,6 +61,9 @@ class DistillModule(DetectionModule):
         accumulate: As in :class:`DetectionModule`.
         seed: Seed of student and distiller, drawn in a separate RNG fork.
         compile: As in :class:`DetectionModule`, including the frozen teacher but not the distiller.
+
+    Attributes:
+        shared_teacher: Loads the teacher; replaced before :meth:`setup` where students share one.
     """
 
     kind = "student"
@@ -122,7 +102,8 @@ class DistillModule(DetectionModule):
         self.own: DetectorLoss | None = None
         self.student.to(memory_format=torch.channels_last)
         self.distiller: Distiller | None = None
-        self._teacher: _Frozen | None = None
+        self.shared_teacher = SharedTeacher()
+        self._teacher: SharedTeacher | None = None
         self._first_variance: dict[str, float] = {}
 
     @property
@@ -144,7 +125,7 @@ class DistillModule(DetectionModule):
         self.distiller.class_weights = self.data.class_weights
         if self.own_losses:
             self.own = self.student.make_loss()
-        keep_maps_from(self.student, min(self.distiller.taps, default=FINEST))
+        keep_maps_from(self.student, min(self.distiller.taps, default=DEEPEST))
 
     def _without_teacher(self) -> Distiller | None:
         """Build the method without a teacher's maps; None if it needs a teacher."""
@@ -158,14 +139,13 @@ class DistillModule(DetectionModule):
         if self.teacher_path is None:
             raise TokdError(NO_TEACHER)
         with drawn_from(self.seed):
-            teacher, projectors, header = load_teacher(self.teacher_path)
-        check_input(header, self.data)
-        keep_maps_from(teacher, FINEST)
-        distiller = self._distiller(teacher.shapes(self.data.input_size))
-        check_branches(distiller.reads, teacher)
-        distiller.load_teacher_projectors(projectors)
-        keep_maps_from(teacher, min(distiller.taps, default=FINEST))
-        self._teacher = _Frozen(frozen(teacher))
+            loaded, shapes = self.shared_teacher.load(self.teacher_path, self.data.input_size)
+        check_input(loaded.header, self.data)
+        distiller = self._distiller(shapes)
+        check_branches(distiller.reads, loaded.network)
+        distiller.load_teacher_projectors(loaded.projectors)
+        self.shared_teacher.keep_maps(distiller.taps)
+        self._teacher = self.shared_teacher
         return distiller
 
     def _distiller(self, teacher: Shapes) -> Distiller:
@@ -180,28 +160,48 @@ class DistillModule(DetectionModule):
     # The step of Sec. 4.2
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Run one iteration: L_S updates student and projectors, then L_R updates the rotations.
+        """Run one iteration of Sec. 4.2.
 
-        A batch may be split into ``accumulate`` parts; the last one ends the iteration.
+        1. The teacher computes its maps, without gradient.
+        2. The student computes its logits and maps.
+        3. The distiller computes its losses, through rotations, then projectors; L_S is their sum.
+        4. One backward pass of L_S, then the step of student and projectors (eta_S).
+        5. The step of R_r and R_f (eta_R, Eq. 16), from the gradients recorded in step 4.
+
+        A batch may be split into ``accumulate`` parts; the steps of 4 and 5 follow the last one.
+        Between two batches, the callback
+        :class:`~tokd_lightning.training.callbacks.resume.LastCheckpoint` saves last.ckpt and
+        handles SIGTERM and SIGUSR1.
         """
         optimizers, distiller = self._optimizers(), cast(Distiller, self.distiller)
         part = batch_idx % self.accumulate + 1
-        image = batch["image"].contiguous(memory_format=torch.channels_last)
-        better = batch.get("teacher_image", image).contiguous(memory_format=torch.channels_last)
+        label = batch["label"]  # (B,): 0 real, 1 fake
+        image = batch["image"].contiguous(memory_format=torch.channels_last)  # (B, 3, H, W)
+        # The same frames at the teacher's quality, if it has another one. Students that share it
+        # receive the same tensor, by which its output is known.
+        better = batch.get("teacher_image", batch["image"])
 
-        with torch.no_grad():
-            teacher = None if self._teacher is None else self._teacher(better, batch)
+        # 1. Per branch, maps (B, C, H / s, W / s) at strides s, without gradient.
+        teacher = None
+        if self._teacher is not None:
+            same = image if better is batch["image"] else better
+            teacher = self._teacher(better, same, extras_of(self._teacher.teacher, batch))
+
+        # 2. Logits (B, 2) and maps (B, C, H / s, W / s); a detector's own losses.
         warming = self._warming_up()
         student, own = self._student(image, batch)
-        losses = {**distiller(student, teacher, batch["label"]), **own}
+
+        # 3. Scalars by name, weighted: cross-entropy, rgb, frequency, ….
+        losses = {**distiller(student, teacher, label), **own}
         loss = torch.stack(list(losses.values())).sum()
 
+        # 4.
         if part == 1:
             optimizers[0].zero_grad()
             distiller.take_gradients()  # left over from parts that the end of an epoch cut off
         with (
             torch.autocast(image.device.type, enabled=False),  # keep fp32 products in fp32
-            each_alone(self.trainer, part < self.accumulate),
+            without_sync(self.trainer, part < self.accumulate),
         ):
             self.manual_backward(loss / self.accumulate)
         if part == self.accumulate:
@@ -210,6 +210,8 @@ class DistillModule(DetectionModule):
             scale = loss_scale(self.trainer)
             optimizers[0].step()
             skipped = warming or loss_scale(self.trainer) < scale
+
+            # 5. Per branch, v^k (B, C * H / s * W / s) of all parts and processes.
             rotate(self, distiller, optimizers, skipped)
             if self.interval == "step":
                 self._step_schedulers()
@@ -259,7 +261,8 @@ class DistillModule(DetectionModule):
         parts = [self.student, distiller, *([] if self.own is None else [self.own])]
         trained = [p for part in parts for p in part.parameters()]
         trained = [p for p in trained if p.requires_grad]
-        optimizers: list[Optimizer] = [optimizer_of(self.make_optimizer, trained)]
+        first = optimizer_of(self.make_optimizer, trained, resumed=self.fused)
+        optimizers: list[Optimizer] = [first]
         schedulers = [self.schedule(optimizers[0], self.make_scheduler)]
         if distiller.rotation is not None and distiller.rotation.learned:
             rotations = list(distiller.rotation.matrices().values())
@@ -351,6 +354,7 @@ class DistillModule(DetectionModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep only S_B and G_Sc if no training follows (Sec. 4.3)."""
+        super().on_load_checkpoint(checkpoint)
         if self.distiller is None:
             state = under(checkpoint["state_dict"], "student.")
             checkpoint["state_dict"] = {f"student.{key}": value for key, value in state.items()}

@@ -14,21 +14,32 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from tokd_lightning.distillation import Distiller, RotationOptimizer
 from tokd_lightning.errors import TokdError
+from tokd_lightning.lightning_internals import logs_after_this_batch, removes_loss_scale
 
 
 def optimizer_of(
     make: Callable[[Iterable[Any]], Optimizer],
     parameters: Iterable[Any],
     name: str = "optimizer",
+    resumed: bool | None = None,
 ) -> Optimizer:
-    """Build an optimizer.
+    """Build an optimizer; torch's Adam is fused on a GPU, unless its options say otherwise.
+
+    Args:
+        make: Factory of the optimizer.
+        parameters: Given to it.
+        name: Its option, for messages.
+        resumed: As for :func:`fuses`.
 
     Raises:
         TokdError: It refuses its arguments, computes the loss several times in a step, or requires
             sparse gradients.
     """
+    parameters = list(parameters)
     try:
         made = make(parameters)
+        if fuses(made, resumed):
+            made = cast(Any, make)(parameters, fused=True)
     except (ValueError, RuntimeError) as error:
         raise TokdError(f"--model.{name}: {str(error).splitlines()[0]}") from error
     closure = inspect.signature(made.step).parameters.get("closure")
@@ -40,6 +51,28 @@ def optimizer_of(
             "or SGD"
         )
     return made
+
+
+def fuses(optimizer: Optimizer, resumed: bool | None) -> bool:
+    """Return whether torch's Adam moves all weights in one kernel, where its options are silent.
+
+    Args:
+        optimizer: An optimizer.
+        resumed: Whether the run that is resumed does so, which goes on as it began; None for a new
+            run, which does on a GPU.
+    """
+    if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW):
+        return False
+    options = optimizer.defaults
+    silent = options["fused"] is None and options["foreach"] is None
+    if not silent or options["capturable"] or options["differentiable"]:
+        return False
+    return all_on_gpu(optimizer) if resumed is None else resumed
+
+
+def all_on_gpu(optimizer: Optimizer) -> bool:
+    """Return whether all parameters of an optimizer are on a CUDA device."""
+    return all(p.is_cuda for group in optimizer.param_groups for p in group["params"])
 
 
 def scheduler_of(
@@ -76,7 +109,7 @@ def clip_gradient(module: pl.LightningModule, optimizer: Optimizer, norm: float)
         optimizer: Optimizer that is about to step.
         norm: Maximum norm.
     """
-    if not getattr(optimizer, "_step_supports_amp_scaling", False):
+    if not removes_loss_scale(optimizer):
         module.clip_gradients(optimizer, norm, "norm")
         return
     scaler = getattr(module.trainer.precision_plugin, "scaler", None)
@@ -85,15 +118,15 @@ def clip_gradient(module: pl.LightningModule, optimizer: Optimizer, norm: float)
     clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], norm)
 
 
-def each_alone(trainer: pl.Trainer, alone: bool) -> AbstractContextManager[Any]:
+def without_sync(trainer: pl.Trainer, more: bool) -> AbstractContextManager[Any]:
     """Skip gradient synchronisation over ranks in all but the last part of a batch.
 
     Args:
         trainer: The trainer.
-        alone: Whether more parts of the batch follow.
+        more: Whether more parts of the batch follow.
     """
     block = getattr(trainer.strategy, "block_backward_sync", None)
-    return block() if alone and block is not None else nullcontext()
+    return block() if more and block is not None else nullcontext()
 
 
 def loss_scale(trainer: pl.Trainer) -> float:
@@ -118,7 +151,7 @@ def rotate(
     gradients = distiller.take_gradients()
     if gradients is None:
         return
-    shown = _are_logged(module.trainer)
+    shown = logs_after_this_batch(module.trainer)
     if shown:
         conflict = distiller.gradient_diagnostics(gradients)
         module.log_dict({f"gradient/{name}": value for name, value in conflict.items()})
@@ -136,11 +169,6 @@ def rotate(
     if shown:
         module.log("rotation/skipped", mover.skipped)
         module.log_dict({f"rotation/{name}": value for name, value in rotation.drift().items()})
-
-
-def _are_logged(trainer: pl.Trainer) -> bool:
-    """Return whether a row is logged after this batch: some values are costly to compute."""
-    return trainer._logger_connector.should_update_logs
 
 
 def _of_all_processes(rows: Tensor, trainer: pl.Trainer) -> Tensor:

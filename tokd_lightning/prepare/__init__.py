@@ -13,6 +13,6 @@ for _needed in ("av", "cv2"):
         raise TokdError(_message)
 
 from tokd_lightning.prepare.plan import LAYOUTS, Layout  # noqa: E402 (guarded)
-from tokd_lightning.prepare.preparing import prepare  # noqa: E402 (guarded)
+from tokd_lightning.prepare.run import prepare  # noqa: E402 (guarded)
 
 __all__ = ["LAYOUTS", "Layout", "prepare"]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import av
 
-from tokd_lightning.data.quality import CRF, wrong_crf
+from tokd_lightning.data.qualities import CRF, wrong_crf
 from tokd_lightning.data.stream import Packets, read_packets
 from tokd_lightning.data.video import DAMAGE, Frame, Shelf, Source, read_frames
 from tokd_lightning.errors import reason
@@ -19,7 +19,7 @@ from tokd_lightning.prepare.finders import Finder
 from tokd_lightning.prepare.frames import cut_out
 from tokd_lightning.prepare.options import Options
 from tokd_lightning.prepare.plan import Clip, Version
-from tokd_lightning.prepare.reencoding import reencode
+from tokd_lightning.prepare.reencode import reencode
 
 
 class Shot(NamedTuple):
@@ -54,7 +54,7 @@ class Problem(NamedTuple):
     detail: str
 
 
-class Taken(NamedTuple):
+class CutVideo(NamedTuple):
     """Result of cutting the faces out of one video.
 
     Attributes:
@@ -118,7 +118,7 @@ class Cutter:
         self.margin = finder.margin(options.margin)
         self.shelf = Shelf()
 
-    def take(self, root: Path, clip: Clip, lent: Track | None = None) -> Taken:
+    def cut(self, root: Path, clip: Clip, lent: Track | None = None) -> CutVideo:
         """Cut the face out of evenly spaced frames of a video, at all its qualities.
 
         The frames are spread over the shortest quality. Its length is certain only after decoding:
@@ -151,7 +151,7 @@ class Cutter:
         self.shelf.clear()
         crfs = {version: found.crf for version, found in packets.items()}
         shots = {v: view.shots for v, view in views.items()}
-        return Taken(track, shots, problems, crfs, faces[1:])
+        return CutVideo(track, shots, problems, crfs, faces[1:])
 
     def _open(
         self, root: Path, clip: Clip

@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 
 from tokd_lightning.data.packed import PACK_SUFFIX, write_pack
-from tokd_lightning.data.quality import CRF
+from tokd_lightning.data.qualities import CRF
 from tokd_lightning.errors import TokdError, reason
 from tokd_lightning.files import write_text
 from tokd_lightning.prepare.boxes import Track, as_large
 from tokd_lightning.prepare.changed import changed_face
-from tokd_lightning.prepare.clip import Cutter, Problem, Shot, Taken
+from tokd_lightning.prepare.clip import Cutter, CutVideo, Problem, Shot
 from tokd_lightning.prepare.finders import make_finder
 from tokd_lightning.prepare.frames import encode_image
 from tokd_lightning.prepare.masks import store_masks
@@ -26,7 +26,7 @@ from tokd_lightning.prepare.options import Options
 from tokd_lightning.prepare.plan import Clip, Group, stamps
 
 
-class Job(NamedTuple):
+class GroupJob(NamedTuple):
     """One group to prepare.
 
     Attributes:
@@ -46,7 +46,7 @@ class Job(NamedTuple):
     options: Options
 
 
-def prepare_group(job: Job) -> int:
+def prepare_group(job: GroupJob) -> int:
     """Write the faces of a group's videos at all their qualities.
 
     Files get their final names only when complete, and the group counts as done only once its part
@@ -66,7 +66,7 @@ def prepare_group(job: Job) -> int:
     crfs: dict[str, CRF] = {}
     files = stamps(job.group, job.root)
     try:
-        for clip, taken in _take_all(cutter, job):
+        for clip, taken in _cut_all(cutter, job):
             problems += taken.problems
             crfs |= {version.out: crf for version, crf in taken.crfs.items()}
             fake = clip[0].video.method != "real"
@@ -84,10 +84,10 @@ def prepare_group(job: Job) -> int:
     return sum(map(len, job.group))
 
 
-def _take_all(cutter: Cutter, job: Job) -> Iterator[tuple[Clip, Taken]]:
+def _cut_all(cutter: Cutter, job: GroupJob) -> Iterator[tuple[Clip, CutVideo]]:
     """Cut the face out of every video of a group; among several, the manipulated one."""
     first, *fakes = job.group
-    taken = cutter.take(job.root, first)
+    taken = cutter.cut(job.root, first)
     lent = dict.fromkeys(fakes, taken.track)
     problems: list[Problem] = []
     if first[0].video.method != "real":
@@ -98,7 +98,7 @@ def _take_all(cutter: Cutter, job: Job) -> Iterator[tuple[Clip, Taken]]:
         known = Counter(place for place in chosen.values() if place is not None)
         usual = known.most_common(1)[0][0] if known else 0
         if usual:
-            taken = cutter.take(job.root, first, faces[usual])
+            taken = cutter.cut(job.root, first, faces[usual])
         lent = {clip: faces[usual if k is None else k] for clip, k in chosen.items()}
         used = "used is the one that other fakes of it change" if known else "the largest is used"
         unsure = [clip for clip, k in chosen.items() if k is None] + ([] if known else [first])
@@ -107,16 +107,16 @@ def _take_all(cutter: Cutter, job: Job) -> Iterator[tuple[Clip, Taken]]:
     taken.problems.extend(problems)
     yield first, taken
     for clip in fakes:
-        yield clip, _settle(cutter, job.root, clip, cutter.take(job.root, clip, lent[clip]))
+        yield clip, _settle(cutter, job.root, clip, cutter.cut(job.root, clip, lent[clip]))
 
 
-def _settle(cutter: Cutter, root: Path, clip: Clip, taken: Taken) -> Taken:
+def _settle(cutter: Cutter, root: Path, clip: Clip, taken: CutVideo) -> CutVideo:
     """Choose among the faces of a fake that was searched without its real video."""
     if not taken.others or taken.track is None:
         return taken
     faces = [taken.track, *taken.others]
     if place := changed_face(root, clip, (), faces):
-        return cutter.take(root, clip, faces[place])
+        return cutter.cut(root, clip, faces[place])
     if place is None and as_large(faces[0], faces[1:]):
         taken.problems.extend(_several(clip, faces, "the largest is used"))
     return taken

@@ -130,7 +130,9 @@ def find_landmarks(
     found = _earlier(file, keys) | _earlier(draft, keys, whole=False)
     wanted = [tuple(map(str, row)) for row in manifest[keys].itertuples(index=False, name=None)]
     there = sum(key in found for key in wanted)
-    jobs = _jobs(manifest.assign(_key=wanted), found, place, margin)
+    jobs = _jobs(
+        manifest.assign(_key=pd.Series(wanted, index=manifest.index)), found, place, margin
+    )
     if there:
         print(f"{there} of {len(wanted)} frames have landmarks already: they stay")
     unreadable: list[str] = []

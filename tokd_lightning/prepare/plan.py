@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 from tokd_lightning.data.layouts.celebdf import crossing
-from tokd_lightning.data.layouts.celebdf_tree import PARTS, SYNTHESIS, TEST_LIST, VIDEOS
+from tokd_lightning.data.layouts.celebdf_tree import PARTS, SYNTHESIS, TEST_LIST
+from tokd_lightning.data.layouts.ffpp import FAKE, REAL
 from tokd_lightning.data.layouts.subset import Subset, trim_celebdf, trim_ffpp
 from tokd_lightning.data.layouts.video_folder import (
     NOT_VIDEOS,
     SUFFIXES,
     VIDEO_SUFFIXES,
+    VIDEOS,
     Video,
 )
 from tokd_lightning.data.packed import PACK_SUFFIX
+from tokd_lightning.data.qualities import best_first
 from tokd_lightning.data.reader import list_any
+from tokd_lightning.data.synthetic import NOTICE
 from tokd_lightning.errors import TokdError
 
 Layout = Literal["ffpp", "celebdf", "folder"]
 LAYOUTS: tuple[Layout, ...] = ("ffpp", "celebdf", "folder")
 _NAMES = {"ffpp": "FF++", "celebdf": "Celeb-DF", "folder": "flat"}
-_SEQUENCES = ("original_sequences", "manipulated_sequences")
-_LOSSLESS = ("original", "raw", "c0")
+_SEQUENCES = (REAL, FAKE)
 _MEDIA = VIDEO_SUFFIXES | SUFFIXES | {PACK_SUFFIX}
-NOTICE = "SYNTHETIC.txt"
-"""File that marks a tree as made by ``tokd demo``; it is copied to everything made from it."""
 
 
 class Version(NamedTuple):
@@ -55,7 +55,7 @@ Group = tuple[Clip, ...]
 _Key = tuple[str, str, str]
 
 
-class Plan(NamedTuple):
+class PreparePlan(NamedTuple):
     """Everything to prepare.
 
     Attributes:
@@ -88,7 +88,7 @@ def make_plan(
     splits: Path | None = None,
     reencode: int | None = None,
     subset: bool = False,
-) -> Plan:
+) -> PreparePlan:
     """List the videos of a tree and sort them into groups.
 
     Args:
@@ -131,7 +131,7 @@ def make_plan(
     outs = {version.out for version in versions if version.video in across}
     left = [] if layout != "ffpp" else _unlisted(root, versions, quality, methods)
     passed = _passed_over(root, versions)
-    return Plan(versions, _grouped(_clips(versions)), outs, left, passed, part)
+    return PreparePlan(versions, _grouped(_clips(versions)), outs, left, passed, part)
 
 
 def _subset(layout: Layout, root: Path, videos: list[Video], splits: Path | None) -> Subset:
@@ -156,7 +156,7 @@ def _refuse_places(versions: Sequence[Version]) -> None:
         for parent in PurePosixPath(version.out).parents:
             if (other := outs.get(parent.as_posix())) is not None:
                 raise TokdError(
-                    f"the frames of {other} would lie where those of {version.video.place} go: "
+                    f"the frames of {other} would be where those of {version.video.place} go: "
                     "rename one of the two"
                 )
 
@@ -218,7 +218,7 @@ def _clips(versions: Iterable[Version]) -> dict[_Key, Clip]:
         v = version.video
         clips.setdefault((v.dataset, v.method, v.name), []).append(version)
     return {
-        key: tuple(sorted(clip, key=lambda v: (v.crf is not None, _rank(v.video.quality))))
+        key: tuple(sorted(clip, key=lambda v: (v.crf is not None, best_first(v.video.quality))))
         for key, clip in clips.items()
     }
 
@@ -297,14 +297,6 @@ def _place(layout: Layout, video: Video, twin: str | None = None) -> str:
         deep = 1 if video.method in ("real", SYNTHESIS) else 3  # Celeb-DF++: scenario and method
         return "/".join((*parts[:deep], video.quality, "faces", video.name))
     return "/".join((*([twin] if twin else []), *parts[:-1], video.name))
-
-
-def _rank(quality: str) -> tuple[int, int, str]:
-    """Return a sort key for qualities, the best first; unknown names come last."""
-    if quality in _LOSSLESS:
-        return 0, _LOSSLESS.index(quality), quality
-    match = re.fullmatch(r"c(\d+)", quality)
-    return (1, int(match[1]), quality) if match else (2, 0, quality)
 
 
 def _grouped(clips: Mapping[_Key, Clip]) -> list[Group]:

@@ -14,9 +14,9 @@ from rich.table import Table
 
 from tokd_lightning.data.manifest import COLUMNS
 from tokd_lightning.data.missed import shares
-from tokd_lightning.data.quality import CRF, as_text
+from tokd_lightning.data.qualities import CRF, as_text
 from tokd_lightning.prepare.options import Options
-from tokd_lightning.prepare.plan import Plan, Version
+from tokd_lightning.prepare.plan import PreparePlan, Version
 
 PROBLEM_COLUMNS = ("dataset", "method", "video", "quality", "problem", "detail")
 UNLISTED = "unlisted"
@@ -58,7 +58,7 @@ class Outcome(NamedTuple):
     crfs: dict[str, CRF]
 
 
-def manifest_text(plan: Plan, outcome: Outcome, options: Options, detector: str) -> str:
+def manifest_text(plan: PreparePlan, outcome: Outcome, options: Options, detector: str) -> str:
     """Return the manifest: every frame in the order of the plan, without fakes across splits.
 
     Args:
@@ -82,7 +82,7 @@ def manifest_text(plan: Plan, outcome: Outcome, options: Options, detector: str)
     return _csv(rows)
 
 
-def count_crfs(plan: Plan, outcome: Outcome) -> dict[str, dict[str, int]]:
+def count_crfs(plan: PreparePlan, outcome: Outcome) -> dict[str, dict[str, int]]:
     """Count the videos of each quality by the CRF that their streams state.
 
     Args:
@@ -99,7 +99,7 @@ def count_crfs(plan: Plan, outcome: Outcome) -> dict[str, dict[str, int]]:
     return {quality: dict(sorted(found.items())) for quality, found in counts.items()}
 
 
-def problems_text(plan: Plan, outcome: Outcome) -> str:
+def problems_text(plan: PreparePlan, outcome: Outcome) -> str:
     """Return the problems as CSV, in the order of the plan."""
     rows: list[Sequence[Any]] = [PROBLEM_COLUMNS]
     for version in plan.versions:
@@ -113,7 +113,7 @@ def problems_text(plan: Plan, outcome: Outcome) -> str:
     return _csv(rows)
 
 
-def summary_table(plan: Plan, outcome: Outcome, where: str) -> Table:
+def summary_table(plan: PreparePlan, outcome: Outcome, where: str) -> Table:
     """Return a table of videos, frames and problems by data set, quality and method.
 
     Args:
@@ -167,7 +167,7 @@ def summary_table(plan: Plan, outcome: Outcome, where: str) -> Table:
     return table
 
 
-def count_missed(plan: Plan, outcome: Outcome) -> dict[str, tuple[int, int]]:
+def count_missed(plan: PreparePlan, outcome: Outcome) -> dict[str, tuple[int, int]]:
     """Count the videos without a face, and all videos, by class.
 
     Args:
@@ -183,7 +183,7 @@ def count_missed(plan: Plan, outcome: Outcome) -> dict[str, tuple[int, int]]:
     return {name: (missed[name], count[name]) for name in ("real", "fake") if count[name]}
 
 
-def subset_lines(plan: Plan, outcome: Outcome) -> list[str]:
+def subset_lines(plan: PreparePlan, outcome: Outcome) -> list[str]:
     """Return which part of the published videos was prepared, or a hint at ``--subset``."""
     if plan.subset is not None:
         return [f"a part of the published videos, {line}" for line in plan.subset.lines]

@@ -6,20 +6,20 @@ from datetime import UTC, datetime
 
 from tokd_lightning import __version__
 from tokd_lightning.report.conflict import Pair, compare_branches
-from tokd_lightning.report.evaluated_figures import evaluated_figures
-from tokd_lightning.report.evaluations import read_evaluations
-from tokd_lightning.report.figures import draw_alphas, draw_cosines, draw_pairs
+from tokd_lightning.report.evaluated_figures import reliability_figure, robustness_figure
+from tokd_lightning.report.evaluations import EvaluatedOn, figure_name, read_evaluations
+from tokd_lightning.report.figures import alpha_figure, cosine_figure, pairs_figure
 from tokd_lightning.report.model import (
     CITED,
     COMPUTED,
     MAJORITY,
     METRICS,
     NOT_COMPUTED,
-    Place,
+    FilledEntry,
     Report,
     TableReport,
 )
-from tokd_lightning.report.reading import NOT_RUN, Reader, Result, state_among
+from tokd_lightning.report.reader import NOT_RUN, Reader, Result, state_among
 from tokd_lightning.report.svg import Svg
 from tokd_lightning.runs.provenance import commit, comparable_data
 from tokd_lightning.tables.entries import Entry, PaperTable
@@ -45,7 +45,7 @@ def build(tables: Sequence[PaperTable], reader: Reader, when: datetime | None = 
     pairs = tuple(pair for table in third for pair in compare_branches(table.table, reader))
     shown = {entry.cell.dataset.name for t in tables for entry in t.entries if entry.cell}
     evaluated = read_evaluations(reader, shown)
-    figures = _figures(filled, pairs, reader) | evaluated_figures(evaluated)
+    figures = _figures(filled, pairs, evaluated, reader)
     moment = when or datetime.now(UTC)
     return Report(
         filled,
@@ -61,15 +61,25 @@ def build(tables: Sequence[PaperTable], reader: Reader, when: datetime | None = 
 
 
 def _figures(
-    tables: Sequence[TableReport], pairs: Sequence[Pair], reader: Reader
+    tables: Sequence[TableReport],
+    pairs: Sequence[Pair],
+    evaluated: Sequence[EvaluatedOn],
+    reader: Reader,
 ) -> dict[str, Svg]:
-    drawn = {"both-rgb": draw_pairs(pairs)}
+    title = "Both branches minus RGB, by method"
+    drawn = [("both-rgb", title, pairs_figure(pairs))]
     for table in tables:
         if table.table.key == "figure3":
-            drawn["figure3"] = draw_alphas(table)
+            drawn.append(("figure3", table.table.title, alpha_figure(table)))
         elif table.table.key == "figure4":
-            drawn["figure4"] = draw_cosines(table, reader)
-    return {name: figure for name, figure in drawn.items() if figure}
+            drawn.append(("figure4", table.table.title, cosine_figure(table, reader)))
+    for its in evaluated:
+        for kind, title, draw in (
+            ("robustness", "AUC over strength", robustness_figure),
+            ("reliability", "Reliability", reliability_figure),
+        ):
+            drawn.append((figure_name(kind, its.name), f"{title} on {its.title}", draw(its)))
+    return {name: Svg(figure, name, title) for name, title, figure in drawn if figure}
 
 
 def _fill(table: PaperTable, reader: Reader) -> TableReport:
@@ -79,30 +89,30 @@ def _fill(table: PaperTable, reader: Reader) -> TableReport:
         for entry in table.entries
     }
     odd, notes = _other_frames(table, results)
-    places = {}
+    filled = {}
     for entry in table.entries:
         key = entry.row, entry.column
         if entry.cell is None:
-            places[key] = _without_run(entry, sizes)
+            filled[key] = _without_run(entry, sizes)
         else:
             values = _values(entry, results[key])
             state = state_among(results[key])
             if entry.cell.role == DETECTOR and state == NOT_RUN and entry.published is not None:
                 state = CITED  # until it is run
-            places[key] = Place(entry, state, results[key], values, key in odd)
-    return TableReport(table, places, (*notes, *table.notes))
+            filled[key] = FilledEntry(entry, state, results[key], values, key in odd)
+    return TableReport(table, filled, (*notes, *table.notes))
 
 
-def _without_run(entry: Entry, sizes: dict[str, dict[str, float]]) -> Place:
+def _without_run(entry: Entry, sizes: dict[str, dict[str, float]]) -> FilledEntry:
     if entry.cited:
-        return Place(entry, CITED)
+        return FilledEntry(entry, CITED)
     if entry.row not in _NETWORKS:
-        return Place(entry, CITED)
+        return FilledEntry(entry, CITED)
     size = sizes.get(_NETWORKS[entry.row], {}).get(entry.metric)
     if size is None:
-        return Place(entry, CITED if entry.row in DETECTORS.values() else NOT_COMPUTED)
+        return FilledEntry(entry, CITED if entry.row in DETECTORS.values() else NOT_COMPUTED)
     ours = Summary(size * _SCALES[entry.metric], None, 1)
-    return Place(entry, COMPUTED, (), {entry.metric: ours})
+    return FilledEntry(entry, COMPUTED, (), {entry.metric: ours})
 
 
 def _values(entry: Entry, results: Sequence[Result]) -> dict[str, Summary]:

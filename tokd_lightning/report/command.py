@@ -12,13 +12,12 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.files import write_text
 from tokd_lightning.report import text
 from tokd_lightning.report.build import build
-from tokd_lightning.report.evaluated_text import evaluations_csv
-from tokd_lightning.report.html import html
+from tokd_lightning.report.evaluated_frames import evaluations_frame
+from tokd_lightning.report.frames import headers, long_frame, records, verdicts_frame
 from tokd_lightning.report.latex import latex, latex_pairs
-from tokd_lightning.report.longform import long_form
-from tokd_lightning.report.markdown import markdown
 from tokd_lightning.report.model import CITED, Report, TableReport
-from tokd_lightning.report.reading import Reader, StateOf, state_of
+from tokd_lightning.report.page import html, markdown
+from tokd_lightning.report.reader import Reader, StateOf, state_of
 from tokd_lightning.tables.entries import PaperTable
 from tokd_lightning.tables.grid import DATASETS, DEMO, EXPERIMENTS, GridCell, settings_of
 from tokd_lightning.tables.paper import PAPER, TABLES, paper_table
@@ -60,7 +59,7 @@ def report(
         TokdError: ``runs`` is not a folder, a name is unknown, or the report cannot be written.
     """
     if not runs.is_dir():
-        raise TokdError(f"--runs {runs} is no folder")
+        raise TokdError(f"--runs {runs} is not a folder")
     for name in dataset or ():
         if name not in DATASETS:
             raise TokdError(f"--dataset {name}: choose from {', '.join(DATASETS)}")
@@ -116,7 +115,7 @@ def _begun(reader: Reader, every: Sequence[PaperTable]) -> list[PaperTable]:
 
 
 def _write(report: Report, folder: Path, filled: bool) -> None:
-    texts = {"report.md": markdown(report), "report.csv": long_form(report)}
+    texts = {"report.md": markdown(report), "report.csv": long_frame(report).to_csv(index=False)}
     for table in report.tables:
         name, shown = f"tables/{table.table.key}.tex", table.filled() if filled else table
         if shown is None:
@@ -124,10 +123,12 @@ def _write(report: Report, folder: Path, filled: bool) -> None:
         else:
             texts[name] = latex(shown)
     if report.evaluated:
-        texts["evaluations.csv"] = evaluations_csv(report.evaluated)
+        texts["evaluations.csv"] = evaluations_frame(report.evaluated).to_csv(index=False)
     if report.pairs:
         texts["tables/both-rgb.tex"] = latex_pairs(report)
-    texts |= {f"figures/{name}.svg": figure.file() for name, figure in report.figures.items()}
+    for name, figure in report.figures.items():
+        texts[f"figures/{name}.svg"] = figure.file()
+        texts[f"figures/{name}-dark.svg"] = figure.file(dark=True)
     texts["report.html"] = html(report)
     for name, written in texts.items():
         write_text(folder / name, written)
@@ -157,27 +158,28 @@ def _table(table: TableReport) -> Table | Text:
     """
     head = f"{table.heading}. {table.table.title}" if table.heading else table.table.title
     shown = _lines(head, "", "", "paper", "ours", "difference", "n")
-    places = [place for place in table.places.values() if place.state != CITED]
-    missing = sum(place.ours is None for place in places)
-    compared = any(place.entry.published is not None for place in places)
-    if missing == len(places) or (len(places) > 13 and not compared):
-        return Text(f"{head}: {len(places) - missing} of {len(places)} places are filled\n")
-    for place in places:
-        if place.ours:
-            flags = "".join(f", {flag}" for flag in text.flags(place))
-            number = f"{place.ours.n if place.results else ''}{flags}"
-            difference = "" if place.difference is None else text.signed(place.difference)
-            entry = place.entry
-            line = (entry.row, entry.column, text.published(place), text.ours(place))
+    entries = [filled for filled in table.entries.values() if filled.state != CITED]
+    missing = sum(filled.ours is None for filled in entries)
+    compared = any(filled.entry.published is not None for filled in entries)
+    if missing == len(entries) or (len(entries) > 13 and not compared):
+        return Text(f"{head}: {len(entries) - missing} of {len(entries)} entries are filled\n")
+    for filled in entries:
+        if filled.ours:
+            flags = "".join(f", {flag}" for flag in text.flags(filled))
+            number = f"{filled.ours.n if filled.results else ''}{flags}"
+            difference = "" if filled.difference is None else text.signed(filled.difference)
+            entry = filled.entry
+            line = (entry.row, entry.column, text.published(filled), text.ours(filled))
             shown.add_row(*map(Text, (*line, difference, number)))
-    shown.caption = f"{missing} of {len(places)} places are empty" if missing else None
+    shown.caption = f"{missing} of {len(entries)} entries are empty" if missing else None
     return shown
 
 
 def _verdicts(report: Report) -> Table:
-    shown = _lines("Both − RGB", *text.VERDICTS)
-    for line in text.verdicts(report.pairs):
-        shown.add_row(*line)
+    frame = verdicts_frame(report.pairs)
+    shown = _lines("Both − RGB", *headers(frame))
+    for key, values in records(frame):
+        shown.add_row(*key, *values)
     return shown
 
 

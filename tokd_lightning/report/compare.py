@@ -13,6 +13,7 @@ from rich.table import Table
 
 from tokd_lightning.files import write_text
 from tokd_lightning.report.curves import draw_gradients, draw_training, read_curves
+from tokd_lightning.report.frames import markdown_table
 from tokd_lightning.report.rows import Row, distinct_labels, majority_rows, rank, read_row
 from tokd_lightning.runs.provenance import comparable_data
 
@@ -31,21 +32,19 @@ class Comparison(NamedTuple):
     Attributes:
         title: What the table shows.
         lines: One row per run, then the majority baselines.
-        table: The header and a line of text per row.
+        table: The same as texts, under the columns shown.
         notes: Caveats for readers of the table.
     """
 
     title: str
     lines: list[Row]
-    table: list[list[str]]
+    table: pd.DataFrame
     notes: list[str]
 
     def markdown(self) -> str:
         """Return the table as Markdown."""
-        rule = ["---", *["---:"] * (len(self.table[0]) - 1)]
-        lines = [f"| {' | '.join(line)} |" for line in (self.table[0], rule, *self.table[1:])]
         notes = (f"\n{note}" for note in self.notes)
-        return "\n".join([f"**{self.title}**", "", *lines, *notes]) + "\n"
+        return "\n".join([f"**{self.title}**", "", markdown_table(self.table), *notes]) + "\n"
 
 
 def side_by_side(folders: Sequence[Path]) -> Comparison:
@@ -60,7 +59,8 @@ def side_by_side(folders: Sequence[Path]) -> Comparison:
     distinct = {folder.resolve(): folder for folder in folders}.values()
     rows = distinct_labels(sorted((read_row(folder) for folder in distinct), key=rank))
     lines = [*rows, *majority_rows(rows)]
-    table = [["", "M params", "GMACs", *_METRICS], *(_cells(row) for row in lines)]
+    heads, texts = ["M params", "GMACs", *_METRICS], [_cells(row) for row in lines]
+    table = pd.DataFrame([cells[1:] for cells in texts], [cells[0] for cells in texts], heads)
     what = " of the synthetic mini-FF++" if any(row.synthetic for row in rows) else ""
     return Comparison(f"Test split{what}, frame level, in percent", lines, table, _notes(rows))
 
@@ -127,15 +127,16 @@ def _notes(rows: Sequence[Row]) -> list[str]:
 
 
 def _print(found: Comparison, console: Console) -> None:
-    table, caption = found.table, "\n".join(found.notes) or None
+    caption = "\n".join(found.notes) or None
     shown = Table(title=found.title, caption=caption, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     shown.title_justify = shown.caption_justify = "left"
-    for number, head in enumerate(table[0]):
-        width = max(len(line[number]) for line in table[1:])
-        fixed = max(width, *map(len, head.split())) if number else None
-        shown.add_column(head, justify="right" if number else "left", width=fixed)
-    for line in table[1:]:
-        shown.add_row(*line)
+    shown.add_column("")
+    for head, column in found.table.items():
+        words = str(head).split()
+        width = max([*column.str.len(), *map(len, words)])
+        shown.add_column(str(head), justify="right", width=width)
+    for label, *cells in found.table.itertuples():
+        shown.add_row(label, *cells)
     console.print(shown)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.report.reading import DONE, STALE, Reader, Result, state_among
+from tokd_lightning.report.reader import DONE, STALE, Reader, Result, state_among
 from tokd_lightning.runs.provenance import comparable_data
 from tokd_lightning.tables.entries import ACC, PaperTable
 from tokd_lightning.tables.grid import BRANCHES, METHODS

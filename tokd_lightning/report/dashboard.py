@@ -167,7 +167,7 @@ def introduction(found: Comparison) -> list[str]:
     texts = [
         f"{len(runs)} runs on {data or 'no data yet'}. Methods and their branches: {methods}. "
         f"Networks: {networks}. Seeds: {seeds}. The numbers are read from the run folders "
-        "(metrics.json); panels group runs that differ in the seed alone."
+        "(metrics.json); panels group runs that differ only in the seed."
     ]
     if any(row.synthetic for row in runs):
         texts.append("The data are synthetic: this shows that the machinery works, no more.")
@@ -175,7 +175,7 @@ def introduction(found: Comparison) -> list[str]:
         accuracy = row.metrics.get("test/frame/acc")
         if not row.run and accuracy is not None:
             texts.append(
-                f"The majority baseline on {row.data}: whoever always names the larger class is "
+                f"The majority baseline on {row.data}: always naming the larger class is "
                 f"right on {100 * accuracy:.2f} % of the test frames, with an AUC of 50 %."
             )
     return texts

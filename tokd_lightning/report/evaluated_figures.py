@@ -1,159 +1,118 @@
 """Figures of evaluations: AUC over strength, and fraction of fakes over P(fake)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from tokd_lightning.looks import looks, short_labels
-from tokd_lightning.report.evaluations import LEVELS, Evaluated, EvaluatedOn, figure_name
-from tokd_lightning.report.svg import INK, OURS, PAPER, RULE, SOFT, Point, Scale, Svg
-from tokd_lightning.tables.further import aucs
+from tokd_lightning.report.evaluations import LEVELS, Evaluated, EvaluatedOn
+from tokd_lightning.report.figures import panels
+from tokd_lightning.report.svg import OURS, PAPER, SERIES, SOFT, STYLE
+from tokd_lightning.tables.evaluation_tables import aucs
 
-MOST = 8  # maximum number of runs in a figure
-# The palette's colours in its order, as variables of the page, which has a light and a dark theme.
-_COLOURS = (
-    *("var(--c7, #1c2430)", "var(--c6, #b07a00)", "var(--c1, #0072b2)", "var(--c2, #d55e00)"),
-    *("var(--c3, #007a5a)", "var(--c4, #b4457f)", "var(--c5, #2f9fd0)"),
-)
-_WIDE = 4  # panels side by side
-_LETTER = 6.1  # width in pixels of a letter at font size 11 px
-
-
-def evaluated_figures(evaluated: Sequence[EvaluatedOn]) -> dict[str, Svg]:
-    """Draw robustness and reliability of the best eight runs on each data set."""
-    figures = {}
-    for its in evaluated:
-        if curves := draw_robustness(its):
-            figures[figure_name("robustness", its.name)] = curves
-        figures[figure_name("reliability", its.name)] = draw_reliability(its)
-    return figures
+MAX_RUNS = 8  # in a figure
+_WIDE = 4  # panels in a row
+_LETTER = 7.2  # width in pixels of a letter of the legend
+_LINE = 34  # letters in a line of a panel's title
 
 
 def best(runs: Sequence[Evaluated]) -> list[Evaluated]:
-    """Return the :data:`MOST` runs with the highest AUC, in the given order."""
-    ranked = sorted(runs, key=lambda one: -(one.metric("frame/auc") or 0))[:MOST]
+    """Return the :data:`MAX_RUNS` runs with the highest AUC, in the given order."""
+    ranked = sorted(runs, key=lambda one: -(one.metric("frame/auc") or 0))[:MAX_RUNS]
     return [one for one in runs if one in ranked]
 
 
-def draw_robustness(its: EvaluatedOn) -> Svg | None:
+@matplotlib.rc_context(STYLE)
+def robustness_figure(its: EvaluatedOn) -> Figure | None:
     """Draw frame AUC over strength, a panel per perturbation; None if no AUC is known."""
     runs = best([one for one in its.runs if one.robustness])
-    every = [100 * v for one in runs for v in _every(one)]
-    if not every:  # data of a single class have no AUC
+    curves = [{name: _curve(one, name) for name in its.perturbations} for one in runs]
+    every = [value for lines in curves for line in lines.values() for value in line[1:]]
+    if np.isnan(every).all():  # data of a single class have no AUC
         return None
-    panels, left, panel, tall, head = its.perturbations, 46, 252, 168, 34
-    wide = min(_WIDE, len(panels))
-    high = -(-len(panels) // wide)
-    said = f"AUC over strength on {its.title}"
     labels = short_labels([one.record for one in runs])
-    colours = {name: _COLOURS[its.number] for name, its in looks(labels).items()}
-    widest = int(_LETTER * max(map(len, labels))) + 36  # widest entry of the legend
-    width = left + max(wide * panel, widest) + 8
-    names = _columns(labels, width - 8)
-    svg = Svg(width, high * (tall + head + 26) + 24 + 18 * len(names), said)
-    low, high_end = min([50.0, *every]), max([60.0, *every])
-    for number, (name, about) in enumerate(panels.items()):
-        x0, y0 = left + number % wide * panel, number // wide * (tall + head + 26) + head
-        x, y = Scale(0, 5, x0 + 14, x0 + panel - 22), Scale(low, high_end, y0 + tall - 6, y0 + 6)
-        svg.text((x0 + 4, y0 - 10), f"{about['title']}: {about['parameter']}", INK, "start", 12)
-        for tick in y.ticks(4):
-            svg.line((x0 + 4, y(tick)), (x0 + panel - 12, y(tick)))
-            if number % wide == 0:
-                svg.text((left - 4, y(tick) + 4), f"{tick:.0f}", anchor="end", size=11)
-        if number % wide == 0:
-            svg.text((left - 4, y0 - 10), "AUC %", anchor="end", size=11)
-        for place, label in enumerate(["clean", *(f"{value:g}" for value in about["values"])]):
-            svg.text((x(place), y0 + tall + 12), label, size=11)
-        for label, one in zip(labels, runs, strict=True):
-            _curve(svg, one, name, x, y, colours[label])
-    _legend(svg, names, colours, left, svg.height - 18 * len(names) - 8)
-    return svg
+    colours = {name: SERIES[look.number] for name, look in looks(labels).items()}
+    widest = _LETTER * max(map(len, labels)) + 60
+    width = max(252.0 * min(_WIDE, len(its.perturbations)), widest)
+    columns = max(1, int(width // widest))
+    below = 20 * -(-len(labels) // columns) + 14
+    size = width / min(_WIDE, len(its.perturbations)), 222
+    figure, grid = panels(len(its.perturbations), _WIDE, size, below, sharey=True)
+    for axes, (name, about) in zip(grid, its.perturbations.items(), strict=True):
+        axes.set_title(f"{about['title']}: {about['parameter']}", size=12, weight="normal")
+        for label, lines in zip(labels, curves, strict=True):
+            axes.plot(lines[name], color=colours[label], marker="o", ms=4.5, linewidth=1.6)
+        ticks = ["clean", *(f"{value:g}" for value in about["values"])]
+        axes.set_xticks(range(len(ticks)), ticks, size=11)
+        axes.grid(visible=False, axis="x")
+    low, high = grid[0].get_ylim()
+    grid[0].set_ylim(min(low, 50), max(high, 60))
+    for axes in grid[::_WIDE]:
+        axes.set_ylabel("AUC %")
+    handles = [Line2D([], [], color=colours[label], label=label) for label in labels]
+    figure.legend(handles=handles, loc="outside lower left", ncols=columns)
+    return figure
 
 
-def _curve(svg: Svg, one: Evaluated, name: str, x: Scale, y: Scale, colour: str) -> None:
-    found = (one.robustness or {})["perturbations"].get(name)
+def _curve(one: Evaluated, name: str) -> list[float]:
+    """Return AUC in percent, clean and at each strength; NaN where undefined."""
+    measured = one.robustness or {}
+    found = measured["perturbations"].get(name)
     if found is None:
-        return
-    values = [(one.robustness or {})["clean"]["frame"]["auc"], *aucs(found, "frame")]
-    places = [(x(n), y(100 * value)) for n, value in enumerate(values) if value is not None]
-    svg.path(places, colour, 1.6)
-    for place in places:
-        svg.dot(place, colour, 2.4)
+        return []
+    values = [measured["clean"]["frame"]["auc"], *aucs(found, "frame")]
+    return [np.nan if value is None else 100 * value for value in values]
 
 
-def _every(one: Evaluated) -> list[float]:
-    found = (one.robustness or {})["perturbations"].values()
-    values = [v for its in found for v in aucs(its, "frame")]
-    return [v for v in [one.metric("frame/auc"), *values] if v is not None]
-
-
-def draw_reliability(its: EvaluatedOn) -> Svg:
+@matplotlib.rc_context(STYLE)
+def reliability_figure(its: EvaluatedOn) -> Figure:
     """Draw the fraction of fakes over P(fake) and a histogram of P(fake), a panel per run."""
     runs = best(its.runs)
     labels = short_labels([one.record for one in runs])
-    left, panel, tall, below, head = 46, 252, 190, 46, 44
     wide = min(_WIDE, len(runs))
-    step = head + tall + below + 34
     high = -(-len(runs) // wide)
-    width = max(left + wide * panel + 8, 530)
-    svg = Svg(width, high * step + 26, f"Reliability on {its.title}")
-    for number, one in enumerate(runs):
-        x0, y0 = left + number % wide * panel, number // wide * step + head
-        x, y = Scale(0, 1, x0 + 8, x0 + panel - 22), Scale(0, 1, y0 + tall, y0)
-        for line, part in enumerate(reversed(_halves(labels[number]))):
-            svg.text((x0 + 6, y0 - 10 - 14 * line), part, INK, "start", 11)
-        for tick in (0, 0.5, 1):
-            svg.line((x(0), y(tick)), (x(1), y(tick)))
-            svg.text((x(tick), y0 + tall + below + 18), f"{tick:g}", size=11)
-            if number % wide == 0:
-                svg.text((left, y(tick) + 4), f"{tick:g}", anchor="end", size=11)
-        svg.line((x(0), y(0)), (x(1), y(1)), SOFT, 1, "3 3")
+    width = max(252, 540 / wide)
+    figure, grid = panels(
+        2 * wide * high, wide, (width, 150), 28, height_ratios=[3.4, 1] * high, sharex=True
+    )
+    for number, (label, one) in enumerate(zip(labels, runs, strict=True)):
+        row, column = divmod(number, wide)
+        above, below = (grid[(2 * row + part) * wide + column] for part in (0, 1))
+        above.set_title(_in_lines(label), size=11, weight="normal")
+        above.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=(0, (3, 3)))
         for level, colour in zip(LEVELS, (OURS, PAPER), strict=True):
             bins = one.record["calibration"][level]["bins"]
             found = zip(bins["count"], bins["p_fake"], bins["fake"], strict=True)
-            places = [(x(p), y(fake / count)) for count, p, fake in found if count]
-            svg.path(places, colour, 1.6)
-            for place in places:
-                svg.dot(place, colour, 2.6)
-        _histogram(svg, one, x, y0 + tall + below)
-    y_legend = svg.height - 8
-    for at, word, colour in ((left, "frames", OURS), (left + 80, "videos", PAPER)):
-        svg.line((at, y_legend - 4), (at + 22, y_legend - 4), colour, 2)
-        svg.text((at + 28, y_legend), word, anchor="start", size=11)
-    said = "share that is fake over P(fake); bars: how many frames"
-    svg.text((left + 160, y_legend), said, anchor="start", size=11)
-    return svg
+            points = [(p, fake / count) for count, p, fake in found if count]
+            above.plot(*zip(*points, strict=True), color=colour, marker="o", ms=4.5, linewidth=1.6)
+        above.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), yticks=(0, 0.5, 1), xticks=(0, 0.5, 1))
+        counts = one.record["calibration"]["frame"]["bins"]["count"]
+        below.bar((np.arange(len(counts)) + 0.5) / len(counts), counts, 0.6 / len(counts),
+                  color=OURS)  # fmt: skip
+        below.set_yticks([])
+        below.grid(visible=False)
+        below.tick_params(axis="x", labelbottom=True)
+        if column == 0:
+            above.set_ylabel("share that is fake")
+    for axes in grid:
+        if not axes.has_data():
+            axes.remove()
+    figure.supxlabel("P(fake); bars: number of frames", size=12, color=SOFT)
+    handles = [
+        Line2D([], [], color=colour, label=f"{level}s")
+        for level, colour in zip(LEVELS, (OURS, PAPER), strict=True)
+    ]
+    figure.legend(handles=handles, loc="outside lower left", ncols=2)
+    return figure
 
 
-def _histogram(svg: Svg, one: Evaluated, x: Scale, bottom: float) -> None:
-    counts = one.record["calibration"]["frame"]["bins"]["count"]
-    top = Scale(0, max(counts), bottom, bottom - 34)
-    for n, count in enumerate(counts):
-        if count:
-            middle = x((n + 0.5) / len(counts))
-            svg.line((middle, bottom), (middle, top(count)), OURS, 9)
-    svg.line((x(0), bottom), (x(1), bottom), RULE)
-
-
-def _columns(names: Sequence[str], width: float) -> list[Sequence[str]]:
-    """Distribute names over the lines of a legend."""
-    room = max(1, int(width // (_LETTER * max(map(len, names)) + 52)))
-    return [names[n : n + room] for n in range(0, len(names), room)]
-
-
-def _legend(
-    svg: Svg, lines: list[Sequence[str]], colours: Mapping[str, str], left: float, top: float
-) -> None:
-    step = _LETTER * max(len(name) for line in lines for name in line) + 52
-    for row, line in enumerate(lines):
-        for column, name in enumerate(line):
-            at: Point = (left + column * step, top + 18 * row + 14)
-            svg.line((at[0], at[1] - 4), (at[0] + 22, at[1] - 4), colours[name], 2)
-            svg.text((at[0] + 28, at[1]), name, anchor="start", size=11)
-
-
-def _halves(name: str) -> list[str]:
+def _in_lines(name: str) -> str:
     """Split a name that is too long for a panel at the underscore nearest to its middle."""
-    if len(name) <= 34 or "_" not in name[1:]:
-        return [name]
-    places = [n for n, letter in enumerate(name) if letter == "_"]
-    at = min(places, key=lambda n: abs(n - len(name) / 2))
-    return [name[:at], name[at:]]
+    marks = [place for place, letter in enumerate(name) if letter == "_" and place]
+    if len(name) <= _LINE or not marks:
+        return name
+    at = min(marks, key=lambda place: abs(place - len(name) / 2))
+    return f"{name[:at]}\n{name[at:]}"

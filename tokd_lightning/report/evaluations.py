@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.report.reading import Reader
+from tokd_lightning.report.reader import Reader
 from tokd_lightning.runs.folder import Run
 from tokd_lightning.runs.provenance import belongs
-from tokd_lightning.tables.evaluated import data_of
+from tokd_lightning.tables.evaluation_tables import data_of
 from tokd_lightning.tables.grid import DATASETS
 
 LEVELS = ("frame", "video")

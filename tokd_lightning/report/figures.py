@@ -2,205 +2,199 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import matplotlib
+import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.report import text
 from tokd_lightning.report.conflict import Pair
 from tokd_lightning.report.curves import read_curves
-from tokd_lightning.report.model import Place, TableReport
-from tokd_lightning.report.reading import Reader
-from tokd_lightning.report.svg import INK, OURS, PAPER, RULE, SOFT, Scale, Svg
+from tokd_lightning.report.model import FilledEntry, TableReport
+from tokd_lightning.report.reader import Reader
+from tokd_lightning.report.svg import GROUND, INK, OURS, PAPER, SOFT, STYLE, pixels
 
-_WIDEST = 8.0  # half-width limit of the both - rgb axis in percentage points; means may exceed it
-_POINTS = 80  # maximum number of points of a curve
-_PARTS = {"rotated entries": "gradient/cosine_rotated", "all entries": "gradient/cosine_full"}
+MAX_HALF_WIDTH = 8.0  # of the both - rgb axis, in percentage points; means may exceed it
+MAX_POINTS = 80  # of a curve
+PARTS = {"rotated entries": "gradient/cosine_rotated", "all entries": "gradient/cosine_full"}
+_DIAMOND: dict[str, Any] = {"marker": "D", "mfc": GROUND, "mec": PAPER, "ms": 6, "mew": 1.6}
 
 
-def draw_pairs(pairs: Sequence[Pair]) -> Svg | None:
+def panels(
+    number: int, wide: int, size: tuple[float, float], below: float = 0, **options: Any
+) -> tuple[Figure, list[Any]]:
+    """Return a figure and its panels, row by row; those beyond the number are removed.
+
+    Args:
+        number: Number of panels.
+        wide: Maximum number in a row.
+        size: Width and height of one, in pixels.
+        below: Height of a legend below all, in pixels.
+        **options: Of matplotlib's ``subplots``.
+    """
+    wide = min(wide, number)
+    high = -(-number // wide)
+    figure = Figure(figsize=pixels(wide * size[0], high * size[1] + below), layout="constrained")
+    grid = list(figure.subplots(high, wide, squeeze=False, **options).flat)
+    for axes in grid[number:]:
+        axes.remove()
+    return figure, grid[:number]
+
+
+@matplotlib.rc_context(STYLE)
+def pairs_figure(pairs: Sequence[Pair]) -> Figure | None:
     """Draw both - rgb of every method, one panel per row of Table 3; None without pairs."""
     rows = list(dict.fromkeys(pair.row for pair in pairs))
     methods = list(dict.fromkeys(pair.method for pair in pairs))
     if not rows:
         return None
-    ends = [abs(p.published) for p in pairs if p.published is not None]
-    ends += [
-        100 * max(abs(p.difference.low), abs(p.difference.high)) for p in pairs if p.difference
+    known = [pair.difference for pair in pairs if pair.difference]
+    ends = [abs(pair.published) for pair in pairs if pair.published is not None]
+    ends += [100 * max(abs(difference.low), abs(difference.high)) for difference in known]
+    means = [1.15 * 100 * abs(difference.mean) for difference in known]
+    limit = min(max([MAX_HALF_WIDTH, *means]), 1.15 * max([1.0, *ends]))
+    size = 350, 27 * len(methods) + 72
+    figure, grid = panels(len(rows), 3, size, 28 if len(rows) > 1 else 68, sharey=True)
+    for axes, row in zip(grid, rows, strict=True):
+        axes.set_title(row)
+        axes.set(xlim=(-limit, limit), ylim=(len(methods) - 0.5, -0.5))
+        axes.set_yticks(range(len(methods)), methods, color=INK)
+        axes.tick_params(axis="y", pad=9)
+        axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_formatter(lambda tick, _: text.signed(tick, 0 if limit > 2 else 1))
+        axes.grid(visible=False, axis="y")
+        axes.axvline(0, color=SOFT, linewidth=1)
+        for pair in pairs:
+            if pair.row == row:
+                _draw_pair(axes, pair, methods.index(pair.method), limit)
+    handles = [
+        Line2D([], [], color=OURS, marker="o", label="ours, with its 95 % interval"),
+        Line2D([], [], linestyle="", label="the paper’s", **_DIAMOND),
+        Line2D([], [], linestyle="", label="points of accuracy; right of 0, both is better"),
     ]
-    means = [100 * abs(pair.difference.mean) for pair in pairs if pair.difference]
-    limit = min(max([_WIDEST, *(1.15 * mean for mean in means)]), 1.15 * max([1.0, *ends]))
-    wide, left, panel, step, head = min(3, len(rows)), 66, 326, 27, 34
-    high = -(-len(rows) // wide)
-    tall = head + step * len(methods) + 34
-    below = 20 if wide == 1 else 0  # extra line for the legend, too long for a single panel
-    title = "Both branches less RGB alone, by method"
-    svg = Svg(left + wide * panel + 8, high * tall + 34 + below, title)
-    for number, row in enumerate(rows):
-        x0, y0 = left + number % wide * panel, number // wide * tall
-        scale = Scale(-limit, limit, x0 + 16, x0 + panel - 24)
-        bottom = y0 + head + step * len(methods)
-        svg.text((x0 + 16, y0 + 18), row, INK, "start", 13, bold=True)
-        for tick in scale.ticks(8):
-            zero = abs(tick) < 1e-9
-            svg.line((scale(tick), y0 + head - 6), (scale(tick), bottom), SOFT if zero else RULE)
-            svg.text((scale(tick), bottom + 16), text.signed(tick, 0 if limit > 2 else 1))
-        for place, method in enumerate(methods):
-            y = y0 + head + step * (place + 0.5)
-            if number % wide == 0:
-                svg.text((left - 4, y + 4), method, INK, "end", 13)
-            for pair in pairs:
-                if (pair.row, pair.method) == (row, method):
-                    _draw_pair(svg, pair, scale, y)
-    y = high * tall + 16
-    svg.dot((left + 16, y))
-    svg.text((left + 26, y + 4), "ours, with its 95 % interval", anchor="start")
-    svg.diamond((left + 226, y))
-    svg.text((left + 236, y + 4), "the paper’s", anchor="start")
-    at = (left + 26, y + 4 + below) if below else (left + 330, y + 4)
-    svg.text(at, "points of accuracy; right of 0, both is better", anchor="start")
-    return svg
+    columns = 3 if len(rows) > 1 else 1
+    figure.legend(handles=handles, loc="outside lower left", ncols=columns)
+    return figure
 
 
-def _draw_pair(svg: Svg, pair: Pair, scale: Scale, y: float) -> None:
-    def inside(value: float) -> float:
-        return scale(max(scale.low, min(scale.high, value)))
-
+def _draw_pair(axes: Any, pair: Pair, y: int, limit: float) -> None:
     if pair.difference:
-        low, mean, high = (
-            100 * v for v in (pair.difference.low, pair.difference.mean, pair.difference.high)
-        )
-        svg.line((inside(low), y), (inside(high), y), OURS, 2.4)
+        difference = pair.difference
+        low, mean, high = (100 * v for v in (difference.low, difference.mean, difference.high))
+        inside = np.clip([low, high], -limit, limit)
+        axes.plot(inside, [y, y], color=OURS, linewidth=2.4)
         for end, sign in ((low, -1), (high, 1)):
-            x = inside(end)
-            if sign * end > scale.high:  # the interval extends beyond the axis
-                tip = [(x + 6 * sign, y), (x - 1 * sign, y - 5), (x - 1 * sign, y + 5)]
-                svg.shape(tip, OURS)
-            else:
-                svg.line((x, y - 4), (x, y + 4), OURS, 1.6)
-        svg.dot((inside(mean), y), radius=4.5)
+            beyond = sign * end > limit  # an arrow shows that the interval goes on
+            arrow = "<" if sign < 0 else ">"
+            axes.plot(
+                np.clip(end, -limit, limit), y, color=OURS, clip_on=False,
+                marker=arrow if beyond else "|", ms=9, mew=0 if beyond else 1.6,
+            )  # fmt: skip
+        axes.plot(mean, y, "o", color=OURS, ms=8)
     if pair.published is not None:
-        svg.diamond((inside(pair.published), y))
+        axes.plot(pair.published, y, **_DIAMOND)
     if not pair.difference:
         # On the side opposite to the paper's number.
         right = pair.published is None or pair.published <= 0
-        at = scale.end - 4 if right else scale.start + 4
-        svg.text((at, y + 4), pair.why, SOFT, "end" if right else "start", 11)
+        at = 0.98 * limit if right else -0.98 * limit
+        axes.text(at, y, pair.why, size=11, ha="right" if right else "left", va="center")
 
 
-def draw_alphas(table: TableReport) -> Svg | None:
+@matplotlib.rc_context(STYLE)
+def alpha_figure(table: TableReport) -> Figure | None:
     """Draw accuracy by alpha (Fig. 3), one panel per data set; None without entries."""
-    columns = table.columns
-    if not columns:
+    if not table.columns:
         return None
-    panel, left, top, bottom = 450, 58, 44, 268
-    svg = Svg(panel * len(columns) + 8, 326, table.table.title)
-    for number, column in enumerate(columns):
-        places = {_alpha(row): table.places[row, column] for row in table.rows}
-        known = [place.ours for place in places.values() if place.ours]
-        ends = [ours.mean + sign * (ours.sd or 0) for ours in known for sign in (-1, 1)]
-        low, high = (min(ends), max(ends)) if ends else (0.0, 100.0)
-        pad = max(0.25, 0.15 * (high - low)) if ends else 0.0
-        x = Scale(
-            min(places), max(places), panel * number + left + 14, panel * (number + 1) - 18, True
-        )
-        y = Scale(low - pad, high + pad, bottom, top)
-        svg.text((panel * number + left, 24), column, INK, "start", 13, bold=True)
-        for tick in y.ticks(5):
-            svg.line((panel * number + left, y(tick)), (panel * (number + 1) - 6, y(tick)))
-            digits = 0 if high - low > 5 else 1
-            svg.text((panel * number + left - 8, y(tick) + 4), f"{tick:.{digits}f}", anchor="end")
-        for alpha, place in places.items():
-            svg.line((x(alpha), bottom), (x(alpha), bottom + 5), SOFT)
-            svg.text((x(alpha), bottom + 19), f"{alpha:g}")
-            if place.ours is None:
-                svg.text((x(alpha), bottom - 6), "×", SOFT, size=14)
-        svg.text((panel * (number + 0.5) + 20, bottom + 42), "alpha (log scale)", SOFT)
-        drawn = [(x(a), y(p.ours.mean), p.ours.sd) for a, p in places.items() if p.ours]
-        if len(drawn) > 1:
-            svg.path([(a, b) for a, b, _ in drawn], OURS)
-        for a, b, sd in drawn:
-            if sd:
-                half = (y(0) - y(sd)) if sd else 0
-                svg.line((a, b - half), (a, b + half), OURS, 1.4)
-            svg.dot((a, b))
-    missing = any(place.ours is None for place in table.places.values())
-    said = "ours: mean and sd over seeds" + ("; × is not run" if missing else "")
-    svg.text((svg.width - 12, 24), said, SOFT, "end")
-    return svg
+    figure, grid = panels(len(table.columns), 2, (450, 300), 26)
+    for axes, column in zip(grid, table.columns, strict=True):
+        entries = {float(row.rpartition(" ")[2]): table.entries[row, column] for row in table.rows}
+        found = {alpha: entry.ours for alpha, entry in entries.items() if entry.ours}
+        axes.set_title(column)
+        axes.set(xscale="log", xlabel="alpha (log scale)")
+        axes.set_xticks(list(entries), [f"{alpha:g}" for alpha in entries])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.grid(visible=False, axis="x")
+        axes.errorbar(
+            list(found), [ours.mean for ours in found.values()],
+            [ours.sd or 0 for ours in found.values()], color=OURS, marker="o", ms=7,
+        )  # fmt: skip
+        if not found:
+            axes.set(ylim=(0, 100), xlim=(0.8 * min(entries), 1.25 * max(entries)))
+        missing = [alpha for alpha, entry in entries.items() if entry.ours is None]
+        axes.plot(missing, np.zeros(len(missing)) + 0.03, "x", color=SOFT, ms=7,
+                  transform=axes.get_xaxis_transform())  # fmt: skip
+    handles = [Line2D([], [], color=OURS, marker="o", label="ours: mean and sd over seeds")]
+    if any(entry.ours is None for entry in table.entries.values()):
+        handles.append(Line2D([], [], color=SOFT, marker="x", linestyle="", label="not run"))
+    figure.legend(handles=handles, loc="outside lower right", ncols=2)
+    return figure
 
 
-def _alpha(row: str) -> float:
-    return float(row.rpartition(" ")[2])
-
-
-def draw_cosines(table: TableReport, reader: Reader) -> Svg | None:
+@matplotlib.rc_context(STYLE)
+def cosine_figure(table: TableReport, reader: Reader) -> Figure | None:
     """Draw cos(v_r, v_f) over training steps before and after rotation (Fig. 4), a panel per d."""
     if not table.rows:
         return None
-    curves = {row: _curves(table.places[row, table.columns[0]], reader) for row in table.rows}
-    panel, left, top, tall, gap = 176, 62, 58, 130, 34
-    svg = Svg(left + panel * len(curves) + 8, top + tall * 2 + gap + 56, table.table.title)
-    every = [v for lines in curves.values() for _, _, line in lines for _, v in line]
-    low, high = (min([-0.1, *every]), max([0.1, *every]))
-    for column, (row, lines) in enumerate(curves.items()):
-        x0 = left + panel * column
-        svg.text((x0 + panel / 2 - 6, 22), row, INK, size=13, bold=True)
-        for line_of, part in enumerate(_PARTS):
-            y0 = top + line_of * (tall + gap)
-            y = Scale(low, high, y0 + tall - 4, y0 + 4)
-            for tick in y.ticks(4):
-                zero = abs(tick) < 1e-9
-                svg.line((x0, y(tick)), (x0 + panel - 12, y(tick)), SOFT if zero else RULE)
-                if column == 0:
-                    svg.text((left - 8, y(tick) + 4), text.signed(tick, 1), anchor="end")
-            if column == 0:
-                svg.text((left, y0 - 8), f"cosine over {part}", SOFT, "start")
-            shown = [(when, line) for p, when, line in lines if p == part and line]
-            if not shown:
-                why = table.places[row, table.columns[0]].state
-                why = why if not lines else "no rotation"
-                svg.text((x0 + panel / 2 - 6, y0 + tall / 2 - 6), why, SOFT)
-            last = max([1.0, *(step for _, line in shown for step, _ in line)])
-            x = Scale(0, last, x0 + 2, x0 + panel - 14)
+    [column] = table.columns
+    entries = {row: table.entries[row, column] for row in table.rows}
+    curves = {row: _curves(entry, reader) for row, entry in entries.items()}
+    wide = len(entries)
+    figure, grid = panels(2 * wide, wide, (180, 196), 30, sharey=True, sharex="col")
+    for number, part in enumerate(PARTS):
+        for axes, (row, lines) in zip(grid[number * wide :], curves.items(), strict=False):
+            shown = [(when, line) for p, when, line in lines if p == part and len(line)]
+            axes.axhline(0, color=SOFT, linewidth=1)
+            axes.grid(visible=False, axis="x")
+            axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+            if number == 0:
+                axes.set_title(row, loc="center")
+            axes.tick_params(axis="x", labelsize=10)
+            axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
             for when, line in shown:
-                colour, dashes = (PAPER, "5 3") if when == "before" else (OURS, "")
-                svg.path([(x(a), y(b)) for a, b in line], colour, 1.6, dashes)
-    y_legend = svg.height - 14
-    svg.text((left, y_legend - 22), "training step, from the first to the last", anchor="start")
-    for at, label, colour, dashes in (
-        (left, "before rotation", PAPER, "5 3"),
-        (left + 150, "after rotation", OURS, ""),
-    ):
-        svg.line((at, y_legend - 4), (at + 26, y_legend - 4), colour, 2, dashes)
-        svg.text((at + 32, y_legend), label, anchor="start")
-    return svg
+                colour, style = (PAPER, (0, (3, 2))) if when == "before" else (OURS, "-")
+                axes.plot(line.index, line, color=colour, linestyle=style, linewidth=1.6)
+            if not shown:
+                why = "no rotation" if lines else entries[row].state
+                axes.text(0.5, 0.5, why, ha="center", va="center", transform=axes.transAxes)
+                axes.set_xticks([])
+        grid[number * wide].set_ylabel(f"cosine over {part}", size=11)
+    if any(map(len, curves.values())):
+        figure.supxlabel("training step", size=12, color=SOFT)
+    low, high = grid[0].get_ylim()
+    grid[0].set_ylim(min(low, -0.1), max(high, 0.1))
+    handles = [
+        Line2D([], [], color=PAPER, linestyle=(0, (3, 2)), label="before rotation"),
+        Line2D([], [], color=OURS, label="after rotation"),
+    ]
+    figure.legend(handles=handles, loc="outside lower left", ncols=2)
+    return figure
 
 
-def _curves(place: Place, reader: Reader) -> list[tuple[str, str, list[tuple[float, float]]]]:
-    """Return (part, before or after, points) of each seed's gradient cosines."""
+def _curves(entry: FilledEntry, reader: Reader) -> list[tuple[str, str, "pd.Series[float]"]]:
+    """Return (part, before or after, cosine by step) of each seed's gradients."""
     found = []
-    for result in place.results:
+    for result in entry.results:
         try:
             table = read_curves(reader.runs / result.cell.name)
         except TokdError as error:
             reader.warn(str(error))
             continue
-        for part, prefix in _PARTS.items():
+        for part, prefix in PARTS.items():
             for when in ("before", "after"):
                 if (column := f"{prefix}_{when}") in table:
                     found.append((part, when, _thinned(table, column)))
     return found
 
 
-def _thinned(table: pd.DataFrame, column: str) -> list[tuple[float, float]]:
-    """Average a curve over intervals of steps, so that at most :data:`_POINTS` points are left."""
-    values = table.set_index("step")[column]
-    numbers = pd.to_numeric(values, errors="coerce").dropna()
+def _thinned(table: pd.DataFrame, column: str) -> "pd.Series[float]":
+    """Average a curve over intervals of steps, so that at most :data:`MAX_POINTS` are left."""
+    numbers = pd.to_numeric(table.set_index("step")[column], errors="coerce").dropna()
     numbers = numbers[~numbers.index.duplicated(keep="last")].sort_index()
-    if numbers.empty:
-        return []
-    width = max(1, math.ceil(len(numbers) / _POINTS))
-    order = pd.Series(range(len(numbers)), index=numbers.index) // width
-    means, steps = numbers.groupby(order).mean(), numbers.index.to_series().groupby(order).mean()
-    return list(zip(steps.astype(float), means.astype(float), strict=True))
+    order = np.arange(len(numbers)) // max(1, math.ceil(len(numbers) / MAX_POINTS))
+    steps = pd.Series(numbers.index, dtype=float).groupby(order).mean()
+    return pd.Series(numbers.groupby(order).mean().to_numpy(float), index=steps.to_numpy())

@@ -1,6 +1,11 @@
 """LaTeX tables, for ``booktabs``."""
 
+import re
+
+import pandas as pd
+
 from tokd_lightning.report import text
+from tokd_lightning.report.frames import OURS, pairs_frame, table_frame
 from tokd_lightning.report.model import Report, TableReport
 
 _SPECIAL = {
@@ -25,11 +30,16 @@ _SPECIAL = {
     "”": "''",
     "α": r"$\alpha$",
 }
+_SCALED = (r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%" + "\n", "}")
 
 
 def escape(raw: str) -> str:
-    """Escape the special characters of LaTeX."""
+    """Escape the special characters of LaTeX; pandas knows only those of ASCII text."""
     return " ".join("".join(_SPECIAL.get(c, c) for c in raw).splitlines())
+
+
+def _bold(text: str) -> str:
+    return rf"\textbf{{{text}}}"
 
 
 def latex(table: TableReport) -> str:
@@ -38,67 +48,47 @@ def latex(table: TableReport) -> str:
     Each row has a line with the paper's numbers, one with ours and one with the differences. The
     best of ours is bold, per row where rows compare methods, else per column.
     """
+    frame = table_frame(table).map(escape)
+    best = table.frame.map(lambda filled: filled is not None and table.best(filled))
+    bold = [[kind == OURS and best.at[row, head] for head in best] for row, kind in frame.index]
+    frame = frame.mask(pd.DataFrame(bold, frame.index, best.columns), frame.map(_bold))
     number = "".join(c for c in table.heading if c.isdigit())
-    label = f"{table.heading} of the paper: " if number else ""
-    lines = []
-    earlier = ""
-    for row, kind, texts in text.lines(table):
-        if earlier and row != earlier:
-            lines.append(r"\addlinespace")
-        shown = [escape(part) for part in texts]
-        if kind == text.OURS:
-            places = [table.at(row, head) for head in table.heads]
-            shown = [
-                rf"\textbf{{{part}}}" if place and table.best(place) else part
-                for part, place in zip(shown, places, strict=True)
-            ]
-        name = escape(row) if row != earlier else ""
-        lines.append(" & ".join([name, kind, *shown]) + r" \\")
-        earlier = row
-    heads = [rf"\multicolumn{{1}}{{c}}{{{escape(column)}}}" for column in table.heads]
-    notes = " ".join(escape(note) for note in table.notes)
-    parts = [
-        r"\begin{table*}",
-        r"\centering",
-        rf"\caption{{{escape(label + table.table.title)}. Mean $\pm$ sd over seeds. {notes}}}",
-        rf"\label{{tab:{table.table.key}}}",
-        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-        rf"\begin{{tabular}}{{ll{'r' * len(table.heads)}}}",
-        r"\toprule",
-        " & ".join(["", "", *heads]) + r" \\",
-        r"\midrule",
-        *lines,
-        r"\bottomrule",
-        r"\end{tabular}}",
-        r"\end{table*}",
-    ]
-    return "\n".join(parts) + "\n"
+    title = escape((f"{table.heading} of the paper: " if number else "") + table.table.title)
+    caption = rf"{title}. Mean $\pm$ sd over seeds. {' '.join(map(escape, table.notes))}"
+    return _environment("table*", caption, table.table.key, _tabular(frame), _SCALED)
 
 
 def latex_pairs(report: Report) -> str:
     """Return a table of both - rgb of every row and method, with its interval."""
-    lines = []
-    earlier = ""
-    for pair in report.pairs:
-        if earlier and pair.row != earlier:
-            lines.append(r"\addlinespace")
-        row, *rest = text.pair_line(pair)
-        parts = [row if row != earlier else "", *rest]
-        lines.append(" & ".join(escape(part) for part in parts) + r" \\")
-        earlier = pair.row
-    parts = [
-        r"\begin{table}",
+    frame = pairs_frame(report.pairs).map(escape)
+    about = escape(text.about_intervals(report.pairs))
+    caption = f"Both branches minus RGB, in points. {about}"
+    return _environment("table", caption, "both-rgb", _tabular(frame))
+
+
+def _tabular(frame: pd.DataFrame) -> str:
+    """Return a ``tabular`` of escaped texts, with a space between the rows of the first level."""
+    names = [escape(str(name)) for name in frame.index.names]
+    keys = [tuple(map(escape, key)) for key in frame.index]
+    frame.index = pd.MultiIndex.from_tuples(keys)
+    frame.columns = [rf"\multicolumn{{1}}{{c}}{{{escape(head)}}}" for head in frame.columns]
+    written = frame.style.to_latex(
+        column_format="ll" + "r" * len(frame.columns), hrules=True, multirow_align="naive",
+        clines="skip-last;data",
+    )  # fmt: skip
+    head, middle, body = written.partition("\\midrule\n")
+    head = head.replace(" &  & ", " & ".join([*names, ""]), 1)
+    body = re.sub(r"\\cline\{[\d-]+\}\n(\\bottomrule)", r"\1", body)
+    return head + middle + re.sub(r"\\cline\{[\d-]+\}", r"\\addlinespace", body)
+
+
+def _environment(
+    kind: str, caption: str, key: str, tabular: str, around: tuple[str, str] = ("", "")
+) -> str:
+    lines = [
+        rf"\begin{{{kind}}}",
         r"\centering",
-        r"\caption{Both branches less RGB alone, in points. "
-        rf"{escape(text.about_intervals(report.pairs))}}}",
-        r"\label{tab:both-rgb}",
-        r"\begin{tabular}{llrrrr}",
-        r"\toprule",
-        " & ".join(escape(head) for head in text.PAIRS) + r" \\",
-        r"\midrule",
-        *lines,
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table}",
+        rf"\caption{{{caption}}}",
+        rf"\label{{tab:{key}}}",
     ]
-    return "\n".join(parts) + "\n"
+    return "\n".join([*lines, around[0] + tabular.strip() + around[1], rf"\end{{{kind}}}", ""])

@@ -4,11 +4,14 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+
+import pandas as pd
 
 from tokd_lightning.report.conflict import Pair
 from tokd_lightning.report.evaluations import EvaluatedOn
-from tokd_lightning.report.reading import NOT_RUN, STALE, Result, state_among
+from tokd_lightning.report.reader import NOT_RUN, STALE, Result, state_among
 from tokd_lightning.report.svg import Svg
 from tokd_lightning.tables.entries import ACC, AUC, EER, Entry, PaperTable
 from tokd_lightning.tables.grid import GridCell
@@ -23,13 +26,13 @@ METRICS = {
     "video": ("Video AUC", "test/video/auc"),
 }
 MAJORITY = "test/frame/majority"
-_WIDEST = 13  # maximum number of columns that fit on a page
+_MAX_COLUMNS = 13  # maximum number of columns that fit on a page
 CITED, COMPUTED, NOT_COMPUTED = "cited", "computed", "not computed"
 
 
 @dataclass(frozen=True)
-class Place:
-    """One entry of a table with its results.
+class FilledEntry:
+    """An entry of a table with our results.
 
     Args:
         entry: The entry of the paper's table.
@@ -70,12 +73,12 @@ class TableReport:
 
     Args:
         table: The paper's table.
-        places: Entries by row and column.
+        entries: The entries by row and column.
         notes: Caveats on our results, then the notes of the paper's table.
     """
 
     table: PaperTable
-    places: dict[tuple[str, str], Place]
+    entries: dict[tuple[str, str], FilledEntry]
     notes: tuple[str, ...]
 
     @property
@@ -94,65 +97,47 @@ class TableReport:
         key = self.table.key
         return f"{key[:-1].capitalize()} {key[-1]}" if key[-1].isdigit() else ""
 
-    @property
-    def turned(self) -> bool:
-        """Return whether it is transposed because it is wider than a page."""
-        return len(self.columns) > _WIDEST
-
-    @property
-    def lines(self) -> list[str]:
-        """Row names as shown, after any transposition."""
-        return self.columns if self.turned else self.rows
-
-    @property
-    def heads(self) -> list[str]:
-        """Column names as shown, after any transposition."""
-        return self.rows if self.turned else self.columns
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The entries as shown, None where there is none; transposed if wider than a page."""
+        found = [[self.entries.get((row, column)) for column in self.columns] for row in self.rows]
+        frame = pd.DataFrame(found, self.rows, self.columns, dtype=object)
+        return frame.T if len(self.columns) > _MAX_COLUMNS else frame
 
     def filled(self) -> "TableReport | None":
         """Return the table without rows and columns that no run has filled; None if all are empty.
 
         Rows and columns that only have cited numbers are kept.
         """
-        gone = {key for key, place in self.places.items() if _waits(place)}
-        wanted = {key for key, place in self.places.items() if place.state != CITED} - gone
+        empty = {key for key, filled in self.entries.items() if _is_empty(filled)}
+        wanted = {key for key, filled in self.entries.items() if filled.state != CITED} - empty
         if not wanted:
             return None
+        rows, columns = ({key[axis] for key in empty} - {key[axis] for key in wanted}
+                         for axis in (0, 1))  # fmt: skip
+        kept = tuple(e for e in self.table.entries if e.row not in rows and e.column not in columns)
+        entries = {
+            (entry.row, entry.column): self.entries[entry.row, entry.column] for entry in kept
+        }
+        return replace(self, table=replace(self.table, entries=kept), entries=entries)
 
-        def empty(axis: int) -> set[str]:
-            ours = {key[axis] for key in wanted}
-            return {key[axis] for key in gone} - ours
-
-        rows, columns = empty(0), empty(1)
-        kept = tuple(
-            entry
-            for entry in self.table.entries
-            if entry.row not in rows and entry.column not in columns
-        )
-        places = {(entry.row, entry.column): self.places[entry.row, entry.column] for entry in kept}
-        return replace(self, table=replace(self.table, entries=kept), places=places)
-
-    def at(self, line: str, head: str) -> Place | None:
-        """Return an entry by its row and column as shown; None if there is none."""
-        return self.places.get((head, line) if self.turned else (line, head))
-
-    def best(self, place: Place) -> bool:
+    def best(self, filled: FilledEntry) -> bool:
         """Return whether ours is the best, of at least two, of its row (Table 3) or column."""
-        row, column = place.entry.row, place.entry.column
+        row, column = filled.entry.row, filled.entry.column
         by_row = self.table.key in {"table3", "beyond"}
         rivals = [
             other.ours.mean
-            for (r, c), other in self.places.items()
+            for (r, c), other in self.entries.items()
             if other.ours and other.state != STALE and (r == row if by_row else c == column)
         ]
         if (
-            place.ours is None
-            or place.state == STALE
+            filled.ours is None
+            or filled.state == STALE
             or len(rivals) < 2
-            or not place.entry.metric.startswith("test/")
+            or not filled.entry.metric.startswith("test/")
         ):
             return False
-        return place.ours.mean == (min if place.entry.metric == EER else max)(rivals)
+        return filled.ours.mean == (min if filled.entry.metric == EER else max)(rivals)
 
 
 @dataclass(frozen=True)
@@ -184,21 +169,21 @@ class Report:
     def states(self) -> dict[str, int]:
         """Count the cells by their state, each cell once."""
         cells = {
-            place.entry.cell.name: state_among(place.results)
-            for place in self._places()
-            if place.entry.cell and not place.entry.on
+            filled.entry.cell.name: state_among(filled.results)
+            for filled in self._entries()
+            if filled.entry.cell and not filled.entry.on
         }
         elsewhere = {
-            (place.entry.cell.name, place.entry.on): place.state.replace(CITED, NOT_RUN)
-            for place in self._places()
-            if place.entry.cell and place.entry.on
+            (filled.entry.cell.name, filled.entry.on): filled.state.replace(CITED, NOT_RUN)
+            for filled in self._entries()
+            if filled.entry.cell and filled.entry.on
         }
         return dict(Counter([*cells.values(), *elsewhere.values()]).most_common())
 
     @property
     def synthetic(self) -> str:
         """A sentence about synthetic data among the runs; empty without any."""
-        records = [result.record for place in self._places() for result in place.counted]
+        records = [result.record for filled in self._entries() for result in filled.counted]
         drawn = {record.synthetic for record in records if record}
         if True not in drawn:
             return ""
@@ -208,15 +193,15 @@ class Report:
     @property
     def datasets(self) -> list[str]:
         """Data sets of the cells."""
-        found = (p.entry.cell.dataset for p in self._places() if p.entry.cell)
+        found = (filled.entry.cell.dataset for filled in self._entries() if filled.entry.cell)
         return list(dict.fromkeys(f"{data.title} ({data.quality})" for data in found))
 
-    def _places(self) -> list[Place]:
-        return [place for table in self.tables for place in table.places.values()]
+    def _entries(self) -> list[FilledEntry]:
+        return [filled for table in self.tables for filled in table.entries.values()]
 
 
-def _waits(place: Place) -> bool:
-    return place.state != CITED and place.ours is None
+def _is_empty(filled: FilledEntry) -> bool:
+    return filled.state != CITED and filled.ours is None
 
 
 def commands(cell: GridCell, runs: str) -> list[str]:

@@ -68,7 +68,7 @@ def read_row(folder: Path) -> Row:
             unreadable.
     """
     if not any((folder / name).is_file() for name in ("metrics.json", "fit.yaml", "metrics.csv")):
-        problem = "is no run folder" if folder.is_dir() else "does not exist"
+        problem = "is not a run folder" if folder.is_dir() else "does not exist"
         raise TokdError(f"{folder} {problem}: name folders that tokd fit made, runs/<name>")
     record = Run(folder).results()
     if record is None:

@@ -1,126 +1,113 @@
-"""Minimal SVG writer for the report's figures."""
+"""SVG of matplotlib figures, in the colours of a light and of a dark page."""
 
-import math
+import io
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-# Colours by role: the page's variables (dark or light theme), else the values given here.
-INK, SOFT, RULE = "var(--ink, #1c2430)", "var(--soft, #586273)", "var(--rule, #d5dae1)"
-OURS, PAPER = "var(--ours, #0a5cad)", "var(--paper, #a04a00)"
-GROUND = "var(--ground, #ffffff)"
+import matplotlib
+from matplotlib.figure import Figure
 
-Point = tuple[float, float]
+# Role -> colour, also of the page's style sheet. Figures are drawn in the light colours.
+LIGHT = {
+    **{"ground": "#ffffff", "panel": "#f5f7f9", "ink": "#1c2430", "soft": "#586273"},
+    **{"rule": "#d5dae1", "ours": "#0a5cad", "paper": "#a04a00", "tint": "#e8f0f9"},
+    **{"warn": "#7a4b00", "warn-ground": "#fff3dc", "bad": "#a1191f", "bad-ground": "#fdeaea"},
+    **{"c1": "#0072b2", "c2": "#d55e00", "c3": "#007a5a", "c4": "#b4457f", "c5": "#2f9fd0"},
+    **{"c6": "#b07a00", "rest": "#c9d0d9"},
+}
+DARK = {
+    **{"ground": "#12161c", "panel": "#1a2028", "ink": "#e7ebf0", "soft": "#a3adba"},
+    **{"rule": "#333c48", "ours": "#79b8ff", "paper": "#f2a65a", "tint": "#1d2b3b"},
+    **{"warn": "#ffd596", "warn-ground": "#3a2c12", "bad": "#ffb3b3", "bad-ground": "#421c1e"},
+    **{"c1": "#56b4e9", "c2": "#ff8c42", "c3": "#2fc79a", "c4": "#e58cbb", "c5": "#a9dcff"},
+    **{"c6": "#f0c24b", "rest": "#46505d"},
+}
+INK, SOFT, RULE, OURS, PAPER, GROUND = (
+    LIGHT[role] for role in ("ink", "soft", "rule", "ours", "paper", "ground")
+)
+# Colours of lines, in the order of :data:`tokd_lightning.looks.COLOURS`.
+SERIES = tuple(LIGHT[role] for role in ("ink", "c6", "c1", "c2", "c3", "c4", "c5"))
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "tokd",
+    "text.parse_math": False,
+    "font.size": 12,
+    "text.color": SOFT,
+    "axes.titlesize": 13,
+    "axes.titleweight": "bold",
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.labelcolor": SOFT,
+    "axes.labelsize": 12,
+    "axes.facecolor": "none",
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": RULE,
+    "grid.linewidth": 1,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "figure.facecolor": GROUND,
+    "figure.constrained_layout.h_pad": 7 / 72,
+    "figure.constrained_layout.w_pad": 7 / 72,
+    "legend.frameon": False,
+    "legend.borderaxespad": 0,
+    "legend.labelcolor": SOFT,
+    **{f"axes.spines.{side}": False for side in ("top", "right", "bottom", "left")},
+}
+_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif"
+_COLOUR = re.compile(r"(?<=: )#[0-9a-f]{6}\b")
 
 
-class Scale(NamedTuple):
-    """A linear or logarithmic axis.
-
-    Attributes:
-        low: Smallest value.
-        high: Largest value.
-        start: Position of ``low``, in pixels.
-        end: Position of ``high``, in pixels.
-        log: Whether it is logarithmic.
-    """
-
-    low: float
-    high: float
-    start: float
-    end: float
-    log: bool = False
-
-    def __call__(self, value: float) -> float:
-        """Return the position of a value, in pixels."""
-        low, high = self.low, self.high
-        if self.log:
-            value, low, high = math.log(value), math.log(low), math.log(high)
-        return self.start + (value - low) / (high - low) * (self.end - self.start)
-
-    def ticks(self, number: int = 5) -> list[float]:
-        """Return about ``number`` round values between ``low`` and ``high``."""
-        raw = (self.high - self.low) / number
-        power = 10.0 ** math.floor(math.log10(raw))
-        step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw)
-        first = math.ceil(self.low / step - 1e-9)
-        last = math.floor(self.high / step + 1e-9)
-        return [step * k for k in range(first, last + 1)]
+def pixels(width: float, height: float) -> tuple[float, float]:
+    """Return the size of a figure, in inches, that is as many pixels wide and high on a page."""
+    return width / 72, height / 72
 
 
 class Svg:
-    """A drawing.
+    """A figure as SVG.
 
     Args:
-        width: Width in pixels.
-        height: Height in pixels.
+        figure: The figure, drawn with :data:`STYLE`.
+        name: Prefix of the ids in it.
         title: Description for screen readers.
     """
 
-    def __init__(self, width: float, height: float, title: str) -> None:
+    def __init__(self, figure: Figure, name: str, title: str) -> None:
+        written = io.StringIO()
+        with matplotlib.rc_context(STYLE):
+            figure.savefig(written, format="svg", metadata={"Date": None})
+        text = written.getvalue()
+        text = re.sub(r"<metadata>.*?</metadata>\s*|<defs>\s*<style.*?</defs>\s*", "", text,
+                      flags=re.DOTALL)  # fmt: skip
+        text = re.sub(r"font-family: [^;\"]*", f"font-family: {_FONT}", text)
+        used = set(re.findall(r"(?:href=\"|url\()#([\w.-]+)", text))
+        text = re.sub(r' id="([\w.-]+)"',
+                      lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", text)  # fmt: skip
+        text = re.sub(r'(href="|url\()#', rf"\1#{name}-", text)
+        width, height = (72 * inches for inches in figure.get_size_inches())
         self.width, self.height, self.title = width, height, title
-        self._parts: list[str] = []
-
-    def line(
-        self, a: Point, b: Point, colour: str = RULE, width: float = 1, dashes: str = ""
-    ) -> None:
-        """Draw a straight line."""
-        style = f"stroke:{colour};stroke-width:{width:g}"
-        style += f";stroke-dasharray:{dashes}" if dashes else ""
-        places = f'x1="{a[0]:.1f}" y1="{a[1]:.1f}" x2="{b[0]:.1f}" y2="{b[1]:.1f}"'
-        self._parts.append(f'<line {places} style="{style}"/>')
-
-    def path(
-        self, points: Sequence[Point], colour: str, width: float = 1.8, dashes: str = ""
-    ) -> None:
-        """Draw a polyline."""
-        places = "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        style = f"fill:none;stroke:{colour};stroke-width:{width:g};stroke-linejoin:round"
-        style += f";stroke-dasharray:{dashes}" if dashes else ""
-        self._parts.append(f'<path d="{places}" style="{style}"/>')
-
-    def dot(self, at: Point, colour: str = OURS, radius: float = 4) -> None:
-        """Draw a filled circle."""
-        place = f'cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="{radius:g}"'
-        self._parts.append(f'<circle {place} style="fill:{colour}"/>')
-
-    def shape(self, points: Sequence[Point], colour: str, hollow: bool = False) -> None:
-        """Draw a polygon."""
-        places = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        fill = GROUND if hollow else colour
-        style = f"fill:{fill};stroke:{colour};stroke-width:1.6"
-        self._parts.append(f'<polygon points="{places}" style="{style}"/>')
-
-    def diamond(self, at: Point, colour: str = PAPER, radius: float = 4.5) -> None:
-        """Draw a hollow diamond."""
-        x, y, r = *at, radius
-        self.shape([(x, y - r), (x + r, y), (x, y + r), (x - r, y)], colour, hollow=True)
-
-    def text(
-        self,
-        at: Point,
-        text: str,
-        colour: str = SOFT,
-        anchor: str = "middle",
-        size: float = 12,
-        bold: bool = False,
-    ) -> None:
-        """Draw text at a point; ``anchor`` is ``start``, ``middle`` or ``end``."""
-        style = f"fill:{colour};font-size:{size:g}px" + (";font-weight:600" if bold else "")
-        place = f'x="{at[0]:.1f}" y="{at[1]:.1f}" text-anchor="{anchor}"'
-        self._parts.append(f'<text {place} style="{style}">{escape(text)}</text>')
+        body = text[text.index(">", text.index("<svg")) + 1 :].strip()
+        self._body = f"<title>{escape(title)}</title>\n{body}"
 
     def inline(self) -> str:
-        """Return the SVG element to embed in a page."""
-        size = f'width="{self.width:g}" height="{self.height:g}"'
-        box = f'viewBox="0 0 {self.width:g} {self.height:g}"'
-        font = "font-family:system-ui,-apple-system,'Segoe UI',Roboto,Arial,sans-serif"
-        head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} {box} role="img"'
-        head += f' aria-label={quoteattr(self.title)} style="{font}">'
-        return "\n".join([head, f"<title>{escape(self.title)}</title>", *self._parts, "</svg>"])
+        """Return the element for a page, whose style sheet defines the colours by role."""
+        roles = {colour: role for role, colour in reversed(LIGHT.items())}
+        body = _COLOUR.sub(
+            lambda m: f"var(--{roles[m[0]]}, {m[0]})" if m[0] in roles else m[0], self._body
+        )
+        return self._head() + body.replace("xlink:href", "href")
 
-    def file(self) -> str:
-        """Return the contents of a standalone SVG file, with fixed colours on white."""
-        text = re.sub(r"var\(--[\w-]+, (#\w+)\)", r"\1", self.inline())
-        ground = '<rect width="100%" height="100%" style="fill:#ffffff"/>'
-        return text.replace("</title>", f"</title>\n{ground}", 1) + "\n"
+    def file(self, dark: bool = False) -> str:
+        """Return the contents of a file, on a white or a dark ground."""
+        to = {colour: DARK[role] for role, colour in LIGHT.items()} if dark else {}
+        body = _COLOUR.sub(lambda m: to.get(m[0], m[0]), self._body)
+        return self._head(' xmlns:xlink="http://www.w3.org/1999/xlink"') + body + "\n"
+
+    def _head(self, more: str = "") -> str:
+        size = f'width="{self.width:g}" height="{self.height:g}"'
+        box = f'viewBox="0 0 {self.width:g} {self.height:g}" stroke-linejoin="round"'
+        name = 'xmlns="http://www.w3.org/2000/svg"'
+        return f'<svg {name}{more} {size} {box} role="img" aria-label={quoteattr(self.title)}>\n'

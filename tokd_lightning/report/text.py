@@ -1,13 +1,12 @@
-"""Formatting of numbers and words, shared by all renderers."""
+"""Formatting of numbers and words, shared by all forms of the report."""
 
 from collections.abc import Sequence
 
-from tokd_lightning.report.conflict import Pair, tally
-from tokd_lightning.report.model import CITED, Place, Report, TableReport
-from tokd_lightning.report.reading import STALE
+from tokd_lightning.report.conflict import Pair
+from tokd_lightning.report.model import FilledEntry, Report
+from tokd_lightning.report.reader import STALE
 from tokd_lightning.tables.statistics import Summary
 
-PAPER, OURS, DIFFERENCE = "paper", "ours", "difference"
 NOTHING = "–"
 # Meaning of the words and signs in tables.
 LEGEND = {
@@ -32,9 +31,9 @@ def number(value: float, metric: str) -> str:
     return f"{value:.1f}" if metric == "latency" else f"{value:.2f}"
 
 
-def published(place: Place) -> str:
+def published(filled: FilledEntry) -> str:
     """Format the paper's number as in the paper."""
-    value, metric = place.entry.published, place.entry.metric
+    value, metric = filled.entry.published, filled.entry.metric
     if value is None:
         return NOTHING
     return number(value, metric) if metric.startswith("test/") or metric == "macs" else f"{value:g}"
@@ -52,41 +51,17 @@ def signed(value: float, digits: int = 2) -> str:
     return text[1:] if not float(text) else text.replace("-", "−")
 
 
-def ours(place: Place) -> str:
+def ours(filled: FilledEntry) -> str:
     """Format our number, or return the state that explains why there is none."""
-    if place.ours is None:
-        return place.state
-    return mean_and_sd(place.ours, place.entry.metric)
+    if filled.ours is None:
+        return filled.state
+    return mean_and_sd(filled.ours, filled.entry.metric)
 
 
-def flags(place: Place) -> list[str]:
+def flags(filled: FilledEntry) -> list[str]:
     """Return the caveats to show with the number."""
-    found = [STALE] if place.state == STALE and place.ours else []
-    return [*found, "other frames"] if place.other_frames else found
-
-
-def lines(table: TableReport) -> list[tuple[str, str, list[str]]]:
-    """Return a table as lines of (row, ``paper`` | ``ours`` | ``difference``, texts).
-
-    Lines without any text are left out.
-    """
-    written = []
-    for row in table.lines:
-        places = [table.at(row, head) for head in table.heads]
-        known = [place for place in places if place]
-        if any(place.entry.published is not None for place in known):
-            written.append((row, PAPER, [published(p) if p else "" for p in places]))
-        if any(place.state != CITED for place in known):
-            texts = [
-                "" if p is None else ours(p) + "".join(f" ({flag})" for flag in flags(p))
-                for p in places
-            ]
-            written.append((row, OURS, texts))
-        if any(place.difference is not None for place in known):
-            found = [p.difference if p else None for p in places]
-            texts = ["" if value is None else signed(value) for value in found]
-            written.append((row, DIFFERENCE, texts))
-    return written
+    found = [STALE] if filled.state == STALE and filled.ours else []
+    return [*found, "other frames"] if filled.other_frames else found
 
 
 def progress(report: Report) -> str:
@@ -95,43 +70,6 @@ def progress(report: Report) -> str:
     rest = ", ".join(f"{number} {state}" for state, number in states.items() if state != "done")
     done = f"{states.get('done', 0)} of {sum(states.values())} cells done"
     return f"{done}; {rest}" if rest else done
-
-
-VERDICTS = ("Method", "Paper: both above RGB", "Ours: both above RGB", "Interval excludes 0")
-
-
-def verdicts(pairs: Sequence[Pair]) -> list[tuple[str, str, str, str]]:
-    """Count per method the rows in which both is above rgb, in the paper and in our runs."""
-    counted = []
-    for method in dict.fromkeys(pair.method for pair in pairs):
-        mine = [pair for pair in pairs if pair.method == method]
-        found = [pair.difference for pair in mine if pair.difference]
-        paper = _tallied([pair.published for pair in mine])
-        ours = _tallied([difference.mean for difference in found])
-        sure = sum(difference.low * difference.high > 0 for difference in found)
-        counted.append((method, paper, ours, f"{sure} of {len(found)}" if found else NOTHING))
-    return counted
-
-
-def _tallied(differences: Sequence[float | None]) -> str:
-    found = tally(differences)
-    tied = found.known - found.positive - found.negative
-    ties = f" ({tied} tied)" if tied else ""
-    return f"{found.positive} of {found.known}{ties}" if found.known else NOTHING
-
-
-PAIRS = ("Row", "Method", "Paper", "Ours", "95 % interval", "Seeds above 0")
-
-
-def pair_line(pair: Pair) -> tuple[str, str, str, str, str, str]:
-    """Format both - rgb in percentage points, with its interval or the reason why it is missing."""
-    paper = NOTHING if pair.published is None else signed(pair.published)
-    found = pair.difference
-    if found is None:
-        return pair.row, pair.method, paper, NOTHING, pair.why, NOTHING
-    interval = f"[{signed(100 * found.low)}, {signed(100 * found.high)}]"
-    seeds = f"{found.positive} of {len(pair.seeds)}"
-    return pair.row, pair.method, paper, signed(100 * found.mean), interval, seeds
 
 
 def about_intervals(pairs: Sequence[Pair]) -> str:

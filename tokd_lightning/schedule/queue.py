@@ -34,7 +34,7 @@ _KEPT = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_LIBRARY_PATH"}
 _DROPPED = ("SLURM_", "SLURMD_", "SRUN_", "SQUEUE_", "SACCT_", "SCONTROL_", "SUBMITIT_")
 
 
-class Entry(NamedTuple):
+class QueuedJob(NamedTuple):
     """A job as reported by SLURM.
 
     Attributes:
@@ -77,7 +77,7 @@ class Entry(NamedTuple):
         return f"{self.state} ({self.reason})" if waits else self.state
 
 
-class Record(NamedTuple):
+class SubmittedJob(NamedTuple):
     """Stored record of a submitted job.
 
     Attributes:
@@ -95,12 +95,14 @@ class Record(NamedTuple):
     since: float = 0.0
 
 
-def read_record(path: Path) -> Record | None:
+def read_record(path: Path) -> SubmittedJob | None:
     """Read the record of a cell's job; None if it is missing or unreadable."""
     try:
         it, since = json.loads(path.read_text()), path.stat().st_mtime
         cluster = str(it["cluster"]) if "user" in it else ""
-        return Record(str(it["job"]), cluster, int(it.get("user", -1)), bool(it.get("held")), since)
+        return SubmittedJob(
+            str(it["job"]), cluster, int(it.get("user", -1)), bool(it.get("held")), since
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -122,15 +124,15 @@ class Queue:
     max_array: int | None
     room: int | None
     accounting: bool
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, QueuedJob]
 
-    def of(self, record: Record | None) -> Entry | None:
+    def of(self, record: SubmittedJob | None) -> QueuedJob | None:
         """Return a record's job; None if it is on another cluster or no longer known to SLURM."""
         if record is None or record.cluster not in {"", self.cluster}:
             return None
         return self.entries.get(record.job)
 
-    def fate(self, record: Record, log: Path) -> str:
+    def fate(self, record: SubmittedJob, log: Path) -> str:
         """Return how a job that has left the queue ended, with the last line that it wrote.
 
         Args:
@@ -155,7 +157,7 @@ class Queue:
         return f"job {record.job} {how}" + (f": {said} (log: {source})" if said else "")
 
 
-def read_queue(records: Iterable[Record] = ()) -> Queue:
+def read_queue(records: Iterable[SubmittedJob] = ()) -> Queue:
     """Query SLURM's cluster name, its limits and the jobs of this user and of the records' users.
 
     Variables that change the answers of SLURM's commands are not passed on, and users are
@@ -227,7 +229,7 @@ def environment() -> dict[str, str]:
     }
 
 
-def queue_of(runs: Path, names: Sequence[str]) -> tuple[dict[str, Record], Queue | None]:
+def queue_of(runs: Path, names: Sequence[str]) -> tuple[dict[str, SubmittedJob], Queue | None]:
     """Return the records of some cells' jobs, and the queue.
 
     Args:
@@ -245,13 +247,13 @@ def queue_of(runs: Path, names: Sequence[str]) -> tuple[dict[str, Record], Queue
     return records, read_queue(records.values())
 
 
-def _entry(line: str) -> Entry:
+def _entry(line: str) -> QueuedJob:
     values, start = [], 0
     for width in _FIELDS.values():
         values.append(line[start : start + width].strip())
         start += width
     number, state, code, reason, name = values
-    return Entry(number, state, _code(code) if state in _ENDED else "", reason, name)
+    return QueuedJob(number, state, _code(code) if state in _ENDED else "", reason, name)
 
 
 def _code(text: str) -> str:
@@ -262,7 +264,7 @@ def _code(text: str) -> str:
     return f"signal {number}" if number else f"exit code {code}"
 
 
-def _accounted(number: str) -> Entry | None:
+def _accounted(number: str) -> QueuedJob | None:
     command = ("sacct", "--jobs", number, "--noheader", "--parsable2", "--allocations", "--format")
     try:
         lines = ask(*command, "State,ExitCode").strip().splitlines()
@@ -274,4 +276,4 @@ def _accounted(number: str) -> Entry | None:
     first, _, number_of_signal = code.partition(":")
     how = f"signal {number_of_signal}" if number_of_signal not in {"", "0"} else ""
     how = how or (f"exit code {first}" if first not in {"", "0"} else "")
-    return Entry(number, state.split()[0] if state else "UNKNOWN", how)
+    return QueuedJob(number, state.split()[0] if state else "UNKNOWN", how)

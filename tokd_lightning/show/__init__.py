@@ -70,7 +70,7 @@ def show(
         if value < 1:
             raise TokdError(f"{name} must be at least 1, not {value}")
     if not 0 <= cutoff <= 2:
-        raise TokdError(f"cutoff must lie between 0 and 2, not {cutoff:g}")
+        raise TokdError(f"cutoff must be between 0 and 2, not {cutoff:g}")
     if seed is not None and seed < 0:
         raise TokdError(f"seed must not be negative, not {seed}")
     if out.is_dir():

@@ -10,6 +10,7 @@ import pandas as pd
 from tokd_lightning.data.layouts.ffpp import ALL_METHODS
 from tokd_lightning.data.layouts.numbering import numeric_order
 from tokd_lightning.data.manifest import SPLITS, VIDEO
+from tokd_lightning.data.qualities import best_first
 from tokd_lightning.errors import TokdError
 from tokd_lightning.show.sheet import Band, Row, Tile
 
@@ -143,23 +144,12 @@ def _alike(one: str, other: str) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
-def by_strength(qualities: Iterable[str]) -> list[str]:
-    """Sort qualities: uncompressed first, then by their CRF, then others by name."""
-    crf = {"raw": 0, "c0": 0, "original": 0}
-
-    def key(name: str) -> tuple[int, str]:
-        number = name.removeprefix("c")
-        return (int(number) if number.isdecimal() else crf.get(name, 100), name)
-
-    return sorted(qualities, key=key)
-
-
 def _side_by_side(
     families: dict[str, list[Still]], heading: str, count: int, seed: int | None
 ) -> Band:
     """Lay out real videos with their fakes, only complete families if there are any."""
     stills = [still for family in families.values() for still in family]
-    qualities = by_strength({still.quality for still in stills})
+    qualities = sorted({still.quality for still in stills}, key=best_first)
     methods = in_order({"real", *(still.method for still in stills)})
     cells: dict[tuple[str, str, str], list[Still]] = {}
     for name, family in families.items():
@@ -186,7 +176,7 @@ def _side_by_side(
 def _by_method(stills: Sequence[Still], heading: str, count: int, seed: int | None) -> Band:
     """Lay out samples of each method, for videos of which only the method is known."""
     rows = []
-    qualities = by_strength({still.quality for still in stills})
+    qualities = sorted({still.quality for still in stills}, key=best_first)
     for method in in_order({still.method for still in stills}):
         there = {(s.video, s.quality): s for s in stills if s.method == method}
         names = spread({video for video, _ in there}, count, seed)

@@ -1,20 +1,32 @@
 """Search for the frames of a path: a tree, complete or not, or a manifest."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from tokd_lightning.data.layouts.ffpp import ALL_METHODS, read_splits
-from tokd_lightning.data.layouts.video_folder import FOLDERS, choose_frames, videos_in
+from tokd_lightning.data.layouts.ffpp import (
+    ALL_METHODS,
+    FAKE,
+    REAL,
+    YOUTUBE,
+    Cell,
+    describe,
+    list_cells,
+    read_splits,
+)
+from tokd_lightning.data.layouts.video_folder import (
+    FOLDERS,
+    VIDEOS,
+    choose_frames,
+    folders_in,
+    videos_in,
+)
 from tokd_lightning.data.manifest import build
 from tokd_lightning.data.reader import read_any
 from tokd_lightning.errors import TokdError
-
-_REAL = "original_sequences"
-_FAKE = "manipulated_sequences"
-_ACTORS = "DeepFakeDetection"
 
 
 def find_frames(path: Path, quality: str | None = None, root: Path | None = None) -> pd.DataFrame:
@@ -31,22 +43,17 @@ def find_frames(path: Path, quality: str | None = None, root: Path | None = None
         Rows of a manifest.
 
     Raises:
-        TokdError: The path is none of these, or has no frames.
+        TokdError: The path is not one of these, or has no frames.
     """
-    if not any((path / part).is_dir() for part in (_REAL, _FAKE)):
+    if not any((path / part).is_dir() for part in (REAL, FAKE)):
         return read_any(path, quality, frames_per_video=1, root=root).manifest
     manifest = build(_rows(path, _owners(path)))
     if manifest.empty:
         raise TokdError(
-            f"{path} has no frames: they belong in {_REAL}/youtube/<quality>/"
+            f"{path} has no frames: they belong in {YOUTUBE}/<quality>/"
             f"{{{','.join(FOLDERS)}}}/<video>/; tokd prepare takes them out of videos"
         )
     return manifest
-
-
-def synthetic(root: Path) -> str:
-    """Return "SYNTHETIC " for data made by ``tokd demo``, else an empty string."""
-    return "SYNTHETIC " if (root / "SYNTHETIC.txt").is_file() else ""
 
 
 def _owners(root: Path) -> dict[str, str]:
@@ -59,19 +66,17 @@ def _owners(root: Path) -> dict[str, str]:
 
 def _rows(root: Path, owner: dict[str, str]) -> Iterator[tuple[Any, ...]]:
     """Yield a row per video; of several kinds of frames the first is used."""
-    parts = {f"{_REAL}/youtube": "real", f"{_REAL}/actors": "real"}
-    parts |= {f"{_FAKE}/{method}": method for method in ALL_METHODS}
-    for part, method in parts.items():
-        actors = part.endswith(("/actors", f"/{_ACTORS}"))
-        for quality in sorted((root / part).iterdir()) if (root / part).is_dir() else []:
-            kinds = [quality / kind for kind in FOLDERS if (quality / kind).is_dir()]
-            for video, name in videos_in(kinds[0]).items() if kinds else ():
-                target, _, source = video.partition("__")[0].partition("_")
-                split = "test" if actors else owner.get(target, "")
-                place = (kinds[0] / name).relative_to(root).as_posix()
-                about = ("dfd" if actors else "ffpp", method, video, target, source, quality.name)
-                for number, end in _middle_frame(root / place):
-                    yield (place + end, *about, number, int(method != "real"), split)
+    cells: dict[tuple[str, str], Cell] = {}
+    for cell in list_cells(partial(folders_in, root)):
+        if cell.kind != VIDEOS and cell.method in ("real", *ALL_METHODS):
+            cells.setdefault((cell.part, cell.quality), cell)
+    for cell in cells.values():
+        for video, name in videos_in(root / cell.folder).items():
+            v = describe(cell, video, f"{cell.folder}/{name}")
+            split = v.split or owner.get(v.target, "")
+            about = (v.dataset, v.method, v.name, v.target, v.source, v.quality)
+            for number, end in _middle_frame(root / v.place):
+                yield (v.place + end, *about, number, int(v.method != "real"), split)
 
 
 def _middle_frame(place: Path) -> list[tuple[int, str]]:

@@ -9,8 +9,9 @@ from rich.table import Table
 
 from tokd_lightning.data.layouts.listed import UNKNOWN
 from tokd_lightning.data.manifest import VIDEO
-from tokd_lightning.show.choose import by_strength, in_order
-from tokd_lightning.show.find import synthetic
+from tokd_lightning.data.qualities import best_first
+from tokd_lightning.data.synthetic import is_synthetic
+from tokd_lightning.show.choose import in_order
 from tokd_lightning.show.run import errors_by_method
 from tokd_lightning.show.sheet import Band, Drawn, paths_of
 
@@ -20,9 +21,9 @@ _NAMES = {"ffpp": "FF++", "celebdf": "Celeb-DF", "dfd": "DeepFakeDetection"}
 def title_of(manifest: pd.DataFrame, path: Path, root: Path) -> str:
     """Return a title: the data sets of a manifest, their qualities, and the path's name."""
     names = ", ".join(_NAMES.get(str(n), str(n)) for n in manifest["dataset"].unique())
-    qualities = ", ".join(by_strength(manifest["quality"].unique()))
+    qualities = ", ".join(sorted(manifest["quality"].unique(), key=best_first))
     known = f" ({qualities})" if qualities != UNKNOWN else ""
-    return f"{synthetic(root)}{names}{known}: {path.resolve().name}"
+    return f"{'SYNTHETIC ' if is_synthetic(root) else ''}{names}{known}: {path.resolve().name}"
 
 
 def contents_table(manifest: pd.DataFrame, bands: list[Band], drawn: Drawn) -> Table:

@@ -10,9 +10,9 @@ from torch import Tensor
 from tokd_lightning.data.augment import centre_crop
 from tokd_lightning.data.decode import resize
 from tokd_lightning.data.manifest import VIDEO
+from tokd_lightning.data.synthetic import is_synthetic
 from tokd_lightning.errors import TokdError
 from tokd_lightning.show.choose import in_order
-from tokd_lightning.show.find import synthetic
 from tokd_lightning.show.sheet import Band, Row, Sheet, Tile
 
 _ACROSS = 4
@@ -175,7 +175,9 @@ def sheet_of_run(folder: Path, root: Path | None, scores: pd.DataFrame, rows: in
         raise TokdError(f"all {len(scores)} frames were judged rightly: no errors to show")
     data = read_run(folder, root)
     found = zip(scores["dataset"], scores["quality"], strict=True)
-    where = ", ".join(sorted({f"{synthetic(data.root)}{d}-{q}" for d, q in found}))
+    where = ", ".join(
+        sorted({f"{'SYNTHETIC ' if is_synthetic(data.root) else ''}{d}-{q}" for d, q in found})
+    )
     seen = f"the middle {data.crop} of " if data.crop is not None else ""
     by = errors_by_method(scores).items()
     each = (f"{m} {wrong} of {frames} ({wrong / frames:.1%})" for m, (frames, wrong) in by)

@@ -99,7 +99,7 @@ def draw(sheet: Sheet, tile: int, cutoff: float) -> Drawn:
     gain = float(127 / max(np.quantile(strength, 0.99), 1))
     notes = [
         *sheet.notes,
-        f"Each frame x beside its high frequencies x^F (Eq. 1), without the DCT coefficients "
+        f"Each frame x next to its high frequencies x^F (Eq. 1), without the DCT coefficients "
         f"u/H + v/W < {cutoff:g}; grey is 0, amplified {gain:.1f} times.",
     ]
     page = _Page(sheet.bands, sheet.title, notes, tile)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,7 +76,6 @@ DETECTORS = {
 }
 RECIPES = ("paper", "house")
 HOUSE = Path("configs/recipes/house.yaml")
-WITHOUT_BRANCHES = ("vanilla", "hinton")
 _NEVER_DONE = {
     "trainer.limit_test_batches": "a table's numbers are of the whole test split",
     "trainer.fast_dev_run": "it keeps nothing",
@@ -158,7 +158,7 @@ class GridCell:
         parts = (self.dataset.title, network, what, branches, extra, f"seed {self.seed}")
         return " ".join(part for part in parts if part)
 
-    @property
+    @cached_property
     def teacher(self) -> "GridCell | None":
         """The teacher that the cell needs: one per data set, with seed 0, for all seeds."""
         if self.role in ("teacher", DETECTOR) or self.method == "vanilla":
@@ -338,13 +338,13 @@ def settings_of(texts: Sequence[str]) -> tuple[Option, ...]:
             )
         if {key, _full(key)} & cells:
             instead = "--data" if key == "data.root" else "the table's cells, which filters choose"
-            raise TokdError(f"--set {text}: that is said by {instead}")
+            raise TokdError(f"--set {text}: that is set by {instead}")
         if key in _NEVER_DONE:
             raise TokdError(f"--set {text}: {_NEVER_DONE[key]}, so that no run of it would be done")
         try:
             options.append((key, yaml.safe_load(value)))
         except yaml.YAMLError as error:
-            raise TokdError(f"--set {text}: the value is no YAML") from error
+            raise TokdError(f"--set {text}: is not valid YAML") from error
     return tuple(options)
 
 

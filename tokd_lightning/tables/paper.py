@@ -23,7 +23,6 @@ PUBLISHED = Path(__file__).parent / "published"
 PAPER = ("ffpp", "celebdf")
 ALPHAS = (1, 10, 50, 100, 200, 500, 1000)  # of Fig. 3
 SIZES = (128, 256, 512, 1024, 2048)  # d of Table 5
-_DISTILLERS = ("at", "pkt", "vid", "sp", "fitnet", "tokd")
 
 
 def paper_table(key: str, datasets: Iterable[str] = PAPER, recipe: str = "paper") -> PaperTable:

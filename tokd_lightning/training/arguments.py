@@ -83,8 +83,7 @@ def add_arguments(parser: LightningArgumentParser) -> None:
         "--log",
         type=str,
         default="wandb",
-        help="where curves go besides metrics.csv: wandb (default), tensorboard, both with a "
-        "comma, none",
+        help="where curves also go: wandb (default), tensorboard, both with a comma, none",
     )
     add(
         "--pictures",

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -48,7 +49,7 @@ def check_arguments(config: Config) -> None:
         )
     if _STRATEGIES.search(str(trainer.get("strategy"))):
         raise TokdError(
-            f"--trainer.strategy {trainer['strategy']} is not offered: use auto or ddp, whose "
+            f"--trainer.strategy {trainer['strategy']} is not supported: use auto or ddp, whose "
             "processes are commands of their own with the whole network each"
         )
     if 0 in (trainer.get("max_epochs"), trainer.get("limit_val_batches")):
@@ -62,7 +63,7 @@ def check_arguments(config: Config) -> None:
     for key, ours in (("accumulate_grad_batches", "accumulate"), ("gradient_clip_val", "clip")):
         if trainer.get(key) not in (None, 1 if ours == "accumulate" else None):
             raise TokdError(
-                f"--trainer.{key} is not offered, as it knows one optimizer alone: "
+                f"--trainer.{key} is not supported, because it handles a single optimizer: "
                 f"use --model.{ours}"
             )
     every = config.get("checkpoint_every")
@@ -72,7 +73,7 @@ def check_arguments(config: Config) -> None:
         raise TokdError(f"--pictures must be a number from 0 on, not {config['pictures']}")
     path = config.get("ckpt_path")
     if path and not Path(path).is_file():
-        raise TokdError(f"--ckpt_path {path}: there is no such file")
+        raise TokdError(f"--ckpt_path {path}: no such file")
 
 
 def check_teacher(model: Config) -> None:
@@ -101,12 +102,12 @@ def check_earlier(run: Run, config: Config, reuse: bool) -> None:
     if earlier and (changed := differences(config, earlier)):
         raise TokdError(
             f"{run.folder} holds a run of another configuration ({some(changed)}): "
-            "--rerun sets it aside and starts anew"
+            "--rerun sets it aside and starts again"
         )
     if run.results() is not None and not reuse:
         raise TokdError(
-            f"{run.folder} is finished: test it with tokd test, or --rerun to set it aside and "
-            "start anew"
+            f"{run.folder} is finished: test it with tokd test, or use --rerun to set it aside and "
+            "start again"
         )
 
 
@@ -129,9 +130,9 @@ def check_inputs(run: Run, model: Any, data: FrameDataModule) -> dict[str, Any]:
     """
     inputs = data.data_hashes()
     path = getattr(model, "teacher_path", None)
-    teacher = read_checkpoint(path, "teacher") if path and Path(path).is_file() else None
+    teacher = _teacher(path, _stamp(path)) if path and Path(path).is_file() else None
     if path:
-        inputs["teacher"] = "" if teacher is None else weights_hash(teacher["state_dict"])
+        inputs["teacher"] = "" if teacher is None else teacher[0]
         if asked := (Run(Path(path).absolute().parent.parent).inputs() or {}).get("recipe"):
             inputs["teacher_recipe"] = asked
     earlier = run.inputs() or {}
@@ -139,20 +140,32 @@ def check_inputs(run: Run, model: Any, data: FrameDataModule) -> dict[str, Any]:
     if not changed and run.results() is None and run.last.is_file() and rows_are_known(earlier):
         reordered = earlier["rows"].get("order") != inputs["rows"]["order"]
         changed = "another order of the rows" if reordered else ""
-    what = f"other data ({changed})" if changed else ""
+    what = f"different data ({changed})" if changed else ""
     if not what and earlier and earlier.get("teacher") != inputs.get("teacher"):
-        what = "another teacher"
+        what = "the maps of another teacher"
     if what:
         raise TokdError(
-            f"{run.folder} was made from {what} than it would be now: --rerun sets it aside and "
-            "starts anew"
+            f"{run.folder} was trained on {what}: --rerun sets it aside and starts again"
         )
     if earlier and not rows_are_known(earlier):
         rank_zero_info(f"{run.folder}: {UNKNOWN_ROWS}")
     if path and teacher is not None:
-        tell_of_teacher(teacher[HEADER], data)
+        tell_of_teacher(teacher[1], data)
         _warn_of_unfinished(Path(path).absolute())
     return inputs
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    """Return what changes where a file is written again."""
+    file = Path(path).stat()
+    return file.st_ino, file.st_size, file.st_mtime_ns
+
+
+@lru_cache(maxsize=1)
+def _teacher(path: str, stamp: tuple[int, ...]) -> tuple[str, Config]:
+    """Return a teacher's hash and header; the fits of a cohort read the same file."""
+    checkpoint = read_checkpoint(path, "teacher")
+    return weights_hash(checkpoint["state_dict"]), checkpoint[HEADER]
 
 
 def tell_of_teacher(header: Config, data: FrameDataModule) -> None:

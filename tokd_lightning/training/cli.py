@@ -14,29 +14,14 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-# The data modules, and all of `modules` and `distillation`, so that a YAML can name their classes.
 from tokd_lightning.data import celebdf, ffpp, manifest_table
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.errors import TokdError
-from tokd_lightning.loggers.run import (
-    CURVES,
-    build_loggers,
-    is_rank_zero,
-    loggers_of_test,
-    progress,
-)
+from tokd_lightning.loggers.run import CURVES, build_loggers, is_rank_zero, loggers_of_test
 from tokd_lightning.loggers.wandb_run import ended, publish
 from tokd_lightning.metrics.classification import inverted
 from tokd_lightning.modules import DetectionModule
-from tokd_lightning.modules.checkpoint import (
-    HEADER,
-    best_and_last,
-    read_checkpoint,
-    state_hash,
-    weights_hash,
-)
-from tokd_lightning.modules.finite import FILE
-from tokd_lightning.modules.last import DAMAGED, LastCheckpoint, checkpoint_to_resume, rows_of
+from tokd_lightning.modules.checkpoint import HEADER, read_checkpoint, state_hash, weights_hash
 from tokd_lightning.runs.folder import Run, letting_go
 from tokd_lightning.runs.identity import cell, measured_otherwise, recipe_hash
 from tokd_lightning.runs.provenance import (
@@ -49,6 +34,17 @@ from tokd_lightning.runs.provenance import (
 from tokd_lightning.runs.record import RunRecord
 from tokd_lightning.training import checks, trainer_options
 from tokd_lightning.training.arguments import add_arguments, check_values, config_first
+
+# The data modules, and all of `modules` and `distillation`, so that a YAML can name their classes.
+from tokd_lightning.training.callbacks import best_and_last
+from tokd_lightning.training.callbacks.finite import FILE
+from tokd_lightning.training.callbacks.progress import progress
+from tokd_lightning.training.callbacks.resume import (
+    DAMAGED,
+    LastCheckpoint,
+    checkpoint_to_resume,
+    rows_of,
+)
 from tokd_lightning.training.console import (
     Parser,
     mistakes_in_one_line,
@@ -58,6 +54,7 @@ from tokd_lightning.training.console import (
 )
 from tokd_lightning.training.folder import folder_of, resolve
 from tokd_lightning.training.launch import LaunchingCLI, said_once
+from tokd_lightning.training.learner import Learner
 from tokd_lightning.training.pictures import write_pictures
 from tokd_lightning.training.precision import settle_precision
 from tokd_lightning.training.results import (
@@ -83,10 +80,12 @@ class TokdCLI(LaunchingCLI):
 
     Args:
         args: Arguments as on the command line, the subcommand first.
+        learner: The fit of a cohort that this is; None for one alone.
     """
 
-    def __init__(self, args: list[str]) -> None:
+    def __init__(self, args: list[str], learner: Learner | None = None) -> None:
         self.verb = args[0]
+        self.learner = learner
         super().__init__(
             DetectionModule,
             FrameDataModule,
@@ -132,6 +131,12 @@ class TokdCLI(LaunchingCLI):
         self._settle_precision(config)
         if self.subcommand != "fit" or not config.rerun:
             self.recipe = checks.kept_recipe(self.run, self.resolved, self.recipe)
+        if self.learner is not None and self.subcommand == "fit":
+            self.learner.read(self.resolved, self.run.folder)
+        if self.subcommand == "test" and config.reuse:
+            results = self.run.results()
+            if results is not None and results.is_tested:
+                raise Finished(f"{self.run.folder}: tested, reused")
         if self.subcommand != "fit":
             config["ckpt_path"] = str(config.get("ckpt_path") or self.run.best)
             if self.subcommand != "predict":
@@ -146,9 +151,11 @@ class TokdCLI(LaunchingCLI):
         if self.subcommand == "fit":
             if config.rerun or self.run.results() is None:
                 checks.check_teacher(self.resolved["model"]["init_args"])
-            self._meet_earlier_run(config)
+            self._handle_earlier_run(config)
         super().instantiate_classes()
         cast(DetectionModule, self.model).ask(self.datamodule, self.subcommand == "fit")
+        if self.learner is not None:
+            self.learner.share(self.model, self.datamodule, self.trainer)
 
     def _folder(self, parser: LightningArgumentParser, config: Any) -> Path:
         return folder_of(parser, config, self.resolved, self.subcommand == "fit")
@@ -160,7 +167,7 @@ class TokdCLI(LaunchingCLI):
         if precision is not None:
             config.trainer.precision = self.resolved["trainer"]["precision"] = precision
 
-    def _meet_earlier_run(self, config: Any) -> None:
+    def _handle_earlier_run(self, config: Any) -> None:
         if not is_rank_zero():
             # Rank zero has decided; with --rerun it has moved the folder away or will.
             if self.run.results() is not None and config.reuse:
@@ -172,7 +179,7 @@ class TokdCLI(LaunchingCLI):
         self.run.hold()
         if config.rerun:
             if aside := self.run.set_aside():
-                rank_zero_info(f"the earlier run now lies in {aside}")
+                rank_zero_info(f"the earlier run is now in {aside}")
             return
         checks.check_earlier(self.run, self.resolved, config.reuse)
         if self.run.results() is None:
@@ -199,6 +206,8 @@ class TokdCLI(LaunchingCLI):
             if kept
             else []
         )
+        if self.learner is not None:
+            self.learner.watch(callbacks)
         shown, without = progress(config.trainer.enable_progress_bar is not False)
         callbacks, kwargs = [*callbacks, shown], kwargs | without
         asked = config.trainer.logger
@@ -224,8 +233,8 @@ class TokdCLI(LaunchingCLI):
         self.inputs = checks.check_inputs(self.run, self.model, datamodule)
         if self.run.results() is not None:
             raise Finished(f"{self.run.folder}: finished, reused")
-        views, rows = config.log.split(","), rows_of(config.ckpt_path) if config.ckpt_path else 0
-        loggers = build_loggers(self.run.folder, views, self.cell, self.resolved, rows)
+        names, rows = config.log.split(","), rows_of(config.ckpt_path) if config.ckpt_path else 0
+        loggers = build_loggers(self.run.folder, names, self.cell, self.resolved, rows)
         self.inputs |= {
             "recipe": self.recipe,
             "sources": checks.sources_of(self.run, bool(config.ckpt_path)),
@@ -385,16 +394,21 @@ class TokdCLI(LaunchingCLI):
             write_scores(cast(DetectionModule, self.model), self.run.folder, "predict")
 
 
-def run(args: list[str]) -> int:
+def run(args: list[str], learner: Learner | None = None) -> int:
     """Run one of the four subcommands and return the exit code.
+
+    Args:
+        args: Arguments as on the command line, the subcommand first.
+        learner: The fit of a cohort that this is; None for one alone.
 
     Raises:
         TokdError: Any error the user can fix, including Lightning's misconfigurations.
     """
-    quieten()
+    if learner is None:
+        quieten()
     with mistakes_in_one_line(), ended(), said_once(), letting_go():
         try:
-            TokdCLI(args)
+            TokdCLI(args, learner)
         except Finished as finished:
             print(finished)
         except SIGTERMException:  # Lightning raises it with exit code 0

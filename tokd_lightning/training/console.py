@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tokd_lightning.errors import TokdError, the_told_one
-from tokd_lightning.training.wording import one_line
+from tokd_lightning.lightning_internals import option_names
+from tokd_lightning.training.messages import one_line
 
 
 class Parser(LightningArgumentParser):
@@ -30,18 +31,10 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise a TokdError with the part of jsonargparse's message that names the cause."""
-        known = self._known()
+        known = option_names(self)
         said = one_line(message, known)
         whole = "--config" in known  # False in the parser of a class's arguments
         raise TokdError(re.sub(r"^(?=[\w.]+: )", "--" if whole else "", said)) from ex
-
-    def _known(self) -> set[str]:
-        """Return the names of all options, including those of subcommands."""
-        parsers: list[Any] = [self]
-        for action in self._actions:
-            parsers += (getattr(action, "_name_parser_map", None) or {}).values()
-        actions = [action for parser in parsers for action in parser._actions]
-        return {name for action in actions for name in (*action.option_strings, action.dest)}
 
 
 class _Said(logging.Handler):
@@ -109,7 +102,7 @@ def mistakes_in_one_line() -> Iterator[None]:
     except MisconfigurationException as error:
         raise TokdError(one_line(str(error))) from error
     except UnicodeDecodeError as error:
-        raise TokdError(f"a file that was given is no UTF-8 text ({error})") from error
+        raise TokdError(f"a given file is not UTF-8 text ({error})") from error
     except yaml.YAMLError as error:
         raise TokdError(f"a value is not valid YAML: {' '.join(str(error).split())}") from error
     except ValueError as error:

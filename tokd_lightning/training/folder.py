@@ -1,4 +1,4 @@
-"""In which folder the run of a configuration lies."""
+"""Folder of the run of a configuration."""
 
 from pathlib import Path
 from typing import Any

@@ -16,6 +16,8 @@ _EXAMPLES = {
         "tokd fit --config experiments/ffpp_teacher.yaml --data.root data/ffpp",
         "tokd fit --config experiments/ffpp_res18t.yaml --data.root data/ffpp \\",
         "    --data.quality c23 --seed_everything 1",
+        "tokd fit --config experiments/ffpp_res18t.yaml --data.root data/ffpp \\",
+        "    --also --model.distiller vid --also --model.distiller at   # one teacher",
         "tokd fit --config experiments/own_res18t.yaml --data.root /data \\",
         "    --data.manifest list.csv",
     ),
@@ -40,14 +42,19 @@ _RUN = {
     "name NAME": "name of the run's folder; else made from data, network, method and seed",
     "rerun": "set an earlier run aside and fit again",
     "reuse": "do nothing if the run is finished already",
-    "log V": "where curves go besides metrics.csv: wandb (default), tensorboard, none; a,b: both",
+    "log V": "where curves also go: wandb (default), tensorboard, none; a,b: both",
     "checkpoint_every N": "save last.ckpt every N batches (default: under 1 %% of the time)",
     "monitor KEY": "metric of the validation that selects best.ckpt (val/frame/acc)",
+}
+_TOGETHER = {
+    "also [FILE]": "begin another fit, which shares batches and teacher: docs/cohorts.md",
+    "test": "test each run after training",
+    "logs DIR": "with --also: append what each fit says to DIR/NAME.log",
 }
 _SCORING = {
     "runs DIR": "folder of all run folders (runs)",
     "ckpt_path FILE": "checkpoint to score with (default: the run's best.ckpt)",
-    "log V": "where metrics go besides metrics.csv: wandb (default), tensorboard, none; a,b: both",
+    "log V": "where metrics also go: wandb (default), tensorboard, none; a,b: both",
     "pictures N": "frames that a test draws in pictures.png (4; 0: none)",
 }
 _STUDENT = {
@@ -55,7 +62,7 @@ _STUDENT = {
     "teacher CKPT": "best.ckpt of a teacher's run",
     "distiller METHOD": "TOKD, Vanilla, Hinton, ADD, …: tokd methods lists them",
     "distiller.KEY X": "an option of the method, such as alpha_rgb, dim, branches",
-    "warm_up_epochs N": "epochs in which the classifier alone learns (0)",
+    "warm_up_epochs N": "epochs in which only the classifier learns (0)",
     "rotation_optimizer.lr X": "learning rate of the rotations, eta_R",
 }
 _TEACHER = {
@@ -128,6 +135,8 @@ def add_help(commands: Any, verb: str) -> None:
         _show(command, "probe", "", {"out FILE": "JSON with seconds and memory"})
     _show(command, "configuration", "", _CONFIG)
     _show(command, "run", "", _RUN if fitting else _SCORING)
+    if verb == "fit":
+        _show(command, "several fits", "", _TOGETHER)
     if fitting:
         _show(command, "model: a student (DistillModule)", "model.", _STUDENT)
         _show(command, "model: a teacher (TeacherModule)", "model.", _TEACHER)

@@ -14,9 +14,10 @@ from lightning.pytorch.accelerators.cpu import CPUAccelerator
 from lightning.pytorch.cli import LightningCLI
 
 from tokd_lightning.errors import AlikeError, Terminated, TokdError
+from tokd_lightning.lightning_internals import started_processes
 from tokd_lightning.loggers.run import is_rank_zero
 from tokd_lightning.modules.batchnorm import SyncedBatchNorm
-from tokd_lightning.modules.checkpoint import AtomicCheckpointIO
+from tokd_lightning.training.callbacks.resume import AtomicCheckpointIO
 from tokd_lightning.training.slurm_step import StepEnvironment, started_by_srun, tasks_per_node
 
 # Messages of gloo and NCCL when the process at the other end is gone.
@@ -37,7 +38,8 @@ class LaunchingCLI(LightningCLI):
             raise TokdError(str(error).splitlines()[0]) from error
         if synced and self.subcommand == "fit" and isinstance(trainer.accelerator, CPUAccelerator):
             raise TokdError(
-                "--trainer.sync_batchnorm needs GPUs, torch has none of it for CPUs: leave it out"
+                "--trainer.sync_batchnorm needs GPUs, as torch does not support it on CPUs: leave "
+                "it out"
             )
         check_processes(trainer)
         return trainer
@@ -83,14 +85,15 @@ def check_processes(trainer: pl.Trainer) -> None:
     if TorchElasticEnvironment.detect():
         if (started := int(os.environ["WORLD_SIZE"])) != devices * nodes:
             raise TokdError(
-                f"torchrun has started {started} processes, which are not {asked}: {advice}"
+                f"torchrun has started {started} processes, not the requested {asked}: {advice}"
             )
     elif isinstance(slurm_environment(), StepEnvironment):
         placed = tasks_per_node()
         if placed != [devices] * nodes:
             where = f" ({', '.join(map(str, placed))} on its nodes)" if len(placed) > 1 else ""
             raise TokdError(
-                f"srun has started {sum(placed)} processes{where}, which are not {asked}: {advice}"
+                f"srun has started {sum(placed)} processes{where}, not the requested "
+                f"{asked}: {advice}"
             )
     elif nodes > 1 and not {"NODE_RANK", "GROUP_RANK"} & os.environ.keys():
         raise TokdError(
@@ -101,7 +104,7 @@ def check_processes(trainer: pl.Trainer) -> None:
 
 def end_others(trainer: pl.Trainer) -> None:
     """Kill the processes started by this one: without it they would wait forever."""
-    started = getattr(trainer.strategy.launcher, "procs", [])
+    started = started_processes(trainer)
     others = list(started)
     started.clear()  # Lightning watches them and would kill this process when they end
     for process in others:

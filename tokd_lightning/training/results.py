@@ -9,20 +9,21 @@ import pandas as pd
 import torch
 
 from tokd_lightning.data.datamodule import FrameDataModule
+from tokd_lightning.data.synthetic import is_synthetic
 from tokd_lightning.files import write_text
 from tokd_lightning.metrics.classification import metrics_by_method, video_table
 from tokd_lightning.models.complexity import complexity
 from tokd_lightning.modules import DetectionModule
-from tokd_lightning.modules.best import STATE, VALIDATION
 from tokd_lightning.runs.folder import Run
 from tokd_lightning.runs.record import Selected
+from tokd_lightning.training.callbacks.best import STATE, VALIDATION
 
 
 def about_fit(trainer: pl.Trainer, model: DetectionModule, data: FrameDataModule) -> dict[str, Any]:
     """Return the network (Table 1), data and device for ``metrics.json``."""
     size = complexity(model.network, data.input_size)
     return {
-        "synthetic": (Path(data.root) / "SYNTHETIC.txt").is_file(),
+        "synthetic": is_synthetic(Path(data.root)),
         "parameters": size.parameters,
         "macs": size.macs,
         "input_size": data.input_size,

@@ -20,7 +20,7 @@ _CALLBACKS: dict[str, str] = {
     "--model.accumulate where it does not fit the memory",
     "GradientAccumulationScheduler": "it counts batches of one optimizer: use --model.accumulate",
     "BaseFinetuning": "it changes the optimizer during the run: use --model.warm_up_epochs of "
-    "DistillModule, which trains the classifier alone first",
+    "DistillModule, which trains only the classifier first",
     "ModelPruning": "its masks are no part of the networks that are tested and exported: leave it "
     "out",
     "SpikeDetection": "it needs a loss from every training step; a loss that is not finite ends "
@@ -129,5 +129,5 @@ def check_classes(data: FrameDataModule, limit: float | None, world: int) -> Non
     if len(seen) < len(labels):
         rank_zero_warn(
             f"validation sees {len(seen)} of {len(labels)} frames (--trainer.limit_val_batches "
-            f"{limit}): best.ckpt is selected by these alone"
+            f"{limit}): best.ckpt is selected by these only"
         )

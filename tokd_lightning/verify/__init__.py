@@ -1,5 +1,5 @@
 """``tokd verify``: checks of a data set for everything that can silently spoil it."""
 
-from tokd_lightning.verify.verifying import verify
+from tokd_lightning.verify.run import verify
 
 __all__ = ["verify"]

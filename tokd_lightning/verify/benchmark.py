@@ -12,7 +12,7 @@ from tokd_lightning.data.layouts.deepfakebench import (
     people,
     quality_of,
 )
-from tokd_lightning.data.layouts.deepfakebench_json import Entry, read_entries
+from tokd_lightning.data.layouts.deepfakebench_json import JsonVideo, read_entries
 from tokd_lightning.data.layouts.numbering import frame_numbers
 from tokd_lightning.data.layouts.video_folder import FOLDERS, Video
 from tokd_lightning.data.manifest import SPLITS
@@ -20,7 +20,7 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.verify.findings import Report
 from tokd_lightning.verify.inventory import Clip
 
-_WAY_OUT = "train with --data.val_fraction 0.1, which keeps those of the test for it alone"
+_WAY_OUT = "train with --data.val_fraction 0.1, which keeps those of the test out of training"
 
 
 def read_json(file: Path, root: Path, quality: str | None, report: Report) -> list[Clip]:
@@ -62,9 +62,9 @@ def read_json(file: Path, root: Path, quality: str | None, report: Report) -> li
     return clips
 
 
-def _sound_part(file: Path, report: Report) -> list[Entry]:
+def _sound_part(file: Path, report: Report) -> list[JsonVideo]:
     """Read the entries up to the first error in the file's structure, and report that error."""
-    entries: list[Entry] = []
+    entries: list[JsonVideo] = []
     try:
         for entry in read_entries(file):
             entries.append(entry)
@@ -75,7 +75,7 @@ def _sound_part(file: Path, report: Report) -> list[Entry]:
     return entries
 
 
-def _frames(e: Entry, report: Report) -> list[str]:
+def _frames(e: JsonVideo, report: Report) -> list[str]:
     """List a video's frames, each once, and report errors in its entry."""
     where = "/".join(e.where)
     try:
@@ -93,7 +93,7 @@ def _frames(e: Entry, report: Report) -> list[str]:
     return list(paths)
 
 
-def _in_one_split(entries: Sequence[Entry], report: Report) -> Iterator[Entry]:
+def _in_one_split(entries: Sequence[JsonVideo], report: Report) -> Iterator[JsonVideo]:
     """Yield every video in one split, once per quality."""
     splits: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for e in entries:

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
-from tokd_lightning.data.layouts.ffpp import ALL_METHODS, read_pairs
-from tokd_lightning.data.layouts.video_folder import NOT_VIDEOS, Video
+from tokd_lightning.data.layouts.ffpp import (
+    ACTORS,
+    ALL_METHODS,
+    DFD,
+    FAKE,
+    REAL,
+    YOUTUBE,
+    Cell,
+    describe,
+    list_cells,
+    read_pairs,
+)
+from tokd_lightning.data.layouts.video_folder import VIDEOS
 from tokd_lightning.data.manifest import SPLITS
+from tokd_lightning.data.qualities import names_of
 from tokd_lightning.errors import TokdError
 from tokd_lightning.verify.findings import Report
-from tokd_lightning.verify.inventory import (
-    FILES,
-    KINDS_OF_FILES,
-    Clip,
-    clip_at,
-    places_in,
-)
+from tokd_lightning.verify.inventory import Clip, clip_at, places_in
 from tokd_lightning.verify.tree import Tree
-
-REAL, FAKE = "original_sequences", "manipulated_sequences"
-_YOUTUBE, _ACTORS = f"{REAL}/youtube", f"{REAL}/actors"
-_DFD = f"{FAKE}/DeepFakeDetection"
-_SAME = {"raw": "c0", "c0": "raw"}
-# Folders of a part, by quality and kind.
-_Cells = dict[tuple[str, str], str]
 
 
 class _Splits:
@@ -82,74 +82,51 @@ def read_ffpp(tree: Tree, quality: str | None, splits: Path | None, report: Repo
         report: Takes ``split-file``, ``missing-method``, ``missing-video``, ``unlisted-video``,
             ``same-name`` and ``identity-in-two-splits``.
     """
-    parts = [f"{top}/{name}" for top in (REAL, FAKE) for name in tree.folders(top)]
-    cells = {part: _cells(tree, part, quality) for part in parts}
-    actors = {part: found for part, found in cells.items() if part in (_ACTORS, _DFD)}
+    cells: dict[str, list[Cell]] = {
+        f"{top}/{name}": [] for top in (REAL, FAKE) for name in tree.folders(top)
+    }
+    for cell in list_cells(tree.folders, quality):
+        cells[cell.part].append(cell)
+    actors = {part: found for part, found in cells.items() if part in (ACTORS, f"{FAKE}/{DFD}")}
     official = {part: found for part, found in cells.items() if part not in actors}
     clips: list[Clip] = []
     if any(official.values()):
-        official.setdefault(_YOUTUBE, {})
+        official.setdefault(YOUTUBE, [])
         _report_gaps(official, report)
         known = _Splits(tree.root, splits, report)
-        for part, found in official.items():
-            clips += _official(tree, part, found, known, report)
+        for found in official.values():
+            clips += _official(tree, found, known, report)
     if any(actors.values()):
         _report_gaps(actors, report)
-        for part, found in actors.items():
-            clips += _dfd(tree, part, found, report)
+        for cell in chain.from_iterable(actors.values()):
+            for name, place in places_in(tree, cell.folder, cell.kind, report):
+                clips.append(clip_at(tree, describe(cell, name, place), cell.kind))
     return clips
 
 
-def _cells(tree: Tree, part: str, quality: str | None) -> _Cells:
-    return {
-        (name, kind): f"{part}/{name}/{kind}"
-        for name in tree.folders(part)
-        if (quality is None or name in (quality, _SAME.get(quality))) and name not in NOT_VIDEOS
-        for kind in KINDS_OF_FILES
-        if f"{part}/{name}/{kind}" in tree
-    }
-
-
-def _report_gaps(parts: dict[str, _Cells], report: Report) -> None:
+def _report_gaps(parts: dict[str, list[Cell]], report: Report) -> None:
     """Report the qualities and kinds of files that a part lacks but others have."""
 
-    def plain(cells: _Cells) -> set[str]:
-        return {f"{quality.replace('raw', 'c0')}/{kind}" for quality, kind in cells}
+    def forms(cells: Iterable[Cell]) -> set[str]:
+        return {f"{min(names_of(cell.quality))}/{cell.kind}" for cell in cells}
 
-    needed = set().union(*map(plain, parts.values()))
+    needed = set().union(*map(forms, parts.values()))
     for part, found in parts.items():
-        report.extend("missing-method", (f"{part}/{rest}" for rest in needed - plain(found)))
+        report.extend("missing-method", (f"{part}/{rest}" for rest in needed - forms(found)))
 
 
-def _official(
-    tree: Tree, part: str, cells: _Cells, splits: _Splits, report: Report
-) -> Iterable[Clip]:
+def _official(tree: Tree, cells: Iterable[Cell], splits: _Splits, report: Report) -> Iterator[Clip]:
     """List a part whose videos are in the split files."""
-    method = part.partition("/")[2]
-    real = part == _YOUTUBE
-    wanted = [n for n in splits.owner if ("_" not in n) == real]
-    for (quality, kind), folder in cells.items():
-        there = dict(places_in(tree, folder, kind, report))
-        if real or method in ALL_METHODS:
-            ending = ".mp4" if kind == FILES else ""
-            absent = (f"{folder}/{n}{ending}" for n in wanted if n not in there)
+    for cell in cells:
+        real = cell.method == "real"
+        there = dict(places_in(tree, cell.folder, cell.kind, report))
+        if cell.part == YOUTUBE or cell.method in ALL_METHODS:
+            ending = ".mp4" if cell.kind == VIDEOS else ""
+            wanted = (name for name in splits.owner if ("_" not in name) == real)
+            absent = (f"{cell.folder}/{name}{ending}" for name in wanted if name not in there)
             report.extend("missing-video", absent)
         for name, place in there.items():
-            target, _, source = name.partition("_")
             split = splits.of(name)
             if not split and splits.complete:
                 report.add("unlisted-video", place)
-            about = (name, target, source, quality, split, place, target if source else "")
-            yield clip_at(tree, Video("ffpp", "real" if real else method, *about), kind)
-
-
-def _dfd(tree: Tree, part: str, cells: _Cells, report: Report) -> Iterable[Clip]:
-    """List DeepFakeDetection: ``01__scene`` is real, ``01_02__scene__code`` shows 01 with 02."""
-    method = "real" if part == _ACTORS else part.partition("/")[2]
-    for (quality, kind), folder in cells.items():
-        for name, place in places_in(tree, folder, kind, report):
-            people, _, rest = name.partition("__")
-            target, _, source = people.partition("_")
-            background = "" if method == "real" else f"{target}__{rest.partition('__')[0]}"
-            about = (name, target, source, quality, "test", place, background)
-            yield clip_at(tree, Video("dfd", method, *about), kind)
+            yield clip_at(tree, describe(cell, name, place, split), cell.kind)

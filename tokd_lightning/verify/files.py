@@ -50,7 +50,7 @@ class Frames(NamedTuple):
         return -1 if self.frames and not self.numbers else len(self.numbers)
 
 
-class Job(NamedTuple):
+class FileJob(NamedTuple):
     """Images of one clip, to be examined."""
 
     root: Path
@@ -60,7 +60,7 @@ class Job(NamedTuple):
     quick: bool
 
 
-def examine(job: Job) -> Frames:
+def examine(job: FileJob) -> Frames:
     """Read and decode all images of a clip; can run in another process.
 
     JPEGs are decoded at an eighth of their size: the whole file is read, few pixels are computed.

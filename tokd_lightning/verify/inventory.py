@@ -7,13 +7,17 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from tokd_lightning.data.layouts.numbering import frame_numbers, numeric_order
-from tokd_lightning.data.layouts.video_folder import FOLDERS, SUFFIXES, VIDEO_SUFFIXES, Video
+from tokd_lightning.data.layouts.video_folder import (
+    SUFFIXES,
+    VIDEO_SUFFIXES,
+    VIDEOS,
+    Video,
+)
 from tokd_lightning.data.packed import PACK_SUFFIX
 from tokd_lightning.verify.findings import Report
 from tokd_lightning.verify.tree import Tree, suffix
 
-FILES = "videos"
-KINDS_OF_FILES = (FILES, *FOLDERS)
+FILES = VIDEOS
 
 
 class Clip(NamedTuple):

@@ -24,7 +24,7 @@ KINDS: dict[str, Kind] = {
     "not-listed": Kind(
         "error",
         "a part of the data cannot be listed",
-        "mend what the message says, then verify again",
+        "fix what the message says, then verify again",
     ),
     "video-in-two-splits": Kind(
         "error", "a video is in more than one split", "keep it in one of them"
@@ -93,7 +93,7 @@ KINDS: dict[str, Kind] = {
         "nothing; fit, test, evaluate and report say so too",
     ),
     "unlisted-video": Kind(
-        "note", "no split names this video, so nobody uses it", "leave it, or list it"
+        "note", "no split names this video, so it is not used", "leave it, or list it"
     ),
     "unexpected-count": Kind(
         "error",

@@ -40,9 +40,11 @@ def read_table(file: Path, root: Path, quality: str | None, report: Report) -> l
     cells = Cells(file, COLUMNS)
     columns = cells.columns
     if lacking := [c for c in ("path", "split") if c not in columns]:
-        raise TokdError(f"{file} lacks the columns {', '.join(lacking)}: it is no manifest")
+        raise TokdError(f"{file} lacks the columns {', '.join(lacking)}: it is not a manifest")
     if not {"label", "method"} & set(columns):
-        raise TokdError(f"{file} has neither a column label nor a column method: it is no manifest")
+        raise TokdError(
+            f"{file} has neither a column label nor a column method: it is not a manifest"
+        )
     nothing = [""] * len(cells.lines)
     roots = spellings(root)
     found: list[_Row] = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tokd_lightning.data.layouts.cells import Cells
 from tokd_lightning.data.manifest import COLUMNS
-from tokd_lightning.data.quality import CRF, as_crf, claimed_crf, wrong_crf
+from tokd_lightning.data.qualities import CRF, as_crf, claimed_crf, wrong_crf
 from tokd_lightning.errors import reason
 from tokd_lightning.verify.findings import Report
 from tokd_lightning.verify.inventory import Clip
@@ -38,14 +38,14 @@ class Stream(NamedTuple):
     detail: str = ""
 
 
-class Job(NamedTuple):
+class StreamJob(NamedTuple):
     """Video file to be examined."""
 
     file: Path
     quick: bool
 
 
-def examine(job: Job) -> Stream:
+def examine(job: StreamJob) -> Stream:
     """Decode a video to its end; can run in another process."""
     from tokd_lightning.data.stream import encoder_crf
     from tokd_lightning.data.video import DAMAGE, Source

@@ -7,13 +7,15 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from tokd_lightning.data.layouts.celebdf_tree import TEST_LIST
 from tokd_lightning.data.layouts.video_folder import NOT_VIDEOS, SUFFIXES, VIDEO_SUFFIXES
 from tokd_lightning.data.packed import PACK_SUFFIX
+from tokd_lightning.data.synthetic import NOTICE
 from tokd_lightning.verify.findings import Report
 
 MEDIA = SUFFIXES | VIDEO_SUFFIXES | {PACK_SUFFIX}
 # What data sets, their readers and this project leave next to the media.
-_KNOWN = {"list_of_testing_videos.txt", "synthetic.txt"}
+_KNOWN = {TEST_LIST.lower(), NOTICE.lower()}
 _KNOWN_SUFFIXES = {".json", ".csv", ".md", ".txt", ".pdf"}
 _KNOWN_FOLDERS = {"splits"}
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from tokd_lightning.data.layouts.celebdf_tree import (
-    ORIGINAL,
+    NOT_A_VIDEO,
     PARTS,
     SYNTHESIS,
     TEST_LIST,
-    method_of,
+    describe,
+    list_folders,
     name_groups,
-    people_of,
     read_test_list,
 )
 from tokd_lightning.data.layouts.dfdc import frames_place, list_dfdc
@@ -24,15 +23,11 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.verify.findings import Report
 from tokd_lightning.verify.inventory import (
     FILES,
-    KINDS_OF_FILES,
     Clip,
     clip_at,
     places_in,
 )
 from tokd_lightning.verify.tree import MEDIA, Tree, suffix
-
-_QUALITY = re.compile(rf"{ORIGINAL}|raw|c[0-9]+")
-_BESIDE = {*KINDS_OF_FILES, "landmarks", "masks"}
 
 
 def read_celebdf(
@@ -75,13 +70,13 @@ def _celebdf_part(
     report: Report,
 ) -> Iterator[Clip]:
     """List one part, or one method of Celeb-DF++."""
-    for mine, kind, folder in _celebdf_folders(tree, top):
+    for mine, kind, folder in list_folders(tree.folders, top):
         if quality not in (None, mine):
             continue
         there = {
             name: place
             for name, place in places_in(tree, folder, kind, report)
-            if folder != top or not (name in _BESIDE or _QUALITY.fullmatch(name))
+            if not NOT_A_VIDEO.fullmatch(name)
         }
         if not there:
             continue
@@ -90,30 +85,7 @@ def _celebdf_part(
         report.extend("missing-video", (f"{folder}/{n}{ending}" for n in absent))
         for name, place in there.items():
             split = ("test" if (part, name) in testing else "train") if testing else ""
-            yield clip_at(tree, _celebdf_video(part, name, mine, split, place), kind)
-
-
-def _celebdf_folders(tree: Tree, top: str) -> Iterator[tuple[str, str, str]]:
-    """Yield a part's folders of videos, as (quality, kind, folder)."""
-    yield ORIGINAL, FILES, top
-    yield ORIGINAL, FOLDERS[1], top
-    for kind in KINDS_OF_FILES:
-        if f"{top}/{kind}" in tree:
-            yield ORIGINAL, kind, f"{top}/{kind}"
-    for quality in (n for n in tree.folders(top) if _QUALITY.fullmatch(n)):
-        for kind in KINDS_OF_FILES:
-            if f"{top}/{quality}/{kind}" in tree:
-                yield quality, kind, f"{top}/{quality}/{kind}"
-
-
-def _celebdf_video(part: str, name: str, quality: str, split: str, place: str) -> Video:
-    method, background = method_of(part), ""
-    target, source = people_of(name)
-    if method == "real":
-        source = ""
-    elif len(rest := name.split("_")[2 if source else 1 :]):
-        background = f"{target}_{rest[0]}"
-    return Video("celebdf", method, name, target, source, quality, split, place, background)
+            yield clip_at(tree, describe(part, name, mine, split, place), kind)
 
 
 def read_dfdc(tree: Tree, lists: Sequence[Path], quality: str | None, report: Report) -> list[Clip]:

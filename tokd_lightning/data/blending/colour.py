@@ -124,6 +124,7 @@ def blend(background: Image | Floats, foreground: Image | Floats, mask: Floats) 
     blended = background.astype(np.uint8)
     box = bounding_box(mask)
     below = background[box].astype(np.float32)  # differences of uint8 wrap around
-    mixed = below + (np.clip(foreground[box], 0, 255) - below) * mask[box][..., None]
+    above = np.clip(foreground[box], 0, 255).astype(np.float32)
+    mixed = below + (above - below) * mask[box][..., None]
     blended[box] = np.clip(np.rint(mixed), 0, 255)
     return blended

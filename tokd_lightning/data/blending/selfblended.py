@@ -170,7 +170,7 @@ class SBI(Forger):
             moved = cv2.warpAffine(
                 source, _move(draws, len(source)), mask.shape, borderMode=cv2.BORDER_REFLECT_101
             )
-            target = blend(target, moved, mask)
+            target = blend(target, np.asarray(moved, np.uint8), mask)
         finished = recolour(target, draws.after)
         if draws.quality is not None:
             finished = jpeg(finished, draws.quality)

@@ -8,26 +8,24 @@ from pathlib import Path
 
 from tokd_lightning.data.layouts.celebdf_tree import (
     CELEB,
-    ORIGINAL,
     SYNTHESIS,
-    VIDEOS,
     YOUTUBE,
+    describe,
     find_folders,
     find_videos,
-    method_of,
-    people_of,
     read_test_list,
 )
-from tokd_lightning.data.layouts.video_folder import Video, gather
+from tokd_lightning.data.layouts.video_folder import VIDEOS, Video, gather
 from tokd_lightning.data.layouts.whole import whole_celebdf
 from tokd_lightning.data.manifest import SPLITS, Scan
+from tokd_lightning.data.qualities import ORIGINAL
 from tokd_lightning.errors import TokdError
 
 _DRAWS = 1000
 _FORMS = {
-    CELEB: (re.compile(r"([^_]+)()_[^_]+"), "<target>_<number>"),
-    YOUTUBE: (re.compile(r"(.+)()"), "<number>"),
-    SYNTHESIS: (re.compile(r"([^_]+)_([^_]+)_[^_]+"), "<target>_<donor>_<number>"),
+    CELEB: (re.compile(r"[^_]+_[^_]+"), "<target>_<number>"),
+    YOUTUBE: (re.compile(r".+"), "<number>"),
+    SYNTHESIS: (re.compile(r"[^_]+_[^_]+_[^_]+"), "<target>_<donor>_<number>"),
 }
 _ANY = re.compile(r"[^_]+_.+")  # talking faces: <target>_<number>_test_<reference>
 
@@ -92,15 +90,12 @@ def list_celebdf(
         )
     for part, name in missing:
         found[part][name] = f"{name}.mp4" if files else name
-    videos = [
-        _describe(
-            Video(dataset, part, name, "", "", quality, split, f"{places[part]}/{place}"),
-            root,
-        )
-        for part, names in found.items()
-        for name, place in names.items()
-        for split in ["test" if (part, name) in testing else "train"]
-    ]
+    videos = []
+    for part, names in found.items():
+        for name, place in names.items():
+            _check_name(part, name, root / places[part] / place)
+            split = "test" if (part, name) in testing else "train"
+            videos.append(describe(part, name, quality, split, f"{places[part]}/{place}", dataset))
     held_out = hold_out([v for v in videos if v.split == "train"], val_fraction, val_seed)
     return _spread(
         v._replace(split="val") if v.split == "train" and v.target in held_out else v
@@ -205,19 +200,11 @@ def scan_celebdf(
     return scan._replace(dropped=tuple(v.place for v in dropped), listed=listed)
 
 
-def _describe(video: Video, root: Path) -> Video:
-    """Derive method and people of a video whose ``method`` still holds its part of the tree."""
-    form, example = _FORMS.get(video.method, (_ANY, "<target>_<donor>_<number>"))
-    match = form.fullmatch(video.name)
-    if match is None:
-        raise TokdError(f"{root / video.place} is not named {example}: rename or remove it")
-    method = method_of(video.method)
-    target, source = people_of(video.name) if form is _ANY else match.groups()
-    if method == "real":
-        return video._replace(method=method, target=target)
-    number = video.name.split("_")[2 if source else 1]
-    about = {"target": target, "source": source, "background": f"{target}_{number}"}
-    return video._replace(method=method, **about)
+def _check_name(part: str, name: str, place: Path) -> None:
+    """Raise if a video is not named like those of its part."""
+    form, example = _FORMS.get(part, (_ANY, "<target>_<donor>_<number>"))
+    if not form.fullmatch(name):
+        raise TokdError(f"{place} is not named {example}: rename or remove it")
 
 
 def _refuse_other_version(root: Path, listed: set[str], there: set[str]) -> None:

@@ -1,20 +1,26 @@
 """Location of Celeb-DF's videos on disk, and the authors' list of test videos."""
 
-import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
-from tokd_lightning.data.layouts.video_folder import FOLDERS, VIDEO_SUFFIXES, videos_in
+from tokd_lightning.data.layouts.video_folder import (
+    FOLDERS,
+    VIDEO_SUFFIXES,
+    VIDEOS,
+    Video,
+    folders_in,
+    videos_in,
+)
+from tokd_lightning.data.qualities import ORIGINAL, PATTERN
 from tokd_lightning.errors import TokdError
 
 _LEVELS = 2  # Celeb-DF++ sorts its fakes by scenario and method
 CELEB, YOUTUBE, SYNTHESIS = PARTS = ("Celeb-real", "YouTube-real", "Celeb-synthesis")
 TEST_LIST = "List_of_testing_videos.txt"
-ORIGINAL = "original"
-VIDEOS = "videos"
 _LINE = re.compile(r"(\S+)\s+(\S.*)")
-_NOT_A_VIDEO = re.compile(rf"{'|'.join(FOLDERS)}|{VIDEOS}|landmarks|masks|{ORIGINAL}|raw|c\d+")
+NOT_A_VIDEO = re.compile(rf"{'|'.join(FOLDERS)}|{VIDEOS}|landmarks|masks|{PATTERN}")
 
 
 def read_test_list(root: Path, splits: Path | None = None) -> set[tuple[str, str]]:
@@ -57,7 +63,7 @@ def _read_line(line: str, where: str) -> tuple[str, str]:
     *folders, file = (match[2] if match else "").split("/")
     known = {p.lower(): p for p in PARTS}
     at = next((i for i, name in enumerate(folders) if name.lower() in known), None)
-    inner = [] if at is None else [f for f in folders[at + 1 :] if not _NOT_A_VIDEO.fullmatch(f)]
+    inner = [] if at is None else [f for f in folders[at + 1 :] if not NOT_A_VIDEO.fullmatch(f)]
     if (
         match is None
         or at is None
@@ -83,7 +89,7 @@ def part_of(place: str) -> str:
     """Return the part that contains a video, named as in :func:`read_test_list`."""
     top, *inner = place.split("/")[:-1]
     part = next(p for p in PARTS if p.lower() == top.lower())
-    inner = [folder for folder in inner if not _NOT_A_VIDEO.fullmatch(folder)]
+    inner = [folder for folder in inner if not NOT_A_VIDEO.fullmatch(folder)]
     return "/".join((part, *(inner if part == SYNTHESIS else ())))
 
 
@@ -103,6 +109,50 @@ def people_of(name: str) -> tuple[str, str]:
     return target, rest[0] if len(rest) > 1 and not rest[0].isdigit() else ""
 
 
+def describe(
+    part: str, name: str, quality: str, split: str, place: str, dataset: str = "celebdf"
+) -> Video:
+    """Describe a video by its part of the tree and its name.
+
+    Args:
+        part: Its part, see :func:`read_test_list`.
+        name: Its name.
+        quality: Its quality.
+        split: Its split.
+        place: Its path relative to the root.
+        dataset: Data set name given to it.
+    """
+    method, background = method_of(part), ""
+    target, source = people_of(name)
+    if part == YOUTUBE:
+        target, source = name, ""
+    elif part == SYNTHESIS and name.count("_") == 2:
+        target, source, _ = name.split("_")
+    if method != "real" and (rest := name.split("_")[2 if source else 1 :]):
+        background = f"{target}_{rest[0]}"
+    source = "" if method == "real" else source
+    return Video(dataset, method, name, target, source, quality, split, place, background)
+
+
+def list_folders(
+    folders: Callable[[str], Sequence[str]], part: str
+) -> Iterator[tuple[str, str, str]]:
+    """Yield the folders of a part that can hold videos, as (quality, kind, path).
+
+    Args:
+        folders: Returns the names of the folders in a folder, given its path relative to the root.
+        part: Path of the part.
+    """
+    kinds = (VIDEOS, *FOLDERS)
+    there = folders(part)
+    yield ORIGINAL, VIDEOS, part
+    yield ORIGINAL, FOLDERS[1], part
+    yield from ((ORIGINAL, kind, f"{part}/{kind}") for kind in kinds if kind in there)
+    for quality in (name for name in there if re.fullmatch(PATTERN, name)):
+        inside = folders(f"{part}/{quality}")
+        yield from ((quality, kind, f"{part}/{quality}/{kind}") for kind in kinds if kind in inside)
+
+
 def name_groups(names: Sequence[str], inside: Callable[[str], Sequence[str]]) -> dict[str, str]:
     """Find the methods of Celeb-DF++ in ``Celeb-synthesis``.
 
@@ -116,9 +166,9 @@ def name_groups(names: Sequence[str], inside: Callable[[str], Sequence[str]]) ->
     """
     found: dict[str, str] = {}
     for group in names:
-        if _NOT_A_VIDEO.fullmatch(group):
+        if NOT_A_VIDEO.fullmatch(group):
             continue
-        methods = [name for name in inside(group) if not _NOT_A_VIDEO.fullmatch(name)]
+        methods = [name for name in inside(group) if not NOT_A_VIDEO.fullmatch(name)]
         if not methods:
             return {}  # a video's own folder
         found |= {f"{group}/{name}": f"{SYNTHESIS}/{group}/{name}" for name in methods}
@@ -168,7 +218,7 @@ def find_videos(folder: Path, files: bool) -> dict[str, str]:
         Name of the video -> name of its file, folder or pack.
     """
     found = videos_in(folder, files)
-    return {name: place for name, place in found.items() if not _NOT_A_VIDEO.fullmatch(name)}
+    return {name: place for name, place in found.items() if not NOT_A_VIDEO.fullmatch(name)}
 
 
 def _find_parts(root: Path) -> dict[str, Path]:
@@ -187,16 +237,10 @@ def _find_parts(root: Path) -> dict[str, Path]:
     if missing := [part for part in PARTS if part not in parts]:
         raise TokdError(f"no folder {root / missing[0]}: this part of Celeb-DF belongs there")
     fakes = parts[SYNTHESIS]
-    if groups := name_groups(folders_in(fakes), lambda name: folders_in(fakes / name)):
+    if groups := name_groups(folders_in(fakes), partial(folders_in, fakes)):
         del parts[SYNTHESIS]
         parts |= {part: fakes / place for place, part in groups.items()}
     return parts
-
-
-def folders_in(place: Path) -> list[str]:
-    """Return the names of the folders in a folder, except hidden ones."""
-    with os.scandir(place) as entries:
-        return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
 
 
 def _find_folder(part: Path, quality: str, kind: str) -> Path | None:

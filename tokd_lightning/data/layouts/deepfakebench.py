@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from tokd_lightning.data.layouts.celebdf_tree import SYNTHESIS, people_of
-from tokd_lightning.data.layouts.deepfakebench_json import Entry, read_entries
+from tokd_lightning.data.layouts.deepfakebench_json import JsonVideo, read_entries
 from tokd_lightning.data.layouts.listed import UNKNOWN, is_there, shown
 from tokd_lightning.data.layouts.numbering import frame_numbers
 from tokd_lightning.data.layouts.video_folder import beyond, evenly_spaced
 from tokd_lightning.data.manifest import SPLITS, Scan, build
+from tokd_lightning.data.qualities import names_of
 from tokd_lightning.errors import TokdError
 
 # Data set -> form of a video's name: target, donor.
@@ -22,7 +23,6 @@ _PEOPLE = {
     "celebdf": re.compile("([^_]+)(?:_([^_]+))?_[^_]+"),
 }
 _OWN_QUALITY = {"celebdf": "original"}
-_OTHER_NAME = {"raw": "c0", "c0": "raw"}
 _LOOKED_FOR = 16
 
 
@@ -75,7 +75,7 @@ def scan_deepfakebench(
     return scan._replace(notes=(*notes, *scan.notes))
 
 
-def of_quality(file: Path, entries: Sequence[Entry], quality: str | None) -> list[Entry]:
+def of_quality(file: Path, entries: Sequence[JsonVideo], quality: str | None) -> list[JsonVideo]:
     """Return the videos of one quality, or all; ``unknown`` also matches a file's only quality.
 
     Raises:
@@ -86,7 +86,7 @@ def of_quality(file: Path, entries: Sequence[Entry], quality: str | None) -> lis
     qualities = {e.quality for e in entries}
     if quality == UNKNOWN and len(qualities) == 1:
         return list(entries)
-    names = (quality, _OTHER_NAME.get(quality or "", quality), "")
+    names = (*names_of(quality or ""), "")
     chosen = [e for e in entries if quality is None or e.quality in names]
     if not chosen:
         there = ", ".join(sorted(qualities))
@@ -96,17 +96,17 @@ def of_quality(file: Path, entries: Sequence[Entry], quality: str | None) -> lis
     return chosen
 
 
-def quality_of(e: Entry, quality: str | None) -> str:
+def quality_of(e: JsonVideo, quality: str | None) -> str:
     """Return the name of a video's quality, given the requested one."""
     if quality == UNKNOWN and e.quality:
         return e.quality
     return quality or e.quality or _OWN_QUALITY.get(e.dataset, UNKNOWN)
 
 
-def _in_one_split(entries: Sequence[Entry], merge: bool) -> list[Entry]:
+def _in_one_split(entries: Sequence[JsonVideo], merge: bool) -> list[JsonVideo]:
     """Raise if a video is in two splits or, with ``merge``, assign it to one."""
     splits: dict[tuple[str, ...], set[str]] = {}
-    listed: dict[tuple[str, ...], Entry] = {}
+    listed: dict[tuple[str, ...], JsonVideo] = {}
     for e in entries:
         splits.setdefault((e.dataset, e.method, e.name), set()).add(e.split)
         if (key := (e.dataset, e.method, e.name, e.quality, e.split)) in listed:
@@ -118,10 +118,10 @@ def _in_one_split(entries: Sequence[Entry], merge: bool) -> list[Entry]:
         raise TokdError(
             f"{entries[0].file} lists {len(double)} videos in more than one split "
             f"({', '.join(several)}), e.g. {shown('/'.join(double[0][1:]))}: pass "
-            "--data.val_fraction 0.1 to keep those of the test for it alone and to hold validation "
-            "out of the rest"
+            "--data.val_fraction 0.1 to keep those of the test out of training and to hold "
+            "validation out of the rest"
         )
-    once: dict[tuple[str, ...], Entry] = {}
+    once: dict[tuple[str, ...], JsonVideo] = {}
     for e in sorted(entries, key=lambda e: e.split != "test"):
         several = sorted(splits[e.dataset, e.method, e.name])
         split = e.split if len(several) == 1 else "test" if "test" in several else "train"
@@ -129,7 +129,7 @@ def _in_one_split(entries: Sequence[Entry], merge: bool) -> list[Entry]:
     return list(once.values())
 
 
-def people(e: Entry) -> tuple[str, str]:
+def people(e: JsonVideo) -> tuple[str, str]:
     """Read target and donor from a video's name."""
     form = _PEOPLE.get(e.dataset)
     if form is None:
@@ -141,7 +141,7 @@ def people(e: Entry) -> tuple[str, str]:
 
 
 def _scan(
-    file: Path, root: Path, entries: Sequence[Entry], quality: str | None, count: int
+    file: Path, root: Path, entries: Sequence[JsonVideo], quality: str | None, count: int
 ) -> Scan:
     """Choose frames and remove the leading folders that do not exist below the root."""
     counted = [_choose(e, count) for e in entries]
@@ -176,7 +176,7 @@ def _scan(
     return Scan(build(rows), empty, notes=notes, listed=dict(listed))
 
 
-def _choose(e: Entry, count: int) -> tuple[list[tuple[int, str]], int]:
+def _choose(e: JsonVideo, count: int) -> tuple[list[tuple[int, str]], int]:
     """Return a video's evenly spaced frames with their numbers, and the number of all frames."""
     e.check_label()
     paths = e.frames()

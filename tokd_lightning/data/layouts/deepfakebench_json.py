@@ -35,7 +35,7 @@ _SORTED_BY_METHOD = "CelebDFv3_fake"
 _KIND = re.compile("(?:.*[^a-z])?(real|fake)(?:[a-z]?|[^a-z].*)", re.IGNORECASE)
 
 
-class Entry(NamedTuple):
+class JsonVideo(NamedTuple):
     """Video as listed in the file.
 
     Attributes:
@@ -123,7 +123,7 @@ def meaning(label: str, dataset: str, file: Path) -> tuple[str, str]:
     return dataset, "real" if kind[1].lower() == "real" else label
 
 
-def read_entries(file: Path) -> Iterator[Entry]:
+def read_entries(file: Path) -> Iterator[JsonVideo]:
     """Yield every video of every data set, label, split and compression.
 
     Raises:
@@ -143,7 +143,7 @@ def read_entries(file: Path) -> Iterator[Entry]:
                     method = level if level and label == _SORTED_BY_METHOD else about[1]
                     quality = "" if label == _SORTED_BY_METHOD else level
                     names = (about[0], method, video, quality, SPLIT_NAMES[name])
-                    yield Entry(file, place, *names, content)
+                    yield JsonVideo(file, place, *names, content)
 
 
 def _read(file: Path) -> Any:

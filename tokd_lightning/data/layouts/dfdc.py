@@ -96,7 +96,7 @@ def scan_dfdc(
     if not len(scan.manifest):
         raise TokdError(
             f"{files[0]} lists {len(videos)} videos, but none has frames in "
-            f"{{{','.join(FOLDERS)}}}/<video>/ beside it: extract them first, as `tokd prepare "
+            f"{{{','.join(FOLDERS)}}}/<video>/ next to it: extract them first, as `tokd prepare "
             "folder` does"
         )
     absent = [v for v, place in placed if not place]
@@ -131,7 +131,7 @@ def _content(file: Path) -> dict[str, Any]:
 def _video(file: Path, folder: str, key: str, about: Any, quality: str) -> Video:
     path = PurePosixPath(with_slashes(key))
     if stray_character(key) or path.is_absolute() or ".." in path.parts:
-        raise TokdError(f"{file} lists {shown(key)}, which is no video below its folder")
+        raise TokdError(f"{file} lists {shown(key)}, which is not a video below its folder")
     if path.suffix.lower() not in VIDEO_SUFFIXES or not isinstance(about, dict):
         raise TokdError(f"{file}: {shown(key)} is {shown(about)} where a video should be described")
     told = about.get("label", about.get("is_fake"))

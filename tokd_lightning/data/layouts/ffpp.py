@@ -1,21 +1,112 @@
 """Official tree of FaceForensics++ and its split files, as rows of the manifest."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tokd_lightning.data.layouts.listed import shown
-from tokd_lightning.data.layouts.video_folder import FOLDERS, NOT_VIDEOS, Video, gather, videos_in
+from tokd_lightning.data.layouts.video_folder import (
+    FOLDERS,
+    NOT_VIDEOS,
+    VIDEOS,
+    Video,
+    gather,
+    videos_in,
+)
 from tokd_lightning.data.layouts.whole import whole_ffpp
 from tokd_lightning.data.manifest import SPLITS, Scan
+from tokd_lightning.data.qualities import names_of, same_quality
 from tokd_lightning.errors import TokdError
 
 METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
 ALL_METHODS = (*METHODS, "FaceShifter", "DeepFakeDetection")
-_OTHER_NAME = {"raw": "c0", "c0": "raw"}
-_ACTORS = "DeepFakeDetection"
+REAL, FAKE = "original_sequences", "manipulated_sequences"
+YOUTUBE, ACTORS = f"{REAL}/youtube", f"{REAL}/actors"
+DFD = "DeepFakeDetection"
+KINDS = (VIDEOS, *FOLDERS)
 _LONGEST = 80  # characters of an identity; a fake's folder name contains two
+
+
+class Cell(NamedTuple):
+    """Folder of the videos of one part, at one quality, in one form.
+
+    Attributes:
+        part: ``original_sequences/youtube``, ``manipulated_sequences/<method>``, ….
+        quality: Name of the quality folder.
+        kind: ``videos`` for files; faces, frames or images for frames.
+    """
+
+    part: str
+    quality: str
+    kind: str
+
+    @property
+    def folder(self) -> str:
+        """Path relative to the root."""
+        return f"{self.part}/{self.quality}/{self.kind}"
+
+    @property
+    def method(self) -> str:
+        """``real``, or the name of the manipulation."""
+        top, _, name = self.part.partition("/")
+        return "real" if top == REAL else name
+
+    @property
+    def has_actors(self) -> bool:
+        """Whether it is of DeepFakeDetection: data set ``dfd``, without official splits."""
+        return self.part in (ACTORS, f"{FAKE}/{DFD}")
+
+
+def list_cells(folders: Callable[[str], Iterable[str]], quality: str | None = None) -> list[Cell]:
+    """List the folders of videos in an FF++ tree, complete or not.
+
+    Args:
+        folders: Returns the names of the folders in a folder, given its path relative to the root.
+        quality: Quality to take; None takes all.
+    """
+    return [
+        Cell(f"{top}/{name}", level, kind)
+        for top in (REAL, FAKE)
+        for name in folders(top)
+        for level in folders(f"{top}/{name}")
+        if level not in NOT_VIDEOS and (quality is None or same_quality(level, quality))
+        for there in [set(folders(f"{top}/{name}/{level}"))]
+        for kind in KINDS
+        if kind in there
+    ]
+
+
+def describe(
+    cell: Cell,
+    name: str,
+    place: str,
+    split: str = "",
+    people: tuple[str, str] | None = None,
+    dataset: str = "ffpp",
+) -> Video:
+    """Describe a video by its part of the tree and its name.
+
+    ``000`` is real and ``000_003`` shows 000 with the face of 003. In DeepFakeDetection,
+    ``01__scene`` is real and ``01_02__scene__code`` shows 01 with the face of 02.
+
+    Args:
+        cell: Its folder.
+        name: Its name.
+        place: Its path relative to the root.
+        split: Its split; DeepFakeDetection has none and is listed as ``test``.
+        people: Target and donor, if known; identities may have underscores.
+        dataset: Data set name given to the official videos.
+    """
+    before, _, rest = name.partition("__")
+    target, _, source = before.partition("_")
+    if cell.has_actors:
+        background = f"{target}__{rest.partition('__')[0]}" if source else ""
+        about = ("dfd", cell.method, name, target, source, cell.quality, "test", place)
+        return Video(*about, background)
+    target, source = people or (target, source)
+    background = target if source else ""
+    return Video(dataset, cell.method, name, target, source, cell.quality, split, place, background)
 
 
 def read_splits(root: Path, splits: Path | None = None) -> dict[str, list[tuple[str, str]]]:
@@ -116,13 +207,13 @@ def list_ffpp(
         raise TokdError(f"no data folder {root}: name the root of the FF++ tree with --data.root")
     tree = _Tree(root, quality, folder, methods)
     videos: list[Video] = []
-    if official := [m for m in methods if m != _ACTORS]:
+    if official := [m for m in methods if m != DFD]:
         pairs = read_splits(root, splits)
-        videos += _official_videos(tree, official, pairs, dataset, quality)
+        videos += _official_videos(tree, official, pairs, dataset)
         if strict:
             _insist(root, videos)
-    if _ACTORS in methods:
-        videos += _actor_videos(tree, quality)
+    if DFD in methods:
+        videos += _actor_videos(tree)
     return videos
 
 
@@ -158,7 +249,7 @@ def scan_ffpp(
         raise TokdError(
             f"{root} has {len(videos)} video folders for quality {quality}, but none holds an image"
         )
-    if official := [method for method in methods if method != _ACTORS]:
+    if official := [method for method in methods if method != DFD]:
         whole = whole_ffpp(root, splits, len(official))
         if "test" in whole:
             whole["test"] += sum(v.dataset == "dfd" for v in videos)
@@ -172,12 +263,12 @@ class _Tree:
     def __init__(
         self, root: Path, quality: str, folder: str | None, methods: Sequence[str]
     ) -> None:
-        self.root = root
-        parts = {m: root / "manipulated_sequences" / m for m in methods}
-        reals = {_ACTORS: "actors"} if set(methods) == {_ACTORS} else {"": "youtube"}
-        if _ACTORS in methods:
-            reals[_ACTORS] = "actors"
-        parts |= {name: root / "original_sequences" / name for name in reals.values()}
+        self.root, self.quality = root, quality
+        parts = {m: root / FAKE / m for m in methods}
+        reals = {DFD: "actors"} if set(methods) == {DFD} else {"": "youtube"}
+        if DFD in methods:
+            reals[DFD] = "actors"
+        parts |= {name: root / REAL / name for name in reals.values()}
         if not any(p.is_dir() for p in parts.values()):
             raise TokdError(
                 f"{root} is not an FF++ tree: it has no original_sequences/youtube and no "
@@ -189,12 +280,12 @@ class _Tree:
         for name, part in self.folders.items():
             if found and (part / found[0]).is_dir():
                 self.folders[name] = part / found[0]
-            elif (part / "videos").is_dir() and not found:
+            elif (part / VIDEOS).is_dir() and not found:
                 raise TokdError(
                     f"{part} has only videos: extract their frames to {part / kinds[0]}/<video>/ "
                     "first, as `tokd prepare ffpp` does"
                 )
-            elif folder == "videos":
+            elif folder == VIDEOS:
                 raise TokdError(f"no folder videos in {part}: the files themselves belong there")
             else:
                 where = " or ".join(found[:1] or kinds)
@@ -208,10 +299,10 @@ class _Tree:
         if not part.is_dir():
             raise TokdError(
                 f"no folder {part}: get it, or leave it out with --data.methods"
-                if part.parent.name == "manipulated_sequences"
+                if part.parent.name == FAKE
                 else f"no folder {part}: the real videos belong there"
             )
-        for name in (quality, _OTHER_NAME.get(quality, quality)):
+        for name in names_of(quality):
             if (part / name).is_dir():
                 return part / name
         there = sorted(p.name for p in part.iterdir() if p.is_dir() and p.name not in NOT_VIDEOS)
@@ -224,13 +315,18 @@ class _Tree:
         """Return a method's videos, name -> path relative to the root."""
         part = self.folders[name]
         base = part.relative_to(self.root).as_posix()
-        found = videos_in(part, files=part.name == "videos")
+        found = videos_in(part, files=part.name == VIDEOS)
         return {video: f"{base}/{place}" for video, place in found.items()}
+
+    def cell(self, method: str) -> Cell:
+        """Return the folder of a method's videos, with the quality's name as it was asked for."""
+        top, part, _, kind = self.folders[method].relative_to(self.root).parts
+        return Cell(f"{top}/{part}", self.quality, kind)
 
     def place(self, method: str, name: str) -> str:
         """Return the expected path of a missing video."""
         base = self.folders[method].relative_to(self.root).as_posix()
-        return f"{base}/{name}.mp4" if base.endswith("/videos") else f"{base}/{name}"
+        return f"{base}/{name}.mp4" if base.endswith(f"/{VIDEOS}") else f"{base}/{name}"
 
 
 def _official_videos(
@@ -238,7 +334,6 @@ def _official_videos(
     methods: Sequence[str],
     pairs: dict[str, list[tuple[str, str]]],
     dataset: str,
-    quality: str,
 ) -> Iterator[Video]:
     """List the videos of the split files' pairs."""
     there = {name: tree.videos(name) for name in ("youtube", *methods)}
@@ -248,13 +343,11 @@ def _official_videos(
             donors.setdefault(a, {})[b] = None
             donors.setdefault(b, {})[a] = None
         for target in sorted(donors):
-            wanted = [("real", "youtube", target, "", "")]
-            wanted += [(m, m, f"{target}_{s}", s, target) for m in methods for s in donors[target]]
-            for method, part, name, source, background in wanted:
+            wanted = [("youtube", target, "")]
+            wanted += [(m, f"{target}_{s}", s) for m in methods for s in donors[target]]
+            for part, name, source in wanted:
                 place = there[part].get(name) or tree.place(part, name)
-                yield Video(
-                    dataset, method, name, target, source, quality, split, place, background
-                )
+                yield describe(tree.cell(part), name, place, split, (target, source), dataset)
 
 
 def _insist(root: Path, videos: Sequence[Video]) -> None:
@@ -266,12 +359,7 @@ def _insist(root: Path, videos: Sequence[Video]) -> None:
         )
 
 
-def _actor_videos(tree: _Tree, quality: str) -> Iterator[Video]:
-    """List DeepFakeDetection: ``01__scene`` is real, ``01_02__scene__code`` shows 01 with 02."""
-    for part, method in (("actors", "real"), (_ACTORS, _ACTORS)):
+def _actor_videos(tree: _Tree) -> Iterator[Video]:
+    for part in ("actors", DFD):
         for name, place in sorted(tree.videos(part).items()):
-            people, _, rest = name.partition("__")
-            target, _, source = people.partition("_")
-            scene = rest.partition("__")[0]
-            background = f"{target}__{scene}" if method == _ACTORS else ""
-            yield Video("dfd", method, name, target, source, quality, "test", place, background)
+            yield describe(tree.cell(part), name, place)

@@ -34,7 +34,7 @@ def hold_out_validation(scan: Scan, fraction: float, seed: int = 0) -> Scan:
             fake videos.
     """
     if not 0 < fraction < 1:
-        raise TokdError(f"val_fraction must lie between 0 and 1, not {fraction}")
+        raise TokdError(f"val_fraction must be between 0 and 1, not {fraction}")
     manifest = scan.manifest.copy()
     pool = manifest[manifest["split"] != "test"]
     split: dict[tuple[str, str, str], str | None] = {}

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from tokd_lightning.data.layouts.listed import SPLIT_NAMES
+from tokd_lightning.data.qualities import PATTERN
 
 # Names of folders that hold single pictures: their class, split or kind.
 _KIND = (
@@ -18,7 +19,7 @@ _GENERIC = re.compile(
     "reals?|fakes?|originals?|pristine|genuine|authentic|manipulated|forged|synthetic|synthesized"
     f"|generated|altered|tampered|training|testing|eval|dev|{'|'.join(SPLIT_NAMES)}|{_KIND}"
 )
-_QUALITY = re.compile(r"raw|c[0-9]+|original")
+_QUALITY = re.compile(PATTERN)
 _NUMBER = re.compile(r"[0-9]+")
 _DIGITS = dict.fromkeys(map(ord, "0123456789"))
 _WORD = re.compile(r"[a-z]+|[0-9]+")

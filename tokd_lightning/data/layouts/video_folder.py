@@ -12,12 +12,13 @@ from tokd_lightning.data.layouts.frame_cache import Choice, FrameCache
 from tokd_lightning.data.layouts.listed import is_there
 from tokd_lightning.data.layouts.numbering import frame_numbers, numeric_order
 from tokd_lightning.data.manifest import Scan, build
-from tokd_lightning.data.media import VIDEOS
+from tokd_lightning.data.media import VIDEOS as _VIDEO_SUFFIXES
 from tokd_lightning.data.packed import PACK_SUFFIX, pack_frames
 from tokd_lightning.errors import TokdError, reason
 
 FOLDERS = ("faces", "frames", "images")
-VIDEO_SUFFIXES = frozenset(VIDEOS)
+VIDEOS = "videos"  # kind of a folder of video files
+VIDEO_SUFFIXES = frozenset(_VIDEO_SUFFIXES)
 # Folders next to the qualities and kinds of frames that hold no training videos.
 NOT_VIDEOS = frozenset({"masks", "models", "landmarks"})
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
@@ -78,6 +79,15 @@ def videos_in(folder: Path, files: bool = False) -> dict[str, str]:
         elif not files and (is_folder or suffix == PACK_SUFFIX):
             found[stem] = name
     return dict(sorted(found.items()))
+
+
+def folders_in(root: Path, place: str = "") -> list[str]:
+    """Return the names of the folders in a folder, except hidden ones; empty if it is missing."""
+    folder = root / place
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
 
 
 def _entries(folder: Path) -> Iterator[tuple[str, bool]]:
