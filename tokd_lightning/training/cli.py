@@ -153,6 +153,7 @@ class TokdCLI(LaunchingCLI):
                 checks.check_teacher(self.resolved["model"]["init_args"])
             self._handle_earlier_run(config)
         super().instantiate_classes()
+        cast(DetectionModule, self.model).ask(self.datamodule, self.subcommand == "fit")
         if self.learner is not None:
             self.learner.share(self.model, self.datamodule, self.trainer)
 
