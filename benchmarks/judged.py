@@ -6,7 +6,17 @@ from typing import NamedTuple
 
 import torch
 
-from benchmarks import add, evaluation, exported, frequency, loader, manifest, rotation, step
+from benchmarks import (
+    add,
+    evaluation,
+    exported,
+    forging,
+    frequency,
+    loader,
+    manifest,
+    rotation,
+    step,
+)
 from benchmarks import teacher as teachers
 from benchmarks.figures import Row, exactly, milliseconds, milliseconds_of
 from benchmarks.memory import of_steps_in_child
@@ -101,6 +111,15 @@ def loading(sizes: Sizes) -> Iterator[Row]:
         name = f"frames from {what} / Pillow and ToTensor, {sizes.large} px"
         yield Row(name, "x", found.faster[form], target)
         yield Row(f"frames from {what}, one core", "/s", found.rates[form])
+
+
+def forged(sizes: Sizes) -> Iterator[Row]:
+    """Measure forged samples, from JPEG files to the batch."""
+    side = 320 if sizes.large >= 299 else sizes.large
+    found = forging.measure(side, min(32, sizes.frames), sizes.repeats)
+    for name, value in found.items():
+        what = f"forged sample ({name}), {side} px, one core"
+        yield Row(what, "ms", milliseconds_of(value), "<= 15")
 
 
 def index(sizes: Sizes) -> Iterator[Row]:
@@ -207,6 +226,7 @@ PARTS: tuple[Part, ...] = (
     home_made,
     teacher,
     loading,
+    forged,
     index,
     evaluating,
     in_use,

@@ -242,16 +242,17 @@ def test_a_cohort_told_to_end_saves_all_and_goes_on(
 
 @pytest.mark.slow
 def test_a_cohort_killed_at_random_moments_ends_as_each_fit_alone(arguments, tmp_path):
-    names, steps = ["tokd", "vanilla", "vid"], 60
+    names, steps = ["tokd", "vanilla"], 30
     options = [
-        *(f"--data.samples_per_epoch={8 * steps}", "--model.lr_scheduler.total_steps=120"),
+        *(f"--data.samples_per_epoch={8 * steps}", f"--model.lr_scheduler.total_steps={2 * steps}"),
         *("--checkpoint_every=1", "--trainer.log_every_n_steps=7", "--reuse"),
     ]
-    alone(arguments, names, tmp_path / "alone", *options)
+    own = {"tokd": [f"--model.rotation_scheduler.total_steps={2 * steps}"]}
+    alone(arguments, names, tmp_path / "alone", *options, own=own)
     args = [str(Path(sys.executable).with_name("tokd")), "fit", "--test"]
     for name in names:
-        args += [*(["--also"] if name != names[0] else []),
-                 *arguments(name, tmp_path / "together", *options)]  # fmt: skip
+        args += ["--also"] if name != names[0] else []
+        args += arguments(name, tmp_path / "together", *options, *own.get(name, []))
     dice, kills = random.Random(0), 0
     while kills < 20:
         before = stamps(tmp_path / "together")
@@ -266,7 +267,7 @@ def test_a_cohort_killed_at_random_moments_ends_as_each_fit_alone(arguments, tmp
             break
         kill(process)
         kills += 1
-    assert kills > 5
+    assert kills > 1
     done = subprocess.run(args, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
     assert done.returncode == 0
     assert_same(names, tmp_path / "together", tmp_path / "alone")

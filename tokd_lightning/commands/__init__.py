@@ -24,7 +24,7 @@ OUR_WORDS = {
 # In the order of ``tokd --help``.
 VERBS = (
     "fit", "validate", "test", "predict",
-    "prepare", "verify", "show", "demo",
+    "prepare", "landmarks", "verify", "show", "demo",
     "evaluate", "explain", "export", "detect",
     "table", "figure", "report", "compare", "tour",
     "methods", "dashboard", "inputs", "probe",

@@ -25,15 +25,21 @@ OnError = Literal["fail", "skip"]
 class Batch(TypedDict):
     """Batch of a dataloader; ``index`` and ``skipped`` are row numbers of the split's table.
 
-    ``image`` is ``(B, 3, H, W)``, uint8 from the loader and normalised float32 on the device;
-    ``label`` is ``(B,)``, 1 = fake. ``teacher_image`` is present when training on pairs: the same
-    frames at the teacher's quality, cropped and augmented identically. ``skipped`` are rows that
-    could not be read: they make an evaluation batch smaller, possibly empty. ``step`` is the batch
-    number, counted across epochs in training.
+    ``image`` is ``(B, 3, H, W)``, of clips ``(B, T, 3, H, W)``, uint8 from the loader and
+    normalised float32 on the device; ``label`` is ``(B,)``, 1 = fake. ``teacher_image`` is present
+    when training on pairs: the same frames at the teacher's quality, cropped and augmented
+    identically. ``mask`` is ``(B, 1, H, W)``, uint8 from the loader and float32 in [0, 1] on the
+    device, 1 where a face is forged; ``landmarks`` is float32 ``(B, 68, 2)``, x and y in pixels of
+    ``image``, NaN for a frame without points. Both are present where asked for (``require`` of the
+    data module), and follow crop and augmentation. ``skipped`` are rows that could not be read:
+    they make an evaluation batch smaller, possibly empty. ``step`` is the batch number, counted
+    across epochs in training.
     """
 
     image: Tensor
     teacher_image: NotRequired[Tensor]
+    mask: NotRequired[Tensor]
+    landmarks: NotRequired[Tensor]
     label: Tensor
     index: Tensor
     skipped: Tensor
@@ -106,15 +112,14 @@ class FrameDataset(Dataset[Any]):
         Returns:
             A :class:`Batch` without ``step``, or the reason why there is none.
         """
-        images = [self._empty(paths, rows) for paths in self._paths.values()]
+        batch = self._allocate(rows)
         kept: list[int] = []
         skipped: list[int] = []
         for row in rows:
             reasons = []
             for candidate in self._candidates(row):
                 try:
-                    for batch, file in zip(images, self.files(candidate), strict=True):
-                        batch[len(kept)] = self._read(file)
+                    self._load(batch, len(kept), candidate)
                 except ValueError as error:
                     if self.on_error == "fail":
                         hint = (
@@ -131,11 +136,24 @@ class FrameDataset(Dataset[Any]):
                     kind = "fake" if self._labels[row] else "real"
                     return Unreadable(f"{reasons[0]}; nor can any other {kind} training frame")
         return {
-            **{name: batch[: len(kept)] for name, batch in zip(self._paths, images, strict=True)},
+            **{name: values[: len(kept)] for name, values in batch.items()},
             "label": torch.from_numpy(self._labels[kept]),
             "index": torch.tensor(kept, dtype=torch.int64),
             "skipped": torch.tensor(skipped, dtype=torch.int64),
         }
+
+    def _allocate(self, rows: list[int]) -> dict[str, Tensor]:
+        """Allocate the tensors of a batch, one row each."""
+        return {name: self._empty(paths, rows) for name, paths in self._paths.items()}
+
+    def _load(self, batch: dict[str, Tensor], position: int, row: int) -> None:
+        """Read a row into its position of a batch.
+
+        Raises:
+            ValueError: It cannot be read.
+        """
+        for name, file in zip(self._paths, self.files(row), strict=True):
+            batch[name][position] = self._read(file)
 
     def _empty(self, paths: list[str], rows: list[int]) -> Tensor:
         """Allocate a batch in the memory order of the pixels read, shared with the main process.

@@ -51,6 +51,7 @@ PLACE = (
     "weights_only",
     "data.init_args.root",
     "data.init_args.splits",
+    "data.init_args.landmarks",
     "data.init_args.num_workers",
     "model.init_args.teacher",
     "trainer.accelerator",
@@ -82,7 +83,7 @@ EVALUATION = (
 _NOT_MEASURED = (
     *("batch_size", "on_error", "balance", "samples_per_epoch", "augmentation", "seed"),
     *("teacher_quality", "max_unpaired", "manifest", "folder", "methods", "apart"),
-    *("val_fraction", "val_seed", "frames_per_video"),
+    *("val_fraction", "val_seed", "frames_per_video", "forge", "forge_options"),
 )
 # Already part of the name itself.
 NAMED = (
