@@ -127,7 +127,7 @@ def add(browser, *files):
     browser.wait(f"document.querySelectorAll('article').length === {len(files)}", 300)
     said = browser.run(
         "[...document.querySelectorAll('article')].map((one) => ["
-        "one.querySelector('h2').textContent, one.dataset.p ?? null, "
+        "one.querySelector('h2').textContent, one.dataset.p ?? null,"
         "one.querySelector('.badge').textContent,"
         "one.querySelector('.notes').textContent])"
     )

@@ -149,7 +149,9 @@ def _small(
         made, gate = quantise_checked(content, known, threshold, source.crop)
     except TokdError as error:
         if required:
-            raise
+            raise TokdError(
+                f"{error}. Nothing was written; --format onnx is not affected"
+            ) from error
         print(f"the page gets the float network: {error}", flush=True)
         if "onnx" not in contents:
             found = parity(source, onnx_answer(content), known.inputs)

@@ -87,7 +87,7 @@ def quantise_checked(content: bytes, known: Validation, threshold: float, size: 
     if failed := failures(gate):
         raise TokdError(
             f"the int8 network fails its check on {gate['frames']} validation frames: "
-            f"{'; '.join(failed)}. Nothing was written; export --format onnx"
+            f"{'; '.join(failed)}"
         )
     return Quantised(made, gate)
 
@@ -307,7 +307,7 @@ def speed(content: bytes, made: bytes, size: int) -> float:
     image = np.random.default_rng(0).normal(size=(1, 3, size, size)).astype(np.float32)
     for session in sessions:
         session.run(None, {INPUT: image})
-    ratios = []
+    ratios: list[float] = []
     until = time.monotonic() + _SECONDS
     while len(ratios) < _REPEATS and (not ratios or time.monotonic() < until):
         marks = [time.process_time()]
