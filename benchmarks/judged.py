@@ -6,7 +6,17 @@ from typing import NamedTuple
 
 import torch
 
-from benchmarks import add, evaluation, exported, frequency, loader, manifest, rotation, step
+from benchmarks import (
+    add,
+    evaluation,
+    exported,
+    forging,
+    frequency,
+    loader,
+    manifest,
+    rotation,
+    step,
+)
 from benchmarks import teacher as teachers
 from benchmarks.figures import Row, exactly, milliseconds, milliseconds_of
 from benchmarks.memory import of_steps_in_child
@@ -103,6 +113,15 @@ def loading(sizes: Sizes) -> Iterator[Row]:
         yield Row(f"frames from {what}, one core", "/s", found.rates[form])
 
 
+def forged(sizes: Sizes) -> Iterator[Row]:
+    """Measure forged samples, from JPEG files to the batch."""
+    side = 320 if sizes.large >= 299 else sizes.large
+    found = forging.measure(side, min(32, sizes.frames), sizes.repeats)
+    for name, value in found.items():
+        what = f"forged sample ({name}), {side} px, one core"
+        yield Row(what, "ms", milliseconds_of(value), "<= 15")
+
+
 def index(sizes: Sizes) -> Iterator[Row]:
     """Measure opening the index of a data set."""
     found = manifest.measure(sizes.identities)
@@ -173,6 +192,10 @@ def in_use(sizes: Sizes) -> Iterator[Row]:
         yield Row(f"ONNX, {name} / teacher, images", "x", one.faster)
         yield Row(f"ONNX, {name}: file", "MB", exactly(one.size / 1e6))
         yield Row(f"{name}: parameters", "M", exactly(one.parameters / 1e6))
+    small = exported.measure_int8([sizes.student], sizes.large, max(5, sizes.repeats))
+    for name, quantised in small.items():
+        yield Row(f"ONNX int8 / float, {name}: images", "x", quantised.faster, ">= 2.4")
+        yield Row(f"ONNX int8, {name}: file", "MB", exactly(quantised.size / 1e6))
 
 
 def memory(sizes: Sizes) -> Iterator[Row]:
@@ -203,6 +226,7 @@ PARTS: tuple[Part, ...] = (
     home_made,
     teacher,
     loading,
+    forged,
     index,
     evaluating,
     in_use,

@@ -1,6 +1,10 @@
 """The benchmarks of the GPU half, on the CPU and tiny: do they run and say what they should?"""
 
+import argparse
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,3 +47,33 @@ def test_a_profile_names_the_parts_of_a_step(device):
     for part in ("teacher", "student", "distiller", "backward", "rotation"):
         assert f"\n  {part} " in found
     assert "aten::" in profiling.rotations(CPU, 64, 4, 3)
+
+
+@pytest.mark.slow
+def test_the_check_of_a_gpu_runs_in_small(tmp_path):
+    done = subprocess.run(
+        ["bash", str(Path(__file__).parents[1] / "benchmarks/gpu_check.sh")],
+        env={**os.environ, "TINY": "1", "OUT": str(tmp_path),
+             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    rows = [line.split("|")[1].strip() for line in done.stdout.splitlines()]
+    assert rows == ["part", "---", "tests", "steps", "compiled", "cohort"]
+    assert "exit code" not in done.stdout.replace("exit code 5", "")  # no test is marked for a CPU
+    assert "student-images a second" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_cohort_costs_less_than_each_fit_alone(device, tmp_path):
+    from benchmarks import cohort
+
+    at = argparse.Namespace(
+        size=64, batch=4, teacher="resnet18_thin", student="resnet18_thin", steps=[1, 2],
+        columns=["vanilla", "TOKD both"], accelerator="cpu", precision="32-true", workers=0,
+        out=tmp_path / "cohort.json",
+    )  # fmt: skip
+    found = cohort.measure(at)
+    assert json.loads(at.out.read_text())["2"] == found["2"]
+    alone = sum(it["cpu"] for it in found["1"]["alone"].values())
+    assert found["1"]["cohort"]["cpu"] < alone
+    assert len(cohort.summary(found, at)) == 4

@@ -66,10 +66,10 @@ def test_every_option_of_a_fit_has_a_help_text():
 
 
 def test_the_filters_of_a_table_are_told(page):
-    assert len(VERBS) == 24
+    assert len(VERBS) == 26
     known = {
         **{"dataset": grid.DATASETS, "student": grid.STUDENTS, "branches": grid.BRANCHES},
-        "method": (*grid.METHODS, "teacher"),
+        "method": (*grid.METHODS, "teacher", *grid.DETECTORS),
     }
     told = {name: re.sub(r" \(.*\)", "", text).split(", ") for name, text in table._FILTERS.items()}
     assert told == {name: list(names) for name, names in known.items()}

@@ -63,6 +63,8 @@ def test_a_probe_times_a_few_batches_and_keeps_nothing_but_its_run(tiny_ffpp, tm
     scored = 7 * found["batches"]["val"] + found["batches"]["test"]
     assert found["seconds"] >= steps + scored * found["seconds_per_evaluated_batch"] - 0.1
     assert 0.1 < found["memory"] < 24
+    assert found["teacher"] == 0  # Vanilla has none
+    assert 0 < found["kept"] < 0.1  # a few hundred thousand parameters with Adam's moments
     assert found["device"] == "cpu"
     [run] = (tmp_path / "runs/.probes").iterdir()
     rows = (run / "metrics.csv").read_text().splitlines()
@@ -86,3 +88,17 @@ def test_a_probe_of_what_cannot_be_fitted_is_one_line(tmp_path, capsys):
     assert main(["probe", *arguments("demo_vanilla", tmp_path), "--out", str(tmp_path / "p")]) == 2
     assert not (tmp_path / "p").exists()
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_probe_says_what_of_a_fit_is_the_teacher_s(tiny_ffpp, runs, tmp_path):
+    out, [teacher] = tmp_path / "probe.json", runs.glob("*teacher*/checkpoints/best.ckpt")
+    options = arguments("demo_tokd", tiny_ffpp, *TINY_STUDENT, f"--model.teacher={teacher}")
+    options += [
+        "--model.distiller=at",
+        "--data.samples_per_epoch=400",
+        "--model.lr_scheduler.total_steps=50",
+    ]
+    assert main(["probe", *options, f"--runs={tmp_path / 'runs'}", "--out", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert 0 < found["teacher"] < found["batches"]["train"] * found["seconds_per_step"]

@@ -1,6 +1,7 @@
 """Options of Lightning's trainer that would spoil a run: one line each, before anything is made."""
 
 import json
+from functools import partial
 
 import pandas as pd
 import pytest
@@ -12,7 +13,7 @@ from test_fit_mistakes import fit, line
 from tokd_lightning.errors import TokdError
 from tokd_lightning.models.backbones import Backbone, build_backbone
 from tokd_lightning.models.weight_file import Normalisation
-from tokd_lightning.modules import symptoms
+from tokd_lightning.modules import rotation_step, symptoms
 from tokd_lightning.modules.rotation_step import optimizer_of
 from tokd_lightning.training.trainer_options import (
     check_callbacks,
@@ -183,3 +184,35 @@ def test_weights_from_a_file_have_the_normalisation_of_their_network(tmp_path):
     backbone = build_backbone("xception", str(tmp_path / "ours.pth"))
     assert backbone.trained_on[:2] == ((0.5,) * 3, (0.5,) * 3)
     assert build_backbone("test_resnet").trained_on is None
+
+
+def adam(parameters, **options):
+    return torch.optim.Adam(parameters, lr=0.1, **options)
+
+
+@pytest.mark.parametrize(
+    ("make", "on_gpu", "resumed", "fused"),
+    [
+        (adam, True, None, True),
+        (adam, False, None, None),
+        (partial(adam, fused=False), True, None, False),
+        (partial(adam, foreach=True), True, None, None),
+        (partial(torch.optim.SGD, lr=0.1), True, None, None),
+        (adam, True, False, None),  # a run goes on in the form it began with
+        (adam, False, True, True),
+    ],
+)
+def test_adam_is_fused_on_a_gpu_unless_its_options_say_otherwise(
+    monkeypatch, make, on_gpu, resumed, fused
+):
+    monkeypatch.setattr(rotation_step, "all_on_gpu", lambda optimizer: on_gpu)
+    weight = torch.nn.Parameter(torch.ones(3))
+    made = optimizer_of(make, iter([weight]), resumed=resumed)
+    assert made.defaults["fused"] is fused
+    weight.grad = torch.tensor([1.0, -2.0, 0.5])
+    made.step()
+    if fused:
+        other = torch.nn.Parameter(torch.ones(3))
+        other.grad = weight.grad.clone()
+        adam([other]).step()
+        torch.testing.assert_close(weight, other)

@@ -40,7 +40,7 @@ def account(monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "home" / "data"))
-    monkeypatch.setattr(wandb_run, "_OPEN", [])
+    monkeypatch.setattr(wandb_run, "_RUNNING", [])
     monkeypatch.chdir(tmp_path)
     yield monkeypatch
     wandb.teardown()

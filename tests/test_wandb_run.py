@@ -22,7 +22,7 @@ def nobody(monkeypatch, tmp_path):
     """A user without a W&B account."""
     for name in ("MODE", "API_KEY", "BASE_URL", "PROJECT", "RUN_GROUP", "NAME", "TAGS", "NOTES"):
         monkeypatch.delenv(f"WANDB_{name}", raising=False)
-    monkeypatch.setattr(wandb_run, "_OPEN", [])
+    monkeypatch.setattr(wandb_run, "_RUNNING", [])
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.chdir(tmp_path)

@@ -15,6 +15,8 @@ EXTRAS = {
         "train",
     ),
     "cv2": "faces",
+    "dlib": "landmarks",
+    "face_recognition_models": "landmarks",
     "huggingface_hub": "hub",
     "submitit": "slurm",
     "tensorboard": "tensorboard",

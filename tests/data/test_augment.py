@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tokd_lightning.data.augment import Normalise, centre_crop, random_crop, seeded
+from tokd_lightning.data.augment import Normalise, centre_crop, cut, draw_corners, seeded
 from tokd_lightning.errors import TokdError
 
 
@@ -10,6 +10,10 @@ def test_wrong_normalisation_is_refused():
         Normalise([0.5, 0.5], 0.5)
     with pytest.raises(TokdError, match="std must be positive"):
         Normalise(0.5, [0.5, 0.0, 0.5])
+
+
+def random_crop(images, size, *key, **process):
+    return cut(images, draw_corners(images, size, *key, **process), size)
 
 
 def test_random_crops_are_windows_at_places_of_their_own():

@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
+from tokd_lightning.data.blending.points import hull_mask
 from tokd_lightning.demo import make_demo, tree
 from tokd_lightning.demo.cast import ProceduralCast, generator
 from tokd_lightning.demo.clips import film
-from tokd_lightning.demo.landmarks import hull_mask
+from tokd_lightning.demo.forgeries import Forged
 from tokd_lightning.demo.tree import split_pairs
 from tokd_lightning.demo.video import decode
 from tokd_lightning.errors import TokdError
@@ -85,7 +86,10 @@ def test_a_fake_is_its_target_s_clip_with_its_donor_s_face(made):
 
 
 def test_the_donor_s_clip_is_what_a_fake_is_made_from(tmp_path, monkeypatch):
-    monkeypatch.setattr(tree, "FORGERIES", {"FaceSwap": lambda target, donor, rng: donor.frames})
+    def copy(target, donor, rng):
+        return Forged(donor.frames, np.ones(donor.frames.shape[:3], np.float32))
+
+    monkeypatch.setattr(tree, "FORGERIES", {"FaceSwap": copy})
     make_demo(tmp_path / "mini", **SMALL | {"quality": ["c23"]})
     reals = folders(tmp_path / "mini", "real")
     for name, folder in folders(tmp_path / "mini", "FaceSwap").items():
@@ -102,7 +106,9 @@ def test_synthetic_notice_and_landmarks_are_there(made):
     rows = list(csv.DictReader((made / "landmarks.csv").open()))
     first = [row["video"] + "/" + row["frame"] for row in rows[:4]]
     assert first == ["000/0", "000/1", "000/2", "001/0"]
-    assert len(rows) == 18
+    assert len(rows) == 36
+    points = {(row["video"], row["frame"]): row["x30"] for row in rows}
+    assert points["000_001", "2"] == points["000", "2"] != points["001_000", "2"]
     assert all(0 < float(row["x30"]) < 64 and 0 < float(row["y8"]) < 70 for row in rows)
 
 
@@ -223,8 +229,8 @@ def test_other_arguments_and_foreign_folders_are_refused(made, tmp_path):
     with pytest.raises(TokdError, match="another seed: choose another --out"):
         make_demo(made, **SMALL, seed=3)
     (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(TokdError, match="no demo of ours"):
+    with pytest.raises(TokdError, match="not a demo made by tokd"):
         make_demo(tmp_path, **SMALL)
-    with pytest.raises(TokdError, match="no demo of ours"):
+    with pytest.raises(TokdError, match="not a demo made by tokd"):
         make_demo(tmp_path / "thesis.txt", **SMALL)
     assert contents(tmp_path) == {"thesis.txt": b"precious"}

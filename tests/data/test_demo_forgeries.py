@@ -2,10 +2,10 @@ import cv2
 import numpy as np
 import pytest
 
+from tokd_lightning.data.blending.points import BROWS, JAW, hull_mask
 from tokd_lightning.demo.cast import ProceduralCast, generator
 from tokd_lightning.demo.clips import Clip, film
 from tokd_lightning.demo.forgeries import FORGERIES, mouth_region
-from tokd_lightning.demo.landmarks import BROWS, JAW, hull_mask
 from tokd_lightning.demo.warping import resample, thin_plate_map
 
 METHODS = list(FORGERIES)
@@ -49,7 +49,7 @@ def test_partners_look_alike_and_others_do_not():
 
 
 def forged(clips: list[Clip], method: str) -> np.ndarray:
-    return FORGERIES[method](clips[0], clips[1], np.random.default_rng(0))
+    return FORGERIES[method](clips[0], clips[1], np.random.default_rng(0)).frames
 
 
 @pytest.mark.parametrize("method", METHODS)

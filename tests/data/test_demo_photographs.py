@@ -5,9 +5,10 @@ import cv2
 import numpy as np
 import pytest
 
+from tokd_lightning.data.blending.points import mirrored
 from tokd_lightning.demo import make_demo
 from tokd_lightning.demo.cast import ProceduralCast
-from tokd_lightning.demo.photographs import list_photographs, mirrored
+from tokd_lightning.demo.photographs import list_photographs
 from tokd_lightning.errors import TokdError
 
 SMALL = {"identities": 6, "frames": 3, "size": 64, "workers": 1}

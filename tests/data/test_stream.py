@@ -1,8 +1,8 @@
 import av
 import pytest
 from tiny_videos import film
-from tokd_lightning.data.quality import as_crf
 
+from tokd_lightning.data.qualities import as_crf
 from tokd_lightning.data.stream import encoder_crf, read_packets
 from tokd_lightning.data.video import Source
 from tokd_lightning.demo.video import encode

@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MODULES = {
     "opencv-python-headless": "cv2", "huggingface-hub": "huggingface_hub",
-    "wandb-workspaces": "wandb_workspaces", "torch-dct": "torch_dct",
+    "wandb-workspaces": "wandb_workspaces", "torch-dct": "torch_dct", "dlib-bin": "dlib",
+    "face-recognition-models": "face_recognition_models",
 }  # fmt: skip
 DEVELOPMENT = {"dev", "docs"}
 

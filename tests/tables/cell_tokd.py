@@ -24,6 +24,14 @@ def note(event: str) -> None:
 
 
 def main(command: str, *args: str) -> None:
+    if "--also" in args:  # a cohort; each cell has all its arguments
+        left = args[3:]
+        while left:
+            at = left.index("--also") if "--also" in left else len(left)
+            main("fit", *left[:at])
+            main("test", *left[:at])
+            left = left[at + 1 :]
+        return
     if command == "inputs":
         print(json.dumps({"data": "as ever"}))
         return

@@ -27,6 +27,16 @@ def planted(name: str) -> str:
 
 
 def main(command: str, *args: str) -> None:
+    if "--also" in args:  # a cohort, whose first cell has all that the others have
+        note("cohort")
+        assert args[:2] == ("--test", "--logs")
+        args = args[3:]
+        while args:
+            at = args.index("--also") if "--also" in args else len(args)
+            own, args = args[:at], args[at + 1 :]
+            main("fit", *own)
+            main("test", *own[:-1])
+        return
     if command == "inputs":
         print(json.dumps({"data": planted("data") or DATA}))
         return

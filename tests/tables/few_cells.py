@@ -38,6 +38,7 @@ class Table:
 
     def arguments(self, methods: str, *more: str) -> list[str]:
         where = ["--data", str(self.folder / "data"), "--runs", str(self.runs)]
+        where += ["--cohort", "1"]
         return ["table", *ONLY, "--method", methods, *where, *more]
 
     def __call__(self, methods: str, *more: str) -> int:

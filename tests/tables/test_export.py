@@ -188,3 +188,23 @@ def test_a_table_on_other_data_evaluates_what_it_has_tested(tmp_path: Path, monk
     evaluated = [commands[-1][2] for commands in made.values() if commands[-1][1] == "evaluate"]
     assert evaluated == [str(tmp_path / "runs" / name) for name in students]
     assert len(evaluated) > 1
+
+
+def test_an_element_is_a_cohort(table: Table, run):
+    more = ("--cohort", "16")
+    assert table("vanilla,tokd", *EXPORT, *more) == 0
+    script = table.runs / "table3.sbatch"
+    (teacher, *_), (*locks, fit) = cases(script).values()
+    assert teacher[1:] == [str(table.runs / ".locks" / TEACHER), TEACHER]
+    names = (VANILLA, RGB, BOTH)
+    assert [it[1] for it in locks] == [str(table.runs / ".locks" / it) for it in names]
+    assert fit[:5] == ["tokd", "fit", "--test", "--logs", str(table.runs / "logs")]
+    assert fit.count("--also") == 2
+    assert fit.count("--reuse") == 3
+    assert "1 teachers and 3 students" in script.read_text()
+    assert "--array=1-1%8 " in script.read_text()
+    for number in (0, 1, 1):
+        assert run(script, number).returncode == 0
+    said = [it for it in table.events() if it.startswith("test")]
+    assert said[:4] == [f"test {it}" for it in (TEACHER, *names)]
+    assert table("vanilla,tokd", *EXPORT, *more) == 2

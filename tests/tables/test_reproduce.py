@@ -16,7 +16,9 @@ from test_experiments import ROOT
 from tokd_lightning import cli
 from tokd_lightning.runs.identity import recipe_hash
 from tokd_lightning.schedule import estimate, plan, runner
-from tokd_lightning.schedule.plan import Plan, look, make_plan
+from tokd_lightning.schedule.cohorts import in_cohorts
+from tokd_lightning.schedule.jobs import Job
+from tokd_lightning.schedule.plan import Plan, jobs_of, look, make_plan
 from tokd_lightning.schedule.reproduce import dry_run, reproduce
 from tokd_lightning.schedule.reproduce import estimate as time_batches
 from tokd_lightning.tables.state import Looker
@@ -470,3 +472,90 @@ def test_a_report_needs_no_checkpoints(place):
         (place / "runs" / cell.name / "checkpoints" / "best.ckpt").unlink()
     looker = Looker(place / "runs", checkpoints=False)
     assert {str(looker(cell)) for cell in made.cells} == {"done"}
+
+
+def test_cells_that_share_a_teacher_are_fitted_in_cohorts(place):
+    made = planned(place, seeds=2, cohort=16)
+    code, said = go(made, workers=1)
+    assert code == 0, said
+    done = calls(place)
+    assert done.count("cohort") == 2  # one of each seed, as batches depend on it
+    for cell in made.cells:
+        assert done.count(f"end fit {cell.name}") == done.count(f"end test {cell.name}") == 1
+    assert set(kinds(made).values()) == {"done"}
+    assert "7 to go (3 + 3 of them share batches and teacher)" in said
+    assert f"{VANILLA} and 2 more: done" in said
+    assert go(made)[0] == 0
+    assert calls(place) == []
+
+
+def test_a_cohort_holds_what_is_left_of_it(place):
+    made = planned(place)
+    (place / "fail").write_text(f"fit {BOTH}")
+    assert go(made)[0] == 2
+    calls(place)
+    (place / "fail").unlink()
+    code, _ = go(planned(place, method=["vanilla", "at", "sp"], cohort=16), workers=1)
+    assert code == 0
+    done = calls(place)
+    assert done[0] == "cohort"
+    assert {line.split()[2] for line in done if line.startswith("end fit")} == {
+        BOTH,
+        *(f"synthetic-c40_resnet18_thin_sp-{it}_s0" for it in ("rgb", "both")),
+    }
+
+
+def job(name, expected=1.0, share="s", needs=()):
+    return Job(name, [], Path("logs", f"{name}.log"), list(needs), expected=expected, share=share)
+
+
+@pytest.mark.parametrize(
+    ("number", "limit", "workers", "sizes"),
+    [
+        (13, 16, 1, [13]),
+        (13, 16, 2, [6, 7]),
+        (39, 16, 1, [13, 13, 13]),
+        (13, 4, 1, [3, 3, 3, 4]),
+        (3, 1, 2, [1, 1, 1]),
+        (4, 16, 4, [1, 1, 1, 1]),
+    ],
+)
+def test_cohorts_are_as_large_as_the_workers_let_them_be(number, limit, workers, sizes):
+    jobs = [job(str(n)) for n in range(number)]
+    made = in_cohorts(jobs, limit, workers)
+    assert sorted(len(it.parts) or 1 for it in made) == sizes
+    assert sorted(part.name for it in made for part in it.parts or [it]) == sorted(
+        it.name for it in jobs
+    )
+
+
+def test_a_cohort_needs_what_its_cells_need_and_is_needed_in_their_place():
+    jobs = [
+        job("teacher", share=""),
+        job("vanilla"),
+        *(job(name, needs=["teacher"]) for name in ("a", "b")),
+        job("a elsewhere", share="", needs=["a"]),
+    ]
+    made = {it.name: it for it in in_cohorts(jobs, 16, 1)}
+    assert list(made) == ["teacher", "vanilla and 2 more", "a elsewhere"]
+    assert made["vanilla and 2 more"].needs == ["teacher"]
+    assert made["a elsewhere"].needs == ["vanilla and 2 more"]
+    # With a second worker the student without a teacher does not wait for it.
+    made = {it.name: it for it in in_cohorts(jobs, 16, 2)}
+    assert made["vanilla"].needs == []
+
+
+def test_a_cohort_is_expected_to_pay_the_teacher_once():
+    jobs = [job("a", 10.0), job("b", 8.0)]
+    [made] = in_cohorts(jobs, 16, 1, {"a": 6.0, "b": 6.0})
+    assert made.expected == 6.0 + 4.0 + 2.0
+
+
+def test_cells_of_several_processes_are_not_joined(place):
+    (place / "runs").mkdir()
+    made = planned(place, cohort=16, settings=["trainer.devices=2"])
+    jobs, _ = jobs_of(made, Looker(made.runs), {})
+    assert [it for it in in_cohorts(jobs, 16, 1) if it.parts] == []
+    made = planned(place, cohort=16)
+    jobs, _ = jobs_of(made, Looker(made.runs), {})
+    assert [len(it.parts) for it in in_cohorts(jobs, 16, 1)] == [0, 3]

@@ -3,7 +3,9 @@
 import argparse
 import re
 import shlex
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,10 +24,10 @@ OUR_WORDS = {
 # In the order of ``tokd --help``.
 VERBS = (
     "init", "fit", "validate", "test", "predict",
-    "prepare", "verify", "show", "demo",
+    "prepare", "landmarks", "verify", "show", "demo",
     "evaluate", "explain", "export", "detect", "push", "pull",
     "table", "figure", "report", "compare", "tour",
-    "methods", "dashboard", "inputs", "probe",
+    "methods", "detectors", "dashboard", "inputs", "probe",
 )  # fmt: skip
 
 
@@ -66,6 +68,23 @@ def print_next(*arguments: object) -> None:
         *arguments: Of ``tokd``.
     """
     print(f"next: {shlex.join(['tokd', *map(str, arguments)])}")
+
+
+@contextmanager
+def without_wandb() -> Iterator[None]:
+    """Import inside without wandb.
+
+    timm imports it where it can, for a training script of its own, which takes half a second. Runs
+    that are logged to W&B import it later.
+    """
+    absent = "wandb" not in sys.modules
+    if absent:
+        sys.modules["wandb"] = None  # type: ignore[assignment]  # how Python marks what is missing
+    try:
+        yield
+    finally:
+        if absent:
+            sys.modules.pop("wandb", None)
 
 
 def refuse_missing(runs: Sequence[Path]) -> None:

@@ -18,6 +18,10 @@ _VERBS = {
         "tokd prepare ffpp FF++ --out data/ffpp",
         "tokd prepare celebdf Celeb-DF --out data/celebdf --reencode 40",
     ),
+    "landmarks": (
+        "Find 68 points on every face, for forged training data and for networks that need them.",
+        "tokd landmarks data/ffpp",
+    ),
     "verify": (
         "Look for what silently spoils a data set. The exit code is 1 where something is wrong.",
         "tokd verify data/ffpp --expect ffpp",
@@ -27,6 +31,12 @@ _VERBS = {
         "Draw frames of a data set, real next to forged, or the errors of a run.",
         "tokd show data/ffpp --out frames.png",
         "tokd show runs/NAME --out errors.png",
+        "tokd show data/demo --forge sbi --out forged.png",
+    ),
+    "detectors": (
+        "List the detectors of Table 2 side by side: size, source, needs and what is left open.",
+        "tokd detectors",
+        "tokd detectors --size 320",
     ),
     "methods": (
         "List the distillation methods side by side, with what they add to a student.",

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tokd_lightning.commands import without_wandb
 from tokd_lightning.training.help import add_help
 
 
@@ -12,6 +13,8 @@ def add_to(commands: Any) -> None:
 
 def main(args: list[str]) -> int:
     """Run ``tokd fit`` with its arguments; return the exit code."""
-    from tokd_lightning.training.cli import run
+    with without_wandb():
+        from tokd_lightning.training.cohort import fit
 
-    return run(["fit", *args])
+    fit(args)
+    return 0

@@ -60,15 +60,39 @@ def add_to(commands: Any) -> None:
         metavar="CRF",
         help="add each video, re-encoded by H.264 at this CRF, as c<CRF>",
     )
+    prepare.add_argument(
+        "--clips",
+        type=int,
+        default=1,
+        metavar="T",
+        help="take the frames as clips of T consecutive ones, for --data.clip T (1)",
+    )
+    prepare.add_argument(
+        "--masks", action="store_true", help="cut FF++'s mask videos like the fakes' frames"
+    )
+    prepare.add_argument(
+        "--landmarks",
+        metavar="L",
+        help="write 68 points of every frame: dlib, or a .csv of them in the videos' pixels",
+    )
     prepare.add_argument("--workers", type=int, metavar="N", help="processes (one per core)")
     prepare.set_defaults(run=_prepare)
 
 
 def _prepare(options: argparse.Namespace) -> int:
     from tokd_lightning.prepare import prepare
+    from tokd_lightning.prepare.landmarks import check_source, find_landmarks, take_landmarks
 
+    wanted = asked(options)
+    source = wanted.pop("landmarks")
     with renamed(OUR_WORDS):
-        code = prepare(**asked(options))
+        if source is not None:
+            check_source(source)
+        code = prepare(**wanted)
+        if source == "dlib":
+            code |= find_landmarks(options.out, workers=options.workers)
+        elif source is not None:
+            code |= take_landmarks(Path(source), options.out)
     if not code:
         print_next("verify", options.out)
     return code

@@ -31,6 +31,12 @@ def add_to(commands: Any) -> None:
     show.add_argument(
         "--seed", type=int, metavar="S", help="draw the videos at random by this seed"
     )
+    show.add_argument(
+        "--forge", choices=("bi", "sbi"), help="draw forged samples of real frames, as in training"
+    )
+    show.add_argument(
+        "--landmarks", type=Path, metavar="CSV", help="landmarks for --forge (DIR/landmarks.csv)"
+    )
     show.set_defaults(run=_show)
 
 

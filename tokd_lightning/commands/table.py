@@ -8,12 +8,14 @@ from tokd_lightning.commands import asked
 from tokd_lightning.errors import TokdError
 from tokd_lightning.extras import require
 
+LIMIT = 16  # fits of a cohort
 # For an option that takes several values and can be repeated.
 SEVERAL: dict[str, Any] = {"nargs": "+", "default": [], "action": "extend"}
 _FILTERS = {  # the names that the tables' cells have for it
     "dataset": "ffpp, celebdf, demo, demo-c23 (the paper's two)",
     "student": "resnet18_thin, resnet34_thin, xception (all)",
-    "method": "vanilla, hinton, tokd, at, pkt, vid, sp, fitnet, teacher (all)",
+    "method": "vanilla, hinton, tokd, at, pkt, vid, sp, fitnet, teacher, multitask, twobranch, "
+    "spsl, rfm, addnet, facexray, f3net, multiatt (all)",
     "branches": "none, rgb, frequency, both (all)",
 }
 
@@ -46,8 +48,11 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
     )
     add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of all run folders")
     add("--workers", type=int, metavar="N", help="fits at a time (one per GPU, two without)")
+    add("--cohort", type=int, default=LIMIT, metavar="N",
+        help=f"fits of a process, which share batches and teacher ({LIMIT}; 1: none)")  # fmt: skip
     add("--rerun", action="store_true", help="set stale runs aside and make them again")
     add_settings(parser)
+    add_recipe(parser)
     add("--cluster", choices=("slurm", "local"), help="one job per run: in SLURM's queue, or here")
     add("--slurm", **SEVERAL, metavar="KEY=VALUE",
         help="options of the jobs, in submitit's names: time=1440 gpus_per_node=1")  # fmt: skip
@@ -56,6 +61,12 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
     add("--log", type=_views, default="wandb", metavar="V",
         help="where curves also go: wandb (default); tensorboard; "
         "wandb,tensorboard; none")  # fmt: skip
+
+
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """Add ``--recipe``."""
+    parser.add_argument("--recipe", choices=("paper", "house"), default="paper",
+        help="recipe of the detectors of Tables 2 and 7: their papers' or Sec. 5.2's")  # fmt: skip
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

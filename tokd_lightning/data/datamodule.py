@@ -1,35 +1,36 @@
 """Base data module of all data sets: tables, dataloaders and processing on the device."""
 
 import copy
-import sys
-from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, cast
 
 import kornia.augmentation
-import pandas as pd
 import rich
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
-from tokd_lightning.data.augment import Augmentation, Normalise, centre_crop, random_crop, seeded
+from tokd_lightning.data.annotated import AnnotatedDataset
+from tokd_lightning.data.annotations import Annotations, Forge
+from tokd_lightning.data.arguments import check_sizes, check_sources
+from tokd_lightning.data.augment import Augmentation, Normalise, draw_corners, finish
 from tokd_lightning.data.augment_check import check_augmentation
+from tokd_lightning.data.batch_seeds import BatchSeeds
+from tokd_lightning.data.clips import ClipDataset
 from tokd_lightning.data.frames import Batch, FrameDataset, FrameLoader, OnError, loader
-from tokd_lightning.data.layouts.video_folder import refuse_broken_packs
-from tokd_lightning.data.manifest import SPLITS, VIDEO, Scan, check, counts, counts_table
-from tokd_lightning.data.numberings import align
-from tokd_lightning.data.pairs import limit, pair, summary
-from tokd_lightning.data.qualities import same_quality
-from tokd_lightning.data.rows import fold_hash, row_hashes, whole_hash
+from tokd_lightning.data.index import FrameIndex
+from tokd_lightning.data.manifest import SPLITS, counts_table
 from tokd_lightning.data.sampling import Balance, EvaluationBatches, EveryNth, TrainingBatches
-from tokd_lightning.data.suspicions import partial_notes, suspicions
+from tokd_lightning.data.shared import Seat
 from tokd_lightning.errors import TokdError
 from tokd_lightning.terminal import keep_words
 
+NOTHING: Mapping[str, Tensor] = MappingProxyType({})
 
-class FrameDataModule(LightningDataModule, ABC):
+
+class FrameDataModule(BatchSeeds, FrameIndex, LightningDataModule):
     """Frames of real and fake videos, decoded as uint8 and processed on the device.
 
     Args:
@@ -58,6 +59,15 @@ class FrameDataModule(LightningDataModule, ABC):
             paired as in :func:`~tokd_lightning.data.pairs.pair`.
         max_unpaired: Largest share of the training frames that may be left out because they have no
             partner at ``teacher_quality``.
+        forge: ``sbi`` (self-blended images) or ``bi`` (blended images): training and validation
+            read real frames alone, and half of their samples are forged from them on the workers;
+            see :mod:`tokd_lightning.data.blending`. The test is as it is.
+        forge_options: Arguments of :class:`~tokd_lightning.data.blending.selfblended.SBI` or
+            :class:`~tokd_lightning.data.blending.blended.BI`.
+        landmarks: File of the frames' landmarks; by default ``<root>/landmarks.csv``.
+        clip: If given, samples are clips of so many frames of a video, next to each other among
+            ``frames_per_video``: ``image`` is ``(B, T, 3, H, W)``, cropped and augmented alike, and
+            a row of :meth:`table` is a clip.
 
     Attributes:
         skipped: Rows of each split found unreadable so far by this process.
@@ -65,6 +75,7 @@ class FrameDataModule(LightningDataModule, ABC):
         unpaired: Number of training frames left out without a partner at ``teacher_quality``.
         announced: Whether the output of :meth:`setup` has been printed, or is suppressed.
         say: Prints the lines below the table of :meth:`setup`.
+        seat: Place at a stream of batches that several fits share; None for a fit alone.
 
     Raises:
         TokdError: ``crop`` is above ``size``, ``teacher_quality`` is ``quality``, or a number is
@@ -92,33 +103,30 @@ class FrameDataModule(LightningDataModule, ABC):
         seed: int = 0,
         teacher_quality: str | None = None,
         max_unpaired: float = 0.01,
+        forge: Forge | None = None,
+        forge_options: dict[str, Any] | None = None,
+        landmarks: Path | None = None,
+        clip: int | None = None,
     ) -> None:
-        super().__init__()
-        if crop is not None and not 1 <= crop <= size:
-            raise TokdError(f"crop must be between 1 and size {size}, not {crop}")
-        for argument, value in (
-            ("frames_per_video", frames_per_video),
-            ("size", size),
-            ("batch_size", batch_size),
-            ("samples_per_epoch", 1 if samples_per_epoch is None else samples_per_epoch),
-        ):
-            if value < 1:
-                raise TokdError(f"{argument} must be at least 1, not {value}")
-        for argument, value in (("num_workers", num_workers), ("seed", seed)):
-            if value < 0:
-                raise TokdError(f"{argument} must be 0 or larger, not {value}")
-        if teacher_quality is not None and same_quality(quality, teacher_quality):
-            raise TokdError(
-                f"teacher_quality {teacher_quality} is the student's own quality: leave it out, or "
-                "name another one of the data set"
-            )
-        if not 0 <= max_unpaired <= 1:
-            raise TokdError(f"max_unpaired is a share between 0 and 1, not {max_unpaired}")
-        self.root = Path(root)
+        check_sizes(
+            crop,
+            size,
+            max_unpaired,
+            frames_per_video=frames_per_video,
+            batch_size=batch_size,
+            samples_per_epoch=samples_per_epoch,
+            clip=clip,
+            num_workers=num_workers,
+            seed=seed,
+        )
+        check_sources(quality, teacher_quality, forge, balance, batch_size, clip)
+        place = Path(root)
+        annotations = Annotations(place, landmarks, forge, forge_options)
+        super().__init__(
+            *(place, quality, frames_per_video, size, on_error, teacher_quality, max_unpaired),
+            *(annotations, clip),
+        )
         self.name = name
-        self.quality = quality
-        self.frames_per_video = frames_per_video
-        self.size = size
         self.crop = crop
         self.batch_size = batch_size
         self.num_workers = num_workers
@@ -131,70 +139,21 @@ class FrameDataModule(LightningDataModule, ABC):
         self.mean = mean
         self.std = std
         self.normalise = Normalise(mean, std)
-        self.on_error: OnError = on_error
         self.seed = seed
-        self.teacher_quality = teacher_quality
-        self.max_unpaired = max_unpaired
         self.skipped: dict[str, set[int]] = {split: set() for split in SPLITS}
         self.accumulate = 1
-        self._scan: Scan | None = None
-        self.unpaired = 0
-        self.announced = False
         self.say: Callable[[str], None] = print
-        self._pairs: list[str] = []
-        self._fold = ""
-        self._tables: dict[str, pd.DataFrame] = {}
-
-    @abstractmethod
-    def scan(self, quality: str) -> Scan:
-        """Index the data set's frames at a quality, ``frames_per_video`` per video."""
+        self.seat: Seat | None = None
 
     @property
     def input_size(self) -> int:
         """Pixels along both sides of the network's input."""
         return self.size if self.crop is None else self.crop
 
-    @property
-    def manifest(self) -> pd.DataFrame:
-        """Checked index of all splits; the first access reads the folders."""
-        return self._index().manifest
-
-    def _index(self) -> Scan:
-        if self._scan is None:
-            scan = self._sound_scan(self.quality)
-            check(scan.manifest, scan.apart)
-            if self.teacher_quality is not None:
-                scan = scan._replace(manifest=self._paired(scan.manifest, self.teacher_quality))
-            self._scan = scan
-            for split in SPLITS:
-                rows = scan.manifest[scan.manifest["split"] == split]
-                self._tables[split] = rows.reset_index(drop=True)
-        return self._scan
-
-    def _sound_scan(self, quality: str) -> Scan:
-        """Index a quality; raise on a broken pack, or treat it as a video without frames."""
-        scan = self.scan(quality)
-        if self.on_error == "fail":
-            refuse_broken_packs(self.root, scan.empty)
-        return scan
-
-    def _paired(self, manifest: pd.DataFrame, quality: str) -> pd.DataFrame:
-        """Add the training frames' partners, found among all frames at the teacher's quality."""
-        unlimited = copy.copy(self)
-        unlimited.frames_per_video = sys.maxsize
-        every, theirs = (
-            frames[frames["split"] == "train"]
-            for frames in (unlimited._sound_scan(q).manifest for q in (self.quality, quality))
-        )
-        theirs, said = align(every, theirs, self.root, self.quality, quality)
-        paired, lonely = pair(manifest, theirs)
-        limit(paired, lonely, quality, self.max_unpaired)
-        self.unpaired = len(lonely)
-        self._pairs = [*said, summary(paired, lonely, self.quality, quality)]
-        return paired
-
     def setup(self, stage: str) -> None:
         """Index the data and, when training or a test begins, print its counts once."""
+        if self.seat is not None:
+            self.seat.stream.join(self)
         if self._scan is None and stage == "fit":
             check_augmentation(self.augmentation, self.input_size)
         scan = self._index()
@@ -205,31 +164,8 @@ class FrameDataModule(LightningDataModule, ABC):
             left_out = len(scan.empty), len(scan.dropped)
             table = counts_table(scan.manifest, self.frames_per_video, *left_out)
             rich.print(keep_words(table, rich.get_console()))
-            for line in (*self.notes(), *self._pairs):
+            for line in (*self.notes(), *self._pairs, *self.annotations.notes, *self._apart):
                 self.say(line)
-
-    def notes(self, split: str | None = None) -> list[str]:
-        """Return notes on data that are listed but not used, or that would spoil a result.
-
-        Args:
-            split: The split to check; None for all.
-        """
-        scan = self._index()
-        rows = scan.manifest if split is None else self._tables[split]
-        partial = {k: v for k, v in self.partial.items() if split in (None, k)}
-        return [
-            *partial_notes(partial),
-            *scan.notes,
-            *suspicions(rows, self.root, self.size),
-        ]
-
-    @property
-    def partial(self) -> dict[str, tuple[int, int]]:
-        """Incomplete splits -> number of videos with frames, and number that belong to it."""
-        scan = self._index()
-        there = scan.manifest.drop_duplicates(VIDEO)["split"].value_counts()
-        found = {split: (int(there.get(split, 0)), scan.listed.get(split, 0)) for split in SPLITS}
-        return {split: pair for split, pair in found.items() if pair[0] < pair[1]}
 
     def teardown(self, stage: str) -> None:
         """Print how many frames could not be read and were skipped."""
@@ -238,30 +174,6 @@ class FrameDataModule(LightningDataModule, ABC):
         for split, rows in self.skipped.items():
             if rows:
                 self.say(f"{len(rows)} {split} frames could not be read and were left out")
-
-    def table(self, split: str) -> pd.DataFrame:
-        """Return the rows of ``train``, ``val`` or ``test``; a batch's ``index`` refers to them."""
-        self._index()
-        return self._tables[split]
-
-    def counts(self) -> pd.DataFrame:
-        """Count videos, frames and short videos per split and method."""
-        return counts(self.manifest, self.frames_per_video)
-
-    def data_hash(self) -> str:
-        """Hash all rows in use: contents, splits, labels, videos and the teacher's frames."""
-        return str(self.data_hashes()["data"])
-
-    def data_hashes(self) -> dict[str, Any]:
-        """Return :meth:`data_hash` as ``data`` and the hash of each part as ``rows``."""
-        parts = row_hashes(self.manifest, self.root)
-        return {"data": whole_hash(parts), "rows": parts}
-
-    def fold_hash(self) -> str:
-        """Hash which video is in which split, to recognise a teacher of a different fold."""
-        if not self._fold:
-            self._fold = fold_hash(self.manifest)
-        return self._fold
 
     @property
     def class_weights(self) -> Tensor | None:
@@ -273,24 +185,29 @@ class FrameDataModule(LightningDataModule, ABC):
             raise TokdError("balance loss_weight needs real and fake training frames, not one kind")
         return number.sum() / (2.0 * number)
 
-    def _process(self) -> tuple[int, int]:
-        """Return rank and world size."""
-        trainer = self.trainer
-        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
-
     def _dataset(self, split: str) -> FrameDataset:
         table = self.table(split)
         if not len(table):
             raise TokdError(f"{self.root} has no frames in the split {split}")
         train = split == "train"
         paired = train and self.teacher_quality is not None
-        dataset = FrameDataset(table, self.root, self.size, self.on_error, train, paired)
+        reading: dict[str, Any] = {"on_error": self.on_error, "substitute": train, "paired": paired}
+        if self.clip is not None:
+            reading |= {"clips": self._clips[split]}
+            dataset: FrameDataset = ClipDataset(table, self.root, self.size, **reading)
+        elif self.annotations.used:
+            reading |= self.annotations.arguments(split) | {"seed": self.seed}
+            dataset = AnnotatedDataset(table, self.root, self.size, **reading)
+        else:
+            dataset = FrameDataset(table, self.root, self.size, **reading)
         dataset.skipped = self.skipped[split]
         return dataset
 
-    def _loader(self, dataset: FrameDataset, **batches: Any) -> FrameLoader:
+    def _loader(self, split: str, dataset: FrameDataset, **batches: Any) -> FrameLoader:
         pin = torch.cuda.is_available()
-        return loader(dataset, self.num_workers, pin, self.seed, **batches)
+        made = loader(dataset, self.num_workers, pin, self.seed, **batches)
+        made.seat, made.split = self.seat, split
+        return made
 
     def train_dataloader(self) -> FrameLoader:
         """Return the dataloader of training batches, drawn according to ``balance``.
@@ -317,8 +234,9 @@ class FrameDataModule(LightningDataModule, ABC):
             rank,
             world,
             parts,
+            forged=self.annotations.forger is not None,
         )
-        return self._loader(dataset, batch_sampler=batches)
+        return self._loader("train", dataset, batch_sampler=batches)
 
     def _evaluation(self, split: str) -> tuple[FrameDataset, EveryNth, int]:
         """Return a split's frames, the rows that this process evaluates, and its batch size."""
@@ -329,17 +247,32 @@ class FrameDataModule(LightningDataModule, ABC):
     def val_dataloader(self) -> FrameLoader:
         """Return a dataloader that yields every validation frame once."""
         dataset, rows, size = self._evaluation("val")
-        return self._loader(dataset, batch_sampler=EvaluationBatches(rows, size))
+        return self._loader("val", dataset, batch_sampler=EvaluationBatches(rows, size))
 
     def test_dataloader(self) -> FrameLoader:
         """Return a dataloader that yields every test frame once."""
         dataset, rows, size = self._evaluation("test")
-        return self._loader(dataset, batch_sampler=EvaluationBatches(rows, size))
+        return self._loader("test", dataset, batch_sampler=EvaluationBatches(rows, size))
 
     def predict_dataloader(self) -> FrameLoader:
         """Return a dataloader of every test frame; Lightning rebuilds it around its sampler."""
         dataset, rows, size = self._evaluation("test")
-        return self._loader(dataset, sampler=rows, batch_size=size)
+        return self._loader("test", dataset, sampler=rows, batch_size=size)
+
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Move a batch to the device, one that fits share once."""
+
+        def move() -> Batch:
+            moved: Batch = super(FrameDataModule, self).transfer_batch_to_device(
+                batch, device, dataloader_idx
+            )
+            return moved
+
+        if self.seat is None:
+            return move()
+        return cast(Batch, copy.copy(self.seat.stream.once("moved", batch["image"], move)))
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Turn uint8 images into the network's input, on their device.
@@ -348,23 +281,32 @@ class FrameDataModule(LightningDataModule, ABC):
         numbers depend only on the seed, the batch number and the rank, so that both images of a
         pair are processed identically.
         """
-        batch["image"] = self._finished(batch["image"], batch)
-        if "teacher_image" in batch:
-            batch["teacher_image"] = self._finished(batch["teacher_image"], batch)
-        return batch
+        given = cast(dict[str, Tensor], batch)
+        followers = {name: given[name] for name in ("mask", "landmarks") if name in given}
 
-    def _finished(self, images: Tensor, batch: Batch) -> Tensor:
+        def finish() -> dict[str, Tensor]:
+            image, moved = self._finished(given["image"], batch, followers)
+            if "teacher_image" in given:
+                moved["teacher_image"] = self._finished(given["teacher_image"], batch)[0]
+            return {"image": image, **moved}
+
+        if self.seat is None:
+            finished = finish()
+        else:
+            finished = self.seat.stream.once("finished", given["image"], finish)
+        return cast(Batch, {**batch, **finished})
+
+    def _finished(
+        self, images: Tensor, batch: Batch, followers: Mapping[str, Tensor] = NOTHING
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the network's input, and the mask and landmarks that follow it."""
         training = self.trainer is not None and self.trainer.training
-        rank, world = self._process()
+        rank, _ = self._process()
+        corners = None
         if self.crop is not None and training:
-            whole, part = divmod(batch["step"], self.accumulate)  # crops belong to a whole batch
-            place = {"rank": part * world + rank, "world": self.accumulate * world}
-            images = random_crop(images, self.crop, self.seed, whole, **place)
-        elif self.crop is not None:
-            images = centre_crop(images, self.crop)
-        images = images.to(torch.float32, memory_format=torch.contiguous_format) / 255
-        if training and len(self.augmentation):
-            with seeded(images.device, self.seed, batch["step"], rank):
-                images = self.augmentation(images)
+            whole, place, parts = self._share(batch)  # crops belong to a whole batch
+            corners = draw_corners(images, self.crop, self.seed, whole, rank=place, world=parts)
+        key = (self.seed, batch["step"], rank) if training else None
+        images, moved = finish(images, followers, self.augmentation, key, self.crop, corners)
         finished: Tensor = self.normalise.to(images.device)(images)
-        return finished
+        return finished, moved

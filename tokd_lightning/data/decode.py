@@ -83,24 +83,32 @@ def resize(image: Tensor, size: int) -> Tensor:
     return F.interpolate(image[None], (size, size), mode="bilinear", antialias=True)[0]
 
 
-def read_frame(file: Path, size: int) -> Tensor:
-    """Read a frame as a square of uint8 RGB pixels.
+def load_frame(file: Path) -> Tensor:
+    """Read a frame at its own size as uint8 RGB pixels.
 
     Args:
         file: Any image that :func:`decode` supports, or ``<video>.npy#<record>`` of a pack.
-        size: Pixels along both sides.
 
     Returns:
-        ``(3, size, size)``, uint8.
+        ``(3, H, W)``, uint8.
 
     Raises:
         ValueError: The file cannot be read; the message is a short reason.
     """
     place, record = split_path(str(file))
     if record is not None:
-        return resize(torch.from_numpy(read_record(Path(place), record)), size)
+        return torch.from_numpy(read_record(Path(place), record))
     try:
         data = file.read_bytes()
     except OSError as error:
         raise ValueError(error.strerror or "unreadable") from error
-    return resize(decode(data), size)
+    return decode(data)
+
+
+def read_frame(file: Path, size: int) -> Tensor:
+    """Read a frame as a square of uint8 RGB pixels, ``(3, size, size)``, see :func:`load_frame`.
+
+    Raises:
+        ValueError: The file cannot be read; the message is a short reason.
+    """
+    return resize(load_frame(file), size)

@@ -16,6 +16,7 @@ from tokd_lightning.data.decode import read_frame
 from tokd_lightning.data.manifest import VIDEO
 from tokd_lightning.data.packed import split_path
 from tokd_lightning.data.sampling import TrainingBatches
+from tokd_lightning.data.shared import Seat
 from tokd_lightning.errors import TokdError
 
 OnError = Literal["fail", "skip"]
@@ -24,15 +25,21 @@ OnError = Literal["fail", "skip"]
 class Batch(TypedDict):
     """Batch of a dataloader; ``index`` and ``skipped`` are row numbers of the split's table.
 
-    ``image`` is ``(B, 3, H, W)``, uint8 from the loader and normalised float32 on the device;
-    ``label`` is ``(B,)``, 1 = fake. ``teacher_image`` is present when training on pairs: the same
-    frames at the teacher's quality, cropped and augmented identically. ``skipped`` are rows that
-    could not be read: they make an evaluation batch smaller, possibly empty. ``step`` is the batch
-    number, counted across epochs in training.
+    ``image`` is ``(B, 3, H, W)``, of clips ``(B, T, 3, H, W)``, uint8 from the loader and
+    normalised float32 on the device; ``label`` is ``(B,)``, 1 = fake. ``teacher_image`` is present
+    when training on pairs: the same frames at the teacher's quality, cropped and augmented
+    identically. ``mask`` is ``(B, 1, H, W)``, uint8 from the loader and float32 in [0, 1] on the
+    device, 1 where a face is forged; ``landmarks`` is float32 ``(B, 68, 2)``, x and y in pixels of
+    ``image``, NaN for a frame without points. Both are present where asked for (``require`` of the
+    data module), and follow crop and augmentation. ``skipped`` are rows that could not be read:
+    they make an evaluation batch smaller, possibly empty. ``step`` is the batch number, counted
+    across epochs in training.
     """
 
     image: Tensor
     teacher_image: NotRequired[Tensor]
+    mask: NotRequired[Tensor]
+    landmarks: NotRequired[Tensor]
     label: Tensor
     index: Tensor
     skipped: Tensor
@@ -105,15 +112,14 @@ class FrameDataset(Dataset[Any]):
         Returns:
             A :class:`Batch` without ``step``, or the reason why there is none.
         """
-        images = [self._empty(paths, rows) for paths in self._paths.values()]
+        batch = self._allocate(rows)
         kept: list[int] = []
         skipped: list[int] = []
         for row in rows:
             reasons = []
             for candidate in self._candidates(row):
                 try:
-                    for batch, file in zip(images, self.files(candidate), strict=True):
-                        batch[len(kept)] = self._read(file)
+                    self._load(batch, len(kept), candidate)
                 except ValueError as error:
                     if self.on_error == "fail":
                         hint = (
@@ -130,11 +136,24 @@ class FrameDataset(Dataset[Any]):
                     kind = "fake" if self._labels[row] else "real"
                     return Unreadable(f"{reasons[0]}; nor can any other {kind} training frame")
         return {
-            **{name: batch[: len(kept)] for name, batch in zip(self._paths, images, strict=True)},
+            **{name: values[: len(kept)] for name, values in batch.items()},
             "label": torch.from_numpy(self._labels[kept]),
             "index": torch.tensor(kept, dtype=torch.int64),
             "skipped": torch.tensor(skipped, dtype=torch.int64),
         }
+
+    def _allocate(self, rows: list[int]) -> dict[str, Tensor]:
+        """Allocate the tensors of a batch, one row each."""
+        return {name: self._empty(paths, rows) for name, paths in self._paths.items()}
+
+    def _load(self, batch: dict[str, Tensor], position: int, row: int) -> None:
+        """Read a row into its position of a batch.
+
+        Raises:
+            ValueError: It cannot be read.
+        """
+        for name, file in zip(self._paths, self.files(row), strict=True):
+            batch[name][position] = self._read(file)
 
     def _empty(self, paths: list[str], rows: list[int]) -> Tensor:
         """Allocate a batch in the memory order of the pixels read, shared with the main process.
@@ -181,14 +200,22 @@ def _leave_ending_to_the_main_process(worker: int) -> None:
 class FrameLoader(DataLoader[Any]):
     """Dataloader that raises workers' errors in the main process and counts skipped frames.
 
+    Attributes:
+        seat: Place at a stream whose batches several fits share; None reads its own.
+        split: The split, by which a stream knows it.
+
     Raises:
         TokdError: While iterating: a frame cannot be read and must not be skipped.
     """
 
     dataset: FrameDataset
+    seat: Seat | None = None
+    split = ""
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch names its own class
-        for step, batch in enumerate(super().__iter__()):
+        seat = self.seat
+        batches = super().__iter__() if seat is None else seat.evaluation(self.split, len(self))
+        for step, batch in enumerate(batches):
             yield self._checked(batch, step)
 
     def _checked(self, batch: Any, step: int) -> Batch:
@@ -228,12 +255,19 @@ class TrainingLoader(FrameLoader):
         self._epoch = batches.epoch
         self._position = batches.start
         first = batches.epoch * len(batches)
-        for batch in DataLoader.__iter__(self):
+        for batch in DataLoader.__iter__(self) if self.seat is None else self._shared(self.seat):
             step = first + self._position
             self._position += 1
             yield self._checked(batch, step)
+            if self.seat is not None and self._position < len(batches):
+                self.seat.before_training(self._epoch, self._position)
             if self.between is not None and self._position < len(batches):
                 self.between()
+
+    def _shared(self, seat: Seat) -> Iterator[Any]:
+        seat.before_training(self._epoch, self._position)
+        while self._position < len(self.batch_sampler):
+            yield seat.training(self._epoch, self._position)
 
     def state_dict(self) -> dict[str, int]:
         """Return the epoch and the number of its batches that were yielded."""

@@ -34,6 +34,9 @@ class TrainingBatches(Sampler[list[int]]):
         world: World size.
         parts: Consecutive parts in which each process gets its share of a batch; ``batch_size`` is
             a multiple of ``world * parts``. Batches are then counted in parts.
+        forged: Whether the fake rows are the real ones again, in their order, forged: each real row
+            is then followed by its forged counterpart, and ``epoch * N`` is added to every row, so
+            that the dataset knows the epoch.
 
     Raises:
         TokdError: An epoch does not fill one batch, the batch size is odd with ``half_batch``, or
@@ -51,6 +54,7 @@ class TrainingBatches(Sampler[list[int]]):
         rank: int = 0,
         world: int = 1,
         parts: int = 1,
+        forged: bool = False,
     ) -> None:
         if batch_size % (world * parts):
             raise ValueError(
@@ -67,6 +71,7 @@ class TrainingBatches(Sampler[list[int]]):
         self.rank = rank
         self.world = world
         self.parts = parts
+        self.forged = forged
         self.epoch = 0
         self.start = 0
         real, fake = (len(kind) for kind in self.kinds)
@@ -109,6 +114,10 @@ class TrainingBatches(Sampler[list[int]]):
     def _order(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
         """Draw the rows of the whole epoch, all processes together."""
         total = self.samples // self.batch_size * self.batch_size
+        if self.forged:
+            real, count = self.kinds[0], sum(map(len, self.kinds))
+            rows = _endless(real, total // 2, rng)
+            return np.stack([rows, rows + len(real)], axis=1).reshape(-1) + self.epoch * count
         if self.balance == "half_batch":
             halves = [_endless(kind, total // 2, rng) for kind in self.kinds]
             return np.stack(halves, axis=1).reshape(-1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tokd_lightning.demo.landmarks import Points
+from tokd_lightning.data.blending.points import Points
 
 Colour = NDArray[np.float64]
 Row = NDArray[np.floating]

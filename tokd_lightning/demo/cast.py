@@ -9,9 +9,9 @@ from typing import Protocol
 
 import numpy as np
 
+from tokd_lightning.data.blending.points import Points
 from tokd_lightning.demo.clips import Portrait
 from tokd_lightning.demo.faces import draw_face
-from tokd_lightning.demo.landmarks import Points
 from tokd_lightning.demo.photographs import frame_photograph, list_photographs, look_of, read
 from tokd_lightning.errors import TokdError
 

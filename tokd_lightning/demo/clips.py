@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tokd_lightning.demo.landmarks import (
+from tokd_lightning.data.blending.points import (
     BROWS,
     EYES,
     INNER_LIPS,

@@ -8,13 +8,14 @@ mask do not change.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tokd_lightning.demo.clips import STEERING, Clip, Pictures, express
-from tokd_lightning.demo.landmarks import (
+from tokd_lightning.data.blending.colour import blend, match_colours
+from tokd_lightning.data.blending.points import (
     BROWS,
     JAW,
     LIPS,
@@ -23,12 +24,21 @@ from tokd_lightning.demo.landmarks import (
     hull_mask,
     interocular,
 )
+from tokd_lightning.demo.clips import STEERING, Clip, Pictures, express
 from tokd_lightning.demo.warping import Image, resample, thin_plate_map
 
-Forgery = Callable[[Clip, Clip, np.random.Generator], Pictures]
+
+class Forged(NamedTuple):
+    """A forged clip: RGB ``(T, size, size, 3)`` uint8, and its masks in [0, 1], ``(T, …)``."""
+
+    frames: Pictures
+    masks: NDArray[np.float32]
 
 
-def deepfakes(target: Clip, donor: Clip, rng: np.random.Generator) -> Pictures:
+Forgery = Callable[[Clip, Clip, np.random.Generator], Forged]
+
+
+def deepfakes(target: Clip, donor: Clip, rng: np.random.Generator) -> Forged:
     """Swap in the donor's face as a low-resolution decoder would reconstruct it.
 
     Coarse and smooth inside, colours transferred, a wide feathered border.
@@ -39,17 +49,19 @@ def deepfakes(target: Clip, donor: Clip, rng: np.random.Generator) -> Pictures:
         rng: Draws the decoder's resolution and the border width, once per clip.
     """
     detail, feather = rng.uniform(0.48, 0.64), rng.uniform(0.05, 0.09)
-    forged = []
+    forged: list[tuple[Pictures, Plane]] = []
     for frame, points, other, read in _both(target, donor):
         size, unit = len(frame), interocular(points)
         face = resample(other, thin_plate_map(points[STEERING], read[STEERING], size))
         mask = hull_mask(_face(points), size, feather * unit, grow=0.93)
         coarse = _through(face, detail, cv2.INTER_CUBIC)
-        forged.append(_blend(frame, _transfer_colour(coarse, frame, mask, spread=True), mask))
-    return np.stack(forged)
+        forged.append(
+            (blend(frame, match_colours(coarse, frame, mask, deviation=True), mask), mask)
+        )
+    return _stacked(forged)
 
 
-def face2face(target: Clip, donor: Clip, rng: np.random.Generator) -> Pictures:
+def face2face(target: Clip, donor: Clip, rng: np.random.Generator) -> Forged:
     """Give the target the donor's expression by warping its own face.
 
     The face is rendered as a texture: resampled twice, lit slightly differently, with a sharp edge.
@@ -61,18 +73,18 @@ def face2face(target: Clip, donor: Clip, rng: np.random.Generator) -> Pictures:
     """
     detail = rng.uniform(0.68, 0.83)
     light = (1 + rng.normal(0, 0.035) + rng.normal(0, 0.015, 3)).astype(np.float32)
-    forged = []
+    forged: list[tuple[Pictures, Plane]] = []
     for index, (frame, points, _, _) in enumerate(_both(target, donor)):
         size = len(frame)
         acted = express(target.relaxed[index], donor.expression[index])
         face = resample(frame, thin_plate_map(acted[STEERING], points[STEERING], size))
         texture = _through(face, detail, cv2.INTER_LINEAR) * light
         mask = hull_mask(np.concatenate([_face(points), _face(acted)]), size, 0.7, grow=0.97)
-        forged.append(_blend(frame, texture, mask))
-    return np.stack(forged)
+        forged.append((blend(frame, texture, mask), mask))
+    return _stacked(forged)
 
 
-def faceswap(target: Clip, donor: Clip, rng: np.random.Generator) -> Pictures:
+def faceswap(target: Clip, donor: Clip, rng: np.random.Generator) -> Forged:
     """Copy the donor's face at full resolution, with a tremor from frame to frame.
 
     The border is hard; only mean colours are matched, and not fully.
@@ -83,7 +95,7 @@ def faceswap(target: Clip, donor: Clip, rng: np.random.Generator) -> Pictures:
         rng: Draws the tremor and the degree of colour matching.
     """
     match, tremor = rng.uniform(0.2, 0.65), rng.uniform(0.012, 0.03)
-    forged = []
+    forged: list[tuple[Pictures, Plane]] = []
     for frame, points, other, read in _both(target, donor):
         size, unit = len(frame), interocular(points)
         shift, turn = rng.normal(0, tremor * unit, 2), rng.normal(0, tremor)
@@ -93,12 +105,12 @@ def faceswap(target: Clip, donor: Clip, rng: np.random.Generator) -> Pictures:
         warp = thin_plate_map(placed[STEERING], read[STEERING], size)
         face = resample(other, warp)
         mask = hull_mask(_face(placed), size, grow=0.94)
-        matched = _transfer_colour(face, frame, mask, spread=False)
-        forged.append(_blend(frame, face + np.float32(match) * (matched - face), mask))
-    return np.stack(forged)
+        matched = match_colours(face, frame, mask, deviation=False)
+        forged.append((blend(frame, face + np.float32(match) * (matched - face), mask), mask))
+    return _stacked(forged)
 
 
-def neural_textures(target: Clip, donor: Clip, rng: np.random.Generator) -> Pictures:
+def neural_textures(target: Clip, donor: Clip, rng: np.random.Generator) -> Forged:
     """Resynthesise the mouth region with the donor's expression.
 
     Imitates a decoder whose last layer doubles the resolution: half the detail, and four kernel
@@ -112,7 +124,7 @@ def neural_textures(target: Clip, donor: Clip, rng: np.random.Generator) -> Pict
     phases = rng.normal(0, 1, (2, 2))
     phases -= phases.mean()
     phases *= rng.uniform(0.024, 0.040) / np.abs(phases).mean()
-    forged = []
+    forged: list[tuple[Pictures, Plane]] = []
     for index, (frame, points, _, _) in enumerate(_both(target, donor)):
         size, unit = len(frame), interocular(points)
         mouth = target.expression[index].copy()
@@ -122,8 +134,8 @@ def neural_textures(target: Clip, donor: Clip, rng: np.random.Generator) -> Pict
         pattern = np.tile(1 + phases, (size // 2 + 1, size // 2 + 1))[:size, :size, None]
         decoded = _through(face, 0.5, cv2.INTER_LINEAR) * pattern.astype(np.float32)
         mask = hull_mask(mouth_region(points, acted), size, 0.03 * unit)
-        forged.append(_blend(frame, decoded, mask))
-    return np.stack(forged)
+        forged.append((blend(frame, decoded, mask), mask))
+    return _stacked(forged)
 
 
 FORGERIES: dict[str, Forgery] = {
@@ -137,6 +149,11 @@ FORGERIES: dict[str, Forgery] = {
 def mouth_region(*shapes: Points) -> Points:
     """Return the points around mouth and chin of one or more shapes."""
     return np.concatenate([part for p in shapes for part in (p[LIPS], p[5:12] * 0.9 + p[33] * 0.1)])
+
+
+def _stacked(forged: list[tuple[Pictures, Plane]]) -> Forged:
+    frames, masks = zip(*forged, strict=True)
+    return Forged(np.stack(frames), np.stack(masks))
 
 
 def _face(points: Points) -> Points:
@@ -154,19 +171,3 @@ def _through(image: Image, detail: float, way: int) -> Image:
     small = max(8, round(size * detail))
     shrunk = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.resize(shrunk, (size, size), interpolation=way), np.float32)
-
-
-def _transfer_colour(face: Image, frame: Image, mask: Plane, spread: bool) -> Image:
-    """Match a face to the frame's mean colour under a mask, and to its contrast if ``spread``."""
-    weight = (mask / mask.sum())[..., None]
-    mean, aim = (face * weight).sum((0, 1)), (frame * weight).sum((0, 1))
-    if not spread:
-        return np.asarray(face - mean + aim, np.float32)
-    deviation = np.sqrt((((face - mean) ** 2) * weight).sum((0, 1)) + 1)
-    wanted = np.sqrt((((frame - aim) ** 2) * weight).sum((0, 1)) + 1)
-    return np.asarray((face - mean) * np.clip(wanted / deviation, 0.6, 1.6) + aim, np.float32)
-
-
-def _blend(frame: Image, forged: Image, mask: Plane) -> NDArray[np.uint8]:
-    mixed = frame + (np.clip(forged, 0, 255) - frame) * mask[..., None]
-    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)

@@ -9,16 +9,17 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from tokd_lightning.data.image import to_rgb
-from tokd_lightning.demo.clips import Pictures, Portrait
-from tokd_lightning.demo.landmarks import (
+from tokd_lightning.data.blending.points import (
     BROWS,
-    COUNT,
     JAW,
     Points,
     hull_mask,
     interocular,
+    mirrored,
 )
+from tokd_lightning.data.image import to_rgb
+from tokd_lightning.data.landmarks import COUNT
+from tokd_lightning.demo.clips import Pictures, Portrait
 from tokd_lightning.errors import TokdError
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
@@ -129,16 +130,3 @@ def frame_photograph(picture: Pictures, points: Points, rng: np.random.Generator
     if rng.random() < 0.5:
         crop, moved = crop[:, ::-1], mirrored(moved, side)
     return Portrait(np.ascontiguousarray(crop), moved)
-
-
-def mirrored(points: Points, width: int) -> Points:
-    """Flip the 68 points horizontally and reorder them, so that each keeps its meaning.
-
-    Args:
-        points: The 68 points.
-        width: Width of the picture in pixels.
-    """
-    order = [*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1)]
-    order += [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40]
-    order += [*range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65]
-    return np.asarray(np.stack([width - 1 - points[:, 0], points[:, 1]], 1)[order])

@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tokd_lightning.data.landmarks import COUNT
 from tokd_lightning.data.layouts.ffpp import FAKE, YOUTUBE
 from tokd_lightning.data.layouts.video_folder import VIDEOS
 from tokd_lightning.data.synthetic import NOTICE
 from tokd_lightning.demo.cast import Cast, generator
 from tokd_lightning.demo.clips import Clip, film
 from tokd_lightning.demo.forgeries import FORGERIES
-from tokd_lightning.demo.landmarks import COUNT
 from tokd_lightning.demo.video import decode, encode
 from tokd_lightning.files import replacing, write_json, write_text
 
@@ -83,8 +83,10 @@ def make_pair(job: PairJob) -> None:
             rng = generator(job.seed, numbers[target], method)
             forged = forge(clips[target], clips[1 - target], rng)
             name = f"{names[target]}_{names[1 - target]}"
-            _write_video(job, FAKE_FOLDER / method, name, forged)
-    rows = [row for name, clip in zip(names, clips, strict=True) for row in _rows(name, clip)]
+            _write_video(job, FAKE_FOLDER / method, name, forged.frames)
+            _write_masks(job.out / FAKE_FOLDER / method / "masks" / "frames", name, forged.masks)
+    ways = {names[0]: 0, names[1]: 1, "_".join(names): 0, "_".join(names[::-1]): 1}
+    rows = [row for name, target in ways.items() for row in _rows(name, clips[target])]
     write_rows(job.part, rows)
 
 
@@ -150,6 +152,19 @@ def _write_video(job: PairJob, folder: Path, name: str, frames: NDArray[np.uint8
         shutil.rmtree(pictures / name, ignore_errors=True)
         drafts.replace(pictures / name)
         draft.replace(videos / f"{name}.mp4")
+
+
+def _write_masks(folder: Path, name: str, masks: NDArray[np.float32]) -> None:
+    """Write the masks of a forged clip, the same for every quality: 255 is forged."""
+    drafts = folder / f".{name}.part"
+    shutil.rmtree(drafts, ignore_errors=True)
+    drafts.mkdir(parents=True)
+    for index, mask in enumerate(masks):
+        levels = np.where(mask >= 0.5, np.uint8(255), np.uint8(0))
+        _, png = cv2.imencode(".png", levels, _FAST_PNG)
+        (drafts / f"{index:04d}.png").write_bytes(png.tobytes())
+    shutil.rmtree(folder / name, ignore_errors=True)
+    drafts.replace(folder / name)
 
 
 def _rows(name: str, clip: Clip) -> Iterator[list[str]]:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tokd_lightning.demo.landmarks import Points
+from tokd_lightning.data.blending.points import Points
 
 Image = NDArray[np.float32]
 Map = NDArray[np.float32]

@@ -13,7 +13,7 @@ from typing import Any
 from tokd_lightning.deploy.detector import Detector, Which
 from tokd_lightning.deploy.engine import Backend
 from tokd_lightning.deploy.files import Files, find_files, standard_input
-from tokd_lightning.deploy.live import follow_camera, follow_folder
+from tokd_lightning.deploy.live import How, follow_camera, follow_folder
 from tokd_lightning.deploy.record import Model, open_model
 from tokd_lightning.deploy.report import (
     Verdict,
@@ -90,11 +90,11 @@ def detect(
         )  # fmt: skip
         for warning in opened.warnings if live else ():
             print(f"warning: {printable(opened.name)}: {warning}", file=sys.stderr)
+        how: How = "json" if json else "csv" if csv else "line"
         if camera is not None:
-            return follow_camera(scorer, camera, "json" if json else "csv" if csv else "line")
+            return follow_camera(scorer, camera, how)
         if watch is not None:
             limits = {"workers": workers, "time_limit": time_limit}
-            how = "json" if json else "csv" if csv else "line"
             return follow_folder(scorer, watch, how, **limits)
         verdicts: dict[Path | None, Verdict] = {}
         drawn: list[Path] = []

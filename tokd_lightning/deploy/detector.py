@@ -111,7 +111,7 @@ class Detector:
         return self.model.warnings
 
     @overload
-    def score(self, given: Given) -> Verdict: ...
+    def score(self, given: Given) -> Verdict: ...  # type: ignore[overload-overlap]  # str
     @overload
     def score(self, given: Iterable[Given]) -> list[Verdict]: ...
     def score(self, given: Given | Iterable[Given]) -> Verdict | list[Verdict]:

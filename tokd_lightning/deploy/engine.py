@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tokd_lightning.deploy.record import Model
 from tokd_lightning.errors import TokdError
 
-Backend = Literal["onnx", "torch"]
+Backend = Literal["onnx", "onnx-int8", "torch"]
 Pictures = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
@@ -34,7 +34,8 @@ class Engine:
 
     Args:
         model: The exported student.
-        backend: ``onnx`` runs ``model.onnx``, ``torch`` the weights in ``model.safetensors``.
+        backend: ``onnx`` runs ``model.onnx``, or the int8 network where there is no other;
+            ``onnx-int8`` that one, ``torch`` the weights in ``model.safetensors``.
         threads: Number of threads of ONNX Runtime; 0 takes one per core.
 
     Raises:
@@ -43,7 +44,7 @@ class Engine:
 
     def __init__(self, model: Model, backend: Backend = "onnx", threads: int = 0) -> None:
         self.model = model
-        self._answer = _onnx(model, threads) if backend == "onnx" else _torch(model)
+        self._answer = _torch(model) if backend == "torch" else _onnx(model, backend, threads)
 
     def __call__(self, faces: Pictures) -> Scores:
         """Score faces, RGB ``(N, size, size, 3)``."""
@@ -106,8 +107,10 @@ def onnx_session(content: bytes | Path, threads: int = 0) -> Any:
         raise TokdError(f"ONNX Runtime cannot run the exported network: {error}") from error
 
 
-def _onnx(model: Model, threads: int) -> Callable[[Floats], tuple[Any, Any]]:
-    session = onnx_session(model.file("onnx"), threads)
+def _onnx(model: Model, kind: str, threads: int) -> Callable[[Floats], tuple[Any, Any]]:
+    if kind == "onnx" and kind not in model.files and "onnx-int8" in model.files:
+        kind = "onnx-int8"
+    session = onnx_session(model.file(kind), threads)
     name = session.get_inputs()[0].name
 
     def answer(images: Floats) -> tuple[Any, Any]:

@@ -34,7 +34,10 @@ def calibrate(source: Source, known: Validation) -> tuple[Validation, dict[str, 
     label = scores["label"].to_numpy(np.int64)
     before = scores["p_fake"].to_numpy(np.float64)
     temperature = fit_temperature(label, before)
-    for weight in (source.student.classifier.weight, source.student.classifier.bias):
+    classifier = getattr(source.student, "classifier", None)
+    if not isinstance(classifier, torch.nn.Linear):
+        raise TokdError(f"--calibrate needs a linear classifier, which {source.network} lacks")
+    for weight in classifier.parameters():
         weight.div_(temperature)
     after = scaled(before, temperature)
     measured = {

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -39,6 +39,7 @@ class BranchGradients:
             z: Map, ``(B, C, H, W)``.
         """
         wide = z.to(torch.promote_types(z.dtype, torch.float32))
+        aliases: dict[str, Tensor]
         if self.resolve == "pcgrad":
             copies = _ProjectedSum.apply(wide, len(self.branches))
             aliases = dict(zip(self.branches, copies, strict=True))
@@ -47,7 +48,7 @@ class BranchGradients:
         for branch, alias in aliases.items():
             if alias.requires_grad:
                 hook = partial(self._keep, branch)
-                alias.register_hook(hook)
+                cast(Any, alias).register_hook(hook)  # untyped in some builds of torch
         return aliases
 
     def _keep(self, branch: str, gradient: Tensor) -> None:

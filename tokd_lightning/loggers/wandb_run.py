@@ -8,6 +8,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ _ERRORS = 20
 # values: it holds what metrics.json reports.
 _PER_STEP = ("train", "gradient", "maps", "rotation", "test")
 _AXES = ("epoch", "trainer/global_step")
-_OPEN: list[tuple[Any, bool]] = []  # runs that this process has to finish, and whether offline
+# Runs that one fit, of several in a process, has to finish, and whether they are offline.
+_OPEN: ContextVar[list[tuple[Any, bool]]] = ContextVar("open")
+_RUNNING: list[Any] = []  # runs of all fits of this process
 # Defaults where W&B's settings have none. The server has answered before, so these limit what
 # follows. An upload that times out is on disk and can be synced later.
 _LIMITS = {"init_timeout": 12.0, "finish_timeout": 60.0}
@@ -100,7 +103,8 @@ def open_run(folder: Path, cell: Cell, config: Config) -> list[Logger]:
     run = run or _offline(folder, cell)
     if run is None:
         return []
-    _OPEN.append((run, offline))
+    _OPEN.get([]).append((run, offline))
+    _RUNNING.append(run)
     _define_axes(run)
     run.config.update(config, allow_val_change=True)
     if not run.resumed:
@@ -122,8 +126,9 @@ def _online(folder: Path, cell: Cell) -> Any:
             reason = _reason(error)
         import wandb
 
-        with suppress(SystemExit):
-            wandb.teardown()  # W&B's service would keep the id locked
+        if not _RUNNING:  # it ends all runs of the process
+            with suppress(SystemExit):
+                wandb.teardown()  # W&B's service would keep the id locked
         for path in set(here.glob(files)) - before:
             shutil.rmtree(path, ignore_errors=True)  # of a run that did not start
     rank_zero_info(f"W&B: cannot go online ({reason}); logging offline")
@@ -169,6 +174,7 @@ def _start(folder: Path, cell: Cell, offline: bool) -> Any:
         entity=setting("entity"),
         mode="offline" if offline else "online",
         resume=None if offline else "allow",
+        reinit="create_new" if _RUNNING else None,  # else W&B returns the run of another fit
         settings=wandb.Settings(**{k: v for k, v in wanted.items() if k in known_settings}),
     )
 
@@ -290,13 +296,15 @@ def confident_errors(frames: pd.DataFrame) -> pd.DataFrame:
 @contextmanager
 def ended() -> Iterator[None]:
     """Finish the W&B run opened inside: as successful, or as failed after an exception."""
-    code = 1
+    code, token = 1, _OPEN.set([])
     try:
         yield
         code = 0
     finally:
-        while _OPEN:
-            _end(*_OPEN.pop(), code)
+        for run, offline in _OPEN.get():
+            _end(run, offline, code)
+            _RUNNING.remove(run)
+        _OPEN.reset(token)
 
 
 def _end(run: Any, offline: bool, code: int) -> None:

@@ -212,7 +212,8 @@ def _checked(table: pd.DataFrame) -> pd.DataFrame:
 def _repeated(table: pd.DataFrame) -> int:
     """Count rows that repeat a sample: by file, else by frame of a video, else by row number."""
     if "path" in table:
-        return int(table["path"].duplicated().sum())
+        # A frame and what is forged from it have one path, but are of two methods.
+        return int(table.duplicated(["path", *({"method"} & {*table.columns})]).sum())
     if "frame" in table:
         key = [*VIDEO, *(c for c in ("quality", "frame") if c in table)]
         return int(table.duplicated(key).sum())

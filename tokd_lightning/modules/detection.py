@@ -19,6 +19,7 @@ from torchmetrics.classification import BinaryAccuracy
 from tokd_lightning.distillation.gradients import KEPT_PASSES
 from tokd_lightning.errors import TokdError
 from tokd_lightning.metrics.classification import frame_and_video_metrics
+from tokd_lightning.models.detectors import extras_of
 from tokd_lightning.modules.checkpoint import HEADER
 from tokd_lightning.modules.compile import compile_in_place
 from tokd_lightning.modules.finite import FiniteLoss
@@ -122,6 +123,7 @@ class DetectionModule(pl.LightningModule):
         # The metric's value checks, and a value per step, would wait for the device every time.
         self.train_accuracy = BinaryAccuracy(validate_args=False)
         self.finite = FiniteLoss()
+        self.fused: bool | None = None  # whether the run that is resumed has a fused Adam
         self._collected: list[tuple[Tensor, Tensor, Tensor]] = []
 
     @property
@@ -134,9 +136,22 @@ class DetectionModule(pl.LightningModule):
         """DataModule of the running trainer."""
         return cast(DataModule, cast(Any, self.trainer).datamodule)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, **extras: Tensor) -> Tensor:
         """Return logits ``(B, 2)``, real and fake, of normalised images ``(B, 3, H, W)``, Eq. 8."""
-        return cast(Tensor, self.network(image).logits)
+        return cast(Tensor, self.network(image, **extras).logits)
+
+    def needs(self, fitting: bool) -> set[str]:
+        """Return the batch entries beyond image and label that a fit, or a test, needs."""
+        return set(getattr(self.network, "reads", ()))
+
+    def ask(self, data: Any, fitting: bool = False) -> None:
+        """Have a data module's batches contain what a fit, or a test, needs.
+
+        Raises:
+            TokdError: The data do not have it.
+        """
+        if needed := self.needs(fitting):
+            data.require(needed)
 
     def cross_entropy(self, logits: Tensor, label: Tensor) -> Tensor:
         """Return the cross-entropy, Eq. 9, weighted by class if ``balance: loss_weight``."""
@@ -152,6 +167,13 @@ class DetectionModule(pl.LightningModule):
         else:  # a log row must not lack what only whole batches have
             trainer: Any = self.trainer
             trainer.log_every_n_steps *= self.accumulate
+
+    def release(self) -> None:
+        """Drop the gradients of a finished step: memory for another fit that takes its turn."""
+        loop = cast(Any, self.trainer).fit_loop.epoch_loop
+        if loop.batch_progress.current.completed % self.accumulate == 0:
+            for parameter in self.parameters():
+                parameter.grad = None
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip the gradient, which is averaged over ranks already."""
@@ -208,7 +230,7 @@ class DetectionModule(pl.LightningModule):
     def _collect(self, batch: dict[str, Tensor]) -> None:
         if len(batch["image"]) == 0:
             return
-        logits = self(batch["image"]).double()
+        logits = self(batch["image"], **extras_of(self.network, batch)).double()
         loss = functional.cross_entropy(logits, batch["label"], reduction="none")
         self._collected.append((batch["index"], logits.softmax(1)[:, 1], loss))
 
@@ -333,3 +355,8 @@ class DetectionModule(pl.LightningModule):
             "data": f"{self.data.name}-{self.data.quality}",
             "fold": fold() if fold else None,  # to detect a student of another fold
         }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note whether the run that is resumed has a fused Adam, before it is built again."""
+        for state in checkpoint.get("optimizer_states", [])[:1]:
+            self.fused = bool(state["param_groups"][0].get("fused"))

@@ -21,15 +21,25 @@ def optimizer_of(
     make: Callable[[Iterable[Any]], Optimizer],
     parameters: Iterable[Any],
     name: str = "optimizer",
+    resumed: bool | None = None,
 ) -> Optimizer:
-    """Build an optimizer.
+    """Build an optimizer; torch's Adam is fused on a GPU, unless its options say otherwise.
+
+    Args:
+        make: Factory of the optimizer.
+        parameters: Given to it.
+        name: Its option, for messages.
+        resumed: As for :func:`fuses`.
 
     Raises:
         TokdError: It refuses its arguments, computes the loss several times in a step, or requires
             sparse gradients.
     """
+    parameters = list(parameters)
     try:
         made = make(parameters)
+        if fuses(made, resumed):
+            made = cast(Any, make)(parameters, fused=True)
     except (ValueError, RuntimeError) as error:
         raise TokdError(f"--model.{name}: {str(error).splitlines()[0]}") from error
     closure = inspect.signature(made.step).parameters.get("closure")
@@ -41,6 +51,28 @@ def optimizer_of(
             "or SGD"
         )
     return made
+
+
+def fuses(optimizer: Optimizer, resumed: bool | None) -> bool:
+    """Return whether torch's Adam moves all weights in one kernel, where its options are silent.
+
+    Args:
+        optimizer: An optimizer.
+        resumed: Whether the run that is resumed does so, which goes on as it began; None for a new
+            run, which does on a GPU.
+    """
+    if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW):
+        return False
+    options = optimizer.defaults
+    silent = options["fused"] is None and options["foreach"] is None
+    if not silent or options["capturable"] or options["differentiable"]:
+        return False
+    return all_on_gpu(optimizer) if resumed is None else resumed
+
+
+def all_on_gpu(optimizer: Optimizer) -> bool:
+    """Return whether all parameters of an optimizer are on a CUDA device."""
+    return all(p.is_cuda for group in optimizer.param_groups for p in group["params"])
 
 
 def scheduler_of(

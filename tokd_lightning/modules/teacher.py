@@ -97,7 +97,7 @@ class TeacherModule(DetectionModule):
 
     def configure_optimizers(self) -> Any:
         """Return one optimizer for the teacher, the projectors and their classifier."""
-        optimizer = optimizer_of(self.make_optimizer, self.parameters())
+        optimizer = optimizer_of(self.make_optimizer, self.parameters(), resumed=self.fused)
         scheduler = {
             "scheduler": self.schedule(optimizer, self.make_scheduler),
             "interval": self.interval,

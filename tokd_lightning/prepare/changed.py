@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import cv2
 import numpy as np
 
-from tokd_lightning.data.layouts.video_folder import VIDEO_SUFFIXES
 from tokd_lightning.data.spacing import evenly_spaced
 from tokd_lightning.data.video import Source, read_frames
 from tokd_lightning.prepare.boxes import Track
 from tokd_lightning.prepare.detectors import Picture
+from tokd_lightning.prepare.masks import mask_video
 from tokd_lightning.prepare.plan import Clip
 
 _FRAMES = 8
@@ -37,7 +37,7 @@ def changed_face(root: Path, fake: Clip, real: Clip, faces: Sequence[Track]) -> 
     Returns:
         Index of the face in ``faces``; None if neither gives a clear answer.
     """
-    if (mask := _mask(root, fake[0].video.place)) is not None:
+    if (mask := mask_video(root, fake[0].video.place)) is not None:
         covered = [value / 255 for value in _inside(_read(mask, faces), faces)]
         if (found := _first(covered, _COVERED)) is not None:
             return found
@@ -54,16 +54,6 @@ def changed_face(root: Path, fake: Clip, real: Clip, faces: Sequence[Track]) -> 
             if changes:
                 return _first(_inside(changes, faces), _LEVELS)
     return None
-
-
-def _mask(root: Path, place: str) -> Path | None:
-    """Find the mask video of a fake in an FF++ tree."""
-    path = PurePosixPath(place)
-    if len(path.parts) != 5 or path.parts[0] != "manipulated_sequences":
-        return None
-    folder = root.joinpath(*path.parts[:2], "masks", "videos")
-    files = (folder / f"{path.stem}{suffix}" for suffix in sorted(VIDEO_SUFFIXES))
-    return next((file for file in files if file.is_file()), None)
 
 
 def _read(file: Path, faces: Sequence[Track]) -> dict[int, Picture]:

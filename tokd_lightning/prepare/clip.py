@@ -10,7 +10,6 @@ from typing import NamedTuple
 import av
 
 from tokd_lightning.data.qualities import CRF, wrong_crf
-from tokd_lightning.data.spacing import evenly_spaced
 from tokd_lightning.data.stream import Packets, read_packets
 from tokd_lightning.data.video import DAMAGE, Frame, Shelf, Source, read_frames
 from tokd_lightning.errors import reason
@@ -24,11 +23,19 @@ from tokd_lightning.prepare.reencode import reencode
 
 
 class Shot(NamedTuple):
-    """A face cut out of one frame: the frame's index, the crop, RGB ``(size, size, 3)``."""
+    """A face cut out of one frame.
+
+    Attributes:
+        frame: The frame's index.
+        square: The crop.
+        picture: RGB, ``(size, size, 3)``.
+        whole: Height and width of the whole picture.
+    """
 
     frame: int
     square: Square
     picture: Picture
+    whole: tuple[int, int]
 
 
 class Problem(NamedTuple):
@@ -37,7 +44,8 @@ class Problem(NamedTuple):
     Attributes:
         version: The video.
         kind: ``missing``, ``unreadable``, ``truncated``, ``wrong_crf``, ``no_face``,
-            ``face_lost``, ``several_faces``, ``short`` or ``lengths_differ``.
+            ``face_lost``, ``several_faces``, ``short``, ``lengths_differ``, ``no_mask``,
+            ``mask_short`` or ``mask_shape``.
         detail: Details for the report.
     """
 
@@ -127,7 +135,7 @@ class Cutter:
         faces: list[Track] = []
         views: dict[Version, _View] = {}
         while sources:
-            wanted = evenly_spaced(length, self.options.frames)
+            wanted = self.options.chosen(length)
             faces, views = self._look(sources, wanted, lent)
             for version, view in views.items():
                 if not view.length:
@@ -222,7 +230,7 @@ class Cutter:
     def _cut(self, index: int, picture: Picture, face: Track) -> Shot:
         height, width = picture.shape[:2]
         square = face.square(index, width, height, self.margin)
-        return Shot(index, square, cut_out(picture, square, self.options.size))
+        return Shot(index, square, cut_out(picture, square, self.options.size), (height, width))
 
     def _remarks(
         self, views: Mapping[Version, _View], track: Track | None, lent: Track | None

@@ -21,6 +21,7 @@ from tokd_lightning.prepare.changed import changed_face
 from tokd_lightning.prepare.clip import Cutter, CutVideo, Problem, Shot
 from tokd_lightning.prepare.finders import make_finder
 from tokd_lightning.prepare.frames import encode_image
+from tokd_lightning.prepare.masks import store_masks
 from tokd_lightning.prepare.options import Options
 from tokd_lightning.prepare.plan import Clip, Group, stamps
 
@@ -68,6 +69,9 @@ def prepare_group(job: GroupJob) -> int:
         for clip, taken in _cut_all(cutter, job):
             problems += taken.problems
             crfs |= {version.out: crf for version, crf in taken.crfs.items()}
+            fake = clip[0].video.method != "real"
+            if job.options.masks and fake and (cut := next(iter(taken.shots.items()), None)):
+                problems += store_masks(job.root, job.out, *cut, job.options.size)
             for version in clip:
                 shots = taken.shots.get(version, [])
                 rows[version.out] = _store(job.out / version.out, version.out, shots, job.options)

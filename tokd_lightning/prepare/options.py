@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
+from tokd_lightning.data.spacing import evenly_spaced
 from tokd_lightning.errors import TokdError
 
 Encoding = Literal["jpeg", "png"]
@@ -25,6 +26,8 @@ class Options:
         jpeg_quality: 1 to 100.
         pack: Whether to write one file of raw pixels per video instead of a folder of images.
         reencode: CRF of a re-encoded twin of every video, 0 to 51; None for no twin.
+        masks: Whether to cut the mask videos of FF++ too.
+        clips: Consecutive frames: ``frames`` are taken as evenly spaced clips of so many.
 
     Raises:
         TokdError: A value is out of range, or options contradict each other (``pack`` with PNG, a
@@ -38,6 +41,8 @@ class Options:
     jpeg_quality: int = _JPEG_QUALITY
     pack: bool = False
     reencode: int | None = None
+    masks: bool = False
+    clips: int = 1
 
     def __post_init__(self) -> None:
         wanted = {
@@ -53,6 +58,9 @@ class Options:
             f"--reencode {self.reencode} is no CRF: give 0 to {_WORST_CRF}": (
                 self.reencode is None or 0 <= self.reencode <= _WORST_CRF
             ),
+            f"--clips {self.clips} must divide --frames {self.frames}": (
+                self.clips >= 1 and self.frames % self.clips == 0
+            ),
             "only JPEG has a quality: leave out --jpeg-quality": (
                 self.jpeg_quality == _JPEG_QUALITY or (self.encoding == "jpeg" and not self.pack)
             ),
@@ -63,6 +71,30 @@ class Options:
         for message, met in wanted.items():
             if not met:
                 raise TokdError(message)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Return the options as ``prepare.json`` holds them; later ones if they are used."""
+        later = ("masks", "clips")
+        unused = {name for name in later if getattr(self, name) == getattr(Options, name)}
+        record = asdict(self) | {"encoding": self.stored_as}
+        return {name: value for name, value in record.items() if name not in unused}
+
+    def chosen(self, length: int) -> list[int]:
+        """Return the frames to take of a video.
+
+        Args:
+            length: Number of its frames.
+
+        Returns:
+            Increasing numbers: evenly spaced frames, or evenly spaced clips of consecutive frames;
+            clips of a short video overlap, and are then fewer frames.
+        """
+        if self.clips == 1:
+            return evenly_spaced(length, self.frames)
+        starts = evenly_spaced(max(1, length - self.clips + 1), self.frames // self.clips)
+        numbers = {start + step for start in starts for step in range(self.clips)}
+        return sorted(number for number in numbers if number < length)
 
     @property
     def stored_as(self) -> str:

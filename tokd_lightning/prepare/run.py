@@ -7,7 +7,6 @@ import itertools
 import json
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +71,8 @@ def prepare(
     workers: int | None = None,
     reencode: int | None = None,
     subset: bool = False,
+    masks: bool = False,
+    clips: int = 1,
 ) -> int:
     """Cut faces out of the videos of a data set (paper, Sec. 5.1: 32 frames, 299 pixels).
 
@@ -97,6 +98,10 @@ def prepare(
         workers: Number of processes; default one per core.
         reencode: CRF of a re-encoded twin of every video, made from its best quality.
         subset: Whether to take only the existing videos and trim the split files to them.
+        masks: Whether to cut the mask videos of FF++ by the frames and crops of the fakes, to
+            ``manipulated_sequences/<method>/masks/faces/<video>/<frame>.png``.
+        clips: Frames are taken as evenly spaced clips of so many consecutive frames, for
+            ``--data.clip``.
 
     Returns:
         The command's exit code: 0, or 1 if no video gave a frame.
@@ -105,13 +110,15 @@ def prepare(
         TokdError: Options are invalid, the tree is not as described, the folder holds something
             else, or the output cannot be written.
     """
-    options = Options(frames, size, margin, encoding, jpeg_quality, pack, reencode)
+    options = Options(frames, size, margin, encoding, jpeg_quality, pack, reencode, masks, clips)
+    if masks and layout != "ffpp":
+        raise TokdError(f"--masks cuts the mask videos of FF++; the layout {layout} has none")
     if workers is not None and workers < 1:
         raise TokdError(f"--workers {workers} must be at least 1")
     plan = make_plan(layout, root, quality, methods, splits, reencode, subset)
     groups = {identify(group): group for group in plan.groups}
-    record = {"recipe": _RECIPE, "layout": layout} | asdict(options)
-    record |= {"encoding": options.stored_as, "detector": fingerprint(detector)}
+    record = {"recipe": _RECIPE, "layout": layout} | options.record
+    record |= {"detector": fingerprint(detector)}
     record |= {"quality": plan.qualities, "videos": len(plan.versions)}
     record["track"] = TRACK
     if plan.subset is not None:

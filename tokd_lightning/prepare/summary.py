@@ -38,6 +38,9 @@ _KINDS = {
     "largest is used",
     "short": "it has fewer frames than wanted; all are used",
     "lengths_differ": "another quality has fewer frames; those that all have are used",
+    "no_mask": "it has no mask video",
+    "mask_short": "its mask video is shorter than the fake; frames beyond it have no mask",
+    "mask_shape": "its mask video has another shape than the fake; it is not used",
 }
 
 

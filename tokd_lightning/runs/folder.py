@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +117,16 @@ class Run:
         The lock belongs to this process: its child processes, which may outlive it, do not hold it.
 
         Raises:
-            TokdError: Another process holds it, or the folder cannot be written.
+            TokdError: Another fit, of this process or another one, holds it, or the folder cannot
+                be written.
         """
         if self._lock is not None or not self.folder.is_dir():
             return
+        if self.folder.resolve() in _TAKEN:  # the system's lock tells only processes apart
+            raise TokdError(
+                f"{self.folder} is being trained by another fit of this command: name each run "
+                "once, or train under another name with --name"
+            )
         path = self.folder / ".lock"
         try:
             lock = take_lock(path, inherited=False)
@@ -136,7 +143,9 @@ class Run:
         os.truncate(lock, 0)
         os.write(lock, str(os.getpid()).encode())
         self._lock = lock
-        _HELD.append(self)
+        self._taken = self.folder.resolve()
+        _TAKEN.add(self._taken)
+        _HELD.get([]).append(self)
 
     def let_go(self) -> None:
         """Release the lock."""
@@ -144,7 +153,7 @@ class Run:
             (self.folder / ".lock").unlink(missing_ok=True)
             os.close(self._lock)
             self._lock = None
-            _HELD.remove(self)
+            _TAKEN.discard(self._taken)
 
     def set_aside(self) -> Path | None:
         """Move the folder to ``<name>.old-<n>``, so that finished work is never lost."""
@@ -157,17 +166,20 @@ class Run:
         return target
 
 
-_HELD: list[Run] = []
+_TAKEN: set[Path] = set()  # folders that fits of this process hold
+_HELD: ContextVar[list[Run]] = ContextVar("held")  # runs of one fit, each of which has a thread
 
 
 @contextlib.contextmanager
 def letting_go() -> Iterator[None]:
-    """Release all held runs on exit, also after an exception."""
+    """Release the runs that are held inside on exit, also after an exception."""
+    token = _HELD.set([])
     try:
         yield
     finally:
-        for run in tuple(_HELD):
+        for run in _HELD.get():
             run.let_go()
+        _HELD.reset(token)
 
 
 def _read(

@@ -35,6 +35,8 @@ _DIFFERENT = {
     "videos": "other videos",
     "frames": "other frame numbers",
     "pairs": "other pairs",
+    "landmarks": "other landmarks",
+    "masks": "other masks",
 }
 UNKNOWN_ROWS = (
     "it was made by an earlier version, which did not record splits, labels and videos: only its "

@@ -134,7 +134,7 @@ class LocalTask(Task):
         self.slot, self._started = slot, time.monotonic()
         job = replace(self.job, environment={**(environment or {}), **self.job.environment})
         try:
-            if not self._take_lock(self._submitted_lock) or is_locked(job.lock):
+            if not self._take_locks([self._submitted_lock]) or any(map(is_locked, job.locks)):
                 self._release()
                 self.reason = BUSY
                 return False

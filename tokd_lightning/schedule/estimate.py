@@ -55,12 +55,30 @@ def read_estimates(runs: Path) -> dict[str, dict[str, Any]]:
 def expected_seconds(plan: Plan) -> dict[str, float]:
     """Return the expected seconds of each cell by its name, without those not yet timed."""
     known = read_estimates(plan.runs)
-    names = {cell.name: replace(cell, seed=0).name for cell in plan.cells}
+    names = {cell.name: replace(cell, seed=0).name for cell in plan.cells} if known else {}
     return {name: float(known[kind]["seconds"]) for name, kind in names.items() if kind in known}
 
 
-def to_go(plan: Plan, states: Mapping[str, State], workers: int) -> str:
-    """Return a line on what is left of a plan and, as far as known, its time and memory."""
+def shared_seconds(plan: Plan) -> dict[str, float]:
+    """Return by name what of a cell's seconds a cohort pays once: those of the teacher."""
+    known = read_estimates(plan.runs)
+    names = {cell.name: replace(cell, seed=0).name for cell in plan.cells} if known else {}
+    return {
+        name: float(known[kind]["teacher"])
+        for name, kind in names.items()
+        if "teacher" in known.get(kind, {})
+    }
+
+
+def to_go(plan: Plan, states: Mapping[str, State], jobs: Sequence[Job], workers: int) -> str:
+    """Return a line on what is left of a plan and, as far as known, its time and memory.
+
+    Args:
+        plan: The plan.
+        states: Name of a cell -> its state.
+        jobs: The jobs that are left, in cohorts.
+        workers: Number of jobs that run at a time.
+    """
     left = [cell for cell in plan.cells if not plan.settled(states[cell.name])]
     kept = Counter(states[cell.name].kind for cell in plan.cells if cell not in left)
     text = f"{kept.pop('done', 0)} of {len(plan.cells)} runs need nothing"
@@ -70,17 +88,32 @@ def to_go(plan: Plan, states: Mapping[str, State], workers: int) -> str:
         return text
     expected, known = expected_seconds(plan), read_estimates(plan.runs)
     timed = [cell for cell in left if cell.name in expected]
+    sizes = [str(len(job.parts)) for job in jobs if job.parts]
+    together = f" ({' + '.join(sizes)} of them share batches and teacher)" if sizes else ""
     if not timed:
-        return f"{text}, {len(left)} to go; --estimate times a few batches of each kind"
-    seconds = sum(expected[cell.name] for cell in timed) / workers
-    probes = [known[replace(cell, seed=0).name] for cell in timed]
-    devices = ", ".join(sorted({probe["device"] for probe in probes}))
-    memory = max(float(probe["memory"]) for probe in probes)
+        return f"{text}, {len(left)} to go{together}; --estimate times a few batches of each kind"
+    names = {cell.name for cell in timed}
+    costs = [job.expected for job in jobs if _cells_of(job) & names]
+    seconds = max(sum(costs) / workers, max(costs, default=0.0))
+    probes = {cell.name: known[replace(cell, seed=0).name] for cell in timed}
+    devices = ", ".join(sorted({probe["device"] for probe in probes.values()}))
+    memory = max(_memory([probes[it] for it in _cells_of(job) & names]) for job in jobs)
     missing = f" ({len(left) - len(timed)} of them not timed)" if len(timed) < len(left) else ""
     return (
-        f"{text}, {len(left)} to go{missing}: {clock(seconds)} with {workers} at a time, "
+        f"{text}, {len(left)} to go{missing}{together}: {clock(seconds)} with {workers} at a time, "
         f"up to {memory:.1f} GiB each, on {devices}"
     )
+
+
+def _cells_of(job: Job) -> set[str]:
+    return {part.name for part in job.parts} or {job.name}
+
+
+def _memory(probes: Sequence[Mapping[str, Any]]) -> float:
+    """Return the GiB of fits that take turns: the most that one needs, and what the others keep."""
+    kept = [float(probe.get("kept", 0)) for probe in probes]
+    return max((float(it["memory"]) - own for it, own in zip(probes, kept, strict=True)),
+               default=0.0) + sum(kept)  # fmt: skip
 
 
 def _kinds(cells: Sequence[GridCell]) -> list[GridCell]:

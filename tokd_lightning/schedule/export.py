@@ -9,6 +9,7 @@ from rich.console import Console
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.files import write_text
+from tokd_lightning.schedule.cohorts import in_cohorts
 from tokd_lightning.schedule.plan import Plan, jobs_of, looker_of
 from tokd_lightning.schedule.slurm import slurm_parameters
 from tokd_lightning.tables.grid import GridCell
@@ -89,6 +90,13 @@ work_on() {{
   if command -v flock >/dev/null; then run flock 9; fi
 }}
 
+# The other runs of a cohort, which one process fits.
+and_on() {{
+  local lock
+  exec {{lock}}>>"$1"
+  if command -v flock >/dev/null; then run flock "$lock"; fi
+}}
+
 tested() {{
   grep -qs '"test/frame/acc"' "$1/metrics.json"
 }}
@@ -124,13 +132,14 @@ def export_sbatch(
     parameters = {"job_name": plan.table.key, **slurm_parameters(given)}
     looker = looker_of(plan)
     states = {cell.name: looker(cell) for cell in plan.cells}
-    left_out = jobs_of(plan, looker, {})[1]
-    cells = [c for c in plan.cells if not plan.settled(states[c.name]) and c.name not in left_out]
-    elements = [(cell, _commands(plan, cell)) for cell in cells]
+    jobs, left_out = jobs_of(plan, looker, {})
+    of = {cell.name: cell for cell in plan.cells}
+    cohorts = in_cohorts([job for job in jobs if job.name in of], plan.cohort, 1)
+    elements = [_element(plan, [of[it.name] for it in job.parts or [job]]) for job in cohorts]
     elements += [
-        (cell, [plan.evaluation(cell)])
+        ([cell], [plan.evaluation(cell)])
         for cell in plan.cells
-        if plan.on and cell.role == "student" and plan.settled(states[cell.name])
+        if plan.on and cell.role != "teacher" and plan.settled(states[cell.name])
     ]
     if not elements:
         raise TokdError("there is nothing left to do")
@@ -138,12 +147,13 @@ def export_sbatch(
     logs = plan.runs / "logs"
     logs.mkdir(parents=True, exist_ok=True)  # SLURM does not create folders
     out.parent.mkdir(parents=True, exist_ok=True)
-    teachers = sum(cell.role == "teacher" for cell, _ in elements)
+    teachers = sum(cells[0].role == "teacher" for cells, _ in elements)
+    students = sum(len(cells) for cells, _ in elements) - teachers
     launch = _launch(teachers, len(elements), parameters["array_parallelism"], out)
     script = _SCRIPT.format(
         options="\n".join(_options(parameters, len(elements), logs, plan.table.key)),
         title=" ".join(f"{plan.table.key}, {plan.table.title}".split()),
-        counted=f"{teachers} teachers and {len(elements) - teachers} students",
+        counted=f"{teachers} teachers and {students} students",
         launch=launch,
         timeouts=_TIMEOUTS,
         group=shlex.quote(plan.table.key),
@@ -158,20 +168,34 @@ def export_sbatch(
     return 2 if left_out else 0
 
 
-def _commands(plan: Plan, cell: GridCell) -> list[list[str]]:
-    arguments = [*plan.arguments(cell), "--log", plan.log]
-    commands = [["fit", *arguments, "--reuse"], ["test", *arguments]]
-    return [*commands, plan.evaluation(cell)] if plan.on and cell.role == "student" else commands
+_Element = tuple[list[GridCell], list[list[str]]]  # cells and commands
 
 
-def _case(plan: Plan, number: int, cell: GridCell, commands: Sequence[Sequence[str]]) -> str:
-    lock, folder = plan.runs / ".locks" / cell.name, shlex.quote(str(plan.runs / cell.name))
-    lines = [f"work_on {shlex.quote(str(lock))} {shlex.quote(cell.name)}"]
+def _element(plan: Plan, cells: list[GridCell]) -> _Element:
+    """Return the commands that fit, test and evaluate a cell, or a cohort of several."""
+    given = [[*plan.arguments(cell), "--log", plan.log] for cell in cells]
+    if len(cells) == 1:
+        commands = [["fit", *given[0], "--reuse"], ["test", *given[0]]]
+    else:
+        others = [part for one in given[1:] for part in ("--also", *one, "--reuse")]
+        commands = [["fit", "--test", "--logs", str(plan.runs / "logs"), *given[0], "--reuse"]]
+        commands[0] += others
+    if plan.on:
+        commands += [plan.evaluation(cell) for cell in cells if cell.role != "teacher"]
+    return cells, commands
+
+
+def _case(plan: Plan, number: int, cells: list[GridCell], commands: list[list[str]]) -> str:
+    first, more = cells[0], len(cells) - 1
+    name = first.name + (f" and {more} more" if more else "")
+    locks = [shlex.quote(str(plan.runs / ".locks" / cell.name)) for cell in cells]
+    folder = shlex.quote(str(plan.runs / first.name))
+    lines = [f"work_on {locks[0]} {shlex.quote(name)}", *(f"and_on {it}" for it in locks[1:])]
     for command in commands:
         unless = f"tested {folder} || " if command[0] == "test" else ""
         lines.append(f"{unless}run {shlex.join(['tokd', *command])}")
     body = "\n".join(f"    {line}" for line in lines)
-    return f"  {number}) # {cell.title}\n{body}\n    ;;"
+    return f"  {number}) # {'; '.join(cell.title for cell in cells)}\n{body}\n    ;;"
 
 
 def _options(parameters: Mapping[str, Any], number: int, logs: Path, key: str) -> list[str]:

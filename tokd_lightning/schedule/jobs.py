@@ -37,6 +37,8 @@ class Job:
             the same time; a process that outlives its runner keeps the lock.
         expected: Expected duration, in a unit that all jobs share.
         environment: Environment variables for its processes.
+        share: Equal for jobs that may run in one process as a cohort; empty for others.
+        parts: The jobs of a cohort; empty for a job of its own.
     """
 
     name: str
@@ -47,6 +49,13 @@ class Job:
     lock: Path | None = None
     expected: float = 1.0
     environment: Mapping[str, str] = field(default_factory=dict)
+    share: str = ""
+    parts: "Sequence[Job]" = ()
+
+    @property
+    def locks(self) -> list[Path]:
+        """The files that its processes keep locked."""
+        return [job.lock for job in self.parts or [self] if job.lock is not None]
 
 
 def tokd(*args: object) -> list[str]:
@@ -93,7 +102,7 @@ class Task:
         self.ended = 0.0
         self.slot = 0
         self.process: subprocess.Popen[bytes] | None = None
-        self._lock: int | None = None
+        self._locks: list[int] = []
         self._before = 0
 
     def start(self, slot: int = 0, environment: Mapping[str, str] | None = None) -> bool:
@@ -109,7 +118,7 @@ class Task:
         self.slot, self._environment = slot, dict(environment or {})
         self._started = time.monotonic()
         try:
-            if not self._take_lock(self.job.lock):
+            if not self._take_locks(self.job.locks):
                 self.reason = BUSY
                 return False
             self.job.log.parent.mkdir(parents=True, exist_ok=True)
@@ -125,9 +134,15 @@ class Task:
         self.go_on()
         return self.process is not None
 
-    def _take_lock(self, path: Path | None) -> bool:
-        self._lock = None if path is None else take_lock(path)
-        return path is None or self._lock is not None
+    def _take_locks(self, paths: Sequence[Path]) -> bool:
+        """Take all locks, or none if another process holds one."""
+        for path in paths:
+            lock = take_lock(path)
+            if lock is None:
+                self._release()
+                return False
+            self._locks.append(lock)
+        return True
 
     def go_on(self) -> None:
         """Check whether the command has ended; if so, start the next one or end the job."""
@@ -163,7 +178,7 @@ class Task:
                         **self.job.environment,
                     },
                     start_new_session=True,  # its workers stop with it; we forward Ctrl-C
-                    pass_fds=() if self._lock is None else (self._lock,),
+                    pass_fds=self._locks,
                 )
         except OSError as error:
             self._end("failed", f"cannot start: {command[0]}: {reason(error)}")
@@ -210,9 +225,8 @@ class Task:
         self._release()
 
     def _release(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        while self._locks:
+            os.close(self._locks.pop())
 
 
 def stop(tasks: Sequence[Task], grace: float = _GRACE) -> None:

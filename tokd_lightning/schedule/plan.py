@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from tokd_lightning.errors import TokdError
+from tokd_lightning.runs.identity import recipe
 from tokd_lightning.schedule.jobs import Job, tokd
 from tokd_lightning.tables.entries import PaperTable
 from tokd_lightning.tables.grid import (
@@ -20,12 +21,13 @@ from tokd_lightning.tables.grid import (
     settings_of,
     with_teachers,
 )
-from tokd_lightning.tables.paper import PAPER, paper_table
+from tokd_lightning.tables.paper import PAPER, WITH_DETECTORS, paper_table
 from tokd_lightning.tables.state import Looker, State
 
 # Log lines of a fit: an epoch, or a run that is already finished.
 PROGRESS = r"^epoch \d|: finished, reused$"
 _AGAIN = {"stale", "unreadable"}
+_OF_BATCH = {"model.accumulate", "model.compile"}  # what of a model shapes batches or the teacher
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Plan:
         rerun: Whether stale runs are set aside and made again.
         datasets: The data sets of the table's entries.
         settings: Values of ``--set``.
+        recipe: Training recipe of the detectors.
+        cohort: Most fits that share a process; 1 gives each its own.
     """
 
     table: PaperTable
@@ -51,6 +55,8 @@ class Plan:
     rerun: bool = False
     datasets: tuple[str, ...] = PAPER
     settings: tuple[str, ...] = ()
+    recipe: str = "paper"
+    cohort: int = 1
 
     def arguments(self, cell: GridCell) -> list[str]:
         """Return the arguments of ``tokd fit`` for a cell, with its folders."""
@@ -103,11 +109,20 @@ class Steps:
 
     def __call__(self) -> list[list[str]]:
         """Check the state of the cell and return the commands that are left."""
-        data = {} if self.data is None else {self.cell.data: self.data}
-        kind = Looker(self.runs, data)(self.cell).kind
-        again = "--rerun" if self.rerun and kind in _AGAIN else "--reuse"
-        fit, test = [*self.fit, again], list(self.test)
+        kind = self._kind()
+        fit, test = self._fit(kind), list(self.test)
         return {"done": [], "not tested": [test]}.get(kind, [fit, test])
+
+    def fitting(self) -> list[str]:
+        """Check the state of the cell and return the command that fits it, if that is left."""
+        return self._fit(self._kind())
+
+    def _kind(self) -> str:
+        data = {} if self.data is None else {self.cell.data: self.data}
+        return Looker(self.runs, data)(self.cell).kind
+
+    def _fit(self, kind: str) -> list[str]:
+        return [*self.fit, "--rerun" if self.rerun and kind in _AGAIN else "--reuse"]
 
 
 def make_plan(
@@ -123,6 +138,8 @@ def make_plan(
     settings: Sequence[str] = (),
     log: str = "wandb",
     rerun: bool = False,
+    recipe: str = "paper",
+    cohort: int = 1,
 ) -> Plan:
     """Determine the runs that a call asks for.
 
@@ -139,18 +156,25 @@ def make_plan(
             only to the students.
         log: Value of ``tokd fit --log``.
         rerun: Whether stale runs are made again.
+        recipe: Training recipe of the detectors, ``paper`` or ``house``.
+        cohort: Most fits that share a process.
 
     Raises:
         TokdError: An argument is wrong, or no cell is left.
     """
     if seeds < 1:
         raise TokdError(f"--seeds must be at least 1, not {seeds}")
-    table = paper_table(key, dataset or PAPER)
+    if cohort < 1:
+        raise TokdError(f"--cohort must be at least 1, not {cohort}")
+    if recipe != "paper" and key not in WITH_DETECTORS:
+        raise TokdError(f"--recipe {recipe}: only Tables 2 and 7 have detectors with recipes")
+    table = paper_table(key, dataset or PAPER, recipe)
     common = settings_of(settings)
     chosen = select(table.cells, dataset, student, method, branches)
     cells = tuple(with_teachers(over_seeds(chosen, seeds, common)))
     shown = tuple(dataset or PAPER)
-    plan = Plan(table, cells, {}, runs, log, rerun, shown, tuple(settings))
+    asked = (shown, tuple(settings), recipe, cohort)
+    plan = Plan(table, cells, {}, runs, log, rerun, *asked)
     return replace(plan, roots=_roots(data, {*(cell.data for cell in cells), plan.on} - {""}))
 
 
@@ -228,14 +252,26 @@ def jobs_of(
             plan.runs / ".locks" / cell.name,
             expected.get(cell.name, 1.0),
             {"WANDB_RUN_GROUP": plan.table.key},
+            _share(plan, cell),
         )
     for cell in plan.cells if plan.on else ():
-        if cell.role == "student" and cell.name not in left_out:
+        if cell.role != "teacher" and cell.name not in left_out:
             name = f"{cell.name} on {plan.on}"
             needs = [cell.name] if cell.name in jobs else []
             log = plan.runs / "logs" / f"{cell.name}_on_{plan.on}.log"
             jobs[name] = Job(name, [tokd(*plan.evaluation(cell))], log, needs)
     return list(jobs.values()), left_out
+
+
+def _share(plan: Plan, cell: GridCell) -> str:
+    """Return a key that is equal for cells that may share batches and a teacher; empty for none."""
+    processes = [dict(cell.common).get(f"trainer.{key}", 1) for key in ("devices", "num_nodes")]
+    if cell.role == "teacher" or not {str(it) for it in processes} <= {"1", "auto"}:
+        return ""  # students wait for it, and a cohort is one process
+    asked = recipe(plan.arguments(cell))
+    common = {k: v for k, v in asked.items() if not k.startswith("model.") or k in _OF_BATCH}
+    root = str(plan.roots[cell.data])
+    return repr((root, sorted((key, repr(value)) for key, value in common.items())))
 
 
 def need_data(plan: Plan, jobs: Sequence[Job]) -> None:

@@ -11,10 +11,17 @@ from rich.console import Console
 from tokd_lightning.errors import TokdError
 from tokd_lightning.files import is_locked
 from tokd_lightning.schedule.cluster import local_tasks
-from tokd_lightning.schedule.estimate import expected_seconds, keep_probes, probe_jobs, to_go
-from tokd_lightning.schedule.jobs import Task
+from tokd_lightning.schedule.cohorts import in_cohorts
+from tokd_lightning.schedule.estimate import (
+    expected_seconds,
+    keep_probes,
+    probe_jobs,
+    shared_seconds,
+    to_go,
+)
+from tokd_lightning.schedule.jobs import Job, Task
 from tokd_lightning.schedule.overview import Standing, count, overview
-from tokd_lightning.schedule.plan import Plan, jobs_of, look, looker_of, need_data, visible_gpus
+from tokd_lightning.schedule.plan import Plan, jobs_of, looker_of, need_data, visible_gpus
 from tokd_lightning.schedule.queue import queue_of
 from tokd_lightning.schedule.runner import run_jobs
 from tokd_lightning.schedule.slurm import slurm_parameters
@@ -51,7 +58,8 @@ def dry_run(
         TokdError: ``cluster`` is ``slurm`` and the queue does not answer.
     """
     console = console or Console()
-    states, workers = look(plan), _workers(workers, visible_gpus())
+    looker, workers = looker_of(plan), _workers(workers, visible_gpus())
+    states = {cell.name: looker(cell) for cell in plan.cells}
     teachers = sum(cell.role == "teacher" for cell in plan.cells)
     counted = f"{_some(len(plan.cells) - teachers, 'cell')}, {_some(teachers, 'teacher')}"
     _say(console, f"{plan.table.key}: {plan.table.title}. {counted}", style="bold")
@@ -97,7 +105,8 @@ def dry_run(
         _say(console, f"jobs were given to SLURM, {why}: what is queued is not known")
     if commands:
         _list_commands(plan, states, console)
-    _say(console, to_go(plan, states, workers))
+    jobs = _together(plan, jobs_of(plan, looker, expected_seconds(plan))[0], workers)
+    _say(console, to_go(plan, states, jobs, workers))
 
 
 def _list_commands(plan: Plan, states: Mapping[str, State], console: Console) -> None:
@@ -106,7 +115,7 @@ def _list_commands(plan: Plan, states: Mapping[str, State], console: Console) ->
         _say(console, f"\n{cell.title}: {state}", style=_STYLES.get(state.kind, ""))
         _say(console, f"  {shlex.join(['tokd', 'fit', *plan.arguments(cell)])}")
     for cell in plan.cells if plan.on else ():
-        if cell.role == "student":
+        if cell.role != "teacher":
             _say(console, f"\n{cell.title} on {plan.on}")
             _say(console, f"  {shlex.join(['tokd', *plan.evaluation(cell)])}")
     _say(console, "")
@@ -127,7 +136,10 @@ def estimate(plan: Plan, workers: int | None = None, console: Console | None = N
     need_data(plan, jobs)
     tasks = run_jobs(jobs, len(gpus) or 1, console, gpus)
     keep_probes(plan)
-    _say(console, to_go(plan, look(plan), workers))
+    looker = looker_of(plan)
+    states = {cell.name: looker(cell) for cell in plan.cells}
+    left = _together(plan, jobs_of(plan, looker, expected_seconds(plan))[0], workers)
+    _say(console, to_go(plan, states, left, workers))
     return report_failures(tasks, console)
 
 
@@ -173,9 +185,12 @@ def reproduce(
     for name, why in left_out.items():
         _say(console, f"{name}: not started, {why}")
     if queue is not None:
-        _say(console, to_go(plan, states, parameters["array_parallelism"]))
-        return 2 if queue.submit(jobs, console) or left_out else 0
-    _say(console, to_go(plan, states, workers))
+        jobs_at_once = parameters["array_parallelism"]
+        _say(console, to_go(plan, states, _together(plan, jobs, 1), jobs_at_once))
+        left = queue.submit(jobs, console, lambda jobs: _together(plan, jobs, 1))
+        return 2 if left or left_out else 0
+    jobs = _together(plan, jobs, workers)
+    _say(console, to_go(plan, states, jobs, workers))
     tasks = run_jobs(jobs, workers, console, gpus, start)
     code = 0
     try:
@@ -185,6 +200,14 @@ def reproduce(
         _say(console, f"the page of {plan.table.key} was not made: {error}", style="red")
         code = 2
     return report_failures(tasks, console, len(left_out)) or code
+
+
+def _together(plan: Plan, jobs: Sequence[Job], workers: int) -> list[Job]:
+    """Return the jobs in cohorts, of a number that keeps all workers busy.
+
+    On a cluster one worker is counted: the fewest cohorts take the fewest hours of its nodes.
+    """
+    return in_cohorts(jobs, plan.cohort, workers, shared_seconds(plan))
 
 
 def _report(plan: Plan, console: Console, looker: Looker) -> None:
@@ -199,7 +222,8 @@ def _report(plan: Plan, console: Console, looker: Looker) -> None:
         found = looker(cell)
         return found.kind, found.why
 
-    report(plan.runs, [key], plan.datasets, out, plan.settings, console=console, state=state)
+    shown = (plan.runs, [key], plan.datasets, out, plan.settings, False, plan.recipe)
+    report(*shown, console=console, state=state)
 
 
 def report_failures(tasks: Sequence[Task], console: Console, left_out: int = 0) -> int:

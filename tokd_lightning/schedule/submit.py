@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
 from pathlib import Path
 from typing import Any
@@ -69,12 +69,18 @@ class Slurm:
         place = hashlib.sha256(str(self._folder.resolve()).encode()).hexdigest()[:8]
         self._unfinished = f"tokd-{place}"  # name of jobs that are still being submitted
 
-    def submit(self, jobs: Sequence[Job], console: Console) -> int:
+    def submit(
+        self,
+        jobs: Sequence[Job],
+        console: Console,
+        together: Callable[[Sequence[Job]], Sequence[Job]] = tuple,
+    ) -> int:
         """Submit the jobs that are neither in the queue nor running, each after those it needs.
 
         Args:
             jobs: Jobs that are left to do, each after those that it needs.
             console: Console to print the submitted jobs to.
+            together: Puts those to submit in cohorts, which are one job of SLURM each.
 
         Returns:
             The number of jobs that could not be submitted, or can never start.
@@ -98,7 +104,8 @@ class Slurm:
             }
             before = dict(known)
             left = [job for job in jobs if job.name not in {*known, *without}]
-            refused = self._submit_all(left, known, queue) if queue is not None else ""
+            refused = self._submit_all(together(left), known, queue) if queue is not None else ""
+            known = {job.name: known[job.name] for job in jobs if job.name in known}
             for job in left:
                 if job.name not in known:
                     without[job.name] = "not submitted"
@@ -163,7 +170,11 @@ class Slurm:
             if _LIMIT.search(said):
                 raise _OverLimit(said) from None
             raise TokdError(f"sbatch refused {jobs[0].name}: {said}") from None
-        numbers = {job.name: str(it.job_id) for job, it in zip(jobs, submitted, strict=True)}
+        numbers = {
+            name: str(it.job_id)
+            for job, it in zip(jobs, submitted, strict=True)
+            for name in (job.name, *(part.name for part in job.parts))
+        }
         self._remember(jobs, numbers, queue, held=True)
         whole = numbers[jobs[0].name].partition("_")[0]
         try:
@@ -171,8 +182,8 @@ class Slurm:
         except TokdError as error:
             with suppress(TokdError):
                 ask("scancel", whole)
-            for job in jobs:
-                self._record(job).unlink(missing_ok=True)
+            for part in _parts(jobs):
+                self._record(part).unlink(missing_ok=True)
             why = str(error).removesuffix(": nothing was submitted")
             if len(jobs) > 1 and _LIMIT.search(why):
                 raise _OverLimit(why) from None
@@ -203,7 +214,7 @@ class Slurm:
     def _remember(
         self, jobs: Sequence[Job], numbers: Mapping[str, str], queue: Queue, held: bool = False
     ) -> None:
-        for job in jobs:
+        for job in _parts(jobs):
             record = {
                 **{"job": numbers[job.name], "name": job.name, "cluster": queue.cluster},
                 **{"user": os.getuid(), **({"held": True} if held else {})},
@@ -283,6 +294,11 @@ class Slurm:
         return len(stuck) + sum(not why.startswith("is running") for why in without.values())
 
 
+def _parts(jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs of all cells, those of cohorts one by one."""
+    return [part for job in jobs for part in job.parts or [job]]
+
+
 def _sort(
     jobs: Sequence[Job], records: Mapping[str, SubmittedJob | None], queue: Queue
 ) -> tuple[dict[str, str], dict[str, str]]:
@@ -300,7 +316,7 @@ def _sort(
                 f"not submitted: its job {entry.number} is ending (COMPLETING), start the command "
                 "again when it has left the queue or waits there"
             )
-        elif is_locked(job.lock):
+        elif any(map(is_locked, job.locks)):
             without[job.name] = "is running elsewhere"
         elif lacking:
             why = without[lacking[0]].removeprefix("not submitted: ")

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tokd_lightning.data.reader import root_of
+from tokd_lightning.data.reader import read_any, root_of
 from tokd_lightning.errors import TokdError
 from tokd_lightning.files import write_bytes
 from tokd_lightning.show.choose import bands_of, keep
 from tokd_lightning.show.find import find_frames
+from tokd_lightning.show.forged import draw_forged
 from tokd_lightning.show.report import contents_table, errors_table, title_of
 from tokd_lightning.show.run import is_run, read_scores, sheet_of_run
 from tokd_lightning.show.sheet import Sheet, draw
@@ -32,6 +33,8 @@ def show(
     tile: int = 160,
     cutoff: float = 0.33,
     seed: int | None = None,
+    forge: str | None = None,
+    landmarks: Path | None = None,
 ) -> int:
     """Draw frames of a data set, or the most confident errors of a run, as a PNG.
 
@@ -53,6 +56,9 @@ def show(
         cutoff: The cutoff of x^F in [0, 2], see :func:`~tokd_lightning.frequency.high_pass`.
         seed: Seed for drawing the videos at random; None spreads them evenly. Errors are never
             drawn at random.
+        forge: ``sbi`` or ``bi``: draw real frames with the samples that training with
+            ``--data.forge`` makes of them, their masks and face X-rays instead.
+        landmarks: File of the landmarks that forging needs; None means ``landmarks.csv``.
 
     Returns:
         The exit code, 0.
@@ -73,6 +79,12 @@ def show(
         raise TokdError(f"{out} does not end in .png, which is what is written")
     if not path.exists():
         raise TokdError(f"no such file or folder: {path}")
+    if forge is not None:
+        return _show_forged(
+            path, out, root, quality, split, forge, landmarks, identities, tile, seed
+        )
+    if landmarks is not None:
+        raise TokdError("landmarks are drawn with a forging method alone: give --forge sbi")
     if is_run(path):
         scores = keep(read_scores(path), quality, method, split)
         sheet = sheet_of_run(path, root, scores, identities)
@@ -92,5 +104,30 @@ def show(
         print(f"{frame} cannot be read: {reason}")
     if len(drawn.unreadable) > _REASONS:
         print(f"… and {len(drawn.unreadable) - _REASONS} more cannot be read")
+    print(out)
+    return 0
+
+
+def _show_forged(
+    path: Path,
+    out: Path,
+    root: Path | None,
+    quality: str | None,
+    split: str | None,
+    forge: str,
+    landmarks: Path | None,
+    identities: int,
+    tile: int,
+    seed: int | None,
+) -> int:
+    if is_run(path):
+        raise TokdError(f"{path} is a run: --forge draws samples of a data set")
+    scan = read_any(path, quality, root=root)
+    manifest = keep(scan.manifest, quality, None, split)
+    place = root_of(path, root)
+    title = title_of(manifest, path, place)
+    png, count = draw_forged(manifest, place, title, forge, landmarks, identities, tile, seed)
+    write_bytes(out, png)
+    print(f"{count} real frames with landmarks; two samples of each frame drawn")
     print(out)
     return 0

@@ -150,7 +150,8 @@ def _wrap(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
     return [shorten(line, font, width) for line in lines]
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def font_of(size: int) -> ImageFont.FreeTypeFont:
+    """Return the font of a sheet at a size in pixels."""
     # Pillow's own font is ASCII only; names of videos are not.
     file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     return ImageFont.truetype(str(file), size)
@@ -161,7 +162,7 @@ class _Page:
 
     def __init__(self, bands: list[Band], title: str, notes: list[str], tile: int) -> None:
         self.bands, self.tile = bands, tile
-        self.large, self.medium, self.font, self.small = (_font(n) for n in (18, 15, 13, 11))
+        self.large, self.medium, self.font, self.small = (font_of(n) for n in (18, 15, 13, 11))
         labels = [line for band in bands for row in band.rows for line in row.label]
         widest = max((self.font.getlength(line) for line in labels), default=0)
         self.side = max(_SIDE, min(int(widest) + 4 * _GAP, 2 * _SIDE)) if labels else 2 * _GAP

@@ -3,7 +3,7 @@
 import inspect
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -62,7 +62,8 @@ def _may_be_null(class_path: str, name: str) -> bool:
     for base in getattr(sys.modules.get(module), kind, object).__mro__:
         found = inspect.signature(base).parameters.get(name) if "__init__" in vars(base) else None
         if found is not None:
-            return "None" in str(found.annotation) or found.annotation is found.empty
+            kind = found.annotation  # printed, a Literal or None is Optional[Literal[…]]
+            return type(None) in get_args(kind) or "None" in str(kind) or kind is found.empty
     return True
 
 

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -129,9 +130,9 @@ def check_inputs(run: Run, model: Any, data: FrameDataModule) -> dict[str, Any]:
     """
     inputs = data.data_hashes()
     path = getattr(model, "teacher_path", None)
-    teacher = read_checkpoint(path, "teacher") if path and Path(path).is_file() else None
+    teacher = _teacher(path, _stamp(path)) if path and Path(path).is_file() else None
     if path:
-        inputs["teacher"] = "" if teacher is None else weights_hash(teacher["state_dict"])
+        inputs["teacher"] = "" if teacher is None else teacher[0]
         if asked := (Run(Path(path).absolute().parent.parent).inputs() or {}).get("recipe"):
             inputs["teacher_recipe"] = asked
     earlier = run.inputs() or {}
@@ -149,9 +150,22 @@ def check_inputs(run: Run, model: Any, data: FrameDataModule) -> dict[str, Any]:
     if earlier and not rows_are_known(earlier):
         rank_zero_info(f"{run.folder}: {UNKNOWN_ROWS}")
     if path and teacher is not None:
-        tell_of_teacher(teacher[HEADER], data)
+        tell_of_teacher(teacher[1], data)
         _warn_of_unfinished(Path(path).absolute())
     return inputs
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    """Return what changes where a file is written again."""
+    file = Path(path).stat()
+    return file.st_ino, file.st_size, file.st_mtime_ns
+
+
+@lru_cache(maxsize=1)
+def _teacher(path: str, stamp: tuple[int, ...]) -> tuple[str, Config]:
+    """Return a teacher's hash and header; the fits of a cohort read the same file."""
+    checkpoint = read_checkpoint(path, "teacher")
+    return weights_hash(checkpoint["state_dict"]), checkpoint[HEADER]
 
 
 def tell_of_teacher(header: Config, data: FrameDataModule) -> None:

@@ -17,21 +17,11 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from tokd_lightning.data import celebdf, ffpp, manifest_table
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.errors import TokdError
-from tokd_lightning.loggers.run import (
-    CURVES,
-    build_loggers,
-    is_rank_zero,
-    loggers_of_test,
-)
+from tokd_lightning.loggers.run import CURVES, build_loggers, is_rank_zero, loggers_of_test
 from tokd_lightning.loggers.wandb_run import ended, publish
 from tokd_lightning.metrics.classification import inverted
 from tokd_lightning.modules import DetectionModule
-from tokd_lightning.modules.checkpoint import (
-    HEADER,
-    read_checkpoint,
-    state_hash,
-    weights_hash,
-)
+from tokd_lightning.modules.checkpoint import HEADER, read_checkpoint, state_hash, weights_hash
 from tokd_lightning.runs.folder import Run, letting_go
 from tokd_lightning.runs.identity import cell, measured_otherwise, recipe_hash
 from tokd_lightning.runs.provenance import (
@@ -64,6 +54,7 @@ from tokd_lightning.training.console import (
 )
 from tokd_lightning.training.folder import folder_of, resolve
 from tokd_lightning.training.launch import LaunchingCLI, said_once
+from tokd_lightning.training.learner import Learner
 from tokd_lightning.training.pictures import write_pictures
 from tokd_lightning.training.precision import settle_precision
 from tokd_lightning.training.results import (
@@ -89,10 +80,12 @@ class TokdCLI(LaunchingCLI):
 
     Args:
         args: Arguments as on the command line, the subcommand first.
+        learner: The fit of a cohort that this is; None for one alone.
     """
 
-    def __init__(self, args: list[str]) -> None:
+    def __init__(self, args: list[str], learner: Learner | None = None) -> None:
         self.verb = args[0]
+        self.learner = learner
         super().__init__(
             DetectionModule,
             FrameDataModule,
@@ -138,6 +131,12 @@ class TokdCLI(LaunchingCLI):
         self._settle_precision(config)
         if self.subcommand != "fit" or not config.rerun:
             self.recipe = checks.kept_recipe(self.run, self.resolved, self.recipe)
+        if self.learner is not None and self.subcommand == "fit":
+            self.learner.read(self.resolved, self.run.folder)
+        if self.subcommand == "test" and config.reuse:
+            results = self.run.results()
+            if results is not None and results.is_tested:
+                raise Finished(f"{self.run.folder}: tested, reused")
         if self.subcommand != "fit":
             config["ckpt_path"] = str(config.get("ckpt_path") or self.run.best)
             if self.subcommand != "predict":
@@ -154,14 +153,17 @@ class TokdCLI(LaunchingCLI):
                 checks.check_teacher(self.resolved["model"]["init_args"])
             self._handle_earlier_run(config)
         super().instantiate_classes()
+        cast(DetectionModule, self.model).ask(self.datamodule, self.subcommand == "fit")
+        if self.learner is not None:
+            self.learner.share(self.model, self.datamodule, self.trainer)
 
     def _folder(self, parser: LightningArgumentParser, config: Any) -> Path:
         return folder_of(parser, config, self.resolved, self.subcommand == "fit")
 
     def _settle_precision(self, config: Any) -> None:
         """Fill in an unset precision, which is then not part of the run's name."""
-        anew = self.subcommand == "fit" and config.rerun
-        precision = settle_precision(self.resolved, None if anew else self.run.config())
+        again = self.subcommand == "fit" and config.rerun
+        precision = settle_precision(self.resolved, None if again else self.run.config())
         if precision is not None:
             config.trainer.precision = self.resolved["trainer"]["precision"] = precision
 
@@ -204,6 +206,8 @@ class TokdCLI(LaunchingCLI):
             if kept
             else []
         )
+        if self.learner is not None:
+            self.learner.watch(callbacks)
         shown, without = progress(config.trainer.enable_progress_bar is not False)
         callbacks, kwargs = [*callbacks, shown], kwargs | without
         asked = config.trainer.logger
@@ -390,16 +394,21 @@ class TokdCLI(LaunchingCLI):
             write_scores(cast(DetectionModule, self.model), self.run.folder, "predict")
 
 
-def run(args: list[str]) -> int:
+def run(args: list[str], learner: Learner | None = None) -> int:
     """Run one of the four subcommands and return the exit code.
+
+    Args:
+        args: Arguments as on the command line, the subcommand first.
+        learner: The fit of a cohort that this is; None for one alone.
 
     Raises:
         TokdError: Any error the user can fix, including Lightning's misconfigurations.
     """
-    quieten()
+    if learner is None:
+        quieten()
     with mistakes_in_one_line(), ended(), said_once(), letting_go():
         try:
-            TokdCLI(args)
+            TokdCLI(args, learner)
         except Finished as finished:
             print(finished)
         except SIGTERMException:  # Lightning raises it with exit code 0

@@ -16,6 +16,8 @@ _EXAMPLES = {
         "tokd fit --config experiments/ffpp_teacher.yaml --data.root data/ffpp",
         "tokd fit --config experiments/ffpp_res18t.yaml --data.root data/ffpp \\",
         "    --data.quality c23 --seed_everything 1",
+        "tokd fit --config experiments/ffpp_res18t.yaml --data.root data/ffpp \\",
+        "    --also --model.distiller vid --also --model.distiller at   # one teacher",
         "tokd fit --config experiments/own_res18t.yaml --data.root /data \\",
         "    --data.manifest list.csv",
     ),
@@ -43,6 +45,11 @@ _RUN = {
     "log V": "where curves also go: wandb (default), tensorboard, none; a,b: both",
     "checkpoint_every N": "save last.ckpt every N batches (default: under 1 %% of the time)",
     "monitor KEY": "metric of the validation that selects best.ckpt (val/frame/acc)",
+}
+_TOGETHER = {
+    "also [FILE]": "begin another fit, which shares batches and teacher: docs/cohorts.md",
+    "test": "test each run after training",
+    "logs DIR": "with --also: append what each fit says to DIR/NAME.log",
 }
 _SCORING = {
     "runs DIR": "folder of all run folders (runs)",
@@ -128,6 +135,8 @@ def add_help(commands: Any, verb: str) -> None:
         _show(command, "probe", "", {"out FILE": "JSON with seconds and memory"})
     _show(command, "configuration", "", _CONFIG)
     _show(command, "run", "", _RUN if fitting else _SCORING)
+    if verb == "fit":
+        _show(command, "several fits", "", _TOGETHER)
     if fitting:
         _show(command, "model: a student (DistillModule)", "model.", _STUDENT)
         _show(command, "model: a teacher (TeacherModule)", "model.", _TEACHER)

@@ -10,9 +10,13 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser
+from torch import Tensor
 
 from tokd_lightning.files import write_json
 from tokd_lightning.loggers.run import is_rank_zero
+from tokd_lightning.models import TeacherOutput
+from tokd_lightning.modules.distill import DistillModule
+from tokd_lightning.modules.shared_teacher import SharedTeacher
 from tokd_lightning.training.cli import TokdCLI
 from tokd_lightning.training.console import mistakes_in_one_line, quieten
 
@@ -27,9 +31,7 @@ class _Stopwatch(Callback):
         self.ends: dict[str, list[float]] = {"train": [], "val": []}
 
     def _note(self, stage: str) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        self.ends[stage].append(time.monotonic())
+        self.ends[stage].append(_now())
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Record the end of a training step, including the loading of its batch."""
@@ -46,6 +48,27 @@ class _Stopwatch(Callback):
         return (ends[-1] - ends[warm_up]) / (len(ends) - 1 - warm_up)
 
 
+class _TimedTeacher(SharedTeacher):
+    """Teacher that records the seconds of each forward pass, after synchronising the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def __call__(self, batch: Tensor, images: Tensor | None = None) -> TeacherOutput:
+        """Return logits and maps."""
+        started = _now()
+        output = super().__call__(batch, images)
+        self.seconds.append(_now() - started)
+        return output
+
+
+def _now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.monotonic()
+
+
 class _Probe(TokdCLI):
     """A fit of a few batches with a stopwatch, in its own folder: no run is touched."""
 
@@ -59,6 +82,13 @@ class _Probe(TokdCLI):
             self.run.let_go()
             shutil.rmtree(self.run.folder)
         super()._handle_earlier_run(config)
+
+    def instantiate_classes(self) -> None:
+        """Build model, data and trainer, with a teacher that is timed."""
+        super().instantiate_classes()
+        self.teacher = _TimedTeacher()
+        if isinstance(self.model, DistillModule):
+            self.model.shared_teacher = self.teacher
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Build the trainer of the short run."""
@@ -113,7 +143,11 @@ def _measured(cli: _Probe, whole: float) -> dict[str, Any]:
         if cuda
         else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     )
+    passes = cli.teacher.seconds[_WARM_UP:]
+    teacher = sum(passes) / len(passes) * cli.epochs * batches["train"] if passes else 0.0
     return {
+        "teacher": round(teacher, 1),
+        "kept": round(_kept(cli.trainer) / 2**30, 3),
         "seconds": round(2 * start + cli.epochs * per_epoch + batches["test"] * scoring, 1),
         "seconds_per_step": step,
         "seconds_per_evaluated_batch": scoring,
@@ -123,3 +157,11 @@ def _measured(cli: _Probe, whole: float) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if cuda else "cpu",
         "precision": str(cli.trainer.precision),
     }
+
+
+def _kept(trainer: pl.Trainer) -> int:
+    """Return the bytes that a fit keeps while others take their turns: weights and moments."""
+    of_model = sum(p.nbytes for p in trainer.model.parameters()) if trainer.model else 0
+    states = [state for made in trainer.optimizers for state in made.state.values()]
+    moments = [v.nbytes for state in states for v in state.values() if isinstance(v, Tensor)]
+    return of_model + sum(moments)

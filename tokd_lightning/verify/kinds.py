@@ -163,6 +163,23 @@ KINDS: dict[str, Kind] = {
         "the qualities of one video have different frames",
         "extract the same frames of each; paired training drops the others",
     ),
+    # Masks of fakes
+    "missing-mask": Kind(
+        "warning",
+        "a fake's frame has no mask, while others of its method have",
+        "prepare again with --masks; training with masks leaves such frames out, up to 1 %",
+    ),
+    "extra-mask": Kind("note", "a mask without a frame", "nothing; it is not read"),
+    "mask-size": Kind(
+        "error",
+        "a mask has another size than its frame",
+        "cut both alike, as tokd prepare --masks does",
+    ),
+    "empty-mask": Kind(
+        "warning",
+        "a fake's mask is all 0: nothing of the frame is marked as forged",
+        "look at the mask video; a face that leaves the crop gives one",
+    ),
     # The same content twice
     "duplicate-across-labels": Kind(
         "error", "the same content is both real and fake", "find out which label is true"

@@ -26,6 +26,7 @@ from tokd_lightning.verify.expectations import EXPECTED, FRAMES, Expected, hold_
 from tokd_lightning.verify.findings import Report, printable
 from tokd_lightning.verify.inventory import Clip
 from tokd_lightning.verify.kinds import SEVERITIES
+from tokd_lightning.verify.masks import find_masks
 from tokd_lightning.verify.read import read, report_refusal
 
 J = TypeVar("J")
@@ -130,6 +131,8 @@ def _look_inside(
     files.report_frames(images, seen, report)
     files.find_odd_sizes(images, seen, size, report)
     looks.find_shapes(images, seen, report)
+    if not quick:
+        find_masks(root, images, seen, report)
 
     duplicates.find_duplicates(encoded, [[stream.digest] for stream in found], report)
     duplicates.find_duplicates(images, [[f.digest for f in s.frames] for s in seen], report)

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 import zipfile
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -56,15 +57,20 @@ class LastCheckpoint(Checkpoint):
         self.path = path
         self.every = every
         self._wait = FIRST if every is None else every
-        self._batches, self._since = 0, time.monotonic()
         self._told = False
-        self._spent, self._began = 0.0, time.monotonic()
+        self._spent = 0.0
+        self.use_clock(time.monotonic)
         self.whole = True  # whether the seconds cover the whole run
+
+    def use_clock(self, clock: Callable[[], float]) -> None:
+        """Count seconds by this clock from now on."""
+        self._clock = clock
+        self._batches, self._since, self._began = 0, clock(), clock()
 
     @property
     def seconds(self) -> float:
         """Seconds of training so far, over all resumes; without work lost by a kill."""
-        return self._spent + time.monotonic() - self._began
+        return self._spent + self._clock() - self._began
 
     def state_dict(self) -> dict[str, Any]:
         """Return the seconds so far."""
@@ -72,7 +78,7 @@ class LastCheckpoint(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue counting seconds."""
-        self._spent, self._began = float(state_dict["seconds"]), time.monotonic()
+        self._spent, self._began = float(state_dict["seconds"]), self._clock()
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remove the previous checkpoint: training is complete."""
@@ -89,21 +95,22 @@ class LastCheckpoint(Checkpoint):
         """Register for the moments between batches, and for signals."""
         self._wait_between(trainer, pl_module)
         for number in _SIGNALS:  # Lightning restores the earlier handlers
-            on_signal(trainer, number, self._note)
-        self._batches, self._since = 0, time.monotonic()
+            on_signal(trainer, number, self.tell)
+        self._batches, self._since = 0, self._clock()
 
     def _wait_between(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         loader: Any = trainer.train_dataloader
         if hasattr(loader, "between"):
             loader.between = partial(self._between, trainer, module)
 
-    def _note(self, *_: Any) -> None:
+    def tell(self, *_: Any) -> None:
+        """Ask the run to save after its batch and end, as a signal does."""
         self._told = True
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restart the timing, which excludes the validation before; the loader may be a new one."""
         self._wait_between(trainer, pl_module)
-        self._batches, self._since = 0, time.monotonic()
+        self._batches, self._since = 0, self._clock()
 
     def _between(self, trainer: Any, module: Any) -> None:
         self._batches += 1
@@ -156,12 +163,12 @@ class LastCheckpoint(Checkpoint):
 
     def _save(self, trainer: pl.Trainer, module: Any, timed: bool = True) -> None:
         stop_if_broken(trainer, module, self.path.parent.parent, weights=True)
-        started = time.monotonic()
+        started = self._clock()
         for logger in trainer.loggers:
             if hasattr(logger, "flush"):
                 logger.flush()  # the checkpoint counts these rows
         trainer.save_checkpoint(self.path, weights_only=False)
-        ended = time.monotonic()
+        ended = self._clock()
         if timed and self.every is None:
             per_batch = (started - self._since) / max(self._batches, 1)
             wait = math.ceil((ended - started) / SHARE / max(per_batch, 1e-6))

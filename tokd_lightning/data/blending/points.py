@@ -1,4 +1,4 @@
-"""The 68 facial points of the demo: their order, the regions they outline, anchors around them.
+"""The 68 facial landmarks: their order, the regions they outline, anchors around them.
 
 Order and numbering are iBUG's (Sagonas et al., "300 Faces in-the-Wild Challenge", ICCVW 2013);
 points are (x, y) in pixels, pixel centres at integers, "left" is the left side of the image.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from tokd_lightning.data.landmarks import MIRROR
 
 Points = NDArray[np.float64]
 Plane = NDArray[np.float32]
@@ -21,7 +23,6 @@ LIPS = slice(48, 60)
 INNER_LIPS = slice(60, 68)
 UPPER_LIDS = np.array([37, 38, 43, 44])
 LOWER_LIDS = np.array([41, 40, 47, 46])
-COUNT = 68
 _SUBPIXEL_BITS = 4
 
 
@@ -73,3 +74,24 @@ def hull_mask(points: Points, size: int, feather: float = 0.0, grow: float = 1.0
     if feather > 0:
         soft = np.asarray(cv2.GaussianBlur(soft, (0, 0), feather), np.float32)
     return soft
+
+
+def mirrored(points: Points, width: int) -> Points:
+    """Flip the 68 points horizontally and reorder them, so that each keeps its meaning.
+
+    Args:
+        points: The 68 points.
+        width: Width of the picture in pixels.
+    """
+    return np.asarray(np.stack([width - 1 - points[:, 0], points[:, 1]], 1)[MIRROR])
+
+
+def scaled(points: Points, sides: tuple[int, int], size: int) -> Points:
+    """Move points along with a picture that is resized to a square.
+
+    Args:
+        points: ``(..., 2)``, x and y in pixels.
+        sides: Width and height of the picture before.
+        size: Side of the square in pixels.
+    """
+    return np.asarray((points + 0.5) * (size / np.asarray(sides)) - 0.5)
