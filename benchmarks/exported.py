@@ -4,6 +4,7 @@
 """
 
 import argparse
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 
 from benchmarks.timing import Spread, compare, ratio, spread
 from tokd_lightning.deploy.engine import onnx_session
-from tokd_lightning.deploy.networks import INPUT, to_onnx
+from tokd_lightning.deploy.int8 import coverage, quantise
+from tokd_lightning.deploy.networks import INPUT, Deployed, to_onnx
 from tokd_lightning.files import write_json
 from tokd_lightning.models import DualBranchTeacher, Student
 from tokd_lightning.runs.provenance import versions
@@ -43,6 +45,14 @@ class Exported(NamedTuple):
     size: int
     rate: Spread
     faster: Spread
+
+
+class Quantised(NamedTuple):
+    """An int8 network: bytes of its file, speed / float, share of its convolutions in int8."""
+
+    size: int
+    faster: Spread
+    coverage: float
 
 
 def networks(backbone: str = "xception") -> dict[str, nn.Module]:
@@ -90,11 +100,42 @@ def measure(
     }
 
 
+def measure_int8(
+    backbones: Sequence[str], size: int = 299, repeats: int = 15
+) -> dict[str, Quantised]:
+    """Quantise students with random weights, and time them against float, interleaved.
+
+    Calibration is on noise, which gives the same kernels as pictures do. One thread, one image.
+
+    Args:
+        backbones: Their backbones.
+        size: Side of the images in pixels.
+        repeats: Timed calls per network.
+    """
+    images = torch.randn(2, 3, size, size).numpy()
+    found = {}
+    for backbone in backbones:
+        content = to_onnx(Deployed(Student(backbone)), size)
+        made = quantise(content, images)
+        calls = {
+            name: partial(onnx_session(one, threads=1).run, None, {INPUT: images[:1]})
+            for name, one in (("float", content), ("int8", made))
+        }
+        seconds = compare(calls, repeats)
+        faster = ratio(seconds["float"], seconds["int8"])
+        found[backbone] = Quantised(len(made), faster, coverage(made))
+    return found
+
+
 def main() -> None:
     """Print the table and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--int8", nargs="+", default=["resnet18_thin", "resnet34_thin", "xception"],
+        help="backbones to quantise",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("runs/exported.json"))
     given = parser.parse_args()
     found = measure(given.batch, repeats=given.repeats)
@@ -105,11 +146,22 @@ def main() -> None:
         cells = (f"{one.parameters / 1e6:.2f} M", f"{one.size / 1e6:.1f} MB")
         table.add_row(name, *cells, str(one.rate), str(one.faster))
     Console().print(table)
+    int8 = measure_int8(given.int8, repeats=3 * given.repeats)
+    small = Table(title="int8, one thread, 299 px", title_justify="left")
+    for column in ("", "file", "x float", "convolutions in int8"):
+        small.add_column(column, justify="right" if column else "left")
+    for name, quantised in int8.items():
+        size = f"{quantised.size / 1e6:.1f} MB"
+        small.add_row(name, size, str(quantised.faster), f"{quantised.coverage:.0%}")
+    Console().print(small)
     rows: dict[str, Any] = {
         name: one._asdict() | {"rate": one.rate._asdict(), "faster": one.faster._asdict()}
         for name, one in found.items()
     }
     about = {"batch": given.batch, "threads": 1, "versions": versions(), "networks": rows}
+    about["int8"] = {
+        name: one._asdict() | {"faster": one.faster._asdict()} for name, one in int8.items()
+    }
     write_json(given.out, about)
 
 

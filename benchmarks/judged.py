@@ -192,6 +192,10 @@ def in_use(sizes: Sizes) -> Iterator[Row]:
         yield Row(f"ONNX, {name} / teacher, images", "x", one.faster)
         yield Row(f"ONNX, {name}: file", "MB", exactly(one.size / 1e6))
         yield Row(f"{name}: parameters", "M", exactly(one.parameters / 1e6))
+    small = exported.measure_int8([sizes.student], sizes.large, max(5, sizes.repeats))
+    for name, quantised in small.items():
+        yield Row(f"ONNX int8 / float, {name}: images", "x", quantised.faster, ">= 2.4")
+        yield Row(f"ONNX int8, {name}: file", "MB", exactly(quantised.size / 1e6))
 
 
 def memory(sizes: Sizes) -> Iterator[Row]:

@@ -85,4 +85,4 @@ def test_a_branch_that_the_teacher_lacks_is_one_line(root, runs, capsys):
     options = ["--model.student=test_resnet", f"--model.teacher={best}"]
     options.append("--model.distiller.branches=frequency")
     assert tokd("fit", "ffpp_add", root, runs, *options) == 2
-    assert "this teacher has rgb alone" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert "this teacher has only rgb" in capsys.readouterr().err.strip().splitlines()[-1]

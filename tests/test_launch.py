@@ -129,11 +129,16 @@ def test_steps_of_a_job_meet_in_places_of_their_own(variables):
 @pytest.mark.parametrize(
     ("given", "devices", "nodes", "says"),
     [
-        (TORCHRUN, 1, 1, "torchrun has started 2 processes, which are not 1 on each of 1: set"),
-        (TORCHRUN, 3, 1, "torchrun has started 2 processes, which are not 3"),
-        (STEP, 1, 1, "srun has started 2 processes, which are not 1 on each of 1: set"),
+        (TORCHRUN, 1, 1, "torchrun has started 2 processes, not the requested 1 on each of 1: set"),
+        (TORCHRUN, 3, 1, "torchrun has started 2 processes, not the requested 3"),
+        (STEP, 1, 1, "srun has started 2 processes, not the requested 1 on each of 1: set"),
         (STEP, 4, 1, "srun has started 2 processes"),
-        (NODES, 2, 1, r"srun has started 2 processes \(1, 1 on its nodes\), which are not 2 on"),
+        (
+            NODES,
+            2,
+            1,
+            r"srun has started 2 processes \(1, 1 on its nodes\), not the requested 2",
+        ),
         (TWO, 2, 2, "nothing has started the processes of the other 1 nodes: start the command wi"),
         ({}, 2, 3, "the other 2 nodes: start the command with srun --nodes=3 --ntasks-per-node=2"),
         (TORCHRUN, 2, 1, None),
@@ -195,7 +200,7 @@ def test_the_first_process_speaks_for_all(monkeypatch: pytest.MonkeyPatch, rank:
 def test_what_sigterm_has_stopped_has_not_succeeded(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    def stopped(args: list[str]) -> None:
+    def stopped(args: list[str], learner: object) -> None:
         raise SIGTERMException
 
     monkeypatch.setattr(training, "TokdCLI", stopped)

@@ -117,7 +117,7 @@ def test_in_a_yaml_the_block_is_named(tmp_path, capsys):
         assert says in line(capsys)
     mine.write_bytes(b"\xff\xfe")
     assert main(["fit", f"--config={mine}"]) == 2
-    assert "no UTF-8 text" in line(capsys)
+    assert "not UTF-8 text" in line(capsys)
 
 
 def test_options_may_stand_before_the_config(monkeypatch):

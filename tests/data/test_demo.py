@@ -232,9 +232,9 @@ def test_other_arguments_and_foreign_folders_are_refused(made, tmp_path):
     with pytest.raises(TokdError, match="another seed: choose another --out"):
         make_demo(made, **SMALL, seed=3)
     (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(TokdError, match="no demo of ours"):
+    with pytest.raises(TokdError, match="not a demo made by tokd"):
         make_demo(tmp_path, **SMALL)
-    with pytest.raises(TokdError, match="no demo of ours"):
+    with pytest.raises(TokdError, match="not a demo made by tokd"):
         make_demo(tmp_path / "thesis.txt", **SMALL)
     assert contents(tmp_path) == {"thesis.txt": b"precious"}
 

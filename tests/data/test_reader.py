@@ -153,7 +153,7 @@ def test_a_list_of_frames_is_not_one_of_videos(tmp_path):
 def test_what_is_no_data_set_says_what_was_looked_for(tmp_path):
     (tmp_path / "x.txt").touch()
     for path in (tmp_path, tmp_path / "x.txt"):
-        with pytest.raises(TokdError, match=r"no data set .*FF\+\+.*Celeb-DF.*flat.*manifest.csv"):
+        with pytest.raises(TokdError, match=r"not a data set.*FF.*Celeb-DF.*flat.*manifest.csv"):
             read_any(path)
     with pytest.raises(TokdError, match=r"there is no .*none"):
         read_any(tmp_path / "none")

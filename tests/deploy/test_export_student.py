@@ -237,7 +237,11 @@ def test_what_cannot_be_exported_is_one_line(run, teacher, tmp_path, capsys):
     refused(capsys, "no run folder", export(tmp_path, out))
     (tmp_path / "x.ckpt").write_text("no checkpoint")
     refused(capsys, "cannot be read as a checkpoint", export(tmp_path / "x.ckpt", out))
-    refused(capsys, "is neither onnx nor safetensors", export(run, out, "--format", "tflite"))
+    refused(
+        capsys,
+        "is not one of onnx, onnx-int8, safetensors, web",
+        export(run, out, "--format", "tflite"),
+    )
     refused(capsys, "is a file", export(run, tmp_path / "x.ckpt"))
     refused(capsys, "cannot be written", export(run, tmp_path / "x.ckpt" / "out"))
     refused(capsys, "no such folder", export(run, out, "--data", str(tmp_path / "nothing")))

@@ -179,5 +179,5 @@ def test_weights_that_are_not_finite_are_refused(released, tmp_path):
 
 def test_a_pickled_network_is_refused_with_what_to_save(tmp_path):
     path = saved(tmp_path / "w.pth", timm.create_model("test_resnet"))
-    with pytest.raises(TokdError, match=r"holds Python objects .*save its state dict alone"):
+    with pytest.raises(TokdError, match=r"holds Python objects .*save only its state dict"):
         build_backbone("test_resnet", path)

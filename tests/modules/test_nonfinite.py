@@ -11,8 +11,8 @@ from test_resume import fit, make
 
 from tokd_lightning.data.ffpp import FFPPDataModule
 from tokd_lightning.errors import AlikeError, TokdError
-from tokd_lightning.modules import finite
 from tokd_lightning.modules.finite import FiniteLoss
+from tokd_lightning.training.callbacks import finite
 from tokd_lightning.training.callbacks.finite import finite_weights
 
 KINDS = ["teacher", "student"]

@@ -21,7 +21,7 @@ def add_to(commands: Any) -> None:
         "--annotate", type=Path, metavar="DIR", help="write pictures with face, score and heatmap"
     )
     detect.add_argument(
-        "--backend", choices=("onnx", "torch"), default="onnx", help="runtime (onnx)"
+        "--backend", choices=("onnx", "onnx-int8", "torch"), default="onnx", help="runtime (onnx)"
     )
     detect.add_argument("--frames", type=int, default=32, metavar="N", help="frames per video (32)")
     detect.add_argument(

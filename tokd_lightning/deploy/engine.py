@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tokd_lightning.deploy.record import Model
 from tokd_lightning.errors import TokdError
 
-Backend = Literal["onnx", "torch"]
+Backend = Literal["onnx", "onnx-int8", "torch"]
 Pictures = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
@@ -34,7 +34,8 @@ class Engine:
 
     Args:
         model: The exported student.
-        backend: ``onnx`` runs ``model.onnx``, ``torch`` the weights in ``model.safetensors``.
+        backend: ``onnx`` runs ``model.onnx``, or the int8 network where there is no other;
+            ``onnx-int8`` that one, ``torch`` the weights in ``model.safetensors``.
 
     Raises:
         TokdError: The file is missing or not the exported one, or a package it needs is missing.
@@ -42,7 +43,7 @@ class Engine:
 
     def __init__(self, model: Model, backend: Backend = "onnx") -> None:
         self.model = model
-        self._answer = _onnx(model) if backend == "onnx" else _torch(model)
+        self._answer = _torch(model) if backend == "torch" else _onnx(model, backend)
 
     def __call__(self, faces: Pictures) -> Scores:
         """Score faces, RGB ``(N, size, size, 3)``."""
@@ -103,8 +104,10 @@ def onnx_session(content: bytes | Path, threads: int = 0) -> Any:
         raise TokdError(f"ONNX Runtime cannot run the exported network: {error}") from error
 
 
-def _onnx(model: Model) -> Callable[[Floats], tuple[Any, Any]]:
-    session = onnx_session(model.file("onnx"))
+def _onnx(model: Model, kind: str) -> Callable[[Floats], tuple[Any, Any]]:
+    if kind == "onnx" and kind not in model.files and "onnx-int8" in model.files:
+        kind = "onnx-int8"
+    session = onnx_session(model.file(kind))
     name = session.get_inputs()[0].name
 
     def answer(images: Floats) -> tuple[Any, Any]:

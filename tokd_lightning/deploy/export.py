@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 
 from tokd_lightning.deploy.card import model_card
 from tokd_lightning.deploy.crop import cutting, resampling
+from tokd_lightning.deploy.int8 import WORTH, gate_line, quantise_checked
 from tokd_lightning.deploy.networks import (
     INPUT,
     OPSET,
@@ -24,6 +26,7 @@ from tokd_lightning.deploy.record import (
     CARD,
     CLASSES,
     DETECTOR,
+    EXAMPLES,
     FILES,
     FORM,
     RECORD,
@@ -31,18 +34,29 @@ from tokd_lightning.deploy.record import (
     open_model,
     warnings,
 )
-from tokd_lightning.deploy.reference import reference
+from tokd_lightning.deploy.reference import example_files, int8_logits, reference
 from tokd_lightning.deploy.source import Source, open_source
 from tokd_lightning.deploy.thresholds import thresholds
 from tokd_lightning.deploy.validation import Validation, validation
+from tokd_lightning.deploy.web import (
+    FOLDER,
+    PACKAGE,
+    VERSION,
+    compressed,
+    page_files,
+    page_names,
+    runtime_files,
+)
 from tokd_lightning.errors import TokdError
 from tokd_lightning.files import write_bytes, write_json, write_text
 from tokd_lightning.runs.provenance import commit, source_hash, versions
 
+_FLOAT = ("onnx", "safetensors")
 _HEAT = (
     "class activation map: (weights of fake - weights of real) . last map of S_B + difference of "
     "the biases, per place; its mean is the fake logit minus the real one"
 )
+_NO_HEAT = "no class activation map: one value, the fake logit minus the real one, without a place"
 
 
 def export(
@@ -51,6 +65,7 @@ def export(
     formats: Sequence[str] = ("onnx",),
     data: Path | None = None,
     detector: str | None = None,
+    runtime: Path | None = None,
 ) -> int:
     """Write a student to a folder: network, ``model.json``, ``MODEL_CARD.md``.
 
@@ -58,9 +73,11 @@ def export(
         source: A run's folder, or a checkpoint.
         out: The folder; new, empty or holding an earlier export. Files of the same weights in
             another format are kept.
-        formats: ``onnx``, ``safetensors`` or both.
+        formats: Some of ``onnx``, ``onnx-int8``, ``safetensors`` and ``web``. A page comes with the
+            network that it runs: int8 where that passes its gate, else float.
         data: Where the run's data are, if not where its configuration says.
         detector: Face detector to record; by default the one that cropped the training frames.
+        runtime: Folder of ONNX Runtime Web for a page; by default npm fetches it.
 
     Returns:
         The exit code, 0.
@@ -74,9 +91,10 @@ def export(
     _refuse_folder(out)
     if data is not None and not data.is_dir():
         raise TokdError(f"--data {data}: there is no such folder")
+    ready = runtime_files(runtime) if "web" in formats else {}
     opened = open_source(Path(source))
-    print(f"{opened.name}: {opened.student.spec['backbone']}, {opened.crop} px", flush=True)
-    contents = {kind: _content(opened, kind) for kind in dict.fromkeys(formats)}
+    print(f"{opened.name}: {opened.network}, {opened.crop} px", flush=True)
+    contents = {kind: _content(opened, kind) for kind in _FLOAT if kind in formats}
     known = validation(opened, data)
     print(f"validation: {known.said}", flush=True)
     cut = cutting(opened, known, detector)
@@ -90,25 +108,91 @@ def export(
     elif cut.face["detector"].startswith("yunet-"):
         print(f"{out}: tokd detect will need the YuNet file; --detector FILE puts it there")
     for kind, content in contents.items():
-        record["files"][kind] = {
-            "name": FILES[kind],
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "bytes": len(content),
-            **(
-                {"input": INPUT, "outputs": list(OUTPUTS), "opset": OPSET} if kind == "onnx" else {}
-            ),
-            "parity": (found := parity(opened, _answer(opened, kind, content, out), known.inputs)),
-        }
+        found = parity(opened, _answer(opened, kind, content, out), known.inputs)
+        record["files"][kind] = _entry(kind, content) | {"parity": found}
         print(_parity_line(kind, len(content), found), flush=True)
+    if {"onnx-int8", "web"} & set(formats):
+        contents |= _small(opened, known, record, contents, "onnx-int8" in formats)
+    if ready:
+        extra |= _page(record, contents, ready)
     _keep_others(out, record)
+    if record["reference"] and {"onnx", "onnx-int8"} & set(record["files"]):
+        extra |= example_files()
+        if "onnx-int8" in record["files"]:
+            content = contents.get("onnx-int8") or (out / FILES["onnx-int8"]).read_bytes()
+            record["reference"]["logits_int8"] = int8_logits(content, extra[REFERENCE[1]])
     _write(out, record, contents, extra, opened)
     for level in ("frame", "video"):
         chosen = record["threshold"][level]
         print(f"threshold, {level}s: {chosen['value']:.4f}, {chosen['rule']}")
     for warning in warnings(record):
         print(f"warning: {warning}")
-    print(f"{out}: {', '.join([*(FILES[kind] for kind in record['files']), *extra, RECORD, CARD])}")
+    beside = [name for name in extra if not name.startswith(f"{FOLDER}/")]
+    names = [*(FILES[kind] for kind in record["files"]), *beside, RECORD, CARD]
+    print(f"{out}: {', '.join(names)}")
+    if ready:
+        print(f"open {out / FOLDER / 'index.html'} in a browser, or copy the folder {FOLDER}")
     return 0
+
+
+def _small(
+    source: Source,
+    known: Validation,
+    record: dict[str, Any],
+    contents: dict[str, bytes],
+    required: bool,
+) -> dict[str, bytes]:
+    """Quantise the network and record its gate; for a page alone, the float one takes its place."""
+    content = contents.get("onnx") or _content(source, "onnx")
+    try:
+        threshold = record["threshold"]["frame"]["value"]
+        made, gate = quantise_checked(content, known, threshold, source.crop)
+    except TokdError as error:
+        if required:
+            raise TokdError(
+                f"{error}. Nothing was written; --format onnx is not affected"
+            ) from error
+        print(f"the page gets the float network: {error}", flush=True)
+        if "onnx" not in contents:
+            found = parity(source, onnx_answer(content), known.inputs)
+            record["files"]["onnx"] = _entry("onnx", content) | {"parity": found}
+        return {"onnx": content}
+    record["files"]["onnx-int8"] = _entry("onnx-int8", made) | {"gate": gate}
+    print(gate_line(gate, len(made)), flush=True)
+    if gate["speed"] < WORTH:
+        print(f"warning: int8 gains little here: {gate['speed']:g} times the speed of float")
+    return {"onnx-int8": made}
+
+
+def _page(
+    record: dict[str, Any], contents: dict[str, bytes], runtime: dict[str, bytes]
+) -> dict[str, bytes]:
+    """Make the page and record it."""
+    kind = "onnx-int8" if "onnx-int8" in contents else "onnx"
+    said = {"onnx-int8": "int8", "onnx": "float"}[kind]
+    shown = {key: value for key, value in record.items() if key != "exported_with"}
+    files = page_files(shown | {"warnings": warnings(record)}, contents[kind], said, runtime)
+    whole, small = sum(map(len, files.values())), compressed(files)
+    record["web"] = {
+        "folder": FOLDER,
+        "network": kind,
+        "runtime": f"{PACKAGE} {VERSION}",
+        "bytes": whole,
+        "compressed": small,
+    }
+    print(f"{FOLDER}: {whole / 1e6:.1f} MB, {small / 1e6:.1f} MB compressed, {said} network")
+    return {f"{FOLDER}/{name}": content for name, content in files.items()}
+
+
+def _entry(kind: str, content: bytes) -> dict[str, Any]:
+    entry = {
+        "name": FILES[kind],
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": len(content),
+    }
+    if kind != "safetensors":
+        entry |= {"input": INPUT, "outputs": list(OUTPUTS), "opset": OPSET}
+    return entry
 
 
 def _record(source: Source, known: Validation, face: dict[str, Any]) -> dict[str, Any]:
@@ -130,7 +214,7 @@ def _record(source: Source, known: Validation, face: dict[str, Any]) -> dict[str
         "face": face,
         "threshold": thresholds(known.scores),
         "validation": known.said,
-        "heat_map": _HEAT,
+        "heat_map": _HEAT if getattr(source.student, "has_heat_map", True) else _NO_HEAT,
         "files": {},
         "trained": source.about(),
         "metrics": source.results.metrics if source.results else {},
@@ -173,9 +257,11 @@ def _write(
 ) -> None:
     """Write the files, ``model.json`` last: without it the folder is not a model."""
     (out / RECORD).unlink(missing_ok=True)
-    for name in (DETECTOR, *REFERENCE):
+    for name in (DETECTOR, *REFERENCE, *EXAMPLES):
         if name not in extra:
             (out / name).unlink(missing_ok=True)
+    if "web" not in record or f"{FOLDER}/index.html" in extra:
+        shutil.rmtree(out / FOLDER, ignore_errors=True)
     for name, content in extra.items():
         write_bytes(out / name, content)
     for kind, name in FILES.items():
@@ -198,13 +284,18 @@ def _keep_others(out: Path, record: dict[str, Any]) -> None:
     for kind, file in earlier.files.items():
         if kind not in record["files"] and (out / FILES[kind]).is_file():
             record["files"][kind] = file
+    if "web" not in record and (out / FOLDER / "index.html").is_file():
+        record |= {key: earlier.record[key] for key in ("web",) if key in earlier.record}
 
 
 def _refuse_folder(out: Path) -> None:
-    ours = {RECORD, CARD, DETECTOR, *REFERENCE, *FILES.values()}
+    ours = {RECORD, CARD, DETECTOR, *REFERENCE, *EXAMPLES, *FILES.values(), FOLDER}
     if out.exists() and not out.is_dir():
         raise TokdError(f"--out {out} is a file: give a folder")
-    if out.is_dir() and {path.name for path in out.iterdir()} - ours:
+    inside = {path.name for path in out.iterdir()} - ours if out.is_dir() else set()
+    if (out / FOLDER).is_dir():
+        inside |= {path.name for path in (out / FOLDER).iterdir()} - page_names()
+    if inside:
         raise TokdError(f"--out {out} holds other files: give a new folder, or an earlier export")
     there = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):

@@ -14,9 +14,14 @@ from tokd_lightning.errors import TokdError, reason
 
 RECORD = "model.json"
 CARD = "MODEL_CARD.md"
-FILES = {"onnx": "model.onnx", "safetensors": "model.safetensors"}
+FILES = {
+    "onnx": "model.onnx",
+    "onnx-int8": "model.int8.onnx",
+    "safetensors": "model.safetensors",
+}
 DETECTOR = "face_detector.onnx"
 REFERENCE = ("reference.png", "reference.npy")
+EXAMPLES = ("example.py", "example.mjs", "resize.js")
 CLASSES = ("real", "fake")
 _CHANCE = 0.6
 FORM = 1
@@ -103,7 +108,7 @@ class Model(NamedTuple):
         """Return the file of a format after checking its hash.
 
         Args:
-            kind: ``onnx`` or ``safetensors``.
+            kind: A key of :data:`FILES`.
 
         Raises:
             TokdError: The model was not exported to that format, or the file is missing or changed.

@@ -3,6 +3,7 @@
 import hashlib
 import io
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 from PIL import Image
 
 from tokd_lightning.deploy.crop import network_input
-from tokd_lightning.deploy.record import REFERENCE
+from tokd_lightning.deploy.parity import onnx_answer
+from tokd_lightning.deploy.record import EXAMPLES, REFERENCE
 from tokd_lightning.deploy.source import Source
 from tokd_lightning.errors import TokdError
 
@@ -56,6 +58,23 @@ def reference(
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }
     return said, files
+
+
+def example_files() -> dict[str, bytes]:
+    """Return the programs that score the reference picture with ONNX Runtime alone, by name."""
+    here = Path(__file__).parent
+    places = (here / "examples", here / "page")
+    return {
+        name: next(place / name for place in places if (place / name).is_file()).read_bytes()
+        for name in EXAMPLES
+    }
+
+
+def int8_logits(content: bytes, tensor: bytes) -> list[float]:
+    """Return the logits of an int8 network for the reference tensor, given as its ``.npy``."""
+    answer = onnx_answer(content)
+    logits, _ = answer(np.load(io.BytesIO(tensor))[None])
+    return [round(float(value), 6) for value in logits[0]]
 
 
 def _picture() -> np.ndarray:

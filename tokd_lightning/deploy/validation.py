@@ -1,5 +1,6 @@
 """Validation split of a run: scores for choosing the threshold, and real inputs."""
 
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
@@ -8,8 +9,10 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Subset
 
 from tokd_lightning.data.datamodule import FrameDataModule
+from tokd_lightning.data.frames import Batch, Unreadable
 from tokd_lightning.deploy.source import Source
 from tokd_lightning.errors import TokdError
 from tokd_lightning.evaluation.details import stored_validation
@@ -18,6 +21,7 @@ from tokd_lightning.runs.identity import Config
 
 _REAL = 16
 _FEW = 2
+_BATCH = 32
 _OUR_WORDS = {r"--data\.root": "--data"}
 
 
@@ -30,6 +34,7 @@ class Validation(NamedTuple):
         said: Where the scores come from, or why there are none.
         root: Where the frames are; None if unknown.
         frames: The rows of the split; None if they cannot be read.
+        data: Reads them; None if it cannot.
     """
 
     scores: pd.DataFrame | None
@@ -37,6 +42,20 @@ class Validation(NamedTuple):
     said: str
     root: Path | None = None
     frames: pd.DataFrame | None = None
+    data: FrameDataModule | None = None
+
+    def batches(self, rows: Sequence[int]) -> Iterator[Batch]:
+        """Read some rows of ``frames``, normalised; there must be ``data``.
+
+        Raises:
+            TokdError: A frame cannot be read, and the run was not told to skip such frames.
+        """
+        assert self.data is not None
+        chosen = Subset(self.data.val_dataloader().dataset, rows)
+        for batch in DataLoader(chosen, _BATCH, collate_fn=lambda loaded: loaded):
+            if isinstance(batch, Unreadable):
+                raise TokdError(batch.message)
+            yield self.data.on_after_batch_transfer(batch, 0)
 
 
 def validation(source: Source, root: Path | None = None) -> Validation:
@@ -62,13 +81,13 @@ def validation(source: Source, root: Path | None = None) -> Validation:
         return Validation(None, None, f"its validation frames cannot be read: {error}", place)
     place = Path(data.root)
     if stored is not None:
-        return Validation(stored, inputs, said, place, table)
+        return Validation(stored, inputs, said, place, table, data)
     said = f"{len(scores)} frames, scored at export"
     was = source.results.metrics.get("val/frame/acc") if source.results else None
     now = float(((scores["p_fake"] > 0.5) == scores["label"]).mean())
     if was is not None and abs(was - now) > 0.01:
         said += f"; their accuracy is {now:.4f} now and was {was:.4f} in training: other frames?"
-    return Validation(scores, inputs, said, place, table)
+    return Validation(scores, inputs, said, place, table, data)
 
 
 def _root(config: Config | None) -> Path | None:
