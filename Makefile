@@ -33,6 +33,10 @@ reproduce-table3-demo: $(READY)  ## Table 3 in small on synthetic data: 13 colum
 	$(BIN)/tokd demo --out data/demo
 	$(BIN)/tokd table 3 --dataset demo --data data/demo --workers 2 $(OPTIONS)
 
+reproduce-table2-demo: $(READY)  ## Table 2 in small on synthetic data: all detectors and a page (about 40 minutes)
+	$(BIN)/tokd demo --out data/demo
+	$(BIN)/tokd table 2 --dataset demo-c23 --data data/demo --workers 2 $(OPTIONS)
+
 test: $(READY)  ## The default test suite (minutes)
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
@@ -59,4 +63,4 @@ docs: $(READY)  ## These pages and the package's own, from its docstrings, in si
 clean:  ## Remove the virtual environment and caches; data/ and runs/ stay
 	rm -rf $(VENV) site build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help install demo $(REPRODUCED) reproduce-table3-demo test test-all lint type bench bench-all docs clean
+.PHONY: help install demo $(REPRODUCED) reproduce-table2-demo reproduce-table3-demo test test-all lint type bench bench-all docs clean

@@ -4,6 +4,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from tokd_lightning.models.detectors import DETECTORS
+from tokd_lightning.tables import grid
 from tokd_lightning.training.cli import TokdCLI
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +28,14 @@ NAMES = {
     "ffpp_xception": "ffpp-c40_xception_tokd-both_s0",
     "own_res18t": "own-unknown_resnet18_thin_tokd-both_s0",
     "own_teacher": "own-unknown_teacher-both_s0",
+} | {
+    f"{data}_{name}": f"{place}_{name}-{recipe}_s0"
+    for name in DETECTORS
+    for data, place, recipe in (
+        ("ffpp", "ffpp-c40", "paper"),
+        ("celebdf", "celebdf-original", "paper"),
+        ("demo", "synthetic-c23", "demo"),
+    )
 }
 
 
@@ -169,3 +179,30 @@ def test_add_s_recipe_reaches_the_configuration_and_finds_its_teacher(tmp_path):
     assert (theirs["backbone"], theirs["branches"]) == ("resnet50", "rgb")
     for key in ("size", "mean", "std", "batch_size"):
         assert teacher.resolved["data"]["init_args"][key] == data[key]
+
+
+def test_tables_know_the_detectors_and_their_titles():
+    assert {k.name: k.title for k in DETECTORS.values()} == grid.DETECTORS
+
+
+@pytest.mark.parametrize("name", ["spsl", pytest.param("f3net", marks=pytest.mark.slow)])
+def test_the_house_recipe_replaces_optimizer_schedule_and_length(name, tmp_path):
+    cell = grid.detector("ffpp", name, "house")
+    house = parse("fit", *cell.arguments(runs=tmp_path)).resolved
+    model = house["model"]["init_args"]
+    assert model["recipe"] == "house"
+    assert model["optimizer"]["class_path"] == "torch.optim.Adam"
+    assert model["optimizer"]["init_args"]["lr"] == 1e-4
+    assert "momentum" not in model["optimizer"]["init_args"]
+    assert model["lr_scheduler"]["class_path"].endswith("StepLR")
+    assert (house["trainer"]["max_epochs"], model["interval"]) == (15, "epoch")
+    assert cell.name == f"ffpp-c40_{name}-house_s0"
+
+
+def test_a_detector_is_named_by_its_short_name_with_its_own_defaults(tmp_path):
+    config = ROOT / "experiments/ffpp_spsl.yaml"
+    cli = parse("fit", "--config", config, "--model.detector", "rfm", "--runs", tmp_path)
+    block = cli.resolved["model"]["init_args"]["detector"]
+    assert block["class_path"].endswith("RFM")
+    assert block["init_args"] == {"backbone": "xception", "pretrained": True}
+    assert cli.run.folder.name.startswith("ffpp-c40_rfm-paper_s0-")

@@ -69,7 +69,7 @@ def test_the_filters_of_a_table_are_told(page):
     assert len(VERBS) == 22
     known = {
         **{"dataset": grid.DATASETS, "student": grid.STUDENTS, "branches": grid.BRANCHES},
-        "method": (*grid.METHODS, "teacher"),
+        "method": (*grid.METHODS, "teacher", *grid.DETECTORS),
     }
     told = {name: re.sub(r" \(.*\)", "", text).split(", ") for name, text in table._FILTERS.items()}
     assert told == {name: list(names) for name, names in known.items()}

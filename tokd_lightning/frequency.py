@@ -40,7 +40,7 @@ def high_pass(x: Tensor, cutoff: float) -> Tensor:
     dtype = torch.promote_types(x.dtype, torch.float32)
     height, width = x.shape[-2:]
     low = _low_frequencies(height, width, cutoff, dtype, x.device)
-    with _without_autocast(x.device):
+    with without_autocast(x.device):
         return _subtract(x, low).to(dtype)
 
 
@@ -73,11 +73,11 @@ def split_bands(x: Tensor, edges: Sequence[float]) -> Iterator[Tensor]:
     whole = _low_frequencies(*x.shape[-2:], 2.0, dtype, x.device)
     vertical, horizontal, ones = whole
     frequency = band_frequencies(*x.shape[-2:]).to(x.device)
-    with _without_autocast(x.device):
+    with without_autocast(x.device):
         coefficients = vertical @ x.to(ones.dtype) @ horizontal.T
     for low, high in pairwise(edges):
         mask = (frequency >= low) & (frequency < high) & (frequency > 0)
-        with _without_autocast(x.device):
+        with without_autocast(x.device):
             band = vertical.T @ (coefficients * mask) @ horizontal
         yield band.to(dtype)
 
@@ -87,6 +87,13 @@ def band_frequencies(height: int, width: int) -> Tensor:
     u = torch.arange(height, dtype=torch.float64, device="cpu") / height
     v = torch.arange(width, dtype=torch.float64, device="cpu") / width
     return u[:, None] + v
+
+
+def dct_matrix(size: int) -> Tensor:
+    """Return the orthonormal DCT-II matrix D, ``(size, size)``, float64: D x is the DCT of x."""
+    identity = torch.eye(size, dtype=torch.float64, device="cpu")
+    matrix: Tensor = torch_dct.dct(identity, norm="ortho").T
+    return matrix.contiguous()
 
 
 class HighPass(nn.Module):
@@ -130,10 +137,22 @@ class _LowFrequencies(NamedTuple):
     triangle: Tensor
 
 
-def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Return a context in which operations keep the precision of their inputs."""
     if torch.amp.is_autocast_available(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()
+
+
+def full_precision(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """Return a dtype of at least float32 whose matrix products are not rounded further.
+
+    That is float64 where the user allows float32 products in TF32 or bfloat16: no such setting
+    affects float64, in the backward pass either.
+    """
+    backend = {"cuda": torch.backends.cuda, "cpu": torch.backends.mkldnn}.get(device.type)
+    reduced = backend is not None and backend.matmul.fp32_precision not in ("none", "ieee")
+    return torch.float64 if reduced else torch.promote_types(dtype, torch.float32)
 
 
 def _check_cutoff(cutoff: float) -> None:
@@ -161,14 +180,8 @@ def _subtract(x: Tensor, low: _LowFrequencies) -> Tensor:
 def _low_frequencies(
     height: int, width: int, cutoff: float, dtype: torch.dtype, device: torch.device
 ) -> _LowFrequencies:
-    """Return the corner for images of one size, in a dtype that multiplies in full precision.
-
-    That is float64 where the user allows float32 products in TF32 or bfloat16: no such setting
-    affects float64, in the backward pass either.
-    """
-    backend = {"cuda": torch.backends.cuda, "cpu": torch.backends.mkldnn}.get(device.type)
-    reduced = backend is not None and backend.matmul.fp32_precision not in ("none", "ieee")
-    low = _build(height, width, cutoff, torch.float64 if reduced else dtype, device)
+    """Return the corner for images of one size, in :func:`full_precision`."""
+    low = _build(height, width, cutoff, full_precision(dtype, device), device)
     if type(low.triangle) is not Tensor:  # made under a fake-tensor mode, unusable outside it
         _build.cache_clear()
     return low
@@ -182,12 +195,10 @@ def _build(
     with torch.inference_mode(False), torch.no_grad():
         rows, columns = (sum(i / n < cutoff for i in range(n)) for n in (height, width))
         triangle = band_frequencies(height, width)[:rows, :columns] < cutoff
-        parts = _dct_rows(height, rows), _dct_rows(width, columns), triangle
+        parts = _first_rows(height, rows), _first_rows(width, columns), triangle
         return _LowFrequencies(*(part.to(device, dtype) for part in parts))
 
 
-def _dct_rows(size: int, count: int) -> Tensor:
+def _first_rows(size: int, count: int) -> Tensor:
     """Return the first ``count`` rows of the orthonormal DCT-II matrix, ``(count, size)``."""
-    identity = torch.eye(size, dtype=torch.float64, device="cpu")
-    matrix: Tensor = torch_dct.dct(identity, norm="ortho").T
-    return matrix[:count].contiguous()
+    return dct_matrix(size)[:count].contiguous()

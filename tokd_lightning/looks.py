@@ -8,6 +8,7 @@ from zlib import crc32
 COLOURS = ("#000000", "#E69F00", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _NAMES = {"teacher": "Teacher", "vanilla": "Vanilla", "tokd": "TOKD"}
+_USUAL = ("none", "paper", "demo")  # branches, or recipes of a detector, that go without saying
 _METHODS = ("at", "pkt", "vid", "sp", "fitnet", "add", "tokdwithadd")
 # The position here determines the look, independent of the other networks in a figure.
 _ORDER = (
@@ -31,9 +32,9 @@ class Look(NamedTuple):
 
 
 def network(cell: Mapping[str, Any]) -> str:
-    """Return the name of a cell's network: ``Teacher``, ``Vanilla``, ``TOKD both``."""
+    """Return the name of a cell's network: ``Teacher``, ``Vanilla``, ``TOKD both``, ``spsl``."""
     method, branches = str(cell["method"]), str(cell["branches"])
-    shown = "" if branches == "none" or cell["role"] == "teacher" else branches
+    shown = "" if branches in _USUAL or cell["role"] == "teacher" else branches
     return f"{_NAMES.get(method, method)} {shown}".strip()
 
 

@@ -27,7 +27,7 @@ VERBS = (
     "prepare", "landmarks", "verify", "show", "demo",
     "evaluate", "explain", "export", "detect",
     "table", "figure", "report", "compare", "tour",
-    "methods", "dashboard", "inputs", "probe",
+    "methods", "detectors", "dashboard", "inputs", "probe",
 )  # fmt: skip
 
 

@@ -29,6 +29,11 @@ _VERBS = {
         "tokd show runs/NAME --out errors.png",
         "tokd show data/demo --forge sbi --out forged.png",
     ),
+    "detectors": (
+        "List the detectors of Table 2 side by side: size, source, needs and what is left open.",
+        "tokd detectors",
+        "tokd detectors --size 320",
+    ),
     "methods": (
         "List the distillation methods side by side, with what they add to a student.",
         "tokd methods --student resnet34_thin",

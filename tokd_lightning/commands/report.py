@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tokd_lightning.commands import asked
-from tokd_lightning.commands.table import add_settings, names
+from tokd_lightning.commands.table import add_recipe, add_settings, names
 
 # For an option that takes several values and can be repeated.
 _SEVERAL: dict[str, Any] = {"nargs": "+", "default": [], "action": "extend"}
@@ -30,6 +30,7 @@ def add_to(commands: Any) -> None:
     report.add_argument("--dataset", nargs="+", metavar="D",
         help="data sets: ffpp, celebdf, demo, demo-c23 (the paper's two)")  # fmt: skip
     add_settings(report)
+    add_recipe(report)
     report.add_argument(
         "--filled",
         action="store_true",

@@ -13,7 +13,8 @@ SEVERAL: dict[str, Any] = {"nargs": "+", "default": [], "action": "extend"}
 _FILTERS = {  # the names that the tables' cells have for it
     "dataset": "ffpp, celebdf, demo, demo-c23 (the paper's two)",
     "student": "resnet18_thin, resnet34_thin, xception (all)",
-    "method": "vanilla, hinton, tokd, at, pkt, vid, sp, fitnet, teacher (all)",
+    "method": "vanilla, hinton, tokd, at, pkt, vid, sp, fitnet, teacher, multitask, twobranch, "
+    "spsl, rfm, addnet, facexray, f3net, multiatt (all)",
     "branches": "none, rgb, frequency, both (all)",
 }
 
@@ -50,6 +51,7 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
         help=f"fits of a process, which share batches and teacher ({LIMIT}; 1: none)")  # fmt: skip
     add("--rerun", action="store_true", help="set stale runs aside and make them again")
     add_settings(parser)
+    add_recipe(parser)
     add("--cluster", choices=("slurm", "local"), help="one job per run: in SLURM's queue, or here")
     add("--slurm", **SEVERAL, metavar="KEY=VALUE",
         help="options of the jobs, in submitit's names: time=1440 gpus_per_node=1")  # fmt: skip
@@ -58,6 +60,12 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
     add("--log", type=_views, default="wandb", metavar="V",
         help="where curves also go: wandb (default); tensorboard; "
         "wandb,tensorboard; none")  # fmt: skip
+
+
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """Add ``--recipe``."""
+    parser.add_argument("--recipe", choices=("paper", "house"), default="paper",
+        help="recipe of the detectors of Tables 2 and 7: their papers' or Sec. 5.2's")  # fmt: skip
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

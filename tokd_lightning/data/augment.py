@@ -16,7 +16,7 @@ from tokd_lightning.errors import TokdError
 _KEYS = {"mask": "mask", "landmarks": "keypoints"}
 
 
-def _seed(*key: int) -> int:
+def seed_of(*key: int) -> int:
     """Mix integers into one 63-bit seed; numpy itself treats (1, 2) and (1, 2, 0) as equal."""
     words = np.random.SeedSequence((len(key), *key)).generate_state(1, np.uint64)
     return int(words[0] >> np.uint64(1))
@@ -33,7 +33,7 @@ def seeded(device: torch.device, *key: int) -> Iterator[None]:
     devices = [] if device.type == "cpu" else [device]
     kind = "cuda" if device.type == "cpu" else device.type
     with torch.random.fork_rng(devices, device_type=kind):
-        torch.manual_seed(_seed(*key))
+        torch.manual_seed(seed_of(*key))
         yield
 
 
@@ -54,7 +54,7 @@ def draw_corners(images: Tensor, size: int, *key: int, rank: int = 0, world: int
         Top and left of each, ``(B, 2)``, int64.
     """
     count, (height, width) = len(images), images.shape[-2:]
-    generator = torch.Generator().manual_seed(_seed(*key))
+    generator = torch.Generator().manual_seed(seed_of(*key))
     rest = torch.tensor([height - size + 1, width - size + 1])
     drawn = torch.rand((world, count, 2), generator=generator, dtype=torch.float64)[rank]
     return (drawn * rest).long().to(images.device, non_blocking=True)

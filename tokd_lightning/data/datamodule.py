@@ -17,6 +17,7 @@ from tokd_lightning.data.annotations import Annotations, Forge
 from tokd_lightning.data.arguments import check_sizes, check_sources
 from tokd_lightning.data.augment import Augmentation, Normalise, draw_corners, finish
 from tokd_lightning.data.augment_check import check_augmentation
+from tokd_lightning.data.batch_seeds import BatchSeeds
 from tokd_lightning.data.clips import ClipDataset
 from tokd_lightning.data.frames import Batch, FrameDataset, FrameLoader, OnError, loader
 from tokd_lightning.data.index import FrameIndex
@@ -29,7 +30,7 @@ from tokd_lightning.terminal import keep_words
 NOTHING: Mapping[str, Tensor] = MappingProxyType({})
 
 
-class FrameDataModule(FrameIndex, LightningDataModule):
+class FrameDataModule(BatchSeeds, FrameIndex, LightningDataModule):
     """Frames of real and fake videos, decoded as uint8 and processed on the device.
 
     Args:
@@ -184,11 +185,6 @@ class FrameDataModule(FrameIndex, LightningDataModule):
             raise TokdError("balance loss_weight needs real and fake training frames, not one kind")
         return number.sum() / (2.0 * number)
 
-    def _process(self) -> tuple[int, int]:
-        """Return rank and world size."""
-        trainer = self.trainer
-        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
-
     def _dataset(self, split: str) -> FrameDataset:
         table = self.table(split)
         if not len(table):
@@ -305,12 +301,11 @@ class FrameDataModule(FrameIndex, LightningDataModule):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the network's input, and the mask and landmarks that follow it."""
         training = self.trainer is not None and self.trainer.training
-        rank, world = self._process()
+        rank, _ = self._process()
         corners = None
         if self.crop is not None and training:
-            whole, part = divmod(batch["step"], self.accumulate)  # crops belong to a whole batch
-            place = {"rank": part * world + rank, "world": self.accumulate * world}
-            corners = draw_corners(images, self.crop, self.seed, whole, **place)
+            whole, place, parts = self._share(batch)  # crops belong to a whole batch
+            corners = draw_corners(images, self.crop, self.seed, whole, rank=place, world=parts)
         key = (self.seed, batch["step"], rank) if training else None
         images, moved = finish(images, followers, self.augmentation, key, self.crop, corners)
         finished: Tensor = self.normalise.to(images.device)(images)

@@ -66,7 +66,7 @@ def _lines(record: Mapping[str, Any], source: Source) -> Iterator[str]:
     )
     millions = record["parameters"] / 1e6
     rows = {
-        "network": f"{record['network']['backbone']}, {millions:.2f} M parameters",
+        "network": f"{source.network}, {millions:.2f} M parameters",
         "files": ", ".join(
             f"`{FILES[kind]}` ({file['bytes'] / 1e6:.1f} MB)"
             for kind, file in record["files"].items()

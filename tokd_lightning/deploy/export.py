@@ -56,6 +56,7 @@ _HEAT = (
     "class activation map: (weights of fake - weights of real) . last map of S_B + difference of "
     "the biases, per place; its mean is the fake logit minus the real one"
 )
+_NO_HEAT = "no class activation map: one value, the fake logit minus the real one, without a place"
 
 
 def export(
@@ -92,7 +93,7 @@ def export(
         raise TokdError(f"--data {data}: there is no such folder")
     ready = runtime_files(runtime) if "web" in formats else {}
     opened = open_source(Path(source))
-    print(f"{opened.name}: {opened.student.spec['backbone']}, {opened.crop} px", flush=True)
+    print(f"{opened.name}: {opened.network}, {opened.crop} px", flush=True)
     contents = {kind: _content(opened, kind) for kind in _FLOAT if kind in formats}
     known = validation(opened, data)
     print(f"validation: {known.said}", flush=True)
@@ -213,7 +214,7 @@ def _record(source: Source, known: Validation, face: dict[str, Any]) -> dict[str
         "face": face,
         "threshold": thresholds(known.scores),
         "validation": known.said,
-        "heat_map": _HEAT,
+        "heat_map": _HEAT if getattr(source.student, "has_heat_map", True) else _NO_HEAT,
         "files": {},
         "trained": source.about(),
         "metrics": source.results.metrics if source.results else {},

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.models import Student
+from tokd_lightning.models.detectors import Detector
+from tokd_lightning.models.rebuild import rebuild
 
 INPUT = "image"
 OUTPUTS = ("logits", "heat_map")
@@ -30,18 +32,21 @@ class Deployed(nn.Module):
 
     .. math:: h_{yx} = \sum_c (w^{fake}_c - w^{real}_c) f_{cyx} + b^{fake} - b^{real}
 
-    Nothing is scaled or clipped.
+    Nothing is scaled or clipped. A detector has its own map, see
+    :meth:`~tokd_lightning.models.detectors.Detector.heat_map`.
 
     Args:
-        student: The student; put into ``eval()``.
+        student: The student or detector; put into ``eval()``.
 
     Source:
         B. Zhou et al., "Learning deep features for discriminative localization", CVPR 2016.
     """
 
-    def __init__(self, student: Student) -> None:
+    def __init__(self, student: Student | Detector) -> None:
         super().__init__()
         self.student = student
+        if isinstance(student, Detector):
+            student.keeps_auxiliary = student.has_heat_map  # a map may be among them
         self.eval()
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,6 +59,8 @@ class Deployed(nn.Module):
             Logits of real and fake, ``(B, 2)``, and heatmaps, ``(B, S / 32, S / 32)``.
         """
         output = self.student(image)
+        if isinstance(self.student, Detector):
+            return output.logits, self.student.heat_map(output)
         weight, bias = self.student.classifier.weight, self.student.classifier.bias
         towards_fake = (weight[1] - weight[0])[None, :, None, None]
         return output.logits, (output.maps[32] * towards_fake).sum(1) + (bias[1] - bias[0])
@@ -106,7 +113,7 @@ def to_onnx(
     return content
 
 
-def to_safetensors(student: Student, about: Mapping[str, Any] | None = None) -> bytes:
+def to_safetensors(student: nn.Module, about: Mapping[str, Any] | None = None) -> bytes:
     """Return the weights of S_B and G_Sc, ``backbone.…`` and ``classifier.…``, as file content.
 
     Args:
@@ -124,7 +131,7 @@ def from_safetensors(file: Path, network: Mapping[str, Any]) -> Deployed:
 
     Args:
         file: File with the content that :func:`to_safetensors` returned.
-        network: Arguments of :class:`~tokd_lightning.models.Student`.
+        network: Its ``spec``, for :func:`~tokd_lightning.models.rebuild.rebuild`.
 
     Raises:
         TokdError: The file does not hold the weights of that network.
@@ -133,7 +140,7 @@ def from_safetensors(file: Path, network: Mapping[str, Any]) -> Deployed:
     from safetensors.torch import load_file
 
     try:
-        student = Student(**network)
+        student: Any = rebuild(network)
         student.load_state_dict(load_file(file))
     except (SafetensorError, RuntimeError, TypeError) as error:
         raise TokdError(f"{file} does not hold the network that it should: export anew") from error

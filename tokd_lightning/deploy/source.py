@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, cast
 from tokd_lightning.errors import TokdError
 from tokd_lightning.evaluation.open_run import open_run
 from tokd_lightning.models import Student
+from tokd_lightning.models.detectors import Detector
 from tokd_lightning.modules.trained import TrainedModule
 from tokd_lightning.runs.folder import Run
 from tokd_lightning.runs.identity import Config, cell
@@ -13,7 +14,7 @@ from tokd_lightning.runs.record import RunRecord
 
 
 class Source(NamedTuple):
-    """A student to export.
+    """A student or detector to export.
 
     Attributes:
         name: Name of its run or checkpoint.
@@ -28,9 +29,15 @@ class Source(NamedTuple):
     run: Run | None
 
     @property
-    def student(self) -> Student:
-        """S_B with G_Sc."""
-        return cast(Student, self.model.network)
+    def student(self) -> Student | Detector:
+        """S_B with G_Sc, or the detector."""
+        return cast(Student | Detector, self.model.network)
+
+    @property
+    def network(self) -> str:
+        """Name of its network."""
+        spec = self.model.header["network"]
+        return str(spec.get("detector") or spec["backbone"])
 
     @property
     def results(self) -> RunRecord | None:
@@ -76,7 +83,8 @@ def open_source(path: Path) -> Source:
         path: A run's folder, or a checkpoint.
 
     Raises:
-        TokdError: The path is neither, or holds a teacher.
+        TokdError: The path is neither, or holds a teacher or a detector
+            that needs more than images.
     """
     run, config = None, None
     if not path.exists():
@@ -91,10 +99,12 @@ def open_source(path: Path) -> Source:
     else:
         model = TrainedModule(path)
         config = Run(folder).config() if beside else None
-    if model.kind != "student":
+    if model.kind == "teacher":
         raise TokdError(
             f"{path} holds a teacher, which is there to be learned from: export a student of it"
         )
+    if why := getattr(model.network, "unexported", ""):
+        raise TokdError(f"{path} cannot be exported: {why}")
     model.eval()
     name = folder.resolve().name if beside else path.stem
     return Source(name if run or not beside else f"{name}-{path.stem}", model, config, run)

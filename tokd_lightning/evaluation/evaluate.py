@@ -181,6 +181,7 @@ def module_of(trained: Trained, target: Target, options: Options) -> FrameDataMo
         **chosen(options.frames, "frames_per_video"),
         **chosen(options.on_error, "on_error"),
     )
+    trained.model.ask(data)
     data.announced = True  # the caller describes the data, on its own output
     return data
 

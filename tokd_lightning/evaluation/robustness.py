@@ -28,6 +28,7 @@ from tokd_lightning.evaluation.perturbations import PERTURBATIONS, STRENGTHS, ev
 from tokd_lightning.evaluation.record import before, changes
 from tokd_lightning.files import write_bytes, write_text
 from tokd_lightning.metrics.classification import frame_and_video_metrics, video_table
+from tokd_lightning.models.detectors import extras_of
 from tokd_lightning.modules.trained import TrainedModule
 from tokd_lightning.runs.folder import Run
 from tokd_lightning.runs.identity import Config
@@ -142,9 +143,9 @@ class _Perturbed(pl.LightningModule):
         if len(batch["image"]) == 0:
             return
         keys = [self.paths[row] for row in batch["index"].tolist()]
-        scores = []
+        scores, extras = [], extras_of(self.network, batch)
         for images in _exactly(every_strength(batch["image"], self.name, keys), self.device):
-            logits = self.network(self.normalise(images)).logits
+            logits = self.network(self.normalise(images), **extras).logits
             scores.append(logits.double().softmax(1)[:, 1])
         self.found.append((batch["index"].cpu(), torch.stack(scores, 1).cpu()))
 

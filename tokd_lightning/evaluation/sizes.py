@@ -11,6 +11,7 @@ from torch import nn
 from tokd_lightning.files import write_json
 from tokd_lightning.models import DualBranchTeacher, Student
 from tokd_lightning.models.complexity import complexity
+from tokd_lightning.models.detectors import DETECTORS, build_detector
 from tokd_lightning.runs.provenance import source_hash, versions
 
 _SIZE = 299
@@ -26,7 +27,8 @@ def measure_sizes(out: Path, repeats: int = 5) -> None:
 
     Args:
         out: JSON file: network name -> ``parameters``, ``macs`` and ``latency`` in ms, the median
-            over ``repeats`` forward passes of the network in ``eval()``, fp32.
+            over ``repeats`` forward passes of the network in ``eval()``, fp32. Detectors of Table 2
+            are counted at the side of their own publication, without latency.
         repeats: Number of timed forward passes.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -37,6 +39,9 @@ def measure_sizes(out: Path, repeats: int = 5) -> None:
         size = complexity(network, _SIZE)
         latency = _latency(network.eval().to(device), device, repeats)
         measured[name] = {**size._asdict(), "latency": round(latency, 2)}
+    for detector in DETECTORS.values():
+        network = build_detector({"detector": detector.name, "pretrained": False})
+        measured[detector.title] = complexity(network, network.size)._asdict()
     about = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     threads = "" if device.type == "cuda" else f", {torch.get_num_threads()} thread(s)"
     document = {

@@ -1,7 +1,7 @@
 """``gradcam.png``: evidence for fake and for real, overlaid on test frames."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.explain.drawing import WRONG, short, view
 from tokd_lightning.files import write_bytes
 from tokd_lightning.models import DualBranchTeacher, Student
+from tokd_lightning.models.detectors import Detector
 from tokd_lightning.models.gradcam import grad_cam
 
 # In inches: a picture, the gap between two, space for labels, titles and colour bars.
@@ -36,20 +37,23 @@ class Cams(NamedTuple):
         images: The images as the network saw them, RGB in 0..255, ``(N, H, W, 3)``.
         names: Branch and stride of each map.
         maps: One array per name, ``(N, h, w)``, before the ReLU.
+        panels: Title -> ``(N, h, w)`` in [0, 1], a detector's own maps.
     """
 
     rows: pd.DataFrame
     images: NDArray[np.uint8]
     names: list[tuple[str, int]]
     maps: list[NDArray[np.float32]]
+    panels: dict[str, NDArray[np.float32]] = {}  # noqa: RUF012  # never modified
 
 
 def look(
-    network: Student | DualBranchTeacher,
+    network: Student | DualBranchTeacher | Detector,
     data: FrameDataModule,
     rows: pd.DataFrame,
     images: Tensor,
     strides: Sequence[int],
+    extras: Mapping[str, Tensor] | None = None,
 ) -> Cams:
     """Compute Grad-CAM of normalised images, one after the other.
 
@@ -59,18 +63,37 @@ def look(
         rows: Rows of the split's table, one per image.
         images: ``(N, 3, H, W)``.
         strides: Strides of the maps.
+        extras: Further arguments of a detector's ``forward``, one row per image.
     """
     device = next(network.parameters()).device
     p_fake, names, parts = [], [], []
-    for image in images:
-        logits, heats = grad_cam(network, image[None].to(device), strides)
+    panels: dict[str, list[NDArray[np.float32]]] = {}
+    for number, image in enumerate(images):
+        x = image[None].to(device)
+        its = {key: value[number, None].to(device) for key, value in (extras or {}).items()}
+        logits, heats = grad_cam(network, x, strides, its)
+        for title, panel in _panels(network, x, its).items():
+            panels.setdefault(title, []).append(panel[0].float().cpu().numpy())
         p_fake.append(float(logits.double().softmax(1)[0, 1]))
         names = [(heat.branch, heat.stride) for heat in heats]
         parts.append([heat.values[0].float().cpu().numpy() for heat in heats])
     plain = images * data.normalise.std.to(images) + data.normalise.mean.to(images)
     colours = (plain.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     maps = [np.stack(column) for column in zip(*parts, strict=True)]
-    return Cams(rows[list(_KEYS)].assign(p_fake=p_fake), colours, names, maps)
+    own = {title: np.stack(found) for title, found in panels.items()}
+    return Cams(rows[list(_KEYS)].assign(p_fake=p_fake), colours, names, maps, own)
+
+
+@torch.no_grad()
+def _panels(network: Any, x: Tensor, extras: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a detector's own maps of one image."""
+    if not isinstance(network, Detector):
+        return {}
+    network.keeps_auxiliary = True
+    try:
+        return network.panels(network(x, **extras))
+    finally:
+        network.keeps_auxiliary = False
 
 
 def write_maps(path: Path, cams: Cams) -> None:
@@ -116,7 +139,7 @@ def columns_of(cams: Cams) -> list[Column]:
         top = float(np.abs(heat).max()) or 1.0
         name = f"{view(branch)}, stride {stride}"
         found += [Column(f"{name}\nfor fake", heat, top), Column(f"{name}\nfor real", -heat, top)]
-    return found
+    return found + [Column(title, panel) for title, panel in cams.panels.items()]
 
 
 def together(runs: Sequence[tuple[str, Cams]]) -> tuple[pd.DataFrame, Any, list[Column]]:

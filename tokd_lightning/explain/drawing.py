@@ -57,5 +57,5 @@ def short(text: str) -> str:
 
 
 def view(name: str) -> str:
-    """Return the paper's symbol of a branch, or "student"."""
-    return {"rgb": "$x$", "frequency": "$x^F$"}.get(name, "student")
+    """Return the paper's symbol of a branch, or the name itself."""
+    return {"rgb": "$x$", "frequency": "$x^F$"}.get(name, name)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 import torch
-from torch import Tensor
 
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.frames import Batch, FrameLoader, Unreadable
@@ -118,9 +117,11 @@ def frames_of(
     workers = min(own["num_workers"], os.cpu_count() or 1)
     given["num_workers"] = workers if options.workers is None else options.workers
     if target is not None:
-        return target.module(
+        other = target.module(
             options.split, None, **{key: own[key] for key in (*SEEN, *_KEPT)} | given
         )
+        trained.model.ask(other)
+        return other
     block = trained.config["data"]
     module, _, name = str(block["class_path"]).rpartition(".")
     try:
@@ -129,6 +130,7 @@ def frames_of(
         raise TokdError(f"there is no {module}.{name}: name the data with --on") from error
     given |= {"augmentation": [], "teacher_quality": None}
     data: FrameDataModule = kind(**{**block["init_args"], **given})
+    trained.model.ask(data)
     return data
 
 
@@ -137,11 +139,11 @@ def loader_of(data: FrameDataModule, split: str) -> FrameLoader:
     return data.test_dataloader() if split == "test" else data.val_dataloader()
 
 
-def read(data: FrameDataModule, split: str, rows: list[int]) -> tuple[list[int], Tensor]:
+def read(data: FrameDataModule, split: str, rows: list[int]) -> tuple[list[int], Batch]:
     """Read rows of a split's table.
 
     Returns:
-        The rows that could be read, and their images as network input, ``(N, 3, H, W)``.
+        The rows that could be read, and their batch, with the images as network input.
 
     Raises:
         TokdError: A frame cannot be read and must not be skipped.
@@ -150,7 +152,7 @@ def read(data: FrameDataModule, split: str, rows: list[int]) -> tuple[list[int],
     if isinstance(batch, Unreadable):
         raise TokdError(batch.message)
     finished = data.on_after_batch_transfer(cast(Batch, batch), 0)
-    return finished["index"].tolist(), finished["image"]
+    return finished["index"].tolist(), finished
 
 
 def where(target: Target | None, trained: Trained, split: str) -> Path:

@@ -34,6 +34,7 @@ from tokd_lightning.files import write_text
 from tokd_lightning.loggers.wandb_run import confident_errors
 from tokd_lightning.looks import network as label
 from tokd_lightning.models import DualBranchTeacher, Student
+from tokd_lightning.models.detectors import Detector, extras_of
 from tokd_lightning.models.look import attention_maps
 from tokd_lightning.runs.identity import Config
 from tokd_lightning.training.pictures import choose
@@ -135,7 +136,7 @@ def _bands(folder: Path, found: Survey, network: Any, heading: str, named: str) 
 def _cams(
     folder: Path,
     found: Survey,
-    network: Student | DualBranchTeacher,
+    network: Student | DualBranchTeacher | Detector,
     data: FrameDataModule,
     few: FrameDataModule,
     options: Options,
@@ -143,15 +144,18 @@ def _cams(
 ) -> list[str]:
     split = options.split
     chosen = choose(data.table(split), options.frames)
-    read_rows, images = read(data, split, chosen.index.tolist())
+    read_rows, batch = read(data, split, chosen.index.tolist())
+    images, extras = batch["image"], extras_of(network, batch)
     rows = data.table(split).loc[read_rows]
     worst = confident_errors(found.scores)
     worst = worst[~worst["path"].isin(rows["path"])].head(options.errors)
     if len(worst):
         more_rows, more = read(few, split, worst.index.tolist())
+        its = extras_of(network, more)
         rows = pd.concat([rows, few.table(split).loc[more_rows]])
-        images = torch.cat([images, more])
-    seen = cams.look(network, data, rows, images, options.strides)
+        images = torch.cat([images, more["image"]])
+        extras = {key: torch.cat([value, its[key]]) for key, value in extras.items()}
+    seen = cams.look(network, data, rows, images, options.strides, extras)
     cams.write_maps(folder / "gradcam.npz", seen)
     sheet = cams.draw_cams(
         seen.rows, seen.images, cams.columns_of(seen), f"{heading}\nGrad-CAM; red where it is wrong"

@@ -15,6 +15,7 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.explain.options import loader_of
 from tokd_lightning.frequency import split_bands
 from tokd_lightning.models import DualBranchTeacher
+from tokd_lightning.models.detectors import extras_of
 from tokd_lightning.models.look import attention_maps
 
 FloatArray = NDArray[np.float64]
@@ -139,6 +140,7 @@ def survey(
         batch["image"] = batch["image"].to(device)
         x = data.on_after_batch_transfer(batch, 0)["image"]
         index.append(rows)
+        extras = {key: value.to(device) for key, value in extras_of(network, batch).items()}
         label, methods_here, band_number = batch["label"], of_row[rows], 0
         for number, (image, band) in enumerate(filtered(x, edges)):
             if number == 0 and attends and isinstance(network, DualBranchTeacher):
@@ -147,7 +149,7 @@ def survey(
                 sums = _added(sums, values, methods_here, len(methods))
                 logits = output.logits
             else:
-                logits = network(image).logits
+                logits = network(image, **extras).logits
             scores[number].append(logits.double().softmax(1)[:, 1].cpu())
             if band is not None:
                 square = (band * std).double().square().mean(dim=(1, 2, 3)).cpu()

@@ -2,7 +2,7 @@
 
 import difflib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,24 @@ def keep_maps_from(network: nn.Module, stride: int) -> None:
     for module in network.modules():
         if isinstance(module, Backbone):
             module.finest = stride
+
+
+def adapt_stem(
+    backbone: Backbone, change: Callable[[Tensor], Tensor], stride: int | None = None
+) -> None:
+    """Replace the weight of a backbone's first convolution, for inputs of other channels.
+
+    Args:
+        backbone: Changed in place.
+        change: From the weight ``(C, 3, k, k)`` to the new one, ``(C, channels, k, k)``.
+        stride: New stride of the convolution; None keeps it.
+    """
+    stem = next(module for module in backbone.modules() if isinstance(module, nn.Conv2d))
+    with torch.no_grad():
+        stem.weight = nn.Parameter(change(stem.weight).contiguous())
+    stem.in_channels = stem.weight.shape[1]
+    if stride is not None:
+        stem.stride = (stride, stride)
 
 
 def build_backbone(name: str, pretrained: bool | str = False, branch: str = "") -> Backbone:

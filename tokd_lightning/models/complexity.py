@@ -44,6 +44,9 @@ def complexity(network: nn.Module, size: int) -> Complexity:
     its figures. Everything else is left out, including other normalisations and activations and the
     transform of Eq. 1.
 
+    Fixed transforms of detectors (phase, DCT) are left out too: on the meta device they return
+    tensors of the right shape without computing.
+
     Args:
         network: Module from images ``(B, 3, size, size)``; not modified.
         size: Side of the image in pixels; 299 in the paper.

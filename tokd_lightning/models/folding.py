@@ -3,6 +3,7 @@
 import copy
 from collections import Counter
 from collections.abc import Iterator
+from typing import TypeVar
 
 import torch
 from timm.layers.conv2d_same import Conv2dSame
@@ -11,15 +12,15 @@ from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from tokd_lightning.lightning_internals import is_batchnorm
-from tokd_lightning.models.teacher import DualBranchTeacher
 
+_Network = TypeVar("_Network", bound=nn.Module)
 # Subclasses may compute something else from the same weights, so the types are matched exactly.
 _CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
 _ACTIVE = (BatchNormAct2d, SyncBatchNormAct)  # with a built-in activation
 _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, *_ACTIVE)
 
 
-def frozen(teacher: DualBranchTeacher) -> DualBranchTeacher:
+def frozen(teacher: _Network) -> _Network:
     """Copy a teacher for distillation: eval mode, batch norms folded away, channels last, frozen.
 
     With fixed statistics, a batch norm after a convolution is an affine map of its output and is

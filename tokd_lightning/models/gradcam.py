@@ -1,12 +1,13 @@
 """Grad-CAM: the positions of a network's feature maps that indicate fake."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from tokd_lightning.errors import TokdError
+from tokd_lightning.models.detectors import Detector
 from tokd_lightning.models.student import Student
 from tokd_lightning.models.teacher import DualBranchTeacher
 
@@ -15,7 +16,7 @@ class Heat(NamedTuple):
     """Grad-CAM on one map.
 
     Attributes:
-        branch: ``student``, or the teacher's ``rgb`` or ``frequency``.
+        branch: ``student`` or ``detector``, or the ``rgb`` or ``frequency`` of one with branches.
         stride: Stride of the map.
         values: The weighted sum before the ReLU, ``(B, h, w)``: positive values are evidence for
             fake, and are Grad-CAM for fake; negative ones for real, and their negative is Grad-CAM
@@ -28,7 +29,10 @@ class Heat(NamedTuple):
 
 
 def grad_cam(
-    network: Student | DualBranchTeacher, x: Tensor, strides: Sequence[int] = (32,)
+    network: Student | DualBranchTeacher | Detector,
+    x: Tensor,
+    strides: Sequence[int] = (32,),
+    extras: Mapping[str, Tensor] | None = None,
 ) -> tuple[Tensor, list[Heat]]:
     r"""Compute Grad-CAM: weight the channels of a map by the score's gradient.
 
@@ -41,9 +45,10 @@ def grad_cam(
     average pooling and a linear layer, L is the class activation map divided by hw.
 
     Args:
-        network: The student, or the teacher with a map per branch; in ``eval()``.
+        network: The student or detector, or the teacher with a map per branch; in ``eval()``.
         x: Normalised images, ``(B, 3, H, W)``.
         strides: Strides of the maps: 8, 16 or 32. The teacher's maps are those after its RFAMs.
+        extras: Further arguments of a detector's ``forward``.
 
     Returns:
         Logits ``(B, 2)``, and the maps of every branch, in the order of ``strides``.
@@ -56,9 +61,13 @@ def grad_cam(
         localization", ICCV 2017.
     """
     with torch.inference_mode(False), torch.enable_grad():
-        output = network(x.clone().requires_grad_())  # so that frozen networks have a graph
+        images = x.clone().requires_grad_()  # so that frozen networks have a graph
+        output = network(images, **(extras or {}))
         if isinstance(network, DualBranchTeacher):
             of = {branch: getattr(output, branch) for branch in network.branches}
+        elif isinstance(network, Detector):
+            of = {"rgb" if output.frequency else "detector": output.maps}
+            of |= {"frequency": output.frequency} if output.frequency else {}
         else:
             of = {"student": output.maps}
         seen = [(branch, stride) for branch in of for stride in strides]

@@ -4,13 +4,15 @@ import hashlib
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.models import DualBranchTeacher
+from tokd_lightning.models.detectors import Detector, DetectorTeacher
+from tokd_lightning.models.rebuild import rebuild
 
 HEADER = "tokd"
 # Data and branches of a teacher -> prefix of its experiment's name, and its quality.
@@ -30,7 +32,7 @@ class TrainedTeacher(NamedTuple):
     checkpoint's header.
     """
 
-    network: DualBranchTeacher
+    network: DualBranchTeacher | DetectorTeacher
     projectors: dict[str, Tensor] | None
     header: dict[str, Any]
 
@@ -40,7 +42,8 @@ def read_checkpoint(path: str | Path, kind: str | None = None) -> dict[str, Any]
 
     Args:
         path: A ``.ckpt`` file.
-        kind: The required kind, ``teacher`` or ``student``; None accepts either.
+        kind: The required kind: ``teacher`` (which a detector may be), ``student`` or ``detector``;
+            None accepts any.
 
     Raises:
         TokdError: The file is missing, not a checkpoint of this package, or of the other kind.
@@ -56,9 +59,11 @@ def read_checkpoint(path: str | Path, kind: str | None = None) -> dict[str, Any]
     header = checkpoint.get(HEADER) if isinstance(checkpoint, dict) else None
     if header is None:
         raise TokdError(f"{path} is not a checkpoint of tokd_lightning: it has no '{HEADER}' entry")
-    if kind is not None and header["kind"] != kind:
+    accepted = (kind, "detector") if kind == "teacher" else (kind,)
+    if kind is not None and header["kind"] not in accepted:
+        its = header["network"]
         raise TokdError(
-            f"{path} holds a {header['kind']} ({header['network']['backbone']}), "
+            f"{path} holds a {header['kind']} ({its.get('detector') or its['backbone']}), "
             f"but a {kind} is needed here"
         )
     if header["kind"] == "teacher":
@@ -67,19 +72,21 @@ def read_checkpoint(path: str | Path, kind: str | None = None) -> dict[str, Any]
 
 
 def load_teacher(path: str | Path) -> TrainedTeacher:
-    """Rebuild the teacher of Sec. 3 from a checkpoint written by ``TeacherModule``.
+    """Rebuild a teacher: that of Sec. 3, or a detector as one, from a fit's checkpoint.
 
     Raises:
-        TokdError: As :func:`read_checkpoint`, or the weights do not fit the recorded network.
+        TokdError: As :func:`read_checkpoint`, the weights do not fit the recorded network, or the
+            detector has no maps to distil.
     """
     checkpoint = read_checkpoint(path, "teacher")
-    network = DualBranchTeacher(**checkpoint[HEADER]["network"])
-    state: Mapping[str, Tensor] = checkpoint["state_dict"]
+    header, state = checkpoint[HEADER], checkpoint["state_dict"]
+    trained: nn.Module = rebuild(header["network"], header["kind"])
     try:
-        network.load_state_dict(under(state, "teacher."))
+        trained.load_state_dict(under(state, f"{header['kind']}."))
     except RuntimeError as error:
         raise TokdError(f"the weights in {path} do not fit the network it records") from error
-    return TrainedTeacher(network, under(state, "projectors.") or None, checkpoint[HEADER])
+    network = DetectorTeacher(trained) if isinstance(trained, Detector) else trained
+    return TrainedTeacher(cast(Any, network), under(state, "projectors.") or None, header)
 
 
 def check_input(header: dict[str, Any], data: Any) -> None:
@@ -96,7 +103,7 @@ def check_input(header: dict[str, Any], data: Any) -> None:
             )
 
 
-def check_branches(reads: Collection[str], teacher: DualBranchTeacher) -> None:
+def check_branches(reads: Collection[str], teacher: DualBranchTeacher | DetectorTeacher) -> None:
     """Check that a teacher has all branches that a method reads.
 
     Args:

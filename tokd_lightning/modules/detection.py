@@ -19,6 +19,7 @@ from torchmetrics.classification import BinaryAccuracy
 from tokd_lightning.distillation.gradients import KEPT_PASSES
 from tokd_lightning.errors import TokdError
 from tokd_lightning.metrics.classification import frame_and_video_metrics
+from tokd_lightning.models.detectors import extras_of
 from tokd_lightning.modules.checkpoint import HEADER
 from tokd_lightning.modules.compile import compile_in_place
 from tokd_lightning.modules.finite import FiniteLoss
@@ -135,9 +136,22 @@ class DetectionModule(pl.LightningModule):
         """DataModule of the running trainer."""
         return cast(DataModule, cast(Any, self.trainer).datamodule)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, **extras: Tensor) -> Tensor:
         """Return logits ``(B, 2)``, real and fake, of normalised images ``(B, 3, H, W)``, Eq. 8."""
-        return cast(Tensor, self.network(image).logits)
+        return cast(Tensor, self.network(image, **extras).logits)
+
+    def needs(self, fitting: bool) -> set[str]:
+        """Return the batch entries beyond image and label that a fit, or a test, needs."""
+        return set(getattr(self.network, "reads", ()))
+
+    def ask(self, data: Any, fitting: bool = False) -> None:
+        """Have a data module's batches contain what a fit, or a test, needs.
+
+        Raises:
+            TokdError: The data do not have it.
+        """
+        if needed := self.needs(fitting):
+            data.require(needed)
 
     def cross_entropy(self, logits: Tensor, label: Tensor) -> Tensor:
         """Return the cross-entropy, Eq. 9, weighted by class if ``balance: loss_weight``."""
@@ -216,7 +230,7 @@ class DetectionModule(pl.LightningModule):
     def _collect(self, batch: dict[str, Tensor]) -> None:
         if len(batch["image"]) == 0:
             return
-        logits = self(batch["image"]).double()
+        logits = self(batch["image"], **extras_of(self.network, batch)).double()
         loss = functional.cross_entropy(logits, batch["label"], reduction="none")
         self._collected.append((batch["index"], logits.softmax(1)[:, 1], loss))
 

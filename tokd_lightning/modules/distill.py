@@ -12,7 +12,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from tokd_lightning.distillation import Distiller, RotationOptimizer
 from tokd_lightning.errors import TokdError
-from tokd_lightning.models import Shapes, Student, keep_maps_from
+from tokd_lightning.models import Shapes, StudentOutput, keep_maps_from
+from tokd_lightning.models.detectors import SEEDS, Detector, DetectorLoss, extras_of
+from tokd_lightning.models.rebuild import build_student
 from tokd_lightning.modules.checkpoint import HEADER, check_branches, check_input, under
 from tokd_lightning.modules.compile import compile_in_place
 from tokd_lightning.modules.detection import (
@@ -44,12 +46,16 @@ class DistillModule(DetectionModule):
         lr_scheduler: Scheduler of eta_S, StepLR(5, 0.1).
         rotation_optimizer: Of R_r and R_f, eta_R (Eq. 16).
         rotation_scheduler: Scheduler of eta_R. Sec. 4.3 requires eta_R to fall faster than eta_S.
-        student: S_B: ``resnet18_thin``, ``resnet34_thin``, ``xception`` or any timm CNN.
+        student: S_B: ``resnet18_thin``, ``resnet34_thin``, ``xception`` or any timm CNN; or
+            ``detectors.NAME``, a detector with maps, such as ``detectors.spsl``.
         pretrained: Start the student from ImageNet weights: True through timm, or a file's path.
         teacher: Checkpoint of the teacher; a method that needs none (Vanilla) ignores it.
         warm_up_epochs: Number of epochs in which only the classifier G_Sc learns (ADD's recipe: 3).
             S_B with its BN statistics, the method's own parameters and the rotations do not change;
             all losses are computed and logged, and the schedulers step, as later.
+        student_options: Options of a student that is a detector.
+        own_losses: Whether a student that is a detector also learns from its own losses, except
+            the cross-entropy, which every method has.
         interval: As in :class:`DetectionModule`.
         clip: As in :class:`DetectionModule`, for student and projectors; rotations need none.
         accumulate: As in :class:`DetectionModule`.
@@ -73,6 +79,8 @@ class DistillModule(DetectionModule):
         pretrained: bool | str = False,
         teacher: str | None = None,
         warm_up_epochs: int = 0,
+        student_options: dict[str, Any] | None = None,
+        own_losses: bool = False,
         interval: Interval = "epoch",
         clip: float | None = None,
         accumulate: int = 1,
@@ -87,7 +95,11 @@ class DistillModule(DetectionModule):
         self.teacher_path = teacher
         self.warm_up_epochs = warm_up_epochs
         with drawn_from(seed):
-            self.student = Student(student, pretrained)
+            self.student: Any = build_student(student, pretrained, student_options)
+        self.own_losses = own_losses
+        if own_losses and not isinstance(self.student, Detector):
+            raise TokdError(f"--model.own_losses: {student} has no losses of its own")
+        self.own: DetectorLoss | None = None
         self.student.to(memory_format=torch.channels_last)
         self.distiller: Distiller | None = None
         self.shared_teacher = SharedTeacher()
@@ -97,7 +109,12 @@ class DistillModule(DetectionModule):
     @property
     def network(self) -> nn.Module:
         """S_B and G_Sc."""
-        return self.student
+        return cast(nn.Module, self.student)
+
+    def needs(self, fitting: bool) -> set[str]:
+        """Return what the student reads and, for a fit, what its own losses need."""
+        own = self.student.make_loss().supervision if fitting and self.own_losses else ()
+        return super().needs(fitting) | set(own)
 
     def setup(self, stage: str) -> None:
         """For training, load the teacher from its checkpoint and build the distiller."""
@@ -106,6 +123,8 @@ class DistillModule(DetectionModule):
             return
         self.distiller = self._without_teacher() or self._with_teacher()
         self.distiller.class_weights = self.data.class_weights
+        if self.own_losses:
+            self.own = self.student.make_loss()
         keep_maps_from(self.student, min(self.distiller.taps, default=DEEPEST))
 
     def _without_teacher(self) -> Distiller | None:
@@ -131,7 +150,7 @@ class DistillModule(DetectionModule):
 
     def _distiller(self, teacher: Shapes) -> Distiller:
         keep_maps_from(self.student, FINEST)
-        student = self.student.shapes(self.data.input_size)
+        student: Shapes = self.student.shapes(self.data.input_size)
         try:
             with drawn_from(self.seed):
                 return self.make_distiller(student, teacher)
@@ -140,7 +159,7 @@ class DistillModule(DetectionModule):
 
     # The step of Sec. 4.2
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Run one iteration of Sec. 4.2.
 
         1. The teacher computes its maps, without gradient.
@@ -165,14 +184,15 @@ class DistillModule(DetectionModule):
         # 1. Per branch, maps (B, C, H / s, W / s) at strides s, without gradient.
         teacher = None
         if self._teacher is not None:
-            teacher = self._teacher(better, image if better is batch["image"] else better)
+            same = image if better is batch["image"] else better
+            teacher = self._teacher(better, same, extras_of(self._teacher.teacher, batch))
 
-        # 2. Logits (B, 2) and maps (B, C, H / s, W / s).
+        # 2. Logits (B, 2) and maps (B, C, H / s, W / s); a detector's own losses.
         warming = self._warming_up()
-        student = self.student(image)
+        student, own = self._student(image, batch)
 
         # 3. Scalars by name, weighted: cross-entropy, rgb, frequency, ….
-        losses = distiller(student, teacher, label)
+        losses = {**distiller(student, teacher, label), **own}
         loss = torch.stack(list(losses.values())).sum()
 
         # 4.
@@ -200,25 +220,46 @@ class DistillModule(DetectionModule):
         self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()})
         self.log_dict({f"maps/{name}": v for name, v in distiller.diagnostics().items()})
 
+    def _student(
+        self, image: Tensor, batch: dict[str, Any]
+    ) -> tuple[StudentOutput, dict[str, Tensor]]:
+        """Run the student; return its output, and its own losses if they are asked for."""
+        if not isinstance(self.student, Detector):
+            return self.student(image), {}
+        batch = {**batch, "image": image, SEEDS: self.data.sample_seeds(batch)}
+        if self.own is not None:
+            self.own.epoch = self.current_epoch
+            batch["image"] = self.own.before_step(self.student, batch)
+        with self.data.seeded(batch):
+            output = self.student(batch["image"], **extras_of(self.student, batch))
+            losses = {} if self.own is None else self.own(self.student, output, batch)
+        own = {f"own_{name}": loss for name, loss in losses.items() if name != "ce"}
+        return StudentOutput(output.logits, output.maps), own
+
     def _warming_up(self) -> bool:
         """Return whether only the classifier learns; if so, keep the BN statistics of S_B fixed."""
         warming = self.current_epoch < self.warm_up_epochs
         if warming:
-            self.student.backbone.eval()
+            self._body().eval()
         return warming
 
     def _keep_all_but_the_classifier(self) -> None:
         """Drop the gradients that DDP requires: an optimizer skips parameters without one."""
-        for part in (self.student.backbone, cast(Distiller, self.distiller)):
+        for part in (self._body(), cast(Distiller, self.distiller)):
             for parameter in part.parameters():
                 parameter.grad = None
+
+    def _body(self) -> nn.Module:
+        body = self.student.body if isinstance(self.student, Detector) else self.student.backbone
+        return cast(nn.Module, body)
 
     # Optimizers
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer of student and projectors, then that of R_r and R_f if learned."""
         distiller = cast(Distiller, self.distiller)
-        trained = [p for part in (self.student, distiller) for p in part.parameters()]
+        parts = [self.student, distiller, *([] if self.own is None else [self.own])]
+        trained = [p for part in parts for p in part.parameters()]
         trained = [p for p in trained if p.requires_grad]
         first = optimizer_of(self.make_optimizer, trained, resumed=self.fused)
         optimizers: list[Optimizer] = [first]
@@ -295,7 +336,7 @@ class DistillModule(DetectionModule):
         if self.interval == "epoch":
             self._step_schedulers()
         if self.current_epoch + 1 == self.warm_up_epochs:
-            self.student.backbone.train()
+            self._body().train()
         warn_of_collapse(self._variances(), self._first_variance)
         rotation = cast(Distiller, self.distiller).rotation
         first = self.current_epoch == self.warm_up_epochs

@@ -1,12 +1,13 @@
 """The frozen teacher of one student, or of several that take turns on the same images."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 import torch
 from torch import Tensor
 
 from tokd_lightning.models import DualBranchTeacher, Shapes, TeacherOutput, frozen, keep_maps_from
+from tokd_lightning.models.detectors import DetectorTeacher
 from tokd_lightning.modules.checkpoint import TrainedTeacher, load_teacher
 
 FINEST = 4  # stride of the finest maps
@@ -27,7 +28,7 @@ class SharedTeacher:
         teacher: The network, after :meth:`load`.
     """
 
-    teacher: DualBranchTeacher
+    teacher: DualBranchTeacher | DetectorTeacher
 
     def __init__(self, several: bool = False) -> None:
         self._several = several
@@ -58,19 +59,25 @@ class SharedTeacher:
         self._finest = min(self._finest, *taps, DEEPEST)
         keep_maps_from(self.teacher, self._finest)
 
-    def __call__(self, batch: Tensor, images: Tensor | None = None) -> TeacherOutput:
+    def __call__(
+        self,
+        batch: Tensor,
+        images: Tensor | None = None,
+        extras: Mapping[str, Tensor] | None = None,
+    ) -> TeacherOutput:
         """Return logits and maps, without gradient.
 
         Args:
             batch: The tensor that all students receive, by which the output is remembered.
             images: The same images ``(B, 3, H, W)`` in another memory format, if there are any.
+            extras: Further arguments of a detector's ``forward``.
         """
         if self._output is None or batch is not self._batch:
             self._batch = self._output = None  # before the next is made: memory for one of them
             with torch.no_grad():
                 images = batch if images is None else images
                 images = images.contiguous(memory_format=torch.channels_last)
-                output = cast(TeacherOutput, self.teacher(images))
+                output = cast(TeacherOutput, self.teacher(images, **(extras or {})))
             if not self._several:
                 return output
             self._batch, self._output = batch, output

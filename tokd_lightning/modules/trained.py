@@ -9,13 +9,13 @@ from torch import nn
 from torch.optim.lr_scheduler import ConstantLR
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.models import DualBranchTeacher, Student
+from tokd_lightning.models.rebuild import rebuild
 from tokd_lightning.modules.checkpoint import HEADER, read_checkpoint, under, weights_hash
 from tokd_lightning.modules.detection import DetectionModule, drawn_from
 
 
 class TrainedModule(DetectionModule):
-    """The deployed network (Sec. 4.3), S_B with G_Sc, or the teacher, as recorded in a checkpoint.
+    """The network of a checkpoint: S_B with G_Sc (Sec. 4.3), the teacher or a detector.
 
     It is scored by the code that tests a run, and cannot be trained.
 
@@ -23,7 +23,7 @@ class TrainedModule(DetectionModule):
         path: A checkpoint written by ``tokd fit``.
 
     Attributes:
-        kind: ``student`` or ``teacher``.
+        kind: ``student``, ``teacher`` or ``detector``.
         header: The checkpoint's header: network, mean, std, input size, data.
         weights: Hash of all its weights, as a student records its teacher's.
 
@@ -37,9 +37,8 @@ class TrainedModule(DetectionModule):
         self.header: dict[str, Any] = checkpoint[HEADER]
         self.kind = str(self.header["kind"])
         self.weights = weights_hash(checkpoint["state_dict"])
-        build = DualBranchTeacher if self.kind == "teacher" else Student
         with drawn_from(self.seed):
-            self.trained: nn.Module = build(**self.header["network"])
+            self.trained = rebuild(self.header["network"], self.kind)
         try:
             self.trained.load_state_dict(under(checkpoint["state_dict"], f"{self.kind}."))
         except RuntimeError as error:

@@ -19,16 +19,17 @@ from tokd_lightning.report.model import (
     Report,
     TableReport,
 )
-from tokd_lightning.report.reader import Reader, Result, state_among
+from tokd_lightning.report.reader import NOT_RUN, Reader, Result, state_among
 from tokd_lightning.report.svg import Svg
 from tokd_lightning.runs.provenance import commit, comparable_data
 from tokd_lightning.tables.entries import Entry, PaperTable
-from tokd_lightning.tables.grid import STUDENTS
+from tokd_lightning.tables.grid import DETECTOR, DETECTORS, STUDENTS
 from tokd_lightning.tables.statistics import Summary, summary
 
 _SCALES = {"parameters": 1e-6, "macs": 1e-9, "latency": 1.0}
 # Row of Table 1 or 2 -> network whose size it shows.
 _NETWORKS = {name: name for name in (*STUDENTS.values(), "Teacher")} | {"TOKD": "Xception"}
+_NETWORKS |= {title: title for title in DETECTORS.values()}
 
 
 def build(tables: Sequence[PaperTable], reader: Reader, when: datetime | None = None) -> Report:
@@ -96,6 +97,8 @@ def _fill(table: PaperTable, reader: Reader) -> TableReport:
         else:
             values = _values(entry, results[key])
             state = state_among(results[key])
+            if entry.cell.role == DETECTOR and state == NOT_RUN and entry.published is not None:
+                state = CITED  # until it is run
             filled[key] = FilledEntry(entry, state, results[key], values, key in odd)
     return TableReport(table, filled, (*notes, *table.notes))
 
@@ -107,7 +110,7 @@ def _without_run(entry: Entry, sizes: dict[str, dict[str, float]]) -> FilledEntr
         return FilledEntry(entry, CITED)
     size = sizes.get(_NETWORKS[entry.row], {}).get(entry.metric)
     if size is None:
-        return FilledEntry(entry, NOT_COMPUTED)
+        return FilledEntry(entry, CITED if entry.row in DETECTORS.values() else NOT_COMPUTED)
     ours = Summary(size * _SCALES[entry.metric], None, 1)
     return FilledEntry(entry, COMPUTED, (), {entry.metric: ours})
 

@@ -31,6 +31,7 @@ def report(
     out: Path | None = None,
     settings: Sequence[str] = (),
     filled: bool = False,
+    recipe: str = "paper",
     *,
     console: Console | None = None,
     state: StateOf | None = None,
@@ -46,6 +47,7 @@ def report(
         settings: ``KEY=VALUE`` each, as given to ``tokd table --set``: those runs are shown.
         filled: Whether the LaTeX tables leave out rows and columns that no run has filled; a table
             without any number of ours then has no file.
+        recipe: Training recipe of the detectors of Tables 2 and 7 that is shown.
         console: Console to print to; standard output by default.
         state: Function that returns the state of a cell. By default runs are checked for being
             stale if the ``experiments`` folder exists.
@@ -63,8 +65,8 @@ def report(
             raise TokdError(f"--dataset {name}: choose from {', '.join(DATASETS)}")
     common, data = settings_of(settings), _with_demo(runs, tuple(dataset or PAPER))
     reader = Reader(runs, state or _compared(runs))
-    tables = [paper_table(key, data).sharing(common) for key in map(_key, table or ())]
-    every = [paper_table(key, data).sharing(common) for key in TABLES]
+    tables = [paper_table(key, data, recipe).sharing(common) for key in map(_key, table or ())]
+    every = [paper_table(key, data, recipe).sharing(common) for key in TABLES]
     made = build(tables or _begun(reader, every), reader)
     folder = out or runs / "report"
     _write(made, folder, filled)

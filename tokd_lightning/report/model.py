@@ -11,7 +11,7 @@ import pandas as pd
 
 from tokd_lightning.report.conflict import Pair
 from tokd_lightning.report.evaluations import EvaluatedOn
-from tokd_lightning.report.reader import STALE, Result, state_among
+from tokd_lightning.report.reader import NOT_RUN, STALE, Result, state_among
 from tokd_lightning.report.svg import Svg
 from tokd_lightning.tables.entries import ACC, AUC, EER, Entry, PaperTable
 from tokd_lightning.tables.grid import GridCell
@@ -174,7 +174,7 @@ class Report:
             if filled.entry.cell and not filled.entry.on
         }
         elsewhere = {
-            (filled.entry.cell.name, filled.entry.on): filled.state
+            (filled.entry.cell.name, filled.entry.on): filled.state.replace(CITED, NOT_RUN)
             for filled in self._entries()
             if filled.entry.cell and filled.entry.on
         }

@@ -30,7 +30,10 @@ import yaml
 from tokd_lightning.errors import TokdError, reason
 
 Config = dict[str, Any]
+DETECTOR = "detector"
+"""Role of a run that trains a detector of Table 2."""
 
+_CLASSES = {"model", "data", "distiller", "detector"}  # their name alone is a class path
 # LibYAML's, which most builds of PyYAML have, reads the same ten times as fast.
 _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -94,13 +97,19 @@ NAMED = (
     "data.init_args.quality",
     "model.init_args.student",
     "model.init_args.branches",
+    "model.init_args.recipe",
+    "model.init_args.detector.class_path",
     "model.init_args.distiller.class_path",
     "model.init_args.distiller.init_args.branches",
 )
 
 
 class Cell(NamedTuple):
-    """A run's cell in the tables of the paper; ``role`` is ``teacher`` or ``student``."""
+    """A run's cell in the tables of the paper.
+
+    ``role`` is ``teacher``, ``student`` or ``detector``; for a detector, ``method`` is its name and
+    ``branches`` the training recipe.
+    """
 
     data: str
     role: str
@@ -115,6 +124,11 @@ def cell(config: Config) -> Cell:
     data, model = config["data"]["init_args"], config["model"]["init_args"]
     place = f"{data['name']}-{data['quality']}"
     seed = int(config["seed_everything"])
+    if "detector" in model:
+        kind, options = _class(model["detector"]), _with_defaults(model["detector"])
+        name = str(getattr(kind, "name", model["detector"]["class_path"].rpartition(".")[2]))
+        recipe = str(model.get("recipe", "own"))
+        return Cell(place, DETECTOR, str(options.get("backbone", name)), name, recipe, seed)
     if "distiller" not in model:
         branches = str(model.get("branches", "both"))
         return Cell(place, "teacher", str(model["backbone"]), "teacher", branches, seed)
@@ -133,7 +147,8 @@ def run_name(config: Config, experiment: Config | None, without: tuple[str, ...]
     """Return the name of a run, a pure function of its cell and its other differences.
 
     ``<data>-<quality>_<student>_<method>-<branches>_s<seed>``, teachers
-    ``<data>-<quality>_teacher-<branches>_s<seed>``. Differences from the experiment file outside
+    ``<data>-<quality>_teacher-<branches>_s<seed>``, detectors
+    ``<data>-<quality>_<detector>-<recipe>_s<seed>``. Differences from the experiment file outside
     the cell (except locations such as ``data.root``) append six digits of a hash. If the method is
     not the experiment's, it is compared with its own defaults.
 
@@ -156,7 +171,7 @@ def name_of(it: Cell, changed: Config) -> str:
         it: The cell.
         changed: Full key of a resolved configuration -> value.
     """
-    what = "teacher" if it.role == "teacher" else f"{it.backbone}_{it.method}"
+    what = it.method if it.role in ("teacher", DETECTOR) else f"{it.backbone}_{it.method}"
     name = re.sub(r"[^\w.-]+", "-", f"{it.data}_{what}-{it.branches}_s{it.seed}")
     return f"{name}-{_digest(changed)[:6]}" if changed else name
 
@@ -322,7 +337,7 @@ def _flat_keys(value: Any, key: str) -> Iterator[tuple[str, Any]]:
         for name, inner in value.items():
             where = key if name == "init_args" else f"{key}.{name}" if key else str(name)
             yield from _flat_keys(inner, where)
-    elif key.rpartition(".")[2] in {"model", "data", "distiller"} and isinstance(value, str):
+    elif key.rpartition(".")[2] in _CLASSES and isinstance(value, str):
         yield f"{key}.class_path", value
     else:
         yield key, value

@@ -14,7 +14,14 @@ from typing import Any
 
 import yaml
 
-from tokd_lightning.runs.identity import PLACE, Config, cell, read_whole, short_key
+from tokd_lightning.runs.identity import (
+    DETECTOR,
+    PLACE,
+    Config,
+    cell,
+    read_whole,
+    short_key,
+)
 
 _FILE = Path(__file__).parents[1] / "tables" / "published" / "shipped.csv"
 _FOLDERS = ("experiments", "configs/distillers")
@@ -99,8 +106,11 @@ def _plain(content: Config) -> Config:
 
 
 def _kind(config: Config) -> tuple[str, str, str]:
-    """Return the data set, the role and, for a student, the network."""
+    """Return the data set, the role and, for a student or detector, the network."""
     data, model = config["data"]["init_args"], config["model"]["init_args"]
+    if "detector" in model:
+        kind = str(model["detector"]["class_path"]).rpartition(".")[2]
+        return str(data.get("name")), DETECTOR, kind
     role = "student" if "distiller" in model else "teacher"
     return str(data.get("name")), role, str(model.get("student", ""))
 
@@ -117,15 +127,14 @@ def _distance(experiment: Config, config: Config) -> tuple[bool, bool, bool, boo
 
 
 def _qualified(experiment: Config) -> Config:
-    """Return an experiment with the full class path of its method, as in a resolved one."""
+    """Return an experiment with the full class path of its method or detector."""
     model = experiment["model"]["init_args"]
-    if "distiller" not in model:
-        return experiment
-    distiller = model["distiller"]
-    name = distiller["class_path"]
-    if "." not in name:
-        distiller = distiller | {"class_path": f"tokd_lightning.distillation.{name}"}
-    return experiment | {"model": {"init_args": model | {"distiller": distiller}}}
+    for key, room in (("distiller", "distillation"), (DETECTOR, "models.detectors")):
+        block = model.get(key)
+        if block is not None and "." not in block["class_path"]:
+            block = block | {"class_path": f"tokd_lightning.{room}.{block['class_path']}"}
+            return experiment | {"model": {"init_args": model | {key: block}}}
+    return experiment
 
 
 def _flat(content: Any, key: str = "") -> dict[str, Any]:

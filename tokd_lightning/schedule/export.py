@@ -139,7 +139,7 @@ def export_sbatch(
     elements += [
         ([cell], [plan.evaluation(cell)])
         for cell in plan.cells
-        if plan.on and cell.role == "student" and plan.settled(states[cell.name])
+        if plan.on and cell.role != "teacher" and plan.settled(states[cell.name])
     ]
     if not elements:
         raise TokdError("there is nothing left to do")
@@ -181,7 +181,7 @@ def _element(plan: Plan, cells: list[GridCell]) -> _Element:
         commands = [["fit", "--test", "--logs", str(plan.runs / "logs"), *given[0], "--reuse"]]
         commands[0] += others
     if plan.on:
-        commands += [plan.evaluation(cell) for cell in cells if cell.role == "student"]
+        commands += [plan.evaluation(cell) for cell in cells if cell.role != "teacher"]
     return cells, commands
 
 

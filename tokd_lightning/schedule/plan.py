@@ -22,7 +22,7 @@ from tokd_lightning.tables.grid import (
     settings_of,
     with_teachers,
 )
-from tokd_lightning.tables.paper import PAPER, paper_table
+from tokd_lightning.tables.paper import PAPER, WITH_DETECTORS, paper_table
 from tokd_lightning.tables.state import Looker, State
 
 # Log lines of a fit: an epoch, or a run that is already finished.
@@ -44,6 +44,7 @@ class Plan:
         rerun: Whether stale runs are set aside and made again.
         datasets: The data sets of the table's entries.
         settings: Values of ``--set``.
+        recipe: Training recipe of the detectors.
         cohort: Most fits that share a process; 1 gives each its own.
     """
 
@@ -55,6 +56,7 @@ class Plan:
     rerun: bool = False
     datasets: tuple[str, ...] = PAPER
     settings: tuple[str, ...] = ()
+    recipe: str = "paper"
     cohort: int = 1
 
     def arguments(self, cell: GridCell) -> list[str]:
@@ -137,6 +139,7 @@ def make_plan(
     settings: Sequence[str] = (),
     log: str = "wandb",
     rerun: bool = False,
+    recipe: str = "paper",
     cohort: int = 1,
 ) -> Plan:
     """Determine the runs that a call asks for.
@@ -154,6 +157,7 @@ def make_plan(
             only to the students.
         log: Value of ``tokd fit --log``.
         rerun: Whether stale runs are made again.
+        recipe: Training recipe of the detectors, ``paper`` or ``house``.
         cohort: Most fits that share a process.
 
     Raises:
@@ -165,12 +169,15 @@ def make_plan(
         raise TokdError(f"--cohort must be at least 1, not {cohort}")
     if not EXPERIMENTS.is_dir():
         raise TokdError(f"there is no {EXPERIMENTS}/ here: start it where {EXPERIMENTS}/ is")
-    table = paper_table(key, dataset or PAPER)
+    if recipe != "paper" and key not in WITH_DETECTORS:
+        raise TokdError(f"--recipe {recipe}: only Tables 2 and 7 have detectors with recipes")
+    table = paper_table(key, dataset or PAPER, recipe)
     common = settings_of(settings)
     chosen = select(table.cells, dataset, student, method, branches)
     cells = tuple(with_teachers(over_seeds(chosen, seeds, common)))
     shown = tuple(dataset or PAPER)
-    plan = Plan(table, cells, {}, runs, log, rerun, shown, tuple(settings), cohort)
+    asked = (shown, tuple(settings), recipe, cohort)
+    plan = Plan(table, cells, {}, runs, log, rerun, *asked)
     return replace(plan, roots=_roots(data, {*(cell.data for cell in cells), plan.on} - {""}))
 
 
@@ -251,7 +258,7 @@ def jobs_of(
             _share(plan, cell),
         )
     for cell in plan.cells if plan.on else ():
-        if cell.role == "student" and cell.name not in left_out:
+        if cell.role != "teacher" and cell.name not in left_out:
             name = f"{cell.name} on {plan.on}"
             needs = [cell.name] if cell.name in jobs else []
             log = plan.runs / "logs" / f"{cell.name}_on_{plan.on}.log"

@@ -115,7 +115,7 @@ def _list_commands(plan: Plan, states: Mapping[str, State], console: Console) ->
         _say(console, f"\n{cell.title}: {state}", style=_STYLES.get(state.kind, ""))
         _say(console, f"  {shlex.join(['tokd', 'fit', *plan.arguments(cell)])}")
     for cell in plan.cells if plan.on else ():
-        if cell.role == "student":
+        if cell.role != "teacher":
             _say(console, f"\n{cell.title} on {plan.on}")
             _say(console, f"  {shlex.join(['tokd', *plan.evaluation(cell)])}")
     _say(console, "")
@@ -222,7 +222,8 @@ def _report(plan: Plan, console: Console, looker: Looker) -> None:
         found = looker(cell)
         return found.kind, found.why
 
-    report(plan.runs, [key], plan.datasets, out, plan.settings, console=console, state=state)
+    shown = (plan.runs, [key], plan.datasets, out, plan.settings, False, plan.recipe)
+    report(*shown, console=console, state=state)
 
 
 def report_failures(tasks: Sequence[Task], console: Console, left_out: int = 0) -> int:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.runs.identity import NAMED, PLACE, Cell, name_of
+from tokd_lightning.runs.identity import DETECTOR, NAMED, PLACE, Cell, name_of
 from tokd_lightning.runs.shipped import edits
 
 EXPERIMENTS = Path("experiments")
@@ -18,6 +18,7 @@ TEACHER_SEED = 0
 # Blocks of a configuration that name a class: their arguments are under ``init_args``.
 _CLASSES = (
     *("data", "model", "model.distiller", "model.distiller.add", "model.optimizer"),
+    *("model.detector", "model.loss"),
     *("model.lr_scheduler", "model.rotation_optimizer", "model.rotation_scheduler"),
 )
 
@@ -68,6 +69,13 @@ METHODS = {
     "sp": "SP",
     "fitnet": "FitNet",
 }
+# The detectors of Table 2; `tokd_lightning.models.detectors` has the same names.
+DETECTORS = {
+    **{"multitask": "Multi-task", "twobranch": "Two-branch", "spsl": "SPSL", "rfm": "RFM"},
+    **{"addnet": "AddNet", "facexray": "Face X-ray", "f3net": "F3-Net", "multiatt": "MultiAtt"},
+}
+RECIPES = ("paper", "house")
+HOUSE = Path("configs/recipes/house.yaml")
 _NEVER_DONE = {
     "trainer.limit_test_batches": "a table's numbers are of the whole test split",
     "trainer.fast_dev_run": "it keeps nothing",
@@ -82,10 +90,13 @@ class GridCell:
 
     Args:
         data: Key of :data:`DATASETS`.
-        role: ``teacher`` or ``student``.
-        backbone: Key of :data:`STUDENTS`; for a teacher, the backbone of its experiment.
-        method: Key of :data:`METHODS`; ``teacher`` for teachers.
-        branches: ``none``, ``rgb``, ``frequency`` or ``both``.
+        role: ``teacher``, ``student`` or ``detector``.
+        backbone: Key of :data:`STUDENTS`; for a teacher, the backbone of its experiment; empty for
+            a detector.
+        method: Key of :data:`METHODS` or, for a detector, of :data:`DETECTORS`; ``teacher`` for
+            teachers.
+        branches: ``none``, ``rgb``, ``frequency`` or ``both``; for a detector its recipe, ``paper``
+            or ``house``, or ``demo`` on the demo's data.
         extra: Further options that distinguish the cell, such as d; part of its name.
         seed: Seed of the run.
         common: Options that all cells of a call share (``--set``); part of its name.
@@ -110,6 +121,8 @@ class GridCell:
         """The experiment file that the cell overrides."""
         if self.role == "teacher":
             kind = "teacher"
+        elif self.role == DETECTOR:
+            kind = self.method
         elif self.dataset.experiments == "demo":
             kind = "vanilla" if self.method == "vanilla" else "tokd"
         else:
@@ -135,6 +148,9 @@ class GridCell:
     @property
     def title(self) -> str:
         """Human-readable title."""
+        if self.role == DETECTOR:
+            recipe = f"{self.branches} recipe"
+            return f"{self.dataset.title} {DETECTORS[self.method]} {recipe} seed {self.seed}"
         branches = "" if self.role == "teacher" else BRANCHES[self.branches]
         what = "teacher" if self.role == "teacher" else METHODS[self.method]
         network = "" if self.role == "teacher" else STUDENTS[self.backbone]
@@ -145,7 +161,7 @@ class GridCell:
     @cached_property
     def teacher(self) -> "GridCell | None":
         """The teacher that the cell needs: one per data set, with seed 0, for all seeds."""
-        if self.role == "teacher" or self.method == "vanilla":
+        if self.role in ("teacher", DETECTOR) or self.method == "vanilla":
             return None
         return teacher_of(self.data, self.common)
 
@@ -193,7 +209,11 @@ class GridCell:
             runs: Folder of all run folders.
             named: Whether to pass the name; without it, a fit computes it again.
         """
-        given: list[Option] = [("config", self.experiment), ("seed_everything", self.seed)]
+        given: list[Option] = [("config", self.experiment)]
+        house = self.role == DETECTOR and self.branches == "house"
+        if house:
+            given.append(("config", HOUSE))
+        given.append(("seed_everything", self.seed))
         if root is not None:
             given.append(("data.root", root))
         if runs != Path("runs"):
@@ -211,6 +231,17 @@ def teacher_of(data: str, common: tuple[Option, ...] = ()) -> GridCell:
     shared = tuple(option for option in common if not option[0].startswith("model."))
     backbone = "resnet18_thin" if data in DEMO else "xception"
     return GridCell(data, "teacher", backbone, "teacher", "both", (), TEACHER_SEED, shared)
+
+
+def detector(data: str, name: str, recipe: str = "paper") -> GridCell:
+    """Return a detector of Table 2.
+
+    Args:
+        data: Key of :data:`DATASETS`.
+        name: Key of :data:`DETECTORS`.
+        recipe: One of :data:`RECIPES`; the demo's data have one of their own.
+    """
+    return GridCell(data, DETECTOR, "", name, "demo" if data in DEMO else recipe)
 
 
 def student(
@@ -257,7 +288,7 @@ def select(
     filters: Mapping[str, tuple[Sequence[str], Iterable[str]]] = {
         "dataset": (dataset, DATASETS),
         "student": (student, STUDENTS),
-        "method": (method, (*METHODS, "teacher")),
+        "method": (method, (*METHODS, *DETECTORS, "teacher")),
         "branches": (branches, BRANCHES),
     }
     for name, (wanted, known) in filters.items():
@@ -270,7 +301,7 @@ def select(
         if (not dataset or cell.data in dataset)
         and (not student or cell.role == "teacher" or cell.backbone in student)
         and (not method or cell.method in method)
-        and (not branches or cell.role == "teacher" or cell.branches in (*branches, "none"))
+        and (not branches or cell.role != "student" or cell.branches in (*branches, "none"))
     ]
     if not kept:
         given = [f"--{n} {','.join(wanted)}" for n, (wanted, _) in filters.items() if wanted]

@@ -153,6 +153,7 @@ class TokdCLI(LaunchingCLI):
                 checks.check_teacher(self.resolved["model"]["init_args"])
             self._handle_earlier_run(config)
         super().instantiate_classes()
+        cast(DetectionModule, self.model).ask(self.datamodule, self.subcommand == "fit")
         if self.learner is not None:
             self.learner.share(self.model, self.datamodule, self.trainer)
 
@@ -161,8 +162,8 @@ class TokdCLI(LaunchingCLI):
 
     def _settle_precision(self, config: Any) -> None:
         """Fill in an unset precision, which is then not part of the run's name."""
-        anew = self.subcommand == "fit" and config.rerun
-        precision = settle_precision(self.resolved, None if anew else self.run.config())
+        again = self.subcommand == "fit" and config.rerun
+        precision = settle_precision(self.resolved, None if again else self.run.config())
         if precision is not None:
             config.trainer.precision = self.resolved["trainer"]["precision"] = precision
 

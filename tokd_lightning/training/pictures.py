@@ -1,6 +1,7 @@
 """``pictures.png``: test frames of a run, their x^F (Eq. 1) and attention or energy maps."""
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -9,14 +10,15 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.frames import Batch, Unreadable
 from tokd_lightning.errors import TokdError
 from tokd_lightning.files import write_bytes
 from tokd_lightning.frequency import high_pass
-from tokd_lightning.models import DualBranchTeacher, Student
+from tokd_lightning.models import DualBranchTeacher
+from tokd_lightning.models.detectors import Detector, extras_of
 from tokd_lightning.models.look import attention_maps, energy
 from tokd_lightning.modules import DetectionModule
 from tokd_lightning.modules.checkpoint import HEADER, read_checkpoint
@@ -61,16 +63,17 @@ def write_pictures(
     each = min(model.scores["method"].nunique(), _MOST)
     rows = choose(model.scores, each if count is None else count)
     if len(rows):
-        columns = look(model, data, _read(data, rows.index.tolist()))
+        batch = _read(data, rows.index.tolist())
+        columns = look(model, data, batch["image"], extras_of(model.network, batch))
         write_bytes(folder / "pictures.png", draw(columns, rows, folder.name))
 
 
-def _read(data: FrameDataModule, rows: list[int]) -> Tensor:
-    """Read rows of the test split as the network saw them, normalised, ``(N, 3, H, W)``."""
+def _read(data: FrameDataModule, rows: list[int]) -> Batch:
+    """Read rows of the test split as the network saw them, normalised."""
     batch = data.test_dataloader().dataset.__getitems__(rows)
     if isinstance(batch, Unreadable):
         raise TokdError(batch.message)
-    return data.on_after_batch_transfer(cast(Batch, batch), 0)["image"]
+    return data.on_after_batch_transfer(cast(Batch, batch), 0)
 
 
 def choose(scores: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -88,11 +91,17 @@ def choose(scores: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 @torch.no_grad()
-def look(model: DetectionModule, data: FrameDataModule, images: Tensor) -> list[Column]:
+def look(
+    model: DetectionModule,
+    data: FrameDataModule,
+    images: Tensor,
+    extras: Mapping[str, Tensor] | None = None,
+) -> list[Column]:
     """Compute the columns of normalised images ``(N, 3, H, W)``.
 
     First x and x^F. Then a teacher's attention maps, or the energy of its last maps if it has no
-    attention, or the energy of a student's maps.
+    attention, or the energy of a student's or detector's maps and the detector's own panels.
+    ``extras`` are further arguments of a detector's ``forward``.
     """
     network = model.network
     x = images.to(next(network.parameters()).device)
@@ -110,10 +119,8 @@ def look(model: DetectionModule, data: FrameDataModule, images: Tensor) -> list[
             last = {"x": output.rgb, "x^F": output.frequency}
             seen = [(f"energy, {b}", energy(maps[32])) for b, maps in last.items() if maps]
     else:
-        assert isinstance(network, Student)
         cutoff = _cutoff_of_teacher(getattr(model, "teacher_path", None))
-        maps = network(x).maps
-        seen = [(f"energy, stride {s}", energy(maps[s])) for s in sorted(maps)]
+        seen = _maps(network, x, extras or {})
     network.train(training)
 
     mean, std = data.normalise.mean, data.normalise.std
@@ -126,6 +133,20 @@ def look(model: DetectionModule, data: FrameDataModule, images: Tensor) -> list[
         Column(f"x^F, cutoff {cutoff:g}", _colours(fine), "nearest"),
         *(Column(title, values.float().cpu().numpy()) for title, values in seen),
     ]
+
+
+def _maps(network: nn.Module, x: Tensor, extras: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
+    """Return titles and maps of a student or a detector."""
+    if isinstance(network, Detector):
+        network.keeps_auxiliary = True
+    output = network(x, **{key: value.to(x.device) for key, value in extras.items()})
+    seen = [(f"energy, stride {s}", energy(output.maps[s])) for s in sorted(output.maps)]
+    if isinstance(network, Detector):
+        network.keeps_auxiliary = False
+        of = output.frequency
+        seen += [(f"energy, frequency, stride {s}", energy(of[s])) for s in sorted(of)]
+        seen += list(network.panels(output).items())
+    return seen
 
 
 def _cutoff_of_teacher(path: str | None) -> float:

@@ -1,4 +1,4 @@
-"""Short forms in the arguments of a fit or test: run folders and method names."""
+"""Short forms in the arguments of a fit or test: run folders, names of methods and detectors."""
 
 import inspect
 import json
@@ -9,10 +9,16 @@ from pathlib import Path
 from tokd_lightning.distillation.catalogue import METHODS
 from tokd_lightning.distillation.distiller import Distiller
 from tokd_lightning.errors import TokdError
+from tokd_lightning.models.detectors import DETECTORS, Detector
 from tokd_lightning.runs.identity import recipe
 
-_DISTILLER = ("--model.distiller", "--model.init_args.distiller")
-_KNOWN = {name: kind for kind in METHODS for name in (kind.method, kind.__name__.lower())}
+_NAMING = tuple(
+    f"--model.{part}{key}" for key in ("distiller", "detector") for part in ("", "init_args.")
+)
+_KNOWN: dict[str, type] = {
+    name: kind for kind in METHODS for name in (kind.method, kind.__name__.lower())
+}
+_KNOWN |= {name: kind for kind in DETECTORS.values() for name in (kind.name, kind.__name__.lower())}
 _KNOWN["kd"] = next(kind for kind in METHODS if kind.method == "hinton")
 _FLAGS = {"--rerun", "--reuse", "--print_config", "-h"}  # options that take no value
 _CONFIG = ("--config", "-c")
@@ -72,7 +78,7 @@ def _configuration(verb: str, name: str) -> Path:
 
 
 def _methods(rest: Sequence[str]) -> list[str]:
-    """Expand the method named by ``--model.distiller``, with its own defaults.
+    """Expand the method of ``--model.distiller`` or ``--model.detector``, with its own defaults.
 
     Without them a method would inherit the experiment's values of options with the same names, e.g.
     AT the rotation of TOKD.
@@ -81,9 +87,9 @@ def _methods(rest: Sequence[str]) -> list[str]:
     for part in rest:
         key, equals, value = part.partition("=")
         before = found[-1] if found else ""
-        if equals and key in _DISTILLER:
+        if equals and key in _NAMING:
             part = f"{key}={_method(value, found)}"
-        elif before in _DISTILLER:
+        elif before in _NAMING:
             part = _method(part, found[:-1])
         found.append(part)
     return found
@@ -94,7 +100,8 @@ def _method(name: str, before: Sequence[str]) -> str:
     if kind is None:
         return name
     shown = name if "." in name else kind.__name__
-    known = recipe(before).get("model.distiller.class_path")
+    block = "detector" if issubclass(kind, Detector) else "distiller"
+    known = recipe(before).get(f"model.{block}.class_path")
     if str(known).rpartition(".")[2] == kind.__name__:
         return shown
     parameters = inspect.signature(kind).parameters.values()
@@ -102,8 +109,8 @@ def _method(name: str, before: Sequence[str]) -> str:
     return json.dumps({"class_path": shown} | ({"init_args": defaults} if defaults else {}))
 
 
-def _own(name: str) -> type[Distiller] | None:
-    """Return a custom method by its full name; None leaves the error to the parser."""
+def _own(name: str) -> type | None:
+    """Return a custom method or detector by its full name; None leaves the error to the parser."""
     module, _, kind = name.rpartition(".")
     if not module or name.endswith((".yaml", ".yml")) or not name.replace(".", "").isidentifier():
         return None
@@ -111,4 +118,4 @@ def _own(name: str) -> type[Distiller] | None:
         found = getattr(import_module(module), kind)
     except Exception:  # whatever it is, the parser reports it
         return None
-    return found if isinstance(found, type) and issubclass(found, Distiller) else None
+    return found if isinstance(found, type) and issubclass(found, Distiller | Detector) else None

@@ -1,0 +1,94 @@
+"""Table of all detectors: ``tokd detectors``."""
+
+from typing import Any, Literal
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from tokd_lightning.models.complexity import complexity
+from tokd_lightning.models.detectors import DETECTORS, Detector, build_detector
+from tokd_lightning.models.probe import meta_copy
+from tokd_lightning.terminal import keep_words
+
+_COLUMNS: dict[str, Literal["left", "right"]] = {
+    **{"detector": "left", "source": "left", "px": "right", "params (M)": "right"},
+    **{"published": "right", "GMACs": "right", "MiB an image": "right"},
+    **{"needs": "left", "left open": "left"},
+}
+
+
+def print_detectors(size: int | None = None) -> None:
+    """Print a table of all detectors, each at the side of its publication.
+
+    Args:
+        size: Side of the images in pixels for all of them; None takes each one's own.
+
+    Raises:
+        TokdError: A detector does not take images of this side.
+    """
+    table = Table(title="detectors of Tables 2 and 7, at fp32")
+    for name, justify in _COLUMNS.items():
+        narrow = name not in ("left open", "source")
+        table.add_column(name, justify=justify, no_wrap=narrow, overflow="fold")
+    for kind in DETECTORS.values():
+        table.add_row(*_row(kind, size))
+    console = Console()
+    console.print(keep_words(table, console))
+
+
+def _row(kind: type[Detector], size: int | None) -> list[str]:
+    spec: dict[str, Any] = {"detector": kind.name, "pretrained": False}
+    detector = build_detector(spec)
+    if size is not None and "size" in detector.spec:
+        detector = build_detector({**spec, "size": size})
+    side = detector.size if size is None else size
+    detector.check_size(side)
+    counts = complexity(detector, side)
+    return [
+        kind.name,
+        kind.citation,
+        str(side),
+        f"{counts.parameters / 1e6:.2f}",
+        "–" if kind.published is None else f"{kind.published:g}",
+        f"{counts.macs / 1e9:.2f}",
+        f"{activation_bytes(detector, side) / 2**20:.0f}",
+        ", ".join(sorted(kind.needs)) or "–",
+        kind.unsettled,
+    ]
+
+
+def activation_bytes(network: nn.Module, size: int) -> int:
+    """Return the bytes per image that a training step keeps for its backward pass.
+
+    Counted on the meta device: the distinct tensors saved by autograd in train mode, without the
+    parameters, for one more image in the batch.
+
+    Args:
+        network: Module from images; not modified.
+        size: Side of the images in pixels.
+    """
+    copy = meta_copy(network).train()
+    return _saved(copy, size, 3) - _saved(copy, size, 2)
+
+
+def _saved(network: nn.Module, size: int, count: int) -> int:
+    parameters = {part.untyped_storage()._cdata for part in network.parameters()}
+    seen: dict[int, int] = {}
+    kept: list[Tensor] = []  # storages of freed tensors could get the same address
+
+    def note(tensor: Tensor) -> Tensor:
+        key = tensor.untyped_storage()._cdata
+        if key not in parameters and key not in seen:
+            kept.append(tensor)
+            seen[key] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    def unpack(tensor: Tensor) -> Tensor:
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, unpack):
+        output = network(torch.empty(count, 3, size, size, device="meta"))
+    del output
+    return sum(seen.values())

@@ -1,0 +1,135 @@
+"""Training of the detectors of Tables 2 and 7."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from tokd_lightning.errors import TokdError
+from tokd_lightning.models.detectors import SEEDS, Detector, DetectorLoss, extras_of
+from tokd_lightning.modules.detection import (
+    DetectionModule,
+    Interval,
+    LRSchedulerCallable,
+    OptimizerCallable,
+    drawn_from,
+)
+from tokd_lightning.modules.rotation_step import optimizer_of
+
+
+class DetectorModule(DetectionModule):
+    """Trains any :class:`~tokd_lightning.models.detectors.Detector` with its own loss.
+
+    Args:
+        detector: Factory of the network, such as ``SPSL``; ``tokd detectors`` lists them.
+        optimizer: As in :class:`DetectionModule`.
+        lr_scheduler: As in :class:`DetectionModule`.
+        loss: Factory of the loss, given the network; None takes the detector's own, with its
+            defaults.
+        recipe: Name of the training recipe in run names and tables: ``paper`` for that of the
+            detector's publication, ``house`` for that of Sec. 5.2.
+        warm_up_epochs: Number of epochs in which the pretrained body, with its BN statistics, does
+            not change.
+        interval: As in :class:`DetectionModule`.
+        clip: As in :class:`DetectionModule`.
+        accumulate: As in :class:`DetectionModule`.
+        seed: As in :class:`DetectionModule`.
+        compile: As in :class:`DetectionModule`.
+
+    Raises:
+        TokdError: An option of the detector or of its loss is wrong.
+    """
+
+    kind = "detector"
+
+    def __init__(
+        self,
+        detector: Callable[[], Detector],
+        optimizer: OptimizerCallable,
+        lr_scheduler: LRSchedulerCallable,
+        loss: Callable[[Detector], DetectorLoss] | None = None,
+        recipe: str = "own",
+        warm_up_epochs: int = 0,
+        interval: Interval = "epoch",
+        clip: float | None = None,
+        accumulate: int = 1,
+        seed: int = 0,
+        compile: bool = False,
+    ) -> None:
+        super().__init__(optimizer, lr_scheduler, interval, clip, accumulate, seed, compile)
+        self.recipe = recipe
+        self.warm_up_epochs = warm_up_epochs
+        try:
+            with drawn_from(seed):
+                self.detector = detector()
+                self.loss = self.detector.make_loss() if loss is None else loss(self.detector)
+        except ValueError as error:
+            raise TokdError(f"--model.detector: {error}") from error
+        self.to(memory_format=torch.channels_last)
+
+    @property
+    def network(self) -> nn.Module:
+        """The detector."""
+        return self.detector
+
+    def needs(self, fitting: bool) -> set[str]:
+        """Return what the network reads and, for a fit, what its loss needs."""
+        return super().needs(fitting) | (set(self.loss.supervision) if fitting else set())
+
+    def setup(self, stage: str) -> None:
+        """Check the side of the images."""
+        super().setup(stage)
+        self.detector.check_size(self.data.input_size)
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Return the sum of the detector's losses; random numbers come from the batch's seeds."""
+        self.loss.epoch = self.current_epoch
+        if self.current_epoch < self.warm_up_epochs:
+            self.detector.body.eval()
+        batch = {**batch, SEEDS: self.data.sample_seeds(batch)}
+        batch["image"] = self.loss.before_step(self.detector, batch)
+        with self.data.seeded(batch):
+            output = self.detector(batch["image"], **extras_of(self.detector, batch))
+            losses = self.loss(self.detector, output, batch)
+        loss = torch.stack(list(losses.values())).sum()
+        self.log_training(loss, output.logits, batch)
+        self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()})
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Drop the gradients of a frozen body, and clip the others."""
+        if self.current_epoch < self.warm_up_epochs:
+            for parameter in self.detector.body.parameters():
+                parameter.grad = None  # an optimizer skips parameters without one
+        super().on_before_optimizer_step(optimizer)
+
+    def on_train_epoch_end(self) -> None:
+        """Release the body after the last epoch of the warm-up."""
+        if self.current_epoch + 1 == self.warm_up_epochs:
+            self.detector.body.train()
+
+    def configure_optimizers(self) -> Any:
+        """Return one optimizer for the detector and what its loss trains."""
+        optimizer = optimizer_of(self.make_optimizer, self.parameters())
+        scheduler = {
+            "scheduler": self.schedule(optimizer, self.make_scheduler),
+            "interval": self.interval,
+        }
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def on_fit_start(self) -> None:
+        """Pass the class weights to the loss, and compare the normalisation with the published."""
+        super().on_fit_start()
+        self.loss.class_weights = self.class_weights
+        if self.loss.note:
+            rank_zero_info(self.loss.note)
+        for name in ("mean", "std"):
+            ours, theirs = getattr(self.data, name), getattr(self.detector, name)
+            if {float(v) for v in (ours if isinstance(ours, list) else [ours])} != {theirs}:
+                rank_zero_warn(
+                    f"{self.detector.title} was published for images of {name} {theirs}, and these "
+                    f"have {name} {ours}: set --data.{name} {theirs}"
+                )
