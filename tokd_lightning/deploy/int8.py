@@ -31,7 +31,7 @@ difference between the heatmap's mean and that of the logits; least share of the
 run on unsigned 8-bit activations."""
 WORTH = 1.2
 """Speed relative to float below which int8 is not worth having."""
-_CALIBRATED, _JUDGED = 64, 4000
+_CALIBRATED, _JUDGED = 256, 4000
 _REPEATS, _SECONDS = 15, 20.0
 _CONVOLUTIONS = ("Conv", "FusedConv", "ConvInteger", "NhwcFusedConv", "QLinearConv")
 
