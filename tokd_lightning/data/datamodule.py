@@ -142,6 +142,7 @@ class FrameDataModule(BatchSeeds, FrameIndex, LightningDataModule):
         self.seed = seed
         self.skipped: dict[str, set[int]] = {split: set() for split in SPLITS}
         self.accumulate = 1
+        self._said: set[str] = set()
         self.say: Callable[[str], None] = print
         self.seat: Seat | None = None
 
@@ -164,7 +165,15 @@ class FrameDataModule(BatchSeeds, FrameIndex, LightningDataModule):
             left_out = len(scan.empty), len(scan.dropped)
             table = counts_table(scan.manifest, self.frames_per_video, *left_out)
             rich.print(keep_words(table, rich.get_console()))
-            for line in (*self.notes(), *self._pairs, *self.annotations.notes, *self._apart):
+            for line in (*self.notes(), *self._pairs, *self._apart):
+                self.say(line)
+            self._say_annotations()
+
+    def _say_annotations(self) -> None:
+        """Print what is missing or forged, once; a network may require more after ``setup``."""
+        for line in self.annotations.notes:
+            if line not in self._said and (self.trainer is None or self.trainer.is_global_zero):
+                self._said.add(line)
                 self.say(line)
 
     def teardown(self, stage: str) -> None:
@@ -189,6 +198,8 @@ class FrameDataModule(BatchSeeds, FrameIndex, LightningDataModule):
         table = self.table(split)
         if not len(table):
             raise TokdError(f"{self.root} has no frames in the split {split}")
+        if self.announced:
+            self._say_annotations()
         train = split == "train"
         paired = train and self.teacher_quality is not None
         reading: dict[str, Any] = {"on_error": self.on_error, "substitute": train, "paired": paired}
