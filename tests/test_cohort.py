@@ -24,7 +24,7 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.models import DualBranchTeacher
 from tokd_lightning.modules import DistillModule
 from tokd_lightning.runs.folder import Run, letting_go
-from tokd_lightning.training.cohort import split
+from tokd_lightning.training.cohort import reusing, split
 from tokd_lightning.training.labelled import labelled
 from tokd_lightning.training.learner import Learner, disagreement
 from tokd_lightning.training.turns import Turns
@@ -395,6 +395,18 @@ def test_split_gives_each_fit_the_shared_options_and_its_own():
     assert (test, logs) == (False, None)
     assert arguments[1] == ["--data.root=D", "--config", "b.yaml"]
     assert arguments[2] == ["runs/c", "--log", "none", "--data.root=D"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["--log=none"], ["--log=none", "--reuse"]),
+        (["--rerun"], ["--rerun"]),
+        (["--reuse", "--log=none"], ["--reuse", "--log=none"]),
+    ],
+)
+def test_finished_fits_of_several_are_reused_so_that_the_same_command_goes_on(given, expected):
+    assert reusing(given) == expected
 
 
 def test_one_folder_is_held_once_in_a_process(tmp_path):

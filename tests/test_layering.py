@@ -10,6 +10,7 @@ EVERYWHERE = {"errors", "files", "lightning_internals"}
 # Room -> rooms it may import in addition to those of EVERYWHERE.
 ALLOWED = {
     "errors": set(),
+    "extras": set(),
     "files": set(),
     "lightning_internals": set(),
     "frequency": set(),
@@ -42,14 +43,15 @@ ALLOWED = {
     },
     "deploy": {
         "data", "evaluation", "metrics", "models", "modules", "prepare", "runs", "terminal",
+        "extras",
     },
     "commands": {
         "demo", "deploy", "distillation", "evaluation", "explain", "models", "prepare",
-        "report", "schedule", "show", "terminal", "training", "verify",
+        "report", "schedule", "show", "terminal", "training", "verify", "extras", "runs",
     },
-    "cli": {"commands", "training"},
+    "cli": {"commands", "extras", "training"},
     "__main__": {"cli"},
-    "__init__": set(),
+    "__init__": {"deploy"},
 }  # fmt: skip
 # Room -> packages that it may not import.
 BARRED = {

@@ -72,10 +72,24 @@ An exported student, for programs without torch, is read with :func:`load_export
 >>> load_exported(Path("exported/missing"))
 Traceback (most recent call last):
 tokd_lightning.errors.TokdError: exported/missing does not exist: ...
+
+:func:`load_detector` makes a :class:`Detector` of it, which scores pictures and videos:
+
+>>> from tokd_lightning import Detector, load_detector
+>>> load_detector("exported/missing")
+Traceback (most recent call last):
+tokd_lightning.errors.TokdError: exported/missing does not exist: ...
+
+>>> Detector.score_video.__name__
+'score_video'
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tokd_lightning.deploy.detector import Detector as Detector
+    from tokd_lightning.deploy.detector import load_detector as load_detector
 
 __version__ = "0.1.0"
 _NAMES = {
@@ -91,6 +105,8 @@ _NAMES = {
     "ManifestDataModule": "data.manifest_table",
     "load_run": "evaluation.open_run",
     "load_exported": "deploy.record",
+    "Detector": "deploy.detector",
+    "load_detector": "deploy.detector",
 }
 _OTHERWISE = {"load_run": "open_run", "load_exported": "open_model"}  # names in their modules
 __all__ = ["__version__", *_NAMES]

@@ -12,6 +12,7 @@ from tokd_lightning import __version__
 from tokd_lightning.commands import VERBS, LineParser
 from tokd_lightning.commands.examples import describe
 from tokd_lightning.errors import TERMINATED, Terminated, TokdError, one_line, the_told_one
+from tokd_lightning.extras import missing_package
 
 BROKEN_PIPE = 141  # 128 + SIGPIPE, the shell convention
 
@@ -33,6 +34,12 @@ def main(args: Sequence[str] | None = None) -> int:
             sys.path.append(here)  # custom methods, networks and data modules may be here
         with the_told_one():
             return _run(given)
+    except ModuleNotFoundError as error:
+        told = missing_package(error, given[0] if given else "")
+        if told is None:
+            raise
+        print(f"tokd: {told}", file=sys.stderr)
+        return 2
     except TokdError as error:
         print(f"tokd: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -1,6 +1,4 @@
 import csv
-import importlib
-import importlib.util
 import json
 import subprocess
 import sys
@@ -12,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 
-from tokd_lightning import demo
 from tokd_lightning.data.blending.points import hull_mask
 from tokd_lightning.demo import make_demo, tree
 from tokd_lightning.demo.cast import ProceduralCast, generator
@@ -237,12 +234,3 @@ def test_other_arguments_and_foreign_folders_are_refused(made, tmp_path):
     with pytest.raises(TokdError, match="not a demo made by tokd"):
         make_demo(tmp_path / "thesis.txt", **SMALL)
     assert contents(tmp_path) == {"thesis.txt": b"precious"}
-
-
-def test_a_missing_extra_is_named(monkeypatch):
-    found = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "av" else found(name)
-    )
-    with pytest.raises(TokdError, match=r'needs av: pip install "tokd-lightning\[data\]"'):
-        importlib.reload(demo)

@@ -8,8 +8,9 @@ from rich.console import Console
 
 from tokd_lightning.data.layouts.ffpp import scan_ffpp
 from tokd_lightning.data.layouts.numbering import frame_numbers
-from tokd_lightning.data.layouts.video_folder import evenly_spaced, list_frames
+from tokd_lightning.data.layouts.video_folder import list_frames
 from tokd_lightning.data.manifest import COLUMNS, build, check, counts, counts_table, data_hash
+from tokd_lightning.data.spacing import evenly_spaced
 from tokd_lightning.errors import TokdError
 
 

@@ -14,8 +14,8 @@ from tiny_videos import (
 )
 
 from tokd_lightning.data.layouts.ffpp import scan_ffpp
-from tokd_lightning.data.layouts.video_folder import evenly_spaced
 from tokd_lightning.data.missed import missed_faces
+from tokd_lightning.data.spacing import evenly_spaced
 from tokd_lightning.demo.video import encode
 from tokd_lightning.prepare import prepare
 

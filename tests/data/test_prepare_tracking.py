@@ -7,7 +7,7 @@ from moving import SIZE, put, room, sway
 from tiny_videos import rows_of, write_boxes
 from trees import write_splits
 
-from tokd_lightning.data.layouts.video_folder import evenly_spaced
+from tokd_lightning.data.spacing import evenly_spaced
 from tokd_lightning.demo.video import encode
 from tokd_lightning.prepare import prepare
 from tokd_lightning.prepare.boxes import Track, as_large

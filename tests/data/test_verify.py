@@ -69,6 +69,7 @@ def break_tree(tree: Path) -> dict[str, list[str]]:
     return {
         "split-file": ["val.json"],
         "leaked-donor": ["ffpp/FaceSwap/000_004"],
+        "missing-mask": [f"{FAKE}/FaceSwap/masks/frames/000_004"],
         "empty-file": [f"{REAL}/c23/frames/000/0002.jpg"],
         "unreadable-frame": [f"{REAL}/c23/frames/001/0001.png"],
         "broken-video": [f"{FAKE}/Deepfakes/c40/videos/004_005.mp4"],

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from tokd_lightning.deploy import annotate
+from tokd_lightning.deploy.detector import Heatmaps
 from tokd_lightning.deploy.found import Look
 from tokd_lightning.deploy.record import open_model
 from tokd_lightning.deploy.report import FrameScore, Verdict
-from tokd_lightning.deploy.score import Heatmaps
 
 
 def test_red_speaks_for_fake_and_blue_for_real_in_the_middle_alone(model):

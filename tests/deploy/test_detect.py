@@ -16,7 +16,7 @@ from PIL import Image
 from tiny_hostile import make_hostile, stream
 
 from tokd_lightning.cli import main
-from tokd_lightning.data.layouts.video_folder import evenly_spaced
+from tokd_lightning.data.spacing import evenly_spaced
 from tokd_lightning.demo.video import encode
 from tokd_lightning.deploy import videos
 from tokd_lightning.deploy.engine import softmax
@@ -53,7 +53,7 @@ def test_images_folders_and_videos_in_any_mix(model, mixed, capsys):
     said = as_json(capsys, model, mixed / "dark.mp4", mixed, "--frames", 4)
     assert set(said) == {"model", "counts", "no_face_by_class", "files"}
     assert set(said["model"]) == {
-        "name", "weights", "backend", "detector", "thresholds", "warnings",
+        "name", "weights", "backend", "detector", "thresholds", "faces", "warnings",
     }  # fmt: skip
     assert said["counts"] == {"scored": 9}
     names = [Path(one["path"]).relative_to(mixed).as_posix() for one in said["files"]]
@@ -65,15 +65,17 @@ def test_images_folders_and_videos_in_any_mix(model, mixed, capsys):
     scores = {"bright": [], "dark": []}
     for name, one in zip(names, said["files"], strict=True):
         assert set(one) == {
-            "path", "kind", "status", "p_fake", "verdict", "threshold", "frames", "note",
+            "path", "kind", "status", "p_fake", "verdict", "threshold", "frames", "note", "faces",
+            "warnings",
         }  # fmt: skip
+        assert [face["p_fake"] for face in one["faces"]] == [one["p_fake"]]
         video = name.endswith(".mp4")
         assert one["kind"] == ("video" if video else "image")
         level = "video" if video else "frame"
         assert one["threshold"] == said["model"]["thresholds"][level]
         assert [frame["frame"] for frame in one["frames"]] == ([0, 2, 3, 5] if video else [0])
         for frame in one["frames"]:
-            assert set(frame) == {"frame", "time", "p_fake", "box"}
+            assert set(frame) == {"frame", "time", "p_fake", "box", "face"}
             x, y, width, height = frame["box"]
             assert width == height
             assert 0 <= min(x, y) <= max(x, y) + width <= 256
@@ -178,6 +180,10 @@ def test_what_a_user_can_mend_is_one_line(copied, run, mixed, tmp_path, capsys):
     refused(capsys, "tokd export", detect(run, picture))
     refused(capsys, "tokd export", detect(run / "checkpoints/best.ckpt", picture))
     refused(capsys, "no paths were given", detect(copied))
+    refused(capsys, "/nowhere.jpg does not exist", detect(copied, "/nowhere.jpg"))
+    refused(capsys, "exclude each other", detect(copied, picture, "--camera", 0))
+    refused(capsys, "cannot be read", detect(copied, "--camera", "/dev/video77"))
+    refused(capsys, "no such folder", detect(copied, "--watch", tmp_path / "none"))
     (tmp_path / "empty").mkdir()
     refused(capsys, "no images and no videos", detect(copied, tmp_path / "empty"))
     refused(capsys, "must be at least 1", detect(copied, picture, "--frames", 0))
@@ -209,7 +215,7 @@ def test_what_a_user_can_mend_is_one_line(copied, run, mixed, tmp_path, capsys):
 def test_a_missing_runtime_is_one_line(model, mixed, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     code = detect(model, mixed / "dark.png")
-    refused(capsys, 'need onnxruntime: pip install "tokd-lightning[deploy]"', code)
+    refused(capsys, "need onnxruntime: pip install onnxruntime", code)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model.json", ""])
@@ -258,11 +264,10 @@ def test_of_a_long_video_the_frames_are_those_of_training(container, tmp_path, m
     shown = subprocess.run(
         [*ffmpeg, *raw, "-pix_fmt", "gray", "-"], check=True, capture_output=True
     )
-    monkeypatch.setattr(videos, "_LONG", 500)
     decoded = []
     read = videos.read_frames
     monkeypatch.setattr(videos, "read_frames", lambda *given: decoded.append(1) or read(*given))
-    pictures, times, note, _ = videos.sample_frames(file, 4, 10**6)
+    pictures, times, note, *_ = videos.sample_frames(file, 4, 10**6)
     assert not note
     assert list(pictures) == wanted
     expected = np.frombuffer(shown.stdout, np.uint8).reshape(4, -1).mean(1)
@@ -276,10 +281,9 @@ def test_where_time_is_short_key_frames_are_looked_at_and_it_is_said(tmp_path, m
     file = tmp_path / "long.mp4"
     light = np.linspace(20, 230, 520).astype(np.uint8)
     encode(np.broadcast_to(light[:, None, None, None], (520, 32, 32, 3)), file, "c23")
-    monkeypatch.setattr(videos, "_LONG", 500)
-    pictures, times, note, _ = videos.sample_frames(file, 2, 10**6, seconds=0)
+    pictures, times, note, *_ = videos.sample_frames(file, 2, 10**6, seconds=0)
     assert "key frames alone are scored" in note
-    length, keys = videos._packets(videos.Source(file, guarded=True), 10**6)
+    length, keys, _ = videos._packets(videos.Source(file, guarded=True), 10**6)
     assert length == 520
     assert list(pictures) == [keys[n] for n in evenly_spaced(len(keys), 2)]
     for index, picture in pictures.items():

@@ -253,7 +253,7 @@ def test_what_cannot_be_exported_is_one_line(run, teacher, tmp_path, capsys):
 def test_a_missing_extra_is_one_line(package, run, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, package, None)
     code = export(run, tmp_path / "out", "--format", "onnx")
-    refused(capsys, f'{package}: pip install "tokd-lightning[deploy]"', code)
+    refused(capsys, f'{package}: pip install "tokd-lightning[train]"', code)
     assert not (tmp_path / "out").exists()
     assert export(run, tmp_path / "out", "--format", "safetensors") == 0
 

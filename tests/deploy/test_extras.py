@@ -1,103 +1,113 @@
-"""What works without any extra, in an environment that has none, and what is said of the rest."""
+"""The plain installation: what works in an environment that has no more, and what is named."""
 
 import json
 import os
 import re
+import shutil
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
-from test_cli import SMALL, TINY_STUDENT, folder
-from trees import make_ffpp
+from small_environment import build_wheel, make
+from test_detect import as_json
+
+from tokd_lightning.commands import VERBS
+from tokd_lightning.extras import EXTRAS
 
 ROOT = Path(__file__).parents[2]
-MODULES = {"opencv-python-headless": "cv2", "wandb-workspaces": "wandb_workspaces"}
-# Extras of those who use the package; the others are for those who develop it.
-USED = ("data", "deploy", "slurm", "dashboard", "tensorboard")
-TABLE = ["table", "3", "--dataset", "demo"]
-HIDING = """
-import json, sys
-from importlib.machinery import PathFinder
-found, hidden = PathFinder.find_spec, set(sys.argv[1].split(","))
-PathFinder.find_spec = staticmethod(
-    lambda name, *where: None if name.split(".")[0] in hidden else found(name, *where)
-)
-from tokd_lightning.cli import main
-print("codes", [main(command) for command in json.loads(sys.argv[2])])
-"""
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+MODULES = {
+    "opencv-python-headless": "cv2", "huggingface-hub": "huggingface_hub",
+    "wandb-workspaces": "wandb_workspaces", "torch-dct": "torch_dct", "dlib-bin": "dlib",
+    "face-recognition-models": "face_recognition_models",
+}  # fmt: skip
+DEVELOPMENT = {"dev", "docs"}
 
 
-def packages():
-    """Modules of the extras, by pyproject.toml."""
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert set(USED) <= set(declared["optional-dependencies"])
-    names = [n for extra in USED for n in declared["optional-dependencies"][extra]]
-    names = {re.split(r"[\[<>=]", name)[0] for name in names} - {"tokd-lightning"}
-    return [MODULES.get(name, name) for name in sorted(names)]
+def test_every_optional_package_is_named_with_its_extra():
+    named = {}
+    for extra, packages in PROJECT["optional-dependencies"].items():
+        for package in packages if extra not in DEVELOPMENT else ():
+            name = re.split(r"[\[<>=]", package)[0]
+            if name != "tokd-lightning":
+                named[MODULES.get(name, name)] = extra
+    assert named == EXTRAS
 
 
-def bare(*commands, cwd=ROOT):
-    """Run commands in one process that can import nothing of the extras."""
-    words = [[str(word) for word in command] for command in commands]
-    threads = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ran = subprocess.run(
-        [sys.executable, "-c", HIDING, ",".join(packages()), json.dumps(words)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=threads,
-    )
-    assert ran.returncode == 0, ran.stderr
-    codes = json.loads(ran.stdout.splitlines()[-1].removeprefix("codes "))
-    return codes, ran.stdout, ran.stderr
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def tokd(wheel, tmp_path_factory):
+    return make(tmp_path_factory.mktemp("small") / "env", wheel)
+
+
+def ran(tokd, *command, cwd, code=0, **given):
+    environment = {"PATH": os.environ["PATH"], "HOME": str(cwd), "OMP_NUM_THREADS": "1"}
+    words = [str(tokd), *map(str, command)]
+    done = subprocess.run(words, capture_output=True, cwd=cwd, env=environment, **given)
+    assert done.returncode == code, done.stderr.decode()
+    return done.stdout.decode(), done.stderr.decode()
 
 
 @pytest.mark.slow
-def test_frames_are_verified_and_shown_and_a_student_exported(data, run, tmp_path):
-    codes, _, said = bare(
-        ["verify", data, "--quick"],
-        ["show", data, "--out", tmp_path / "sheet.png"],
-        ["export", run, "--format", "safetensors", "--out", tmp_path / "model"],
-    )
-    assert codes[1:] == [0, 0], said
-    assert codes[0] in (0, 1)  # it may find something in a tree so small, but it looks
-    assert (tmp_path / "sheet.png").is_file()
-    assert (tmp_path / "model" / "model.safetensors").is_file()
+def test_the_plain_installation_scores_as_the_whole_one(tokd, model, mixed, tmp_path, capsys):
+    python = tokd.with_name("python")
+    barred = ("torch", "cv2", "pandas", "matplotlib")
+    code = f"import importlib.util as u; print([n for n in {barred} if u.find_spec(n)])"
+    assert ran(python, "-c", code, cwd=tmp_path)[0] == "[]\n"
+    given = [model, mixed, "--json", "--faces", "all"]
+    small = json.loads(ran(tokd, "detect", *given, "--annotate", "drawn", cwd=tmp_path)[0])
+    capsys.readouterr()
+    whole = as_json(capsys, *given)
+    assert len(small["files"]) == len(whole["files"]) == 9
+    for one, other in zip(small["files"], whole["files"], strict=True):
+        assert [f["box"] for f in one["frames"]] == [f["box"] for f in other["frames"]]
+        assert one["p_fake"] == pytest.approx(other["p_fake"], abs=1e-9)
+    assert len(list((tmp_path / "drawn").iterdir())) == 11
+    piped = (mixed / "dark.png").read_bytes()
+    assert '"scored"' in ran(tokd, "detect", model, "-", "--json", cwd=tmp_path, input=piped)[0]
 
 
 @pytest.mark.slow
-def test_each_missing_extra_is_named_in_one_line(data, run, tmp_path):
-    video = tmp_path / "videos" / "test" / "real" / "a.mp4"
-    video.parent.mkdir(parents=True)
-    video.write_bytes(b"no matter")
-    wanted = {
-        "data": [
-            ["demo", "--out", tmp_path / "demo"],
-            ["prepare", "folder", tmp_path / "videos", "--out", tmp_path / "faces"],
-            ["verify", tmp_path / "videos"],
-        ],
-        "deploy": [["export", run, "--format", "onnx", "--out", tmp_path / "model"]],
-        "slurm": [[*TABLE, "--cluster", "slurm", "--data", data, "--runs", tmp_path / "runs"]],
-        "dashboard": [["dashboard", run.parent, "--dry-run"]],
+def test_every_verb_names_what_it_lacks_in_one_line(tokd, model, run, data, tmp_path):
+    shutil.copytree(run, tmp_path / "runs" / run.name)
+    name = tmp_path / "runs" / run.name
+    config = ["--config", ROOT / "experiments/demo_vanilla.yaml"]
+    given = {
+        **{verb: [*config, "--data.root", data] for verb in ("fit", "validate", "test", "predict")},
+        "prepare": ["folder", data, "--out", tmp_path / "faces"],
+        "verify": [data],
+        "show": [data, "--out", tmp_path / "sheet.png"],
+        "demo": ["--out", tmp_path / "demo"],
+        "evaluate": [name, "--on", f"own-c23:{data}"],
+        "explain": [name],
+        "export": [name, "--out", tmp_path / "model"],
+        "table": ["3", "--dataset", "demo", "--data", data],
+        "figure": ["3"],
+        "report": [],
+        "compare": [name, name],
+        "tour": [],
+        "methods": [],
+        "dashboard": ["--dry-run"],
+        "inputs": [*config, "--data.root", data],
+        "probe": ["--out", tmp_path / "p.json", *config],
+        "push": [model, "me/model"],
+        "pull": ["me/model"],
     }
-    codes, _, said = bare(*(command for commands in wanted.values() for command in commands))
-    assert codes == [2] * len(codes)
-    lines = [line for line in said.splitlines() if line.startswith("tokd: ")]
-    extras = [extra for extra, commands in wanted.items() for _ in commands]
-    named = [re.search(r'pip install "tokd-lightning\[(\w+)\]"$', line) for line in lines]
-    assert [match and match[1] for match in named] == extras, said
-    assert "Traceback" not in said
-    left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"videos"}
-
-
-@pytest.mark.slow
-def test_a_student_is_trained_and_tested(tmp_path):
-    data, runs = make_ffpp(tmp_path / "data", size=64), tmp_path / "runs"
-    given = ["--config", "experiments/demo_vanilla.yaml", "--data.root", data, "--runs", runs]
-    given += [*SMALL, *TINY_STUDENT]
-    codes, _, said = bare(["fit", *given], ["test", *given])
-    assert codes == [0, 0], said
-    assert (folder(runs, "vanilla") / "metrics.json").is_file()
+    works = {"detect", "init"}
+    assert set(given) | works == set(VERBS)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    for verb, words in given.items():
+        _, said = ran(tokd, verb, *words, cwd=tmp_path, code=2)
+        found = re.fullmatch(r'tokd: .*pip install "tokd-lightning\[(\w+)\]".*\n', said)
+        assert found, (verb, said)
+        others = {"push": "hub", "pull": "hub", "prepare": "faces", "demo": "faces"}
+        assert found[1] == others.get(verb, "train"), (verb, said)
+        ran(tokd, verb, "--help", cwd=tmp_path)
+    after = sorted(path.name for path in tmp_path.iterdir())
+    assert set(after) - set(before) <= {".cache"}
+    assert ran(tokd, "detect", "--help", cwd=tmp_path)[0].startswith("usage")

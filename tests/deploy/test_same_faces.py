@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +19,6 @@ from tokd_lightning.demo.cast import ProceduralCast
 from tokd_lightning.demo.video import encode
 from tokd_lightning.deploy.crop import network_input
 from tokd_lightning.deploy.record import open_model, warnings
-from tokd_lightning.prepare import detectors
 
 
 def export(run, out, *given):
@@ -138,7 +136,7 @@ def test_the_yunet_file_goes_with_the_model(run, tmp_path, monkeypatch, mixed, c
         def detect(self, picture):
             return 1, None
 
-    monkeypatch.setattr(detectors.cv2, "FaceDetectorYN", Network)
+    monkeypatch.setattr(cv2, "FaceDetectorYN", Network)
     file, out = tmp_path / "yunet.onnx", tmp_path / "model"
     file.write_bytes(b"a network")
     record = export(run, out, "--format", "safetensors", "--detector", file)
@@ -199,25 +197,6 @@ def test_several_faces_and_missed_ones_are_counted(model, faces, tmp_path, capsy
     assert [one["note"] for one in said["files"] if one["p_fake"] is not None] == [
         "2 faces, the largest scored"
     ] * 2
-
-
-def test_without_matplotlib_it_is_said_before_anything_is_scored(
-    model, mixed, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    out = tmp_path / "out"
-    code = detect(model, mixed / "dark.mp4", "--annotate", out)
-    refused(capsys, "--annotate plots videos with matplotlib: pip install matplotlib", code)
-    assert detect(model, mixed / "dark.png", "--annotate", out) == 0
-    assert [path.name for path in out.iterdir()] == ["dark.png.png"]
-    # A video under another name is found out when it is drawn: the table is printed all the same.
-    capsys.readouterr()
-    hidden = shutil.copy(mixed / "dark.mp4", tmp_path / "video.jpg")
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert detect(model, hidden, "--annotate", out) == 2
-    said = capsys.readouterr()
-    assert "1 of 1 files scored" in said.out
-    assert said.err.splitlines()[-1].endswith("needs matplotlib: pip install matplotlib")
 
 
 @pytest.mark.filterwarnings("error")

@@ -127,7 +127,8 @@ def add(browser, *files):
     browser.wait(f"document.querySelectorAll('article').length === {len(files)}", 300)
     said = browser.run(
         "[...document.querySelectorAll('article')].map((one) => ["
-        "one.querySelector('h2').textContent, one.dataset.p ?? null, one.querySelector('.badge').textContent,"
+        "one.querySelector('h2').textContent, one.dataset.p ?? null,"
+        "one.querySelector('.badge').textContent,"
         "one.querySelector('.notes').textContent])"
     )
     return {name: (p and float(p), verdict, notes) for name, p, verdict, notes in said}

@@ -137,15 +137,6 @@ def test_the_qualities_to_train_on_are_those_that_the_demo_makes():
     assert made == demo._QUALITIES
 
 
-def test_elsewhere_than_beside_the_experiments_it_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(TokdError, match=r"no experiments/demo_teacher\.yaml here"):
-        demo.run_demo(Path("data"), Path("runs"))
-    assert not any(tmp_path.iterdir())
-
-
 def test_the_names_of_the_demos_runs_and_files_are_those_of_the_repository():
     root = Path(__file__).parents[2]
     for experiment in demo._ALL:

@@ -14,7 +14,6 @@ from rich.console import Console
 from test_experiments import ROOT
 
 from tokd_lightning import cli
-from tokd_lightning.errors import TokdError
 from tokd_lightning.runs.identity import recipe_hash
 from tokd_lightning.schedule import estimate, plan, runner
 from tokd_lightning.schedule.cohorts import in_cohorts
@@ -450,12 +449,6 @@ def test_options_of_several_values_may_be_given_again(place, capsys):
     assert all("--data.size 64 --data.crop 48 --trainer.max_epochs 2" in line for line in lines)
     roots = {line.split("--data.root ")[1].split()[0] for line in lines}
     assert roots == {f"{place}/a", f"{place}/b"}
-
-
-def test_it_starts_where_the_experiments_are(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(TokdError, match="there is no experiments/ here"):
-        make_plan("table3")
 
 
 def test_a_dry_run_of_table_3_needs_no_torch_and_no_data():

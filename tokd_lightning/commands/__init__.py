@@ -23,9 +23,9 @@ OUR_WORDS = {
 }
 # In the order of ``tokd --help``.
 VERBS = (
-    "fit", "validate", "test", "predict",
+    "init", "fit", "validate", "test", "predict",
     "prepare", "landmarks", "verify", "show", "demo",
-    "evaluate", "explain", "export", "detect",
+    "evaluate", "explain", "export", "detect", "push", "pull",
     "table", "figure", "report", "compare", "tour",
     "methods", "detectors", "dashboard", "inputs", "probe",
 )  # fmt: skip

@@ -10,9 +10,21 @@ from tokd_lightning.commands import asked
 def add_to(commands: Any) -> None:
     """Add ``tokd detect`` to the subcommands."""
     detect = commands.add_parser("detect", help="score images, folders and videos")
-    detect.add_argument("model", type=Path, metavar="MODEL", help="what tokd export wrote")
     detect.add_argument(
-        "paths", type=Path, nargs="*", metavar="PATH", help="images, videos, folders"
+        "model", type=Path, metavar="MODEL", help="what tokd export wrote, or hf:OWNER/NAME"
+    )
+    detect.add_argument(
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        help="images, videos, folders; - is a file on standard input",
+    )
+    live = detect.add_mutually_exclusive_group()
+    live.add_argument(
+        "--camera", metavar="N", help="score a camera once a second until Ctrl-C: 0 is the first"
+    )
+    live.add_argument(
+        "--watch", type=Path, metavar="DIR", help="score files as they arrive in a folder"
     )
     said = detect.add_mutually_exclusive_group()
     said.add_argument("--json", action="store_true", help="print JSON instead of the table")
@@ -26,6 +38,12 @@ def add_to(commands: Any) -> None:
     detect.add_argument("--frames", type=int, default=32, metavar="N", help="frames per video (32)")
     detect.add_argument(
         "--detector", metavar="D", help="haar, mtcnn, none, a YuNet .onnx (default: as in training)"
+    )
+    detect.add_argument(
+        "--faces",
+        choices=("largest", "all"),
+        default="largest",
+        help="score the largest face of a file (default), or all of them",
     )
     detect.add_argument(
         "--threshold",

@@ -5,6 +5,10 @@ import textwrap
 
 # Verb -> what it does, and lines that can be typed. Those of a fit have their own.
 _VERBS = {
+    "init": (
+        "Copy the shipped experiments and their parts to a folder, to edit them there.",
+        "tokd init work",
+    ),
     "demo": (
         "Make a synthetic mini-FF++, videos and frames, to try everything on.",
         "tokd demo --out data/demo",
@@ -65,6 +69,15 @@ _VERBS = {
     "detect": (
         "Score images, folders and videos with an exported student.",
         "tokd detect models/NAME photo.jpg clip.mp4 folder --annotate pictures",
+        "tokd detect models/NAME --watch folder --json",
+    ),
+    "push": (
+        "Upload an exported student, its card and its metrics to the Hugging Face Hub.",
+        "tokd push models/NAME OWNER/NAME --dry-run",
+    ),
+    "pull": (
+        "Download an exported student from the Hugging Face Hub.",
+        "tokd pull OWNER/NAME",
     ),
     "table": (
         "Train, test and show what a table of the paper needs; finished runs are skipped.",

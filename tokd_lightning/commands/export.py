@@ -24,6 +24,10 @@ def add_to(commands: Any) -> None:
         help="haar, mtcnn, none, a YuNet .onnx (default: what cropped the training frames)",
     )  # fmt: skip
     export.add_argument(
+        "--calibrate", action="store_true",
+        help="divide the logits by the temperature that fits the validation scores",
+    )  # fmt: skip
+    export.add_argument(
         "--runtime", type=Path, metavar="DIR",
         help="folder of onnxruntime-web, for --format web without npm",
     )  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Any
 
 from tokd_lightning.commands import asked
 from tokd_lightning.errors import TokdError
+from tokd_lightning.extras import require
 
 LIMIT = 16  # fits of a cohort
 # For an option that takes several values and can be repeated.
@@ -109,6 +110,8 @@ def make(options: argparse.Namespace) -> int:
     if dry:
         dry_run(plan, workers, commands=commands, cluster=cluster)
         return 0
+    if not script:
+        require("torch", "table")
     if timed:
         return estimate(plan, workers)
     if script:

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from tokd_lightning.extras import require
+
 
 def add_to(commands: Any) -> None:
     """Add ``tokd tour`` to the subcommands."""
@@ -34,5 +36,8 @@ def add_to(commands: Any) -> None:
 
 def _tour(options: argparse.Namespace) -> int:
     from tokd_lightning.schedule.tour import run_demo
+
+    require("torch", "tour")
+    require("cv2", "tour")
 
     return run_demo(options.data, options.runs, options.quality, options.seed, options.workers)

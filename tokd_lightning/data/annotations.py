@@ -205,7 +205,7 @@ def make_forger(name: str, options: Mapping[str, Any]) -> Forger:
         TokdError: The name or an option is unknown, or OpenCV is not installed.
     """
     if find_spec("cv2") is None:
-        raise TokdError('forging frames needs cv2: pip install "tokd-lightning[data]"')
+        raise TokdError('forging frames needs cv2: pip install "tokd-lightning[faces]"')
     from tokd_lightning.data.blending.blended import BI
     from tokd_lightning.data.blending.selfblended import SBI
 

@@ -282,7 +282,9 @@ class FrameDataModule(BatchSeeds, FrameIndex, LightningDataModule):
         pair are processed identically.
         """
         given = cast(dict[str, Tensor], batch)
-        followers = {name: given[name] for name in ("mask", "landmarks") if name in given}
+        followers: dict[str, Tensor] = {
+            name: given[name] for name in ("mask", "landmarks") if name in given
+        }
 
         def finish() -> dict[str, Tensor]:
             image, moved = self._finished(given["image"], batch, followers)

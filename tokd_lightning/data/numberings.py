@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tokd_lightning.data.decode import read_frame
-from tokd_lightning.data.layouts.video_folder import evenly_spaced
+from tokd_lightning.data.spacing import evenly_spaced
 from tokd_lightning.errors import TokdError
 
 VIDEO = ["dataset", "method", "video"]

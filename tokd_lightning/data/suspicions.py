@@ -9,10 +9,10 @@ from PIL import Image, UnidentifiedImageError
 from tokd_lightning.data.image import orientation_of, upright_size
 from tokd_lightning.data.layouts.numbering import ambiguous
 from tokd_lightning.data.layouts.said import said_label
-from tokd_lightning.data.layouts.video_folder import evenly_spaced
 from tokd_lightning.data.manifest import VIDEO
 from tokd_lightning.data.packed import split_path
 from tokd_lightning.data.shapes import Shape, Size, is_square, telling_shapes
+from tokd_lightning.data.spacing import evenly_spaced
 
 _LOOKED_AT = 64  # images per data set, quality and method whose headers are read
 _READ = 20_000  # paths that are compared with their labels

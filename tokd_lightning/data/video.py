@@ -18,6 +18,7 @@ from fractions import Fraction
 from functools import lru_cache
 from io import BufferedRandom
 from pathlib import Path
+from threading import get_ident
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import av
@@ -144,7 +145,7 @@ def through_filters(frame: av.VideoFrame, chain: Iterable[tuple[str, str]]) -> a
     Raises:
         OSError: FFmpeg cannot apply the filters (including av.FFmpegError).
     """
-    graph = _graph(_form(frame), tuple(chain))
+    graph = _graph(_form(frame), tuple(chain), get_ident())
     # Frames of many videos pass through one graph, which requires increasing timestamps.
     times = frame.pts, frame.time_base
     frame.pts, frame.time_base = next(_TICKS), Fraction(1)
@@ -166,9 +167,9 @@ def _form(frame: av.VideoFrame) -> str:
     return f"{form}:colorspace={int(frame.colorspace)}:range={int(frame.color_range)}"
 
 
-# Python frees a graph and its buffers late, so all frames of one form share a graph.
+# Python frees a graph and its buffers late, so all frames of one form share a graph per thread.
 @lru_cache(maxsize=4)
-def _graph(form: str, chain: tuple[tuple[str, str], ...]) -> Graph:
+def _graph(form: str, chain: tuple[tuple[str, str], ...], thread: int) -> Graph:
     """Build a single-threaded graph of one input, the filters and one output."""
     graph = Graph()
     graph.threads = 1
@@ -375,7 +376,7 @@ def promised_packets(container: av.container.InputContainer, stream: av.VideoStr
 def _refuse_colours(frame: av.VideoFrame) -> None:
     """Raise ValueError if FFmpeg cannot convert a frame to RGB."""
     try:
-        _graph(_form(frame), _SCALE)
+        _graph(_form(frame), _SCALE, get_ident())
     except av.FFmpegError as error:
         said = f"{frame.format.name}, matrix {int(frame.colorspace)} of ITU-T H.273"
         raise ValueError(f"FFmpeg cannot convert its colours ({said})") from error

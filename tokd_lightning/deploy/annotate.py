@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from tokd_lightning.deploy.detector import Heatmaps
 from tokd_lightning.deploy.found import Look, Picture
 from tokd_lightning.deploy.record import Model
 from tokd_lightning.deploy.report import FrameScore, Verdict
-from tokd_lightning.deploy.score import Heatmaps
-from tokd_lightning.errors import TokdError
 from tokd_lightning.files import write_bytes
 
 _SIDE = 480
 _LINE = 22
 _ROOM = 900  # so that the lines below have room
+_PLOT_HEIGHT = 320
 _COLOURS = {"fake": (213, 62, 50), "real": (38, 150, 90)}
 _TOWARDS = {True: (213, 62, 50), False: (50, 98, 213)}
 _GROUND, _INK = (255, 255, 255), (30, 30, 30)
@@ -43,7 +43,7 @@ def annotate_file(
         The written files.
 
     Raises:
-        TokdError: The folder cannot be written, or matplotlib is missing for a video.
+        TokdError: The folder cannot be written.
     """
     highest = int(np.argmax([score.p_fake for score in verdict.frames]))
     look, score = heat.looks[highest], verdict.frames[highest]
@@ -65,9 +65,9 @@ def _free(name: str, taken: set[str]) -> str:
     return free
 
 
-def _plain(path: Path) -> str:
+def _plain(path: Path | None) -> str:
     """Return a file's name in printable ASCII, at most its last 60 characters."""
-    name = path.name.encode("ascii", "replace").decode()
+    name = ("picture" if path is None else path.name).encode("ascii", "replace").decode()
     return "".join(mark if mark.isprintable() else "?" for mark in name)[-60:]
 
 
@@ -149,34 +149,43 @@ def heated(face: Picture, heat: np.ndarray, model: Model) -> Image.Image:
 
 
 def plot(verdict: Verdict) -> bytes:
-    """Plot the scores of a video over time, their mean and the threshold, as a PNG.
-
-    Raises:
-        TokdError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise TokdError("the plot of a video needs matplotlib: pip install matplotlib") from error
+    """Plot the scores of a video over time, their mean and the threshold, as a PNG."""
     timed = all(frame.time is not None for frame in verdict.frames)
-    at = [float(frame.time or 0) if timed else frame.frame for frame in verdict.frames]
-    scores = [frame.p_fake for frame in verdict.frames]
-    colour = tuple(part / 255 for part in _COLOURS[str(verdict.verdict)])
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(at, scores, "o-", color="0.25", markersize=4, linewidth=1, label="P(fake) of a frame")
+    image = Image.new("RGB", (_ROOM, _PLOT_HEIGHT), _GROUND)
+    draw, small, grey = ImageDraw.Draw(image), _font(14), (120, 120, 120)
+    left, right, top, bottom = 60, _ROOM - 220, 40, _PLOT_HEIGHT - 50
+    along = [float(frame.time or 0) if timed else frame.frame for frame in verdict.frames]
+    first, width = min(along), (max(along) - min(along)) or 1.0
+
+    def place(at: float, p_fake: float) -> tuple[float, float]:
+        return left + (at - first) / width * (right - left), bottom - p_fake * (bottom - top)
+
+    def level(value: float, colour: tuple[int, int, int], thick: int, label: str, row: int) -> None:
+        draw.line([place(first, value), place(first + width, value)], colour, thick)
+        draw.line([(right + 14, top + row * _LINE), (right + 34, top + row * _LINE)], colour, thick)
+        draw.text((right + 42, top + row * _LINE - 9), label, _INK, small)
+
+    draw.text((left, 10), _plain(verdict.path), _INK, _font(16))
+    draw.line([(left, top), (left, bottom), (right, bottom)], grey)
+    for tick in (0.0, 0.5, 1.0):
+        draw.text((left - 34, place(first, tick)[1] - 9), f"{tick:.1f}", _INK, small)
+    for tick in (first, first + width / 2, first + width):
+        text = f"{tick:.1f}" if timed else f"{tick:.0f}"
+        draw.text((place(tick, 0)[0] - 10, bottom + 6), text, _INK, small)
+    draw.text(((left + right) / 2 - 30, bottom + 24), "seconds" if timed else "frame", _INK, small)
     mean = float(verdict.p_fake or 0)
-    axes.axhline(mean, color=colour, linewidth=2, label=f"mean {mean:.3f}: {verdict.verdict}")
-    axes.axhline(
-        verdict.threshold, color="0.5", linestyle=":", label=f"threshold {verdict.threshold:.3f}"
-    )
-    axes.set(ylim=(-0.03, 1.03), ylabel="P(fake)", xlabel="seconds" if timed else "frame")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    axes.set_title(_plain(verdict.path).replace("$", r"\$"), fontsize="medium")
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=130)
-    return png.getvalue()
+    level(verdict.threshold, grey, 1, f"threshold {verdict.threshold:.3f}", 1)
+    level(mean, _COLOURS[str(verdict.verdict)], 3, f"mean {mean:.3f}: {verdict.verdict}", 2)
+    draw.text((right + 42, top + 3 * _LINE - 9), "points: P(fake) of frames", _INK, small)
+    for face in verdict.faces:
+        points = [
+            place(float(frame.time or 0) if timed else frame.frame, frame.p_fake)
+            for frame in face.frames
+        ]
+        draw.line(points, _INK, 1)
+        for x, y in points:
+            draw.ellipse((x - 3, y - 3, x + 3, y + 3), _INK)
+    return _png(image)
 
 
 def _png(image: Image.Image) -> bytes:

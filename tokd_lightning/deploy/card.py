@@ -82,6 +82,7 @@ def _lines(record: Mapping[str, Any], source: Source) -> Iterator[str]:
         "resampling": fed["resampling"],
         "classes": "0 real, 1 fake",
         "heat map": record["heat_map"],
+        "calibration": _calibration(record.get("temperature")),
     }
     yield "| | |\n|---|---|"
     yield from (f"| {what} | {said} |" for what, said in rows.items())
@@ -99,6 +100,16 @@ def _lines(record: Mapping[str, Any], source: Source) -> Iterator[str]:
     else:
         yield "None are known: this is a checkpoint without its run, or it was not tested.\n"
     yield from _elsewhere(source)
+
+
+def _calibration(temperature: Mapping[str, Any] | None) -> str:
+    if temperature is None:
+        return "none: P(fake) is the softmax of the network as it was trained"
+    before, after = temperature["before"], temperature["after"]
+    return (
+        f"logits divided by {temperature['value']:.4f} ({temperature['rule']}; ECE "
+        f"{before['ece']:.4f} before, {after['ece']:.4f} after)"
+    )
 
 
 def _int8(record: Mapping[str, Any]) -> dict[str, str]:

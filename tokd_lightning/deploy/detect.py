@@ -7,16 +7,13 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-from tokd_lightning.data.media import VIDEOS
-from tokd_lightning.deploy.engine import Backend, Engine
-from tokd_lightning.deploy.files import Files, find_files
+from tokd_lightning.deploy.detector import Detector, Which
+from tokd_lightning.deploy.engine import Backend
+from tokd_lightning.deploy.files import Files, find_files, standard_input
+from tokd_lightning.deploy.live import How, follow_camera, follow_folder
 from tokd_lightning.deploy.record import Model, open_model
 from tokd_lightning.deploy.report import (
     Verdict,
@@ -26,14 +23,12 @@ from tokd_lightning.deploy.report import (
     printable,
     table,
 )
-from tokd_lightning.deploy.score import Options, score_files
 from tokd_lightning.errors import TokdError
-from tokd_lightning.terminal import keep_words
 
 
 def detect(
     model: Path,
-    paths: Sequence[Path],
+    paths: Sequence[str | Path],
     *,
     json: bool = False,
     csv: bool = False,
@@ -42,15 +37,18 @@ def detect(
     frames: int = 32,
     detector: str | None = None,
     threshold: float | None = None,
+    faces: Which = "largest",
     batch_size: int = 32,
     workers: int | None = None,
     time_limit: float = 60.0,
+    camera: str | None = None,
+    watch: Path | None = None,
 ) -> int:
     """Score files and print which are classified as fake.
 
     Args:
         model: Folder written by ``tokd export``, or a file in it.
-        paths: Images, videos, and folders of them.
+        paths: Images, videos, and folders of them; ``-`` is a file on standard input.
         json: Whether to print a JSON document instead of the table.
         csv: Whether to print a CSV row per file instead of the table.
         annotate: Folder for pictures and plots.
@@ -58,9 +56,12 @@ def detect(
         frames: Largest number of frames per video.
         detector: Face detector; by default the model's.
         threshold: P(fake) above which a file is classified as fake; by default the model's.
+        faces: Whether to score the largest face of a file or all of them.
         batch_size: Faces per batch.
         workers: Number of reading processes; one per core by default.
         time_limit: Seconds per file.
+        camera: Camera to score once a second instead of files, until interrupted.
+        watch: Folder whose new files to score instead, until interrupted.
 
     Returns:
         The exit code: 0 for any verdicts; 1 if no file could be scored.
@@ -69,45 +70,55 @@ def detect(
         TokdError: The model or an option is invalid, there is nothing to score, or the folder for
             pictures cannot be written.
     """
-    _check(frames, threshold, batch_size, workers, time_limit)
+    if workers is not None and workers < 1:
+        raise TokdError(f"--workers must be at least 1, not {workers}")
+    if not time_limit > 0:
+        raise TokdError(f"--time-limit must be above 0, not {time_limit}")
+    if sum((bool(paths), camera is not None, watch is not None)) > 1:
+        raise TokdError("paths, --camera and --watch exclude each other: give one of them")
     opened = open_model(Path(model))
-    files = find_files([Path(path) for path in paths])
-    if annotate is not None:
-        _refuse_unwritable(annotate)
-        _refuse_undrawable(files.found)
-    thresholds = (
-        opened.thresholds if threshold is None else dict.fromkeys(("frame", "video"), threshold)
-    )
-    options = Options(
-        detector=detector or opened.detector(),
-        thresholds=thresholds,
-        frames=frames,
-        batch_size=batch_size,
-        workers=min(workers or os.cpu_count() or 1, len(files.found) or 1),
-        time_limit=time_limit,
-        show=annotate is not None,
-        # An explicit "none" means that the inputs are crops like the training frames, not scenes.
-        stored=opened.face.stored if detector != "none" or opened.face.detector == "none" else None,
-    )
-    engine = Engine(opened, backend)
-    verdicts: dict[Path, Verdict] = {}
-    drawn: list[Path] = []
-    taken: set[str] = set()
-    undrawn: TokdError | None = None
-    with _progress(len(files.found)) as advance:
-        for verdict, heat in score_files(files.found, engine, options):
-            verdicts[verdict.path] = verdict
-            if annotate is not None and heat is not None and undrawn is None:
-                from tokd_lightning.deploy.annotate import annotate_file
+    with standard_input(paths) as found:
+        live = camera is not None or watch is not None
+        files = Files([], 0) if live else find_files(found.paths)
+        if annotate is not None:
+            if live:
+                raise TokdError("--annotate needs files: leave --camera and --watch out")
+            _refuse_unwritable(annotate)
+        scorer = Detector(
+            opened, backend=backend, detector=detector, threshold=threshold, faces=faces,
+            frames=frames, batch_size=batch_size,
+        )  # fmt: skip
+        for warning in opened.warnings if live else ():
+            print(f"warning: {printable(opened.name)}: {warning}", file=sys.stderr)
+        how: How = "json" if json else "csv" if csv else "line"
+        if camera is not None:
+            return follow_camera(scorer, camera, how)
+        if watch is not None:
+            limits = {"workers": workers, "time_limit": time_limit}
+            return follow_folder(scorer, watch, how, **limits)
+        verdicts: dict[Path | None, Verdict] = {}
+        drawn: list[Path] = []
+        taken: set[str] = set()
+        undrawn: TokdError | None = None
+        scored = scorer.score_files(
+            files.found, workers=workers, time_limit=time_limit, show=annotate is not None
+        )
+        with _progress(len(files.found)) as advance:
+            for verdict, heat in scored:
+                verdicts[verdict.path] = found.named(verdict)
+                if annotate is not None and heat is not None and undrawn is None:
+                    from tokd_lightning.deploy.annotate import annotate_file
 
-                try:
-                    drawn += annotate_file(annotate, verdict, heat, opened, taken)
-                except TokdError as error:  # keep scoring; raised after the scores are printed
-                    undrawn = error
-            advance()
+                    try:
+                        drawn += annotate_file(annotate, verdict, heat, opened, taken)
+                    except TokdError as error:  # keep scoring; raised after the scores are printed
+                        undrawn = error
+                advance()
     ordered = [verdicts[path] for path in files.found]
-    name = detector or opened.face.detector
-    about = {"backend": backend, "detector": name, "thresholds": thresholds}
+    about = {
+        "backend": backend, "detector": scorer.detector, "thresholds": scorer.thresholds,
+        "faces": faces,
+    }  # fmt: skip
     if json:
         print(jsonlib.dumps(document(ordered, opened, about), indent=2))
     elif csv:
@@ -124,6 +135,10 @@ def detect(
 
 
 def _print(verdicts: Sequence[Verdict], files: Files, model: Model, about: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from tokd_lightning.terminal import keep_words
+
     console = Console()
     scored = [one for one in verdicts if one.p_fake is not None]
     if scored:
@@ -154,28 +169,19 @@ def _progress(total: int) -> Iterator[Any]:
     if not sys.stderr.isatty():
         yield lambda: None
         return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
     columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=total)
         yield lambda: progress.advance(task)
-
-
-def _check(
-    frames: int, threshold: float | None, batch_size: int, workers: int | None, limit: float
-) -> None:
-    for name, value in (("frames", frames), ("batch-size", batch_size), ("workers", workers)):
-        if value is not None and value < 1:
-            raise TokdError(f"--{name} must be at least 1, not {value}")
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise TokdError(f"--threshold must lie between 0 and 1, not {threshold}")
-    if not limit > 0:
-        raise TokdError(f"--time-limit must be above 0, not {limit}")
-
-
-def _refuse_undrawable(files: Sequence[Path]) -> None:
-    """Raise before scoring if the plots of videos cannot be drawn without matplotlib."""
-    if find_spec("matplotlib") is None and any(f.suffix.lower() in VIDEOS for f in files):
-        raise TokdError("--annotate plots videos with matplotlib: pip install matplotlib")
 
 
 def _refuse_unwritable(folder: Path) -> None:

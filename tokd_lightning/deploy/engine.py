@@ -36,14 +36,15 @@ class Engine:
         model: The exported student.
         backend: ``onnx`` runs ``model.onnx``, or the int8 network where there is no other;
             ``onnx-int8`` that one, ``torch`` the weights in ``model.safetensors``.
+        threads: Number of threads of ONNX Runtime; 0 takes one per core.
 
     Raises:
         TokdError: The file is missing or not the exported one, or a package it needs is missing.
     """
 
-    def __init__(self, model: Model, backend: Backend = "onnx") -> None:
+    def __init__(self, model: Model, backend: Backend = "onnx", threads: int = 0) -> None:
         self.model = model
-        self._answer = _torch(model) if backend == "torch" else _onnx(model, backend)
+        self._answer = _torch(model) if backend == "torch" else _onnx(model, backend, threads)
 
     def __call__(self, faces: Pictures) -> Scores:
         """Score faces, RGB ``(N, size, size, 3)``."""
@@ -91,12 +92,14 @@ def onnx_session(content: bytes | Path, threads: int = 0) -> Any:
         import onnxruntime
     except ImportError as error:
         raise TokdError(
-            'ONNX files need onnxruntime: pip install "tokd-lightning[deploy]", or use safetensors '
-            "(detect --backend torch)"
+            "ONNX files need onnxruntime: pip install onnxruntime, or use safetensors (detect "
+            "--backend torch)"
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    # Threads that wait do not spin: reading the next files needs the cores.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     given = str(content) if isinstance(content, Path) else content
     try:
         return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
@@ -104,10 +107,10 @@ def onnx_session(content: bytes | Path, threads: int = 0) -> Any:
         raise TokdError(f"ONNX Runtime cannot run the exported network: {error}") from error
 
 
-def _onnx(model: Model, kind: str) -> Callable[[Floats], tuple[Any, Any]]:
+def _onnx(model: Model, kind: str, threads: int) -> Callable[[Floats], tuple[Any, Any]]:
     if kind == "onnx" and kind not in model.files and "onnx-int8" in model.files:
         kind = "onnx-int8"
-    session = onnx_session(model.file(kind))
+    session = onnx_session(model.file(kind), threads)
     name = session.get_inputs()[0].name
 
     def answer(images: Floats) -> tuple[Any, Any]:

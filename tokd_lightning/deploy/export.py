@@ -36,6 +36,7 @@ from tokd_lightning.deploy.record import (
 )
 from tokd_lightning.deploy.reference import example_files, int8_logits, reference
 from tokd_lightning.deploy.source import Source, open_source
+from tokd_lightning.deploy.temperature import calibrate as fit_classifier
 from tokd_lightning.deploy.thresholds import thresholds
 from tokd_lightning.deploy.validation import Validation, validation
 from tokd_lightning.deploy.web import (
@@ -65,6 +66,7 @@ def export(
     formats: Sequence[str] = ("onnx",),
     data: Path | None = None,
     detector: str | None = None,
+    calibrate: bool = False,
     runtime: Path | None = None,
 ) -> int:
     """Write a student to a folder: network, ``model.json``, ``MODEL_CARD.md``.
@@ -77,6 +79,7 @@ def export(
             network that it runs: int8 where that passes its gate, else float.
         data: Where the run's data are, if not where its configuration says.
         detector: Face detector to record; by default the one that cropped the training frames.
+        calibrate: Whether to divide the logits by the temperature that fits the validation scores.
         runtime: Folder of ONNX Runtime Web for a page; by default npm fetches it.
 
     Returns:
@@ -94,15 +97,22 @@ def export(
     ready = runtime_files(runtime) if "web" in formats else {}
     opened = open_source(Path(source))
     print(f"{opened.name}: {opened.network}, {opened.crop} px", flush=True)
+    known, temperature = None, None
+    if calibrate:
+        known, temperature = fit_classifier(opened, validation(opened, data))
+        print(
+            "temperature: {value}, ECE {before[ece]:.4f} -> {after[ece]:.4f}".format(**temperature)
+        )
     contents = {kind: _content(opened, kind) for kind in _FLOAT if kind in formats}
-    known = validation(opened, data)
+    if known is None:
+        known = validation(opened, data)
     print(f"validation: {known.said}", flush=True)
     cut = cutting(opened, known, detector)
     print(f"faces: {cut.face['detector']}, margin {cut.face['margin']:g}: {cut.face['source']}")
     record = _record(opened, known, cut.face)
+    if temperature is not None:
+        record["temperature"] = temperature
     record["reference"], extra = reference(opened, cut.face)
-    if not extra:
-        print(f'no {REFERENCE[0]}: drawing it needs pip install "tokd-lightning[data]"')
     if cut.file is not None:
         extra[DETECTOR] = cut.file.read_bytes()
     elif cut.face["detector"].startswith("yunet-"):
@@ -149,7 +159,9 @@ def _small(
         made, gate = quantise_checked(content, known, threshold, source.crop)
     except TokdError as error:
         if required:
-            raise
+            raise TokdError(
+                f"{error}. Nothing was written; --format onnx is not affected"
+            ) from error
         print(f"the page gets the float network: {error}", flush=True)
         if "onnx" not in contents:
             found = parity(source, onnx_answer(content), known.inputs)
@@ -278,6 +290,8 @@ def _keep_others(out: Path, record: dict[str, Any]) -> None:
     except TokdError:
         return
     if earlier.record.get("trained", {}).get("weights") != record["trained"]["weights"]:
+        return
+    if earlier.record.get("temperature") != record.get("temperature"):
         return
     for kind, file in earlier.files.items():
         if kind not in record["files"] and (out / FILES[kind]).is_file():

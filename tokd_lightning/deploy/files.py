@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from tokd_lightning.data.media import IMAGES, VIDEOS
+from tokd_lightning.deploy.report import Verdict
 from tokd_lightning.errors import TokdError
 
 
@@ -33,6 +38,11 @@ def find_files(paths: Sequence[Path]) -> Files:
     """
     if not paths:
         raise TokdError("no paths were given: name images, videos or folders of them")
+    if not any(_may_exist(path) for path in paths):
+        names = ", ".join(repr(str(path))[1:-1] for path in paths[:3])
+        more = f" and {len(paths) - 3} others" if len(paths) > 3 else ""
+        verb = "does" if len(paths) == 1 else "do"
+        raise TokdError(f"{names}{more} {verb} not exist: name images, videos or folders of them")
     found: dict[Path, None] = {}
     passed_over = 0
     for path in paths:
@@ -49,6 +59,46 @@ def find_files(paths: Sequence[Path]) -> Files:
     if not found:
         raise TokdError(f"there are no images and no videos in {', '.join(map(str, paths))}")
     return Files(list(found), passed_over)
+
+
+class Input(NamedTuple):
+    """Paths to score, and the file that stands for standard input."""
+
+    paths: list[Path]
+    piped: Path | None = None
+
+    def named(self, verdict: Verdict) -> Verdict:
+        """Return a verdict on standard input under its name, ``-``."""
+        return verdict._replace(path=Path("-")) if verdict.path == self.piped else verdict
+
+
+@contextmanager
+def standard_input(paths: Sequence[str | Path]) -> Iterator[Input]:
+    """Copy standard input to a temporary file if one of the paths is ``-``.
+
+    Args:
+        paths: Files, folders, and ``-``.
+
+    Raises:
+        TokdError: Nothing is piped.
+    """
+    if "-" not in map(str, paths):
+        yield Input([Path(path) for path in paths])
+        return
+    if sys.stdin.isatty():
+        raise TokdError("- is standard input: pipe an image or a video into it")
+    with tempfile.TemporaryDirectory(prefix="tokd-") as folder:
+        piped = Path(folder) / "input"
+        with piped.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield Input([piped if str(path) == "-" else Path(path) for path in paths], piped)
+
+
+def _may_exist(path: Path) -> bool:
+    try:
+        return path.exists() or path.is_symlink()
+    except OSError:  # a parent folder is not accessible: reading it reports why
+        return True
 
 
 def _is_folder(path: Path) -> bool:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tokd_lightning.data.qualities import CRF
+
 Picture = npt.NDArray[np.uint8]
 """RGB, ``(H, W, 3)``."""
 
@@ -25,6 +27,8 @@ class ReadOptions(NamedTuple):
         stored: Side to which a crop is resized first, see
             :class:`~tokd_lightning.deploy.record.Face`.
         time_limit: Seconds per file.
+        every: Whether to return every face, rather than the largest.
+        crf: CRF of the videos of training; None if it is not known.
     """
 
     frames: int
@@ -34,6 +38,8 @@ class ReadOptions(NamedTuple):
     show: bool
     stored: int | None = None
     time_limit: float = math.inf
+    every: bool = False
+    crf: float | None = None
 
 
 class Look(NamedTuple):
@@ -46,6 +52,7 @@ class Look(NamedTuple):
         face: RGB, ``(size, size, 3)``.
         shown: The picture, shrunk to 960 pixels; None unless requested.
         scale: Side of ``shown`` / side of the picture.
+        number: Which of the file's faces it is; 0 is the largest.
     """
 
     frame: int
@@ -54,6 +61,7 @@ class Look(NamedTuple):
     face: Picture
     shown: Picture | None
     scale: float
+    number: int = 0
 
 
 class Faces(NamedTuple):
@@ -64,10 +72,38 @@ class Faces(NamedTuple):
         status: ``scored`` if there are faces; else ``no_face``, ``unreadable``, ``too_large`` or
             ``too_slow``.
         note: A short reason, or what is wrong with a file that was read only in part.
-        looks: Its faces, in order of time.
+        looks: Its faces one after the other, each in order of time.
+        warnings: Reasons why a score of this file means little.
     """
 
     kind: str
     status: str
     note: str = ""
     looks: Sequence[Look] = ()
+    warnings: Sequence[str] = ()
+
+
+class SampledFrames(NamedTuple):
+    """Frames of a video.
+
+    Attributes:
+        pictures: Upright RGB pictures by frame number.
+        times: Time in seconds by frame number.
+        note: What is wrong with the video.
+        scale: Side of a picture / side of the video's frame, at most 1.
+        crf: Setting of its encoder; None where it is not recorded.
+    """
+
+    pictures: dict[int, Picture]
+    times: dict[int, float | None]
+    note: str
+    scale: float
+    crf: CRF = None
+
+
+class UnreadableFile(Exception):
+    """A file that cannot be scored; the message is a short reason."""
+
+    def __init__(self, reason: str, kind: str = "unknown", status: str = "unreadable") -> None:
+        super().__init__(reason)
+        self.reason, self.kind, self.status = reason, kind, status

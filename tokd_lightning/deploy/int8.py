@@ -31,7 +31,7 @@ difference between the heatmap's mean and that of the logits; least share of the
 run on unsigned 8-bit activations."""
 WORTH = 1.2
 """Speed relative to float below which int8 is not worth having."""
-_CALIBRATED, _JUDGED = 64, 4000
+_CALIBRATED, _JUDGED = 256, 4000
 _REPEATS, _SECONDS = 15, 20.0
 _CONVOLUTIONS = ("Conv", "FusedConv", "ConvInteger", "NhwcFusedConv", "QLinearConv")
 
@@ -87,7 +87,7 @@ def quantise_checked(content: bytes, known: Validation, threshold: float, size: 
     if failed := failures(gate):
         raise TokdError(
             f"the int8 network fails its check on {gate['frames']} validation frames: "
-            f"{'; '.join(failed)}. Nothing was written; export --format onnx"
+            f"{'; '.join(failed)}"
         )
     return Quantised(made, gate)
 
@@ -140,7 +140,7 @@ def quantise(content: bytes, images: Pictures) -> bytes:
         from onnxruntime import quantization
     except ImportError as error:
         raise TokdError(
-            f'--format onnx-int8 needs {error.name}: pip install "tokd-lightning[deploy]"'
+            f'--format onnx-int8 needs {error.name}: pip install "tokd-lightning[train]"'
         ) from error
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # untyped package
@@ -307,7 +307,7 @@ def speed(content: bytes, made: bytes, size: int) -> float:
     image = np.random.default_rng(0).normal(size=(1, 3, size, size)).astype(np.float32)
     for session in sessions:
         session.run(None, {INPUT: image})
-    ratios = []
+    ratios: list[float] = []
     until = time.monotonic() + _SECONDS
     while len(ratios) < _REPEATS and (not ratios or time.monotonic() < until):
         marks = [time.process_time()]

@@ -21,7 +21,7 @@ from tokd_lightning.models.rebuild import rebuild
 INPUT = "image"
 OUTPUTS = ("logits", "heat_map")
 OPSET = 20
-EXTRA = 'pip install "tokd-lightning[deploy]"'
+EXTRA = 'pip install "tokd-lightning[train]"'
 
 
 class Deployed(nn.Module):

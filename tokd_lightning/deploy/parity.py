@@ -70,7 +70,7 @@ def onnx_answer(content: bytes) -> Answer:
     """Return a function that runs an ONNX file in ONNX Runtime.
 
     Raises:
-        TokdError: The extra ``[deploy]`` is not installed, or the file cannot be run.
+        TokdError: onnxruntime is not installed, or the file cannot be run.
     """
     from tokd_lightning.deploy.engine import onnx_session
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from tokd_lightning.data.image import to_rgb
-from tokd_lightning.deploy.found import Faces, Look, ReadOptions
-from tokd_lightning.deploy.videos import SampledFrames, UnreadableFile, sample_frames
-from tokd_lightning.prepare.boxes import Square, as_large
+from tokd_lightning.deploy.doubts import unlike_training
+from tokd_lightning.deploy.found import Faces, Look, ReadOptions, SampledFrames, UnreadableFile
+from tokd_lightning.prepare.boxes import Square, Track, as_large
 from tokd_lightning.prepare.detectors import Picture
 from tokd_lightning.prepare.finders import Finder, make_finder
 from tokd_lightning.prepare.frames import cut_out
+from tokd_lightning.prepare.imaging import shrink
 
 LARGEST = 50_000_000
 """Largest number of pixels of a picture; a larger photograph has to be shrunk first."""
@@ -46,6 +48,17 @@ def read(path: Path, wanted: ReadOptions) -> Faces:
         return Faces("unknown", "unreadable", said[:160] or type(error).__name__)
 
 
+def read_picture(picture: Picture, wanted: ReadOptions) -> Faces:
+    """Return the faces of a picture in memory.
+
+    Args:
+        picture: RGB, ``(H, W, 3)``.
+        wanted: How to read it.
+    """
+    given = SampledFrames({0: picture}, {0: None}, "", 1.0)
+    return _faces("image", given, make_finder(wanted.detector), wanted)
+
+
 def _read(path: Path, wanted: ReadOptions) -> Faces:
     state = path.stat()
     if stat.S_ISDIR(state.st_mode):
@@ -57,7 +70,9 @@ def _read(path: Path, wanted: ReadOptions) -> Faces:
     finder = make_finder(wanted.detector)
     picture = _picture(path)
     if picture is not None:
-        return _faces("image", SampledFrames({0: picture}, {0: None}, "", 1.0), finder, wanted)
+        return read_picture(picture, wanted)
+    from tokd_lightning.deploy.videos import sample_frames  # imports the video decoder
+
     found = sample_frames(path, wanted.frames, LARGEST, wanted.time_limit)
     if not found.pictures:
         raise UnreadableFile(found.note or "the video holds no frame", "video")
@@ -92,8 +107,10 @@ def _picture(path: Path) -> Picture | None:
 
 @cache
 def _formats() -> list[str]:
-    """Return the accepted formats that this build of Pillow can read."""
-    Image.init()
+    """Return the accepted formats that this build of Pillow can read; import no others."""
+    for name in _FORMATS:
+        with suppress(ImportError):
+            import_module(f"PIL.{'WebP' if name == 'WEBP' else name.capitalize()}ImagePlugin")
     return [name for name in _FORMATS if name in Image.OPEN]
 
 
@@ -104,28 +121,43 @@ def _faces(kind: str, given: SampledFrames, finder: Finder, wanted: ReadOptions)
     whole = _whole(kind, pictures, wanted)
     if whole and wanted.detector != "none":
         notes.append(f"taken whole: its {wanted.stored} pixels are those of a prepared frame")
-    tracks = [] if whole else finder.find("", pictures)
-    track = tracks[0] if tracks else None
-    if track is not None and not track.found:
+    tracks = [] if whole else finder.find("", pictures, wanted.every)
+    if tracks and not tracks[0].found:
         return Faces(kind, "no_face", "; ".join(["no face was found", *notes]))
-    if track is not None and track.absent:
-        lost = f"{len(track.absent)} of {len(pictures)}"
-        notes.append(f"no face on {lost} frames, which are not scored")
-    if track is not None and kind == "image" and track.at_once > 1:
-        notes.append(f"{track.at_once} faces, the largest scored")
-    elif track is not None and (count := as_large(track, tracks[1:])):
-        notes.append(f"{count} other faces are about as large, one is scored")
+    notes += _remarks(kind, tracks, len(pictures), wanted)
     margin = finder.margin(wanted.margin)
-    looks = []
-    for frame, picture in pictures.items():
-        height, width = picture.shape[:2]
-        square = None
-        if track is not None:
-            if not track.shows(frame):
-                continue
-            square = track.square(frame, width, height, margin)
-        looks.append(_look(frame, given.times[frame], picture, given.scale, square, wanted))
-    return Faces(kind, "scored", "; ".join(notes), looks)
+    looks: list[Look] = []
+    for number, track in enumerate(tracks if wanted.every else tracks[:1] or [None]):
+        for frame, picture in pictures.items():
+            height, width = picture.shape[:2]
+            square = None
+            if track is not None:
+                if not track.shows(frame):
+                    continue
+                square = track.square(frame, width, height, margin)
+            look = _look(frame, given.times[frame], picture, given.scale, square, wanted)
+            looks.append(look._replace(number=number))
+    height, width = next(iter(pictures.values())).shape[:2]
+    size = width / given.scale, height / given.scale
+    cut = bool(tracks) and wanted.detector != "none"
+    doubts = unlike_training(looks, size, given.crf, cut, wanted)
+    return Faces(kind, "scored", "; ".join(notes), looks, doubts)
+
+
+def _remarks(kind: str, tracks: Sequence[Track], frames: int, wanted: ReadOptions) -> Iterator[str]:
+    """Yield what is left out: frames without the face, and other faces."""
+    if not tracks:
+        return
+    track = tracks[0]
+    if track.absent:
+        yield f"no face on {len(track.absent)} of {frames} frames, which are not scored"
+    if wanted.every:
+        if len(tracks) > 1:
+            yield f"{len(tracks)} faces, the highest P(fake) counts"
+    elif kind == "image" and track.at_once > 1:
+        yield f"{track.at_once} faces, the largest scored"
+    elif count := as_large(track, tracks[1:]):
+        yield f"{count} other faces are about as large, one is scored"
 
 
 def _whole(kind: str, pictures: Mapping[int, Picture], wanted: ReadOptions) -> bool:
@@ -156,7 +188,7 @@ def _look(
     shown: Picture | None = None
     if wanted.show:
         smaller = max(1, round(width * scale)), max(1, round(height * scale))
-        shown = np.asarray(cv2.resize(picture, smaller, interpolation=cv2.INTER_AREA), np.uint8)
+        shown = shrink(picture, smaller)
     face = fed_face(picture, square, wanted.size, wanted.stored)
     return Look(frame, time, (x, y, across, along), face, shown, scale * shrunk)
 

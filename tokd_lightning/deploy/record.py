@@ -135,11 +135,15 @@ def open_model(path: Path) -> Model:
     """Read an exported student.
 
     Args:
-        path: Its folder, or a file in it.
+        path: Its folder, or a file in it; ``hf:OWNER/NAME`` is downloaded from the Hub.
 
     Raises:
         TokdError: The path has no exported model, or not one of this package and version.
     """
+    if str(path).startswith("hf:"):
+        from tokd_lightning.deploy.hub import fetch
+
+        path = fetch(str(path).removeprefix("hf:"))
     if not path.exists():
         raise TokdError(f"{path} does not exist: tokd export RUN --format onnx --out {path}")
     folder = path if path.is_dir() else path.parent

@@ -7,12 +7,15 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rich.table import Table
-from rich.text import Text
+import numpy as np
 
 from tokd_lightning.deploy.record import Model
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
 
 _BAR = 20
 _FOLDERS = {
@@ -20,38 +23,80 @@ _FOLDERS = {
     "fake": {"fake", "manipulated_sequences", "celeb-synthesis"},
 }
 _COLOURS = {"fake": "red", "real": "green"}
-COLUMNS = ("path", "kind", "status", "p_fake", "verdict", "threshold", "frames", "note")
+COLUMNS = (
+    *("path", "kind", "status", "p_fake", "verdict", "threshold", "frames", "note"),
+    *("faces", "warnings"),
+)
 
 
 class FrameScore(NamedTuple):
-    """One scored face: frame, seconds, P(fake), and the crop as x, y, width, height."""
+    """Score of one face in one frame.
+
+    Attributes:
+        frame: Index in the video; 0 for an image.
+        time: Seconds from the video's start; None for an image.
+        p_fake: Probability of fake.
+        box: The crop, margin included: x, y, width and height in pixels of the picture.
+        face: Which of the file's faces it is; 0 is the largest.
+    """
 
     frame: int
     time: float | None
     p_fake: float
     box: tuple[int, int, int, int]
+    face: int = 0
+
+
+class FaceScore(NamedTuple):
+    """Score of one face of a file.
+
+    Attributes:
+        p_fake: Mean P(fake) of its frames.
+        verdict: ``fake`` or ``real``.
+        box: The crop in its first frame: x, y, width and height in pixels of the picture.
+        frames: Its score in every frame, in order of time.
+    """
+
+    p_fake: float
+    verdict: str
+    box: tuple[int, int, int, int]
+    frames: Sequence[FrameScore]
 
 
 class Verdict(NamedTuple):
     """Verdict on one file.
 
     Attributes:
-        path: The file.
+        path: The file; None for a picture that was not read from one.
         kind: ``image``, ``video`` or ``unknown``.
         status: ``scored``, ``no_face``, ``unreadable``, ``too_large`` or ``too_slow``.
-        p_fake: Mean P(fake) of its frames; None if it was not scored.
+        p_fake: Mean P(fake) of a face's frames, the highest of all faces; None if it was not
+            scored.
         threshold: A file with P(fake) above it is classified as fake.
         frames: Its scored frames.
         note: Why it was not scored, or what is wrong with it.
+        warnings: Reasons why its score means little.
     """
 
-    path: Path
+    path: Path | None
     kind: str
     status: str
     p_fake: float | None
     threshold: float
     frames: Sequence[FrameScore] = ()
     note: str = ""
+    warnings: Sequence[str] = ()
+
+    @property
+    def faces(self) -> list[FaceScore]:
+        """Its faces, the largest first."""
+        found = []
+        for number in sorted({frame.face for frame in self.frames}):
+            own = [frame for frame in self.frames if frame.face == number]
+            mean = float(np.mean([frame.p_fake for frame in own]))
+            verdict = "fake" if mean > self.threshold else "real"
+            found.append(FaceScore(mean, verdict, own[0].box, own))
+        return found
 
     @property
     def verdict(self) -> str | None:
@@ -63,7 +108,11 @@ class Verdict(NamedTuple):
 
 def table(verdicts: Sequence[Verdict]) -> Table:
     """Return a table of the scored files, with a bar each."""
-    noted = any(one.note for one in verdicts)
+    from rich.table import Table
+    from rich.text import Text
+
+    notes = ["; ".join(filter(None, (one.note, *one.warnings))) for one in verdicts]
+    noted = any(notes)
     shown = Table(box=None, pad_edge=False)
     shown.add_column("file", overflow="fold")
     shown.add_column("frames", justify="right")
@@ -71,19 +120,21 @@ def table(verdicts: Sequence[Verdict]) -> Table:
     shown.add_column("verdict", no_wrap=True)
     if noted:
         shown.add_column("note", overflow="fold")
-    for one in verdicts:
+    for one, note in zip(verdicts, notes, strict=True):
         cells = [
             Text(printable(str(one.path))),
             Text(str(len(one.frames))),
             bar(one),
             Text(str(one.verdict), _COLOURS[str(one.verdict)]),
         ]
-        shown.add_row(*cells, *([Text(printable(one.note), "dim")] if noted else []))
+        shown.add_row(*cells, *([Text(printable(note), "dim")] if noted else []))
     return shown
 
 
 def bar(one: Verdict) -> Text:
     """Return P(fake) as a bar, with the threshold as a line in it."""
+    from rich.text import Text
+
     share, stroke = one.p_fake or 0.0, min(_BAR - 1, int(one.threshold * _BAR))
     filled = round(share * _BAR)
     text = Text()
@@ -111,15 +162,22 @@ def document(verdicts: Sequence[Verdict], model: Model, about: dict[str, Any]) -
         },
         "counts": dict(Counter(one.status for one in verdicts)),
         "no_face_by_class": no_face_by_class(verdicts),
-        "files": [
-            {
-                **one._asdict(),
-                "path": str(one.path),
-                "verdict": one.verdict,
-                "frames": [frame._asdict() for frame in one.frames],
-            }
-            for one in verdicts
-        ],
+        "files": [as_dict(one) for one in verdicts],
+    }
+
+
+def as_dict(one: Verdict) -> dict[str, Any]:
+    """Return a verdict as a JSON object."""
+    faces = [
+        {"p_fake": face.p_fake, "verdict": face.verdict, "box": face.box} for face in one.faces
+    ]
+    return {
+        **one._asdict(),
+        "path": str(one.path),
+        "verdict": one.verdict,
+        "faces": faces,
+        "frames": [frame._asdict() for frame in one.frames],
+        "warnings": list(one.warnings),
     }
 
 
@@ -138,7 +196,7 @@ def no_face_by_class(verdicts: Sequence[Verdict]) -> dict[str, dict[str, int]]:
     """
     found: dict[str, Counter[str]] = {"real": Counter(), "fake": Counter()}
     for one in verdicts:
-        folders = {part.casefold() for part in one.path.parts[:-1]}
+        folders = {part.casefold() for part in (one.path or Path()).parts[:-1]}
         classes = [name for name, names in _FOLDERS.items() if folders & names]
         if len(classes) == 1:
             found[classes[0]].update(files=1, no_face=int(one.status == "no_face"))
@@ -151,14 +209,19 @@ def no_face_by_class(verdicts: Sequence[Verdict]) -> dict[str, dict[str, int]]:
 
 def comma_separated(verdicts: Sequence[Verdict]) -> str:
     """Return CSV with the columns :data:`COLUMNS`, one row per file."""
+    return "".join([",".join(COLUMNS) + "\n", *map(csv_row, verdicts)])
+
+
+def csv_row(one: Verdict) -> str:
+    """Return a verdict as a row of CSV."""
     lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for one in verdicts:
-        path = str(one.path).encode("utf-8", "backslashreplace").decode()
-        score = "" if one.p_fake is None else f"{one.p_fake:.6f}"
-        said = (one.verdict or "", f"{one.threshold:.6f}", len(one.frames), printable(one.note))
-        writer.writerow((path, one.kind, one.status, score, *said))
+    path = str(one.path).encode("utf-8", "backslashreplace").decode()
+    score = "" if one.p_fake is None else f"{one.p_fake:.6f}"
+    said = (one.verdict or "", f"{one.threshold:.6f}", len(one.frames), printable(one.note))
+    also = (len({frame.face for frame in one.frames}), printable("; ".join(one.warnings)))
+    csv.writer(lines, lineterminator="\n").writerow(
+        (path, one.kind, one.status, score, *said, *also)
+    )
     return lines.getvalue()
 
 

@@ -5,21 +5,28 @@ from __future__ import annotations
 import bisect
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import av
-import cv2
 import numpy as np
 
-from tokd_lightning.data.layouts.video_folder import evenly_spaced
+from tokd_lightning.data.qualities import CRF
+from tokd_lightning.data.spacing import evenly_spaced
 from tokd_lightning.data.stream import read_packets
-from tokd_lightning.data.video import DAMAGE, Source, read_frames, video_stream
+from tokd_lightning.data.video import (
+    DAMAGE,
+    Source,
+    promised_packets,
+    read_frames,
+    video_stream,
+)
+from tokd_lightning.deploy.found import SampledFrames, UnreadableFile
 from tokd_lightning.errors import reason
 from tokd_lightning.prepare.detectors import Picture
+from tokd_lightning.prepare.imaging import shrink
 
-_LONG = 3000
 _BUDGET = 400_000_000
 _SHORT_OF_TIME = (
     "time was short: its key frames alone are scored, rather than frames as in training; "
@@ -27,35 +34,11 @@ _SHORT_OF_TIME = (
 )
 
 
-class SampledFrames(NamedTuple):
-    """Frames of a video.
-
-    Attributes:
-        pictures: Upright RGB pictures by frame number.
-        times: Time in seconds by frame number.
-        note: What is wrong with the video.
-        scale: Side of a picture / side of the video's frame, at most 1.
-    """
-
-    pictures: dict[int, Picture]
-    times: dict[int, float | None]
-    note: str
-    scale: float
-
-
-class UnreadableFile(Exception):
-    """A file that cannot be scored; the message is a short reason."""
-
-    def __init__(self, reason: str, kind: str = "unknown", status: str = "unreadable") -> None:
-        super().__init__(reason)
-        self.reason, self.kind, self.status = reason, kind, status
-
-
 def sample_frames(path: Path, count: int, largest: int, seconds: float = math.inf) -> SampledFrames:
     """Read evenly spaced frames up to the first damage, as ``tokd prepare`` does.
 
-    In a video of more than 3000 frames, each wanted frame is decoded from the key frame before it,
-    so that not everything is decoded. If reading takes more than half of the time and there are
+    No more is decoded than the frames need, see :func:`_skim`, unless that does not find them all:
+    then everything is. If reading takes more than half of the time and there are
     enough key frames, only key frames are used, and the note says so.
 
     Args:
@@ -70,7 +53,7 @@ def sample_frames(path: Path, count: int, largest: int, seconds: float = math.in
     source = Source(path, guarded=True)
     until = time.monotonic() + seconds / 2
     try:
-        length, keys = _packets(source, largest)
+        length, keys, crf = _packets(source, largest)
     except DAMAGE as error:
         said = f"neither an image nor a video that can be read ({reason(error)})"
         raise UnreadableFile(said) from error
@@ -79,13 +62,13 @@ def sample_frames(path: Path, count: int, largest: int, seconds: float = math.in
     shots = _Shots(source, min(count, length), until)
     wanted = evenly_spaced(length, max(1, shots.count))
     try:
-        if length > _LONG and _seek(shots, wanted):
-            return shots.film("")
+        if _skim(shots, wanted):
+            return shots.film("")._replace(crf=crf)
         shots = _Shots(source, shots.count, until)
         reading = read_frames(source, set(wanted), shots.keep)
     except _LateError:
-        return _key_frames(source, len(keys), shots.count)
-    return shots.film(reading.damage)
+        return _key_frames(source, len(keys), shots.count)._replace(crf=crf)
+    return shots.film(reading.damage)._replace(crf=crf)
 
 
 class _LateError(Exception):
@@ -129,32 +112,37 @@ class _Shots:
         return SampledFrames(self.pictures, self.times, "; ".join(notes), scale)
 
 
-def _seek(shots: _Shots, wanted: Sequence[int]) -> bool:
-    """Keep frames by seeking; return False if that does not find all of them."""
+def _skim(shots: _Shots, wanted: Sequence[int]) -> bool:
+    """Keep frames and decode no more than they need; return False if that does not find all.
+
+    Decoding begins at the key frame before a wanted frame, and leaves out the frames between that
+    no other frame depends on.
+    """
     try:
         with shots.source.open() as container:
             stream = video_stream(container)
-            shown = [
-                (packet.pts, packet.is_keyframe)
-                for packet in container.demux(stream)
-                if packet.size > 0 and not packet.is_discard
-            ]
-        if any(pts is None for pts, _ in shown):
+            missing = promised_packets(container, stream)
+            shown: list[tuple[int | None, bool]] = []
+            for packet in container.demux(stream):
+                missing -= bool(packet.size or packet.dts is not None)
+                if packet.size > 0 and not packet.is_discard:
+                    shown.append((packet.pts, packet.is_keyframe))
+        order = sorted(pts for pts, _ in shown if pts is not None)
+        starts = sorted(pts for pts, key in shown if key and pts is not None)
+        if missing > 0 or not starts or not len(shown) == len(order) == len(set(order)):
             return False
-        order = sorted(int(pts) for pts, _ in shown if pts is not None)
-        starts = sorted(int(pts) for pts, key in shown if key and pts is not None)
+        targets = {order[index]: index for index in wanted}
         with shots.source.open() as container:
             stream = video_stream(container)
+            # As in reading the whole video: a broken frame is not made up from its neighbours.
+            stream.codec_context.options = {"err_detect": "explode"}
             at: int | None = None
             frames: Iterator[av.VideoFrame] = iter(())
-            for index in wanted:
-                target = order[index]
-                start = bisect.bisect_right(starts, target) - 1
-                if start < 0:
-                    return False
-                if at is None or at < starts[start]:
+            for target, index in targets.items():
+                start = starts[max(0, bisect.bisect_right(starts, target) - 1)]
+                if at is None or at < start:
                     container.seek(target, stream=stream)
-                    frames = container.decode(stream)
+                    frames = _decoded(container, stream, targets)
                 for frame in frames:
                     if time.monotonic() > shots.until:
                         raise _LateError
@@ -169,15 +157,25 @@ def _seek(shots: _Shots, wanted: Sequence[int]) -> bool:
     return True
 
 
-def _packets(source: Source, largest: int) -> tuple[int, list[int]]:
-    """Return the number of frames and the key frames, from packets without decoding."""
+def _decoded(
+    container: av.container.InputContainer, stream: av.VideoStream, wanted: Container[int | None]
+) -> Iterator[av.VideoFrame]:
+    """Decode from here on, without frames that are neither wanted nor referred to."""
+    context: Any = stream.codec_context
+    for packet in container.demux(stream):
+        context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+        yield from packet.decode()
+
+
+def _packets(source: Source, largest: int) -> tuple[int, list[int], CRF]:
+    """Return the number of frames, the key frames and the CRF, from packets without decoding."""
     packets = read_packets(source)
     width, height = packets.size
     if width * height > largest:
         raise UnreadableFile(
             f"frames of {width} x {height} pixels are too large", "video", "too_large"
         )
-    return packets.length, packets.keys
+    return packets.length, packets.keys, packets.crf
 
 
 def _key_frames(source: Source, keys: int, count: int) -> SampledFrames:
@@ -218,7 +216,4 @@ def _picture(source: Source, frame: av.VideoFrame, scale: float) -> Picture:
         return picture
     height, width = picture.shape[:2]
     smaller = max(1, int(width * scale)), max(1, int(height * scale))
-    shrunk: Picture = np.ascontiguousarray(
-        cv2.resize(picture, smaller, interpolation=cv2.INTER_AREA), np.uint8
-    )
-    return shrunk
+    return shrink(picture, smaller)

@@ -72,7 +72,7 @@ def page_files(
         TokdError: The Haar cascade is missing.
     """
     cascade, notice = _cascade()
-    parts = {
+    parts: dict[str, dict[str, Any]] = {
         "cascade.js": {"cascade": cascade},
         "model.js": {"record": dict(record), "kind": kind, "model": _text(network)},
         "runtime.js": {"wasm": _text(runtime[_WASM]), "glue": _text(runtime[_GLUE])},
@@ -124,15 +124,15 @@ def runtime_files(folder: Path | None = None) -> dict[str, bytes]:
     other = f"or give --runtime DIR with {', '.join(HASHES)}"
     if npm is None:
         raise TokdError(f"--format web fetches {PACKAGE} by npm, which is not installed: {other}")
-    with tempfile.TemporaryDirectory() as place:
-        command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--silent", "--pack-destination", place]
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--silent", "--pack-destination", scratch]
         try:
             done = subprocess.run(
-                command, cwd=place, capture_output=True, timeout=_SECONDS, check=False
+                command, cwd=scratch, capture_output=True, timeout=_SECONDS, check=False
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise TokdError(f"npm cannot fetch {PACKAGE} ({error}): {other}") from error
-        packed = next(Path(place).glob("*.tgz"), None)
+        packed = next(Path(scratch).glob("*.tgz"), None)
         if done.returncode or packed is None:
             lines = done.stderr.decode(errors="replace").splitlines()
             said = next((line for line in lines if line.strip()), "it gives no reason")
@@ -141,10 +141,10 @@ def runtime_files(folder: Path | None = None) -> dict[str, bytes]:
             with tarfile.open(packed) as archive:
                 for name in HASHES:
                     content = archive.extractfile(f"package/dist/{name}")
-                    (Path(place) / name).write_bytes(content.read() if content else b"")
+                    (Path(scratch) / name).write_bytes(content.read() if content else b"")
         except (tarfile.TarError, KeyError, OSError) as error:
             raise TokdError(f"npm's {PACKAGE} {VERSION} cannot be read: {other}") from error
-        return _checked(Path(place), "npm")
+        return _checked(Path(scratch), "npm")
 
 
 def _checked(folder: Path, source: str) -> dict[str, bytes]:
@@ -167,7 +167,7 @@ def _cascade() -> tuple[dict[str, Any], str]:
         import cv2
     except ImportError as error:
         raise TokdError(
-            'the page finds faces by OpenCV\'s cascade: pip install "tokd-lightning[data]"'
+            'the page finds faces by OpenCV\'s cascade: pip install "tokd-lightning[faces]"'
         ) from error
     file = Path(getattr(getattr(cv2, "data", None), "haarcascades", "")) / _CASCADE
     try:

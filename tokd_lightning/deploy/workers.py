@@ -10,17 +10,20 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tokd_lightning.data.parallel import end_with_parent, one_thread_each
 from tokd_lightning.deploy.found import Faces, ReadOptions
 from tokd_lightning.errors import TokdError
 
-_SPAWN = multiprocessing.get_context("spawn")
+# Libraries with threads of their own, which a forked process would lack.
+_THREADED = ("onnxruntime", "torch", "cv2", "av")
 _STARTUP = 300.0
 _MEMORY = 4 << 30
 _READY, _FAILED = "ready", "failed"
@@ -30,7 +33,7 @@ _FAILURES = 3
 def read_all(
     paths: Sequence[Path], wanted: ReadOptions, workers: int, limit: float
 ) -> Iterator[tuple[int, Faces]]:
-    """Read files in parallel, and yield each when it is done.
+    """Start processes that read files in parallel, and yield each file when it is done.
 
     Args:
         paths: The files.
@@ -44,11 +47,21 @@ def read_all(
     Raises:
         TokdError: The detector needs a package or file that is missing, or processes fail to start.
     """
+    reading = _read_all(paths, wanted, workers, limit)
+    next(reading)
+    return cast(Iterator[tuple[int, Faces]], reading)
+
+
+def _read_all(
+    paths: Sequence[Path], wanted: ReadOptions, workers: int, limit: float
+) -> Iterator[tuple[int, Faces] | None]:
+    """Yield None once the processes have been started, then the results."""
     waiting = list(range(len(paths)))[::-1]
     crew: list[_Worker] = []
     try:
         with one_thread_each():
             crew += [_Worker(wanted) for _ in range(min(workers, len(paths)))]
+            yield None
             busy, failures = len(crew), 0
             while busy:
                 ready = wait([one.pipe for one in crew], timeout=_patience(crew))
@@ -86,8 +99,9 @@ class _Worker:
     """One process and its current job."""
 
     def __init__(self, wanted: ReadOptions) -> None:
-        self.pipe, theirs = _SPAWN.Pipe()
-        self.process = _SPAWN.Process(target=_work, args=(theirs, wanted), daemon=True)
+        context = _context()
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs, wanted), daemon=True)
         self.process.start()
         theirs.close()
         self.job: int | None = None
@@ -136,6 +150,13 @@ class _Worker:
         self.pipe.close()
 
 
+def _context() -> Any:
+    """Return how processes are started: forked, which imports nothing again, where that is safe."""
+    alone = threading.active_count() == 1 and not any(name in sys.modules for name in _THREADED)
+    forked = sys.platform == "linux" and alone
+    return multiprocessing.get_context("fork" if forked else "spawn")
+
+
 def _patience(crew: Sequence[_Worker]) -> float:
     """Return the seconds to wait, at most an hour, since the system's timeout is limited."""
     return min(3600.0, max(0.0, min(one.until for one in crew) - time.monotonic()))
@@ -148,7 +169,9 @@ def _work(pipe: Connection, wanted: ReadOptions) -> None:
     try:
         from tokd_lightning.deploy.read import read
         from tokd_lightning.prepare.finders import make_finder
+        from tokd_lightning.prepare.imaging import single_thread
 
+        single_thread()
         make_finder(wanted.detector)
     except TokdError as error:
         pipe.send(error)

@@ -4,7 +4,6 @@ import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
-from importlib.util import find_spec
 from typing import Any, cast
 
 import numpy as np
@@ -25,14 +24,12 @@ def refuse_without_h264() -> None:
     """Check that the H.264 encoder is installed.
 
     Raises:
-        TokdError: PyAV is missing, or was built without libx264.
+        TokdError: PyAV was built without libx264.
     """
-    if find_spec("av") is None:
-        raise TokdError('H.264 needs PyAV: pip install "tokd-lightning[data]"')
     import av
 
     if "libx264" not in av.codecs_available:
-        raise TokdError('this PyAV was built without libx264: pip install "tokd-lightning[data]"')
+        raise TokdError("this PyAV was built without libx264: pip install --force-reinstall av")
 
 
 def jpeg(picture: Picture, quality: float) -> Picture:

@@ -63,3 +63,46 @@ def calibrated(label: LabelArray, p_fake: FloatArray) -> dict[str, Any]:
             "fake": fakes.tolist(),
         },
     }
+
+
+def scaled(p_fake: FloatArray, temperature: float) -> FloatArray:
+    r"""Divide the logits of P(fake) by a temperature.
+
+    .. math:: p_T = 1 / (1 + ((1 - p) / p)^{1 / T})
+
+    Args:
+        p_fake: p, in [0, 1], ``(N,)``; clipped to [1e-15, 1 - 1e-15].
+        temperature: T, above 0.
+    """
+    p = np.clip(p_fake, _EPS, 1 - _EPS)
+    found: FloatArray = 1 / (1 + np.exp((np.log1p(-p) - np.log(p)) / temperature))
+    return found
+
+
+def fit_temperature(label: LabelArray, p_fake: FloatArray) -> float:
+    """Find the temperature with the lowest NLL, between 0.05 and 20, by golden-section search.
+
+    The NLL is convex in 1 / T, so that it has one minimum.
+
+    Args:
+        label: 0 real, 1 fake, ``(N,)``.
+        p_fake: Scores in [0, 1], ``(N,)``.
+
+    Source:
+        C. Guo et al., "On calibration of modern neural networks", ICML 2017.
+    """
+    low, high = np.log(0.05), np.log(20.0)
+    ratio = (np.sqrt(5) - 1) / 2
+
+    def nll(log_temperature: float) -> float:
+        p = scaled(p_fake, float(np.exp(log_temperature)))
+        given = np.clip(np.where(label == 1, p, 1 - p), _EPS, 1)
+        return float(-np.log(given).mean())
+
+    while high - low > 1e-6:
+        inner, outer = high - ratio * (high - low), low + ratio * (high - low)
+        if nll(inner) <= nll(outer):
+            high = outer
+        else:
+            low = inner
+    return round(float(np.exp((low + high) / 2)), 6)

@@ -4,7 +4,7 @@ import inspect
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, Protocol, cast
 
 import lightning.pytorch as pl
@@ -56,6 +56,12 @@ class DataModule(Protocol):
 
     def table(self, split: str) -> pd.DataFrame:
         """Return the rows of a split, indexed by row number."""
+
+    def sample_seeds(self, batch: Any) -> list[int]:
+        """Return a seed per sample of a training batch."""
+
+    def seeded(self, batch: Any) -> AbstractContextManager[None]:
+        """Seed torch's global generators for the forward pass of a training batch."""
 
 
 OptimizerCallable = Callable[[Iterable[Any]], Optimizer]

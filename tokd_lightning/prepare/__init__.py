@@ -1,18 +1,21 @@
 """Face frames from videos: ``tokd prepare``.
 
-Importing this package without its extra raises ``TokdError`` with the install command.
+Nothing is imported here, so that ``tokd detect`` finds faces without pandas and OpenCV;
+``from tokd_lightning.prepare import prepare`` imports what it needs.
 """
 
-from importlib.util import find_spec
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from tokd_lightning.errors import TokdError
-
-for _needed in ("av", "cv2"):
-    if find_spec(_needed) is None:
-        _message = f'decoding videos needs {_needed}: pip install "tokd-lightning[data]"'
-        raise TokdError(_message)
-
-from tokd_lightning.prepare.plan import LAYOUTS, Layout  # noqa: E402 (guarded)
-from tokd_lightning.prepare.run import prepare  # noqa: E402 (guarded)
+if TYPE_CHECKING:
+    from tokd_lightning.prepare.plan import LAYOUTS, Layout
+    from tokd_lightning.prepare.run import prepare
 
 __all__ = ["LAYOUTS", "Layout", "prepare"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = "run" if name == "prepare" else "plan"
+    return getattr(import_module(f"tokd_lightning.prepare.{module}"), name)

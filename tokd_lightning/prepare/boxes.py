@@ -95,6 +95,14 @@ def as_large(face: Track, others: Iterable[Track]) -> int:
     return sum(other.side >= _AS_LARGE * face.side for other in others)
 
 
+def median(values: Iterable[float]) -> float:
+    """Return the median; NumPy's imports a package that takes as long as reading a picture."""
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    odd = len(ordered) % 2
+    return float(ordered[middle] if odd else (ordered[middle - 1] + ordered[middle]) / 2)
+
+
 def side_of(box: Floats) -> float:
     """Return the side of the square that has a box's area."""
     return float(np.sqrt(box[2] * box[3]))

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tokd_lightning.data.layouts.video_folder import evenly_spaced
+from tokd_lightning.data.spacing import evenly_spaced
 from tokd_lightning.data.video import Source, read_frames
 from tokd_lightning.prepare.boxes import Track
 from tokd_lightning.prepare.detectors import Picture

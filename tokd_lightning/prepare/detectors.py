@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from tokd_lightning.errors import TokdError
+from tokd_lightning.prepare.imaging import frontal_faces, interpolate, shrink, to_grey
 
+T = TypeVar("T")
 Picture = npt.NDArray[np.uint8]
 """RGB, ``(H, W, 3)``."""
 Boxes = npt.NDArray[np.float64]
 """``(N, 4)``: x, y, width and height in pixels."""
+
+
+class PerThread(threading.local, Generic[T]):
+    """Object that every thread makes for itself.
+
+    Args:
+        make: Makes it.
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self.own = make()
 
 
 class Detector(NamedTuple):
@@ -48,8 +61,7 @@ class Detector(NamedTuple):
         smaller = max(1, round(width * scale)), max(1, round(height * scale))
         if max(smaller) > _LARGEST:
             return _boxes([])
-        way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        resized = np.asarray(cv2.resize(picture, smaller, interpolation=way), np.uint8)
+        resized = (shrink if scale < 1 else interpolate)(picture, smaller)
         found = self.near_side(resized, self.side) / [*smaller, *smaller]
         sides = np.sqrt(found[:, 2] * width * found[:, 3] * height) / side
         kept = (sides >= _SMALLER) & (sides <= _LARGER)
@@ -76,9 +88,7 @@ class Detector(NamedTuple):
 
 
 # Chosen on 204 frontal photographs: exactly one face on 203 of them, in 36 ms each.
-_HAAR = "haarcascade_frontalface_alt2.xml"
 _HAAR_SIDE = 480
-_HAAR_STEP = 1.1
 _HAAR_NEIGHBOURS = 5
 _HAAR_SMALLEST = 12
 _HAAR_FACE = 48.0
@@ -93,45 +103,31 @@ _LARGEST = 4096
 def haar() -> Detector:
     """Make the default detector: OpenCV's Haar cascade alt2 for frontal faces.
 
+    OpenCV runs it where it is installed, else its port in NumPy, which finds the same boxes.
+
     Pictures are shrunk to 480 pixels along their shorter side; the smallest face found is a
     twelfth of it.
 
     Source:
         P. Viola and M. Jones, "Rapid object detection using a boosted cascade of simple features",
         CVPR 2001; the cascade by R. Lienhart, as OpenCV 4 ships it.
-
-    Raises:
-        TokdError: This OpenCV ships no cascades (5 does not).
     """
-    folder = getattr(getattr(cv2, "data", None), "haarcascades", "")
-    cascade = cv2.CascadeClassifier(str(Path(folder) / _HAAR)) if folder else None
-    if cascade is None or cascade.empty():
-        raise TokdError(
-            'this OpenCV ships no Haar cascade: pip install "opencv-python-headless>=4.10,<5", or '
-            "choose another --detector"
-        )
+    cascade = PerThread(frontal_faces)
 
     def detect(picture: Picture) -> Boxes:
-        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        grey = to_grey(picture)
         shorter = min(grey.shape)
         scale = min(1.0, _HAAR_SIDE / shorter)
         if scale < 1:
-            grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            height, width = grey.shape
+            grey = shrink(grey, (round(width * scale), round(height * scale)), (scale, scale))
         smallest = max(1, round(min(grey.shape) / _HAAR_SMALLEST))
-        found = cascade.detectMultiScale(
-            grey, _HAAR_STEP, _HAAR_NEIGHBOURS, minSize=(smallest, smallest)
-        )
-        boxes: Boxes = _boxes(found) / scale
+        boxes: Boxes = _boxes(cascade.own(grey, _HAAR_NEIGHBOURS, smallest, None)) / scale
         return boxes
 
     def near_side(picture: Picture, side: float) -> Boxes:
-        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         low, high = (max(1, round(side * bound)) for bound in (_SMALLER, _LARGER))
-        return _boxes(
-            cascade.detectMultiScale(
-                grey, _HAAR_STEP, _HAAR_NEIGHBOURS, minSize=(low, low), maxSize=(high, high)
-            )
-        )
+        return _boxes(cascade.own(to_grey(picture), _HAAR_NEIGHBOURS, low, high))
 
     return Detector(detect, near_side, _HAAR_FACE)
 
@@ -181,13 +177,20 @@ def yunet(model: Path) -> Detector:
         Intelligence Research 20, 2023.
 
     Raises:
-        TokdError: The file is missing or is not a YuNet model.
+        TokdError: The file is missing or is not a YuNet model, or OpenCV is not installed.
     """
     if not model.is_file():
         raise TokdError(f"no detector {model}: give haar, mtcnn, none, an .onnx or a .csv file")
     try:
-        network = cv2.FaceDetectorYN.create(str(model), "", (320, 320), _CONFIDENT)
-        network.detect(np.zeros((320, 320, 3), np.uint8))
+        import cv2
+    except ImportError as error:
+        message = f'{model} needs OpenCV: pip install "tokd-lightning[faces]"'
+        raise TokdError(message) from error
+    try:
+        networks = PerThread(
+            lambda: cv2.FaceDetectorYN.create(str(model), "", (320, 320), _CONFIDENT)
+        )
+        networks.own.detect(np.zeros((320, 320, 3), np.uint8))
     except cv2.error as error:
         raise TokdError(f"{model} is not a YuNet model that OpenCV can run") from error
 
@@ -196,10 +199,9 @@ def yunet(model: Path) -> Detector:
         scale = min(1.0, _SHORTER_SIDE / min(height, width))
         smaller = max(1, round(width * scale)), max(1, round(height * scale))
         if scale < 1:
-            resized = cv2.resize(picture, smaller, interpolation=cv2.INTER_AREA)
-            picture = np.asarray(resized, np.uint8)
-        network.setInputSize(smaller)
-        _, found = network.detect(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+            picture = shrink(picture, smaller)
+        networks.own.setInputSize(smaller)
+        _, found = networks.own.detect(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         boxes: Boxes = _boxes([] if found is None else found[:, :4])
         boxes = boxes * ([width / smaller[0], height / smaller[1]] * 2)
         return boxes

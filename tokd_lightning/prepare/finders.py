@@ -25,12 +25,13 @@ class Finder(ABC):
     """Base class of everything that locates the faces of a video."""
 
     @abstractmethod
-    def find(self, video: str, pictures: Mapping[int, Picture]) -> list[Track]:
+    def find(self, video: str, pictures: Mapping[int, Picture], every: bool = False) -> list[Track]:
         """Return the track of the main face, then those of others that are not much smaller.
 
         Args:
             video: The video's name.
             pictures: The frames to crop, by increasing frame number; of one size, at least one.
+            every: Whether to return small faces, and more than three others, too.
         """
 
     def take_over(self, known: Track, pictures: Mapping[int, Picture]) -> Track:
@@ -57,9 +58,9 @@ class Detecting(Finder):
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
 
-    def find(self, video: str, pictures: Mapping[int, Picture]) -> list[Track]:
+    def find(self, video: str, pictures: Mapping[int, Picture], every: bool = False) -> list[Track]:
         """Follow the faces from frame to frame."""
-        return follow_faces(pictures, self.detector)
+        return follow_faces(pictures, self.detector, every)
 
     def take_over(self, known: Track, pictures: Mapping[int, Picture]) -> Track:
         """Search around the known positions on frames that are too far from the track's."""
@@ -113,7 +114,7 @@ class Listed(Finder):
             raise TokdError(f"{where}: a second box for frame {frame} of {row['video']}")
         known[frame] = box
 
-    def find(self, video: str, pictures: Mapping[int, Picture]) -> list[Track]:
+    def find(self, video: str, pictures: Mapping[int, Picture], every: bool = False) -> list[Track]:
         """Return one track of all listed boxes, unchanged; its side is their median."""
         height, width = next(iter(pictures.values())).shape[:2]
         known = dict(sorted(self.boxes.get(video, {}).items()))
@@ -128,7 +129,7 @@ class Listed(Finder):
 class Whole(Finder):
     """Finder that takes the largest central square, for videos that are already face crops."""
 
-    def find(self, video: str, pictures: Mapping[int, Picture]) -> list[Track]:
+    def find(self, video: str, pictures: Mapping[int, Picture], every: bool = False) -> list[Track]:
         """Return the largest square at the centre of the picture."""
         height, width = next(iter(pictures.values())).shape[:2]
         side = min(width, height) / width

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.prepare.boxes import Square
 from tokd_lightning.prepare.detectors import Picture
+from tokd_lightning.prepare.imaging import enlarge, shrink
 from tokd_lightning.prepare.options import Options
 
 _PNG_EFFORT = 3
@@ -28,10 +28,9 @@ def cut_out(picture: Picture, square: Square, size: int) -> Picture:
     """
     x, y, side = square
     crop = picture[y : y + side, x : x + side]
-    way = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
-    resized = crop if side == size else cv2.resize(crop, (size, size), interpolation=way)
-    result: Picture = np.ascontiguousarray(resized)
-    return result
+    if side == size:
+        return np.ascontiguousarray(crop)
+    return (shrink if side > size else enlarge)(crop, (size, size))
 
 
 def encode_image(picture: Picture, options: Options) -> tuple[str, bytes]:
@@ -50,6 +49,8 @@ def encode_image(picture: Picture, options: Options) -> tuple[str, bytes]:
     Raises:
         TokdError: OpenCV cannot write this format.
     """
+    import cv2
+
     if options.encoding == "png":
         suffix, how = ".png", [cv2.IMWRITE_PNG_COMPRESSION, _PNG_EFFORT]
     else:

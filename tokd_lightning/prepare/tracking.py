@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
-from tokd_lightning.data.layouts.video_folder import evenly_spaced
-from tokd_lightning.prepare.boxes import Floats, Track, middle_of, no_face, side_of
+from tokd_lightning.data.spacing import evenly_spaced
+from tokd_lightning.prepare.boxes import Floats, Track, median, middle_of, no_face, side_of
 from tokd_lightning.prepare.detectors import Boxes, Detector, Picture
+from tokd_lightning.prepare.imaging import best_match, shrink, to_grey
 
 LOOKS = 8
 """Number of frames that are searched as a whole; on the others the search starts around the last
@@ -53,7 +53,9 @@ class _Followed(NamedTuple):
     detected: _Chain
 
 
-def follow_faces(pictures: Mapping[int, Picture], detector: Detector) -> list[Track]:
+def follow_faces(
+    pictures: Mapping[int, Picture], detector: Detector, every: bool = False
+) -> list[Track]:
     """Track the faces of a video over the given frames.
 
     A few frames of every scene are searched as a whole. From there a face is followed to the
@@ -64,6 +66,7 @@ def follow_faces(pictures: Mapping[int, Picture], detector: Detector) -> list[Tr
     Args:
         pictures: Frames of one size by increasing frame number; at least one. Each is read once.
         detector: Finds boxes.
+        every: Whether to return small faces, and more than three others, too.
 
     Returns:
         The track of the face with the largest total size over the frames, then of others present
@@ -75,7 +78,7 @@ def follow_faces(pictures: Mapping[int, Picture], detector: Detector) -> list[Tr
         kept = _KEPT if len(pictures) > 1 else min(width, height)
         shots.append(_Shot(frame, *_smaller(picture, kept)))
     searched = {shots[i].frame for i in evenly_spaced(len(shots), LOOKS)}
-    scenes = [_Scene(scene, detector, searched) for scene in _scenes(shots)]
+    scenes = [_Scene(scene, detector, searched, every) for scene in _scenes(shots)]
     main = [(scene, scene.chains[0]) for scene in scenes if scene.chains]
     if sum(len(chain) for _, chain in main) < max(1, len(shots) // _FEWEST):
         return [no_face(width, height)]
@@ -100,7 +103,7 @@ def follow_known(pictures: Mapping[int, Picture], detector: Detector, known: Tra
     Returns:
         The track on those of the frames that show the face.
     """
-    apart = float(np.median(np.diff(known.frames))) if len(known.frames) > 1 else 1.0
+    apart = median(np.diff(known.frames)) if len(known.frames) > 1 else 1.0
     found: dict[int, tuple[Floats, float]] = {}
     for frame in pictures:
         if frame in known.absent:
@@ -145,10 +148,13 @@ class _Scene:
         shots: The frames.
         detector: Finds boxes.
         searched: Frame numbers to search as a whole.
+        every: Whether small faces, and more than three others, count too.
     """
 
-    def __init__(self, shots: Sequence[_Shot], detector: Detector, searched: set[int]) -> None:
-        self.shots, self.detector = shots, detector
+    def __init__(
+        self, shots: Sequence[_Shot], detector: Detector, searched: set[int], every: bool
+    ) -> None:
+        self.shots, self.detector, self.every = shots, detector, every
         wanted = [n for n, shot in enumerate(shots) if shot.frame in searched]
         self.seen = self._search(wanted or [len(shots) // 2], _SEARCHED)
         if not any(len(boxes) for boxes in self.seen.values()):
@@ -167,7 +173,7 @@ class _Scene:
         """Follow every detected face; return the largest, and those not much smaller."""
         left = {(n, i): box for n, boxes in self.seen.items() for i, box in enumerate(boxes)}
         found: list[_Followed] = []
-        for _ in range(_MOST_FACES):
+        for _ in range(len(left) if self.every else _MOST_FACES):
             if not left:
                 break
             # A box next to a face is more often a false alarm than a box that is the only one.
@@ -191,7 +197,7 @@ class _Scene:
             for one in found:
                 whole = {**one.chain, **whole}
             return [dict(sorted(whole.items()))] if whole else []
-        least = _SMALLEST * _side(found[0].detected) if found else 0.0
+        least = _SMALLEST * _side(found[0].detected) if found and not self.every else 0.0
         return [one.chain for one in found if _side(one.detected) >= least]
 
     def _follow(self, start: int, box: Floats, others: Sequence[_Chain]) -> _Followed:
@@ -256,7 +262,7 @@ def _track(found: Sequence[tuple[_Scene, _Chain]], width: int, height: int) -> T
         height,
         np.array(frames, float),
         np.concatenate(centres),
-        float(np.median(sides)),
+        median(sides),
         np.array(sides),
         exact=True,
     )
@@ -307,7 +313,7 @@ def _is_one_of(box: Floats, others: Iterable[Floats]) -> bool:
 
 
 def _side(chain: Mapping[int, Floats]) -> float:
-    return float(np.median([side_of(box) for box in chain.values()]))
+    return median([side_of(box) for box in chain.values()])
 
 
 def _same_picture(known: Picture, box: Floats, picture: Picture, expected: Floats) -> Floats | None:
@@ -318,8 +324,7 @@ def _same_picture(known: Picture, box: Floats, picture: Picture, expected: Float
     part = _grey_part(picture, middle_of(expected), side, scale)
     if min(patch.shape) < _PATCH // 2 or any(np.less(part.shape, patch.shape)):
         return None
-    fit = cv2.matchTemplate(part, patch, cv2.TM_CCOEFF_NORMED)
-    _, best, _, place = cv2.minMaxLoc(fit)
+    best, place = best_match(part, patch)
     if best < _ALIKE:
         return None
     corner = np.maximum(np.floor(middle_of(expected) - side), 0) + np.array(place) / scale
@@ -336,7 +341,7 @@ def _alike(known: Picture, box: Floats, picture: Picture, other: Floats) -> bool
     )
     if min(patch.shape) < _PATCH // 2 or any(np.less(part.shape, patch.shape)):
         return False
-    return bool(cv2.matchTemplate(part, patch, cv2.TM_CCOEFF_NORMED).max() >= _SAME_FACE)
+    return best_match(part, patch)[0] >= _SAME_FACE
 
 
 def _grey_part(picture: Picture, middle: Floats, reach: float, scale: float) -> Picture:
@@ -346,9 +351,9 @@ def _grey_part(picture: Picture, middle: Floats, reach: float, scale: float) -> 
     high = np.clip(np.ceil(middle + reach), 0, [width, height]).astype(int)
     if (high - low).min() < 1:
         return np.zeros((0, 0), np.uint8)
-    part = cv2.cvtColor(picture[low[1] : high[1], low[0] : high[0]], cv2.COLOR_RGB2GRAY)
-    size = tuple(int(max(1, round(float(v) * scale))) for v in high - low)
-    return np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
+    part = to_grey(picture[low[1] : high[1], low[0] : high[0]])
+    width, height = (int(max(1, round(float(v) * scale))) for v in high - low)
+    return shrink(part, (width, height))
 
 
 def _scenes(shots: Sequence[_Shot]) -> Iterator[list[_Shot]]:
@@ -357,7 +362,7 @@ def _scenes(shots: Sequence[_Shot]) -> Iterator[list[_Shot]]:
     before: Floats | None = None
     for shot in shots:
         side = (_SCENE_SIDE, _SCENE_SIDE)
-        small = cv2.resize(shot.picture, side, interpolation=cv2.INTER_AREA).astype(np.float64)
+        small = shrink(shot.picture, side).astype(np.float64)
         if before is not None and not _same_scene(before, small):
             yield scene
             scene = []
@@ -382,4 +387,4 @@ def _smaller(picture: Picture, side: int) -> tuple[Picture, float]:
     if scale == 1:
         return picture, 1.0
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8), scale
+    return shrink(picture, size), scale

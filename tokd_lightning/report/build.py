@@ -21,9 +21,10 @@ from tokd_lightning.report.model import (
 )
 from tokd_lightning.report.reader import NOT_RUN, Reader, Result, state_among
 from tokd_lightning.report.svg import Svg
+from tokd_lightning.runs.identity import DETECTOR
 from tokd_lightning.runs.provenance import commit, comparable_data
 from tokd_lightning.tables.entries import Entry, PaperTable
-from tokd_lightning.tables.grid import DETECTOR, DETECTORS, STUDENTS
+from tokd_lightning.tables.grid import DETECTORS, STUDENTS
 from tokd_lightning.tables.statistics import Summary, summary
 
 _SCALES = {"parameters": 1e-6, "macs": 1e-9, "latency": 1.0}

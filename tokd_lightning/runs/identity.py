@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from tokd_lightning.errors import TokdError, reason
+from tokd_lightning.runs.recipe import recipe_file
 
 Config = dict[str, Any]
 DETECTOR = "detector"
@@ -278,7 +279,7 @@ def recipe(args: Sequence[str]) -> Config:
     asked: Config = {}
     for key, value in _options(args):
         if key == "config":
-            given = dict(_flat_keys(read_whole(Path(value)), ""))
+            given = dict(_flat_keys(read_whole(recipe_file(value)), ""))
         else:
             given = dict(_flat_keys(_with_parts(yaml.safe_load(value), Path()), short_key(key)))
             _forget(asked, short_key(key))
@@ -298,6 +299,7 @@ def read_whole(file: Path) -> Any:
     Raises:
         TokdError: The file or a part is missing or not valid YAML.
     """
+    file = recipe_file(file)
     return _with_parts(_load(file), file.parent)
 
 
@@ -326,7 +328,7 @@ def _with_parts(value: Any, folder: Path) -> Any:
     if isinstance(value, dict):
         return {key: _with_parts(inner, folder) for key, inner in value.items()}
     if isinstance(value, str) and value.endswith((".yaml", ".yml")):
-        file = folder / value
+        file = recipe_file(value) if folder == Path() else folder / value
         if file.is_file():
             return _with_parts(_load(file), file.parent)
     return value

@@ -15,7 +15,6 @@ from tokd_lightning.schedule.jobs import Job, tokd
 from tokd_lightning.tables.entries import PaperTable
 from tokd_lightning.tables.grid import (
     DATASETS,
-    EXPERIMENTS,
     GridCell,
     over_seeds,
     select,
@@ -161,14 +160,12 @@ def make_plan(
         cohort: Most fits that share a process.
 
     Raises:
-        TokdError: An argument is wrong, there is no ``experiments`` folder, or no cell is left.
+        TokdError: An argument is wrong, or no cell is left.
     """
     if seeds < 1:
         raise TokdError(f"--seeds must be at least 1, not {seeds}")
     if cohort < 1:
         raise TokdError(f"--cohort must be at least 1, not {cohort}")
-    if not EXPERIMENTS.is_dir():
-        raise TokdError(f"there is no {EXPERIMENTS}/ here: start it where {EXPERIMENTS}/ is")
     if recipe != "paper" and key not in WITH_DETECTORS:
         raise TokdError(f"--recipe {recipe}: only Tables 2 and 7 have detectors with recipes")
     table = paper_table(key, dataset or PAPER, recipe)

@@ -74,13 +74,8 @@ def run_demo(
         The exit code, 0.
 
     Raises:
-        TokdError: The experiments are not in the working directory, the demo data do not have a
-            quality, ``workers`` is below 1, or a process failed.
+        TokdError: The demo data do not have a quality, ``workers`` is below 1, or a process failed.
     """
-    if not (_EXPERIMENTS / _TEACHER.file).is_file():
-        raise TokdError(
-            f"no {_EXPERIMENTS}/{_TEACHER.file} here: start it where {_EXPERIMENTS}/ is"
-        )
     for unknown in set(quality) - set(_QUALITIES):
         raise TokdError(
             f"quality {unknown} is not in the demo data: take {' or '.join(_QUALITIES)}"

@@ -162,8 +162,8 @@ class TokdCLI(LaunchingCLI):
 
     def _settle_precision(self, config: Any) -> None:
         """Fill in an unset precision, which is then not part of the run's name."""
-        anew = self.subcommand == "fit" and config.rerun
-        precision = settle_precision(self.resolved, None if anew else self.run.config())
+        again = self.subcommand == "fit" and config.rerun
+        precision = settle_precision(self.resolved, None if again else self.run.config())
         if precision is not None:
             config.trainer.precision = self.resolved["trainer"]["precision"] = precision
 

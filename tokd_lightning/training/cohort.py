@@ -143,7 +143,7 @@ def fit(args: list[str]) -> None:
     quieten()
     with suppress(OSError, AttributeError):  # glibc: no arena of malloc for each thread
         ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
-    waiting, failed = [arguments], list[str]()
+    waiting, failed = [list(map(reusing, arguments))], list[str]()
     with _Signals() as signals:
         while waiting:
             group = waiting.pop(0)
@@ -187,6 +187,14 @@ def split(args: list[str]) -> tuple[list[list[str]], bool, Path | None]:
     return [first, *(_joined(first, own) for own in parts[1:])], TEST in args, logs
 
 
+def reusing(args: list[str]) -> list[str]:
+    """Return the arguments of a fit of several, which reuses its run where that is finished.
+
+    The same command can then go on after some of them are.
+    """
+    return args if _AGAIN & set(args) else [*args, "--reuse"]
+
+
 def _joined(first: list[str], own: list[str]) -> list[str]:
     if own[:1] and not own[0].startswith("-") and own[0].endswith((".yaml", ".yml")):
         own = ["--config", *own]
@@ -224,7 +232,8 @@ def _halves(cohort: Cohort) -> list[list[list[str]]]:
     """Return the fits that are left in two groups, which resume what they have begun."""
     left = [it for it in cohort.learners if it.error is not None]
     half = (len(left) + 1) // 2
-    groups = [[_of_test(it.args) for it in part] for part in (left[:half], left[half:]) if part]
+    again = [reusing(_of_test(it.args)) for it in left]
+    groups = [part for part in (again[:half], again[half:]) if part]
     print(
         f"out of memory with {len(cohort.learners)} fits at a time: going on with "
         f"{half} from their last checkpoints",

@@ -58,7 +58,10 @@ def one_line(message: str, known: Iterable[str] = ()) -> str:
     ):
         return "name an experiment: tokd fit --config experiments/….yaml"
     if absent := re.search(r'Parser key "config": .*?does not exist: (\S+)', text):
-        return f"--config: no file {absent[1]}: start where experiments/ is, or give its whole path"
+        return (
+            f"--config: there is no file {absent[1]}, and no shipped experiment of that name: "
+            "tokd init DIR copies the shipped ones"
+        )
     if folder := re.search(r"Path is not a file: '([^']+)'", text):
         return f"--config: {folder[1]} is a folder; a run stands behind the command: tokd test RUN"
     if broken := re.search(r'(?:Problems parsing config|Parser key "config"): (.*)', text):

@@ -3,6 +3,7 @@
 import resource
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,15 @@ class _TimedTeacher(SharedTeacher):
         super().__init__()
         self.seconds: list[float] = []
 
-    def __call__(self, batch: Tensor, images: Tensor | None = None) -> TeacherOutput:
+    def __call__(
+        self,
+        batch: Tensor,
+        images: Tensor | None = None,
+        extras: Mapping[str, Tensor] | None = None,
+    ) -> TeacherOutput:
         """Return logits and maps."""
         started = _now()
-        output = super().__call__(batch, images)
+        output = super().__call__(batch, images, extras)
         self.seconds.append(_now() - started)
         return output
 

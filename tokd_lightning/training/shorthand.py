@@ -11,6 +11,7 @@ from tokd_lightning.distillation.distiller import Distiller
 from tokd_lightning.errors import TokdError
 from tokd_lightning.models.detectors import DETECTORS, Detector
 from tokd_lightning.runs.identity import recipe
+from tokd_lightning.runs.recipe import recipe_file
 
 _NAMING = tuple(
     f"--model.{part}{key}" for key in ("distiller", "detector") for part in ("", "init_args.")
@@ -28,8 +29,9 @@ _PLAIN = (str, int, float, bool, tuple, list, type(None))
 def written_out(args: Sequence[str]) -> list[str]:
     """Expand the short forms in arguments.
 
-    ``test runs/NAME`` becomes ``test --config runs/NAME/fit.yaml``, and ``--model.distiller at``
-    becomes ``AttentionTransfer`` with its own defaults.
+    ``test runs/NAME`` becomes ``test --config runs/NAME/fit.yaml``, ``--config ffpp_res18t`` the
+    shipped experiment of that name, and ``--model.distiller at`` becomes ``AttentionTransfer`` with
+    its own defaults.
 
     Args:
         args: The verb and its arguments.
@@ -48,7 +50,25 @@ def written_out(args: Sequence[str]) -> list[str]:
         if given.endswith((".yaml", ".yml")):
             raise TokdError(f"a .yaml belongs behind --config: tokd {verb} --config {given}")
         rest = ["--config", str(_configuration(verb, given)), *rest]
-    return [verb, *_methods(rest)]
+    return [verb, *_methods(_located(rest))]
+
+
+def _located(rest: Sequence[str]) -> list[str]:
+    """Replace names of experiments and parts by their files."""
+    found: list[str] = []
+    for part in rest:
+        key, equals, value = part.partition("=")
+        if equals and key in (*_CONFIG, *_NAMING):
+            part = f"{key}={_file_of(key, value)}"
+        elif found and found[-1] in (*_CONFIG, *_NAMING):
+            part = _file_of(found[-1], part)
+        found.append(part)
+    return found
+
+
+def _file_of(key: str, value: str) -> str:
+    named = key in _CONFIG or value.endswith((".yaml", ".yml"))
+    return str(recipe_file(value)) if named else value
 
 
 def _positional(rest: Sequence[str]) -> list[int]:

@@ -166,7 +166,7 @@ KINDS: dict[str, Kind] = {
     # Masks of fakes
     "missing-mask": Kind(
         "warning",
-        "a fake's frame has no mask, while others of its method have",
+        "a fake or a frame of it has no mask, while others of its method have",
         "prepare again with --masks; training with masks leaves such frames out, up to 1 %",
     ),
     "extra-mask": Kind("note", "a mask without a frame", "nothing; it is not read"),

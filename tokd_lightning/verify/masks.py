@@ -38,6 +38,9 @@ def find_masks(root: Path, clips: Sequence[Clip], found: Iterable[Frames], repor
 
 
 def _check(root: Path, folder: str, frames: Frames, report: Report) -> None:
+    if not (root / folder).is_dir():
+        report.add("missing-mask", folder)
+        return
     there = {file.name: file for file in sorted((root / folder).glob("*.png"))}
     sizes = {f"{n:04d}.png": f.size for n, f in zip(frames.numbers, frames.frames, strict=False)}
     report.extend("missing-mask", (f"{folder}/{name}" for name in sizes if name not in there))

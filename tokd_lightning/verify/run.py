@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.util import find_spec
 from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar
@@ -121,8 +120,6 @@ def _look_inside(
 ) -> list[int]:
     """Open every file, report problems, and return the number of frames of each clip."""
     encoded = [clip for clip in clips if clip.is_file]
-    if encoded and find_spec("av") is None:
-        raise TokdError('looking into videos needs av: pip install "tokd-lightning[data]"')
     jobs = [streams.StreamJob(root / clip.video.place, quick) for clip in encoded]
     found = _each(streams.examine, jobs, "Videos", workers)
     streams.report_streams(encoded, found, report)

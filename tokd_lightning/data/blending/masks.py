@@ -175,7 +175,7 @@ def soften(mask: Mask, sides: tuple[int, int], kernels: tuple[int, int], sigma: 
         The mask; all 0 if nothing is left of it.
     """
     small = cv2.resize(mask, sides[::-1])
-    once = cv2.GaussianBlur(small, (kernels[0],) * 2, 0)
+    once = np.asarray(cv2.GaussianBlur(small, (kernels[0],) * 2, 0), np.float32)
     once /= max(float(once.max()), _TINY)
     core = np.where(once < 1, np.float32(0), once)
     twice = cv2.GaussianBlur(core, (kernels[1],) * 2, sigma)

@@ -11,9 +11,10 @@ from tokd_lightning.data.layouts.celebdf_tree import SYNTHESIS, people_of
 from tokd_lightning.data.layouts.deepfakebench_json import JsonVideo, read_entries
 from tokd_lightning.data.layouts.listed import UNKNOWN, is_there, shown
 from tokd_lightning.data.layouts.numbering import frame_numbers
-from tokd_lightning.data.layouts.video_folder import beyond, evenly_spaced
+from tokd_lightning.data.layouts.video_folder import beyond
 from tokd_lightning.data.manifest import SPLITS, Scan, build
 from tokd_lightning.data.qualities import names_of
+from tokd_lightning.data.spacing import evenly_spaced
 from tokd_lightning.errors import TokdError
 
 # Data set -> form of a video's name: target, donor.

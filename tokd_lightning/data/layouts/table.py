@@ -19,9 +19,10 @@ from tokd_lightning.data.layouts.listed import (
 )
 from tokd_lightning.data.layouts.numbering import frame_numbers, numeric_order
 from tokd_lightning.data.layouts.stills import Image, name_videos
-from tokd_lightning.data.layouts.video_folder import beyond, evenly_spaced
+from tokd_lightning.data.layouts.video_folder import beyond
 from tokd_lightning.data.manifest import COLUMNS, VIDEO, Scan
 from tokd_lightning.data.packed import split_path
+from tokd_lightning.data.spacing import evenly_spaced
 from tokd_lightning.errors import TokdError
 
 # Columns that a run adds to a manifest; they are dropped, so its table of frames can be read too.

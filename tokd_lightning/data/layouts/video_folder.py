@@ -6,14 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from tokd_lightning.data.layouts.frame_cache import Choice, FrameCache
 from tokd_lightning.data.layouts.listed import is_there
 from tokd_lightning.data.layouts.numbering import frame_numbers, numeric_order
 from tokd_lightning.data.manifest import Scan, build
 from tokd_lightning.data.media import VIDEOS as _VIDEO_SUFFIXES
 from tokd_lightning.data.packed import PACK_SUFFIX, pack_frames
+from tokd_lightning.data.spacing import evenly_spaced
 from tokd_lightning.errors import TokdError, reason
 
 FOLDERS = ("faces", "frames", "images")
@@ -124,30 +123,6 @@ def list_frames(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
         names = [e.name for e in entries if os.path.splitext(e.name)[1].lower() in SUFFIXES]  # noqa: PTH122 - called for every one of 2.5 million names
     return sorted((name for name in names if not name.startswith(".")), key=numeric_order)
-
-
-def evenly_spaced(length: int, count: int) -> list[int]:
-    """Choose positions spread evenly over a whole video (paper, Sec. 5.1).
-
-    The video is cut into ``count`` segments of equal length and the frame at the centre of each
-    is taken, so positions never repeat and neither end is preferred.
-
-    Args:
-        length: Number of frames in the video.
-        count: Number of frames to choose; all are taken if there are fewer.
-
-    Returns:
-        Increasing positions in ``[0, length)``, ``min(length, count)`` of them.
-
-    Raises:
-        ValueError: ``count`` below 1.
-    """
-    if count < 1:
-        raise ValueError(f"count must be at least 1, not {count}")
-    if length <= count:
-        return list(range(length))
-    positions: list[int] = ((2 * np.arange(count) + 1) * length // (2 * count)).tolist()
-    return positions
 
 
 def choose_frames(place: Path, count: int) -> Choice:

@@ -269,7 +269,8 @@
   function plot(place, item, chosen) {
     const { frames } = item.result;
     const threshold = network.record.thresholds.video;
-    const [width, height, left, right, top, bottom] = [900, 170, 34, 10, 10, 24];
+    const wide = matchMedia("(min-width: 761px)").matches;
+    const [width, height, left, right, top, bottom] = [wide ? 900 : 360, 170, 34, 10, 10, 24];
     const [start, end] = [frames[0].time, frames.at(-1).time];
     const x = (time) => left + ((time - start) / (end - start || 1)) * (width - left - right);
     const y = (p) => top + (1 - p) * (height - top - bottom);

@@ -1,6 +1,6 @@
 """Losses of MultiAtt: regional independence and attention-guided augmentation."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
@@ -42,7 +42,8 @@ def move_centres(centres: Tensor, rows: Tensor, alpha: float) -> Tensor:
 def _mean_over_ranks(x: Tensor) -> Tensor:
     import torch.distributed.nn  # all_reduce with a gradient
 
-    total: Tensor = torch.distributed.nn.all_reduce(x)
+    all_reduce: Callable[[Tensor], Tensor] = torch.distributed.nn.all_reduce
+    total = all_reduce(x)
     return total / distributed.get_world_size()
 
 

@@ -166,8 +166,9 @@ class MixBlock(nn.Module):
         self.convolutions = nn.ModuleList(
             nn.Conv2d(channels, channels, 1, groups=channels) for _ in range(2)
         )
-        for convolution in self.convolutions:
-            nn.init.zeros_(convolution.bias)
+        for name, parameter in self.convolutions.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(2))
 
     def forward(self, fad: Tensor, lfs: Tensor) -> tuple[Tensor, Tensor]:

@@ -123,7 +123,7 @@ class TextureBlock(nn.Module):
             ``(B, 4C, H, W)`` (v1) or ``(B, M, C, H, W)`` (v2), and ``(B, C, h, w)``.
         """
         x = self.extract(x)
-        average = functional.adaptive_avg_pool2d(x, attention.shape[-2:])
+        average = functional.adaptive_avg_pool2d(x, (attention.shape[-2], attention.shape[-1]))
         x = x - functional.interpolate(average, x.shape[-2:], mode="nearest")
         if self.kind == "v2":
             gate = _resized(attention.detach(), x.shape[-2:]).tanh()
@@ -133,12 +133,12 @@ class TextureBlock(nn.Module):
             x = self._joined(x, block(x))
         texture = self.last(x)
         if self.kind == "v2":
-            texture = texture.relu().unflatten(1, (self.groups, self.channels))
+            texture = torch.unflatten(texture.relu(), 1, (self.groups, self.channels))
         return texture, average
 
     def _joined(self, x: Tensor, more: Tensor) -> Tensor:
         """Concatenate channels, within each group."""
-        parts = [part.unflatten(1, (self.groups, -1)) for part in (x, more)]
+        parts = [torch.unflatten(part, 1, (self.groups, -1)) for part in (x, more)]
         return torch.cat(parts, dim=2).flatten(1, 2)
 
 

@@ -97,7 +97,7 @@ class MultiTask(Detector):
 
     def heat_map(self, output: DetectorOutput) -> Tensor:
         """Return the mean |·| of the half of fake minus that of real, at each place."""
-        halves = output.maps[16].unflatten(1, (2, _HALF)).abs().mean(dim=2)
+        halves = torch.unflatten(output.maps[16], 1, (2, _HALF)).abs().mean(dim=2)
         return halves[:, 1] - halves[:, 0]
 
     def panels(self, output: DetectorOutput) -> dict[str, Tensor]:

@@ -39,7 +39,8 @@ def phase_image(grey: Tensor) -> Tensor:
         amplitude = spectrum.abs()
         known = amplitude > _rounding(amplitude)
         phase = torch.where(known, spectrum / amplitude.where(known, 1.0), 1.0)
-        return torch.fft.ifft2(phase).real
+        image: Tensor = torch.fft.ifft2(phase).real
+        return image
 
 
 def _rounding(amplitude: Tensor) -> Tensor:

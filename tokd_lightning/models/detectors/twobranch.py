@@ -148,7 +148,7 @@ def _parts(name: str, pretrained: bool | str) -> tuple[nn.Sequential, nn.Module,
         at = [key for key, _ in parts].index("denseblock1")
         modules = [module for _, module in parts]
         return nn.Sequential(*modules[:at]), modules[at], nn.Sequential(*modules[at + 1 :])
-    backbone = build_backbone(name, pretrained)
+    backbone: Any = build_backbone(name, pretrained)
     first = list(backbone.stages[0])
     at = backbone.early - 1 if backbone.early else len(first) - 1
     rest = [*first[at + 1 :], *(module for stage in backbone.stages[1:] for module in stage)]
