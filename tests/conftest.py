@@ -1,3 +1,4 @@
+import logging
 import os
 from collections import Counter
 from pathlib import Path
@@ -27,6 +28,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _heard_by_caplog() -> None:
+    """Let Lightning's messages reach caplog, whenever Lightning was first imported."""
+    logging.getLogger("lightning.pytorch").propagate = True
 
 
 @pytest.fixture(scope="session")

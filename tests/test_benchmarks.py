@@ -184,6 +184,7 @@ def test_memory_is_what_a_task_held_and_gave_back(bench):
     assert 60 < in_child(of_call, torch.zeros, 1 << 24) < 150
 
 
+@pytest.mark.slow
 def test_what_is_cheap_is_measured_tiny(bench, tmp_path, capsys):
     cheap = ["filters", "rotations", "loading", "filter_sizes", "rotation_forms"]
     out = tmp_path / "b.json"

@@ -110,6 +110,7 @@ def test_runs_of_earlier_versions_are_compared_by_their_files_alone():
     assert comparable_data([old, {"data": "g"}]) == ["f", "g"]
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("moment", ["finished", "interrupted"])
 def test_a_fit_on_other_splits_is_refused_and_says_so(made, moment, capsys):
     folder, where, splits = made

@@ -64,6 +64,7 @@ def variables(monkeypatch: pytest.MonkeyPatch):
     return put
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize(
     ("given", "environment"),
     [

@@ -53,7 +53,7 @@ def test_an_init_and_a_forward_make_a_method(tiny_ffpp, teachers, tmp_path, monk
     assert "train/logits" in (run / "metrics.csv").read_text().splitlines()[0]
 
 
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(8)
 @pytest.mark.parametrize(
     ("teacher", "options", "says"),
     [

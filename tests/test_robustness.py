@@ -50,6 +50,7 @@ def measured(run):
     return Run(run).evaluation(NAME, "robustness")
 
 
+@pytest.mark.slow
 def test_curves_are_those_of_the_scores_that_are_kept(run, command, capsys):
     assert main([*command, "--robustness", "occlusion,jpeg"]) == 0
     out = capsys.readouterr().out

@@ -230,9 +230,10 @@ def test_an_upload_that_does_not_end_is_told_of(account, tmp_path):
         def finish(self, exit_code):
             raise TimeoutError("60 s are over")
 
-    said = []
+    said, run = [], Broken()
     account.setattr(wandb_run, "rank_zero_info", said.append)
+    account.setattr(wandb_run, "_RUNNING", [run])
     with ended():
-        wandb_run._OPEN.append((Broken(), False))
+        wandb_run._OPEN.get().append((run, False))
     assert len(said) == 1
     assert f"(60 s are over); go on with: wandb sync {folder}/wandb/run-1-abc" in said[0]

@@ -41,6 +41,7 @@ def test_null_is_not_written_so_that_hashes_stay(run):
     assert "crop" not in yaml.safe_load((run / "fit.yaml").read_text())["data"]["init_args"]
 
 
+@pytest.mark.slow
 def test_evaluated_on_its_own_data_it_scores_what_its_test_scored(run, tiny_ffpp):
     assert main(["evaluate", str(run), "--on", f"synthetic=ffpp-c23:{tiny_ffpp}"]) == 0
     frames = run / "evaluations" / "synthetic-c23" / "frames.csv"

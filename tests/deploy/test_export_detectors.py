@@ -21,6 +21,7 @@ SOONER = ("spsl",)
 ALL = [pytest.param(n, marks=() if n in SOONER else pytest.mark.slow) for n in DETECTORS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_onnx_gives_the_logits_and_the_map_of_the_detector(name):
     onnxruntime = pytest.importorskip("onnxruntime")

@@ -39,6 +39,7 @@ def test_perfect_scores_end_at_the_border():
     assert fit_temperature(label, np.array([0.9, 0.1])) == pytest.approx(20, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_calibrated_export_scores_with_divided_logits(run, data, mixed, model, tmp_path, capsys):
     out = tmp_path / "calibrated"
     given = ["--detector", "haar", "--format", "onnx,safetensors", "--calibrate"]

@@ -50,6 +50,7 @@ def test_memory_is_bounded(mixed):
     assert [found[n].status for n in range(2)] == ["unreadable", "scored"]
 
 
+@pytest.mark.slow
 def test_a_slow_reader_of_the_results_does_not_make_files_slow(mixed):
     statuses = []
     for _, found in read_all([mixed / "dark.png"] * 3, WANTED, 2, limit=0.6):

@@ -74,6 +74,7 @@ def test_step_lowers_the_rotation_loss(direction: Direction):
     assert -((m @ r) * g).sum(1).mean() < before
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     ("dim", "n", "direction", "steps"),
     [

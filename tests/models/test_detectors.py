@@ -99,6 +99,7 @@ def test_face_xray_has_the_size_of_its_hrnet(backbone, millions):
     assert count / 1e6 == pytest.approx(millions, rel=0.005)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", DETECTORS)
 def test_every_detector_is_rebuilt_from_its_spec_and_trains_all_its_parameters(name):
     detector = small(name)

@@ -73,7 +73,7 @@ def test_one_step_moves_student_and_heads(teacher, name):
     assert len([k for k in logged if k.startswith("maps/distance_")]) == len(branches)
 
 
-@pytest.mark.thinned(3)
+@pytest.mark.thinned(6)
 @pytest.mark.parametrize(
     "name", [n if n in SOONER else pytest.param(n, marks=pytest.mark.slow) for n in CASES]
 )
@@ -99,7 +99,7 @@ def test_a_resumed_run_ends_as_an_undisturbed_one_and_a_test_needs_the_student_a
     assert all(key.startswith("student.") for key in alone.state_dict())
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.thinned(8)
 @pytest.mark.parametrize("name", [*SOONER, *PROJECTED])
 def test_a_method_learns_in_float16(teacher, name):
     method = PROJECTED.get(name) or CASES[name]

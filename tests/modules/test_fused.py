@@ -85,6 +85,7 @@ def test_a_resumed_fused_run_ends_bit_for_bit_as_an_undisturbed_one(tiny_ffpp, t
     assert same(found[1], expected[1])
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize(
     ("option", "said"),
     [

@@ -42,6 +42,7 @@ class Inputs(Callback):
         self.rows.append(batch["index"])
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("quality", ["c23", None])
 def test_the_teacher_sees_its_own_quality_and_the_student_another(negatives, teacher, quality):
     data = FFPPDataModule(

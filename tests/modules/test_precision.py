@@ -52,6 +52,7 @@ def apart(a, b):
     return float((a - b).norm() / b.norm())
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize(
     ("precision", "tolerances"),
     [(half(2.0**10), (0.02, 0.005, 0.01)), ({"precision": "bf16-mixed"}, (0.1, 0.05, 0.2))],

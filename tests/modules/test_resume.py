@@ -127,6 +127,7 @@ def test_a_resumed_run_ends_bit_for_bit_as_an_undisturbed_one(
         compare(folder)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("interruption", ["stopped", "killed"])
 def test_a_resumed_run_appends_to_its_curves(tiny_ffpp, tmp_path, interruption):
     folder = tmp_path / "run"

@@ -64,6 +64,7 @@ def test_a_failure_is_named_and_a_failed_teacher_drops_its_students(
     assert table.events() == [f"test {VANILLA}"]
 
 
+@pytest.mark.slow
 def test_a_preempted_job_resumes_and_sigterm_stops_one_for_good(
     table: Table, capsys: pytest.CaptureFixture[str]
 ):

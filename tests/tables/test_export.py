@@ -82,6 +82,7 @@ def test_every_element_does_its_cell_and_doing_it_again_is_harmless(table: Table
     assert table.events() == [*done, f"fit {RGB} reused"]
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("number", ["TERM", "USR1"])
 def test_a_signal_is_handed_on_and_the_time_limit_alone_requeues(table: Table, run, number: str):
     assert table("vanilla", *EXPORT) == 0
@@ -182,11 +183,11 @@ def test_the_script_is_clean_bash_with_the_options_asked_for(table: Table, run):
 def test_a_table_on_other_data_evaluates_what_it_has_tested(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(ROOT)
     plan = make_plan("table7", runs=tmp_path / "runs", log="none")
-    students = [cell.name for cell in plan.cells if cell.role == "student"]
+    tested = [cell.name for cell in plan.cells if cell.role != "teacher"]
     assert export_sbatch(plan, []) == 0
     made = cases(tmp_path / "runs" / "table7.sbatch")
     evaluated = [commands[-1][2] for commands in made.values() if commands[-1][1] == "evaluate"]
-    assert evaluated == [str(tmp_path / "runs" / name) for name in students]
+    assert sorted(evaluated) == sorted(str(tmp_path / "runs" / name) for name in tested)
     assert len(evaluated) > 1
 
 

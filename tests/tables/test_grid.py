@@ -53,7 +53,7 @@ def test_every_published_number_of_table_3_stands_beside_its_cell():
     assert None not in found.values()
 
 
-@pytest.mark.thinned(9)
+@pytest.mark.thinned(15)
 @pytest.mark.parametrize("cell", THIRD, ids=lambda cell: cell.name)
 def test_fit_names_each_run_of_table_3_as_the_grid_does(cell, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)

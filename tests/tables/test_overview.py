@@ -75,7 +75,7 @@ def test_states_hours_and_reasons_are_shown(
     assert f"{VANILLA}: stale (code), --rerun sets it aside" in shown
     assert (
         "1 of 4 runs need nothing; 1 stale: --rerun sets it aside, 2 to go (1 of them not timed): "
-        "45:00 with 2 at a time" in (lines[-1])
+        "1:30:00 with 2 at a time" in (lines[-1])
     )
     assert not any("tokd fit" in line for line in lines)
     assert table("vanilla,tokd", "--dry-run", "--commands") == 0

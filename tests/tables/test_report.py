@@ -115,6 +115,7 @@ def test_a_single_seed_says_so_and_has_no_sd(runs: Path):
 CORRUPT = {"cut": '{"metrics"', "list": "[1]", "shape": '{"metrics": 3}', "hashes": '{"hashes": 1}'}
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("text", CORRUPT.values(), ids=CORRUPT)
 def test_a_corrupt_metrics_json_is_one_line_and_the_rest_goes_on(runs: Path, text: str, capsys):
     broken = runs / replace(BOTH, seed=1).name / "metrics.json"
@@ -141,6 +142,7 @@ def test_a_cell_whose_only_run_is_corrupt_is_shown_as_unreadable(runs: Path):
 SCORES = ["", "a,b\n1,2\n", "dataset,method,video,label,p_fake\nffpp,real,1,0,nan\n"]
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("text", [*SCORES, None], ids=["empty", "other", "nan", "missing"])
 def test_broken_scores_cost_the_interval_alone(runs: Path, text: str | None):
     file = runs / replace(BOTH, seed=2).name / "test_frames.csv"

@@ -131,6 +131,7 @@ def test_reliability_has_a_panel_a_run_with_frames_and_videos(runs: Path):
     assert all(0 <= y <= 1 for line in lines for _, y in line)
 
 
+@pytest.mark.slow
 def test_of_many_runs_the_figures_show_the_best_eight(tmp_path: Path):
     for number in range(10):
         plant_evaluated(tmp_path, f"synthetic-c23_{number}", 0.2 + 0.3 * number)
@@ -154,6 +155,7 @@ def test_curves_of_other_frames_are_left_out_and_named(tmp_path: Path):
     assert "Perturbed AUC" not in markdown(report).split("ECE: 15")[0]
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("broken", ["evaluation", "robustness"])
 @pytest.mark.parametrize("text", ["{", '{"trained_on": "x", "calibration": 1, "perturbations": 2}'])
 def test_a_broken_file_is_one_line_and_the_rest_goes_on(runs: Path, broken: str, text: str, capsys):
@@ -196,6 +198,7 @@ def test_evaluations_of_weights_that_a_run_no_longer_has_are_left_out_and_said(r
         assert any("did not record its weights" in note for note in its.notes) == (not hashes)
 
 
+@pytest.mark.slow
 def test_a_report_that_leaves_all_evaluations_out_says_how_to_see_them(tmp_path: Path, capsys):
     plant_evaluated(tmp_path, GOOD, 2.0)
     said = "evaluations of runs on other data sets are left out: --dataset demo"

@@ -77,6 +77,7 @@ def test_the_page_opens_from_a_file_without_a_word_on_the_console(full: Path, tm
     assert '<dialog aria-labelledby="about" open' not in dom
 
 
+@pytest.mark.slow
 @browser
 def test_a_console_error_would_be_seen(begun: Path, tmp_path: Path):
     page = tmp_path / "broken.html"
@@ -112,6 +113,7 @@ def test_a_place_opens_all_about_its_cell(begun: Path, tmp_path: Path):
     assert 'title="1b1eff3cf3a9a1f0a7a8f6a5e4d3c2b1a0998877"' in dialog
 
 
+@pytest.mark.slow
 @browser
 @pytest.mark.parametrize(("width", "cut"), [(390, True), (1265, False)])
 def test_tables_fit_a_laptop_and_say_so_where_they_scroll(
@@ -138,6 +140,7 @@ def test_tables_fit_a_laptop_and_say_so_where_they_scroll(
     assert {key: over for key, over, _ in found}["table3"] == str(cut).lower()
 
 
+@pytest.mark.slow
 @browser
 @pytest.mark.parametrize("width", [390, 1400])
 def test_the_page_is_no_wider_than_its_window(full: Path, tmp_path: Path, width: int):

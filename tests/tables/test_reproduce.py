@@ -319,6 +319,7 @@ def test_two_runners_share_the_cells_and_do_none_twice(place):
     assert len(ends) == len(set(ends)) == 2 * len(made.cells)
 
 
+@pytest.mark.slow
 def test_a_fit_that_outlives_its_killed_runner_is_waited_for(place):
     made = planned(place, method=["vanilla"])
     (place / "seconds").write_text("2")

@@ -49,6 +49,7 @@ DESIGNS = {
 }
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", DESIGNS)
 def test_the_interval_covers_a_known_difference_at_its_nominal_rate(name):
     assert 0.92 <= coverage({"videos": 80, "seeds": 3} | DESIGNS[name]) <= 0.98

@@ -2,6 +2,7 @@
 
 import io
 import re
+from functools import cached_property
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
@@ -67,7 +68,7 @@ def pixels(width: float, height: float) -> tuple[float, float]:
 
 
 class Svg:
-    """A figure as SVG.
+    """A figure as SVG, drawn when it is first asked for.
 
     Args:
         figure: The figure, drawn with :data:`STYLE`.
@@ -76,9 +77,15 @@ class Svg:
     """
 
     def __init__(self, figure: Figure, name: str, title: str) -> None:
-        written = io.StringIO()
+        self.width, self.height = (72 * inches for inches in figure.get_size_inches())
+        self.name, self.title = name, title
+        self._figure = figure
+
+    @cached_property
+    def _body(self) -> str:
+        written, name = io.StringIO(), self.name
         with matplotlib.rc_context(STYLE):
-            figure.savefig(written, format="svg", metadata={"Date": None})
+            self._figure.savefig(written, format="svg", metadata={"Date": None})
         text = written.getvalue()
         text = re.sub(r"<metadata>.*?</metadata>\s*|<defs>\s*<style.*?</defs>\s*", "", text,
                       flags=re.DOTALL)  # fmt: skip
@@ -87,10 +94,8 @@ class Svg:
         text = re.sub(r' id="([\w.-]+)"',
                       lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", text)  # fmt: skip
         text = re.sub(r'(href="|url\()#', rf"\1#{name}-", text)
-        width, height = (72 * inches for inches in figure.get_size_inches())
-        self.width, self.height, self.title = width, height, title
         body = text[text.index(">", text.index("<svg")) + 1 :].strip()
-        self._body = f"<title>{escape(title)}</title>\n{body}"
+        return f"<title>{escape(self.title)}</title>\n{body}"
 
     def inline(self) -> str:
         """Return the element for a page, whose style sheet defines the colours by role."""
