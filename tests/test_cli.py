@@ -126,6 +126,7 @@ def test_a_student_is_tested_without_its_teacher(job, tiny_ffpp, capsys):
     shutil.rmtree(copy)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_neither_overwritten_nor_done_again(job, tiny_ffpp, capsys):
     run = folder(job, "vanilla")
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
@@ -227,6 +228,7 @@ def test_a_trial_run_keeps_nothing(tiny_ffpp, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_rerun_sets_the_earlier_run_aside_and_gives_the_same_again(tiny_ffpp, tmp_path, capsys):
     assert tokd("fit", "demo_vanilla", tiny_ffpp, tmp_path, *TINY_STUDENT) == 0
     [first] = tmp_path.iterdir()

@@ -108,6 +108,7 @@ def test_an_equal_evaluation_is_reused_and_force_repeats_it(student, celebdf, ca
     assert all(after[p][0] == before[p][0] for p in after if p.suffix == ".csv")
 
 
+@pytest.mark.slow
 def test_what_differs_from_an_earlier_evaluation_is_named(student, celebdf, tmp_path, capsys):
     root = shutil.copytree(celebdf, tmp_path / "celebdf")
     command = ["evaluate", str(student), "--on", f"celebdf:{root}"]

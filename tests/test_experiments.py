@@ -152,6 +152,7 @@ def test_how_validation_is_drawn_is_part_of_the_run(tmp_path):
     assert other.run.folder.name.startswith(plain.run.folder.name + "-")
 
 
+@pytest.mark.slow
 def test_the_seed_reaches_model_and_data(tmp_path):
     args = ["--config", EXPERIMENTS[0], "--runs", tmp_path, "--seed_everything", "7"]
     config = parse("fit", *args).resolved

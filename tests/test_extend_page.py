@@ -68,6 +68,7 @@ def test_the_page_shows_the_files_that_its_commands_name():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_network_of_one_s_own_is_listed_and_trained(here, capsys):
     assert main(the("methods")) == 0
     assert "mynets.four_stages distilled from mynets.four_stages" in capsys.readouterr().out

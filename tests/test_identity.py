@@ -230,6 +230,7 @@ def resumed(folder, where, monkeypatch, seconds=None, code=None):
     return read(folder)
 
 
+@pytest.mark.slow
 def test_a_run_resumed_under_other_code_names_both_and_says_so(made, monkeypatch):
     folder, where, _ = made
     before = read(folder)
@@ -274,6 +275,7 @@ def test_a_teacher_of_other_data_or_another_fold_is_announced(tiny_ffpp, tmp_pat
 # Checkpoints that a disk has lost
 
 
+@pytest.mark.slow
 def test_a_damaged_last_ckpt_is_told_of_and_the_one_before_is_taken(made, caplog, capsys):
     folder, where, _ = made
     last, before = folder / "checkpoints/last.ckpt", read(folder)

@@ -50,7 +50,7 @@ def broken_off(module):
         raise TokdError("broken off")
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "branches", "student"), cells())
 def test_a_cell_is_fitted_resumed_and_tested(
     tiny_ffpp, teacher, tmp_path, capsys, monkeypatch, method, branches, student

@@ -42,6 +42,7 @@ def test_a_file_in_the_working_directory_is_a_method(tiny_ffpp, teachers, tmp_pa
     assert "train/frequency" in (run / "metrics.csv").read_text().splitlines()[0]
 
 
+@pytest.mark.slow
 def test_an_init_and_a_forward_make_a_method(tiny_ffpp, teachers, tmp_path, monkeypatch):
     (tmp_path / "leastmethod.py").write_text(LEAST)
     monkeypatch.chdir(tmp_path)

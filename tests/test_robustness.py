@@ -89,6 +89,7 @@ def test_curves_are_those_of_the_scores_that_are_kept(run, command, capsys):
     assert f"{100 * record['perturbations']['jpeg']['frame'][4]['auc']:.2f}" in out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_scores_depend_neither_on_the_batch_nor_on_workers(run, command):
     given = [*command, "--robustness", "noise"]

@@ -56,6 +56,7 @@ def test_two_files_are_one_configuration(tmp_path):
     assert both == named(base, "--trainer.max_epochs=1")
 
 
+@pytest.mark.slow
 def test_data_and_networks_that_the_paper_has_not_are_named_after_their_own_file(tmp_path):
     def mine(config):
         toy(config)
@@ -66,6 +67,7 @@ def test_data_and_networks_that_the_paper_has_not_are_named_after_their_own_file
     assert named(backbone) == "ffpp-c40_x_tokd-both_s0"
 
 
+@pytest.mark.slow
 def test_a_run_that_an_earlier_version_named_is_found(tmp_path):
     mine = own(tmp_path, "ffpp_res18t", toy)
     runs = f"--runs={tmp_path}/runs"

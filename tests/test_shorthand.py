@@ -103,6 +103,7 @@ def test_a_method_by_its_short_name_is_what_the_tables_train(name, tmp_path):
     assert config_hash(short.resolved) == config_hash(file.resolved)
 
 
+@pytest.mark.slow
 def test_a_short_name_leaves_the_experiment_s_own_method_as_it_is(tmp_path):
     alone = written(tmp_path)
     assert written(tmp_path, "--model.distiller", "tokd").resolved == alone.resolved
@@ -115,6 +116,7 @@ def test_what_is_no_method_is_left_to_the_parser():
     assert written_out(given) == given
 
 
+@pytest.mark.slow
 def test_a_second_file_says_what_is_changed_of_a_shipped_one(tmp_path):
     mine = tmp_path / "mine.yaml"
     changed = {

@@ -95,6 +95,7 @@ def test_fit_refuses_a_callback_before_it_makes_a_folder(tiny_ffpp, tmp_path, ca
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.thinned(3)
 def test_fit_refuses_augmentations_before_it_makes_a_folder(tiny_ffpp, tmp_path, capsys):
     mixup = json.dumps([{"class_path": "kornia.augmentation.RandomMixUpV2"}])
     for given, said in (

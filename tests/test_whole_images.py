@@ -50,6 +50,7 @@ def test_evaluated_on_its_own_data_it_scores_what_its_test_scored(run, tiny_ffpp
     assert (record["options"]["size"], record["options"]["crop"]) == (48, None)
 
 
+@pytest.mark.slow
 def test_it_is_explained_exported_and_shown(run, tmp_path, monkeypatch):
     monkeypatch.setattr(Figure, "savefig", lambda figure, page, **_: page.write(b"a page"))
     assert main(["explain", str(run), "--bands", "2", "--frames", "1", "--errors", "0"]) == 0

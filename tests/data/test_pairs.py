@@ -254,6 +254,7 @@ def test_a_pair_of_which_one_half_is_unreadable_is_replaced_as_a_whole(coded, br
         list(data(coded).train_dataloader())
 
 
+@pytest.mark.slow
 def test_the_hash_covers_the_teacher_s_frames_and_who_belongs_to_whom(coded):
     alone, paired = data(coded, teacher_quality=None).data_hash(), data(coded).data_hash()
     assert alone != paired

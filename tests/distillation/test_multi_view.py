@@ -175,6 +175,7 @@ def test_all_zero_samples_have_finite_bounded_gradients():
     assert tiny.abs().max() < 1e6
 
 
+@pytest.mark.slow
 def test_a_map_shorter_than_the_bound_has_the_gradient_of_what_is_computed():
     student, teacher = maps(5, 4, 2, 2)
     student *= 1e-4

@@ -30,6 +30,7 @@ def coloured(figure):
     return int((shown.max(1) - shown.min(1) > 60).sum())
 
 
+@pytest.mark.slow
 def test_equal_figures_are_equal_files(tmp_path):
     for name in ("one", "two"):
         figure = Figure(figsize=(1, 1))

@@ -127,6 +127,7 @@ class Norms(Callback):
         self.norms.append(float((self.at(module) - self.before).norm()))
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("name", ["teacher", "tokd"])
 def test_a_gradient_is_no_longer_than_asked(tiny_ffpp, teacher, name):
     plain = partial(torch.optim.SGD, lr=1.0)

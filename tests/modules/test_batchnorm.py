@@ -66,6 +66,7 @@ def test_what_takes_batchnorm_s_place_computes_the_same_and_goes_again(teacher, 
     assert torch.equal(module(image), plain(image))
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", ["teacher with activations", "fitnet"])
 def test_its_checkpoints_load_into_the_plain_network(teacher, tmp_path, name):
     converted = Converted(tmp_path / "converted.ckpt")

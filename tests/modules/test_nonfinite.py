@@ -81,6 +81,7 @@ def test_it_ends_the_run_before_anything_is_saved(
     assert [row["path"] for row in found] == frames.iloc[broken.rows]["path"].tolist()
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_step_that_breaks_the_weights_is_not_saved_either(tiny_ffpp, teacher, tmp_path, kind):
     with pytest.raises(TokdError, match="update of a batch in epoch 2 is not finite"):

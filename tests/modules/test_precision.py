@@ -83,6 +83,7 @@ def test_the_rotation_step_does_not_know_the_loss_scale(teacher):
         assert float(step.norm()) == pytest.approx(2**0.5 * RATE * 64, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_an_overflow_skips_student_projectors_and_rotations_and_lowers_the_scale(teacher):
     before = start(teacher)
     module, trainer = fitted(teacher, batches=1, **half(2.0**40))
@@ -105,11 +106,13 @@ def test_training_goes_on_after_an_overflow(teacher):
     assert all(bool(value.isfinite().all()) for value in parameters(module, "").values())
 
 
+@pytest.mark.slow
 def test_after_an_overflow_no_gradient_of_the_skipped_batch_is_left(teacher):
     module, _ = fitted(teacher, batches=1, **half(2.0**40))
     assert module.distiller.take_gradients() is None
 
 
+@pytest.mark.slow
 def test_the_loss_scale_is_in_the_checkpoint(teacher, tmp_path):
     _, trainer = fitted(teacher, batches=1, **half(2.0**40))
     trainer.save_checkpoint(tmp_path / "c.ckpt")

@@ -50,6 +50,7 @@ def learned(notes):
     }
 
 
+@pytest.mark.slow
 def test_the_backbone_stands_still_bit_for_bit_and_then_moves(teacher):
     module = module_of(teacher)
     quiet(limit_train_batches=0).fit(module, datamodule=Images())
@@ -94,6 +95,7 @@ def test_the_classifier_learns_the_cross_entropy_of_fixed_features(teacher):
         torch.testing.assert_close(value, expected[name.removeprefix("student.")])
 
 
+@pytest.mark.slow
 def test_without_warm_up_everything_moves_at_once(teacher):
     plain, none = (fit(module_of(teacher, **o)) for o in ({"warm_up_epochs": 0}, {}))
     assert not same(plain[0]["student.backbone"], none[0]["student.backbone"])

@@ -67,6 +67,7 @@ def browse(page: Path, profile: Path, fragment: str = "") -> tuple[str, list[str
     return done.stdout, console
 
 
+@pytest.mark.slow
 @browser
 def test_the_page_opens_from_a_file_without_a_word_on_the_console(full: Path, tmp_path: Path):
     dom, console = browse(full, tmp_path, "#metric=auc")

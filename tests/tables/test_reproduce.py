@@ -196,6 +196,7 @@ def test_splits_that_were_exchanged_are_named(place):
         assert str(Looker(place / "runs", {cell.data: now})(cell)) == kind
 
 
+@pytest.mark.slow
 def test_an_interrupted_fit_of_the_same_configuration_is_resumed_and_another_is_stale(place):
     made = planned(place, method=["vanilla"])
     assert go(made)[0] == 0
@@ -211,6 +212,7 @@ def test_an_interrupted_fit_of_the_same_configuration_is_resumed_and_another_is_
     assert kinds(made)[VANILLA] == "stale (configuration)"
 
 
+@pytest.mark.slow
 def test_a_corrupt_metrics_file_is_one_line_and_the_rest_goes_on(place):
     made = planned(place)
     assert go(made)[0] == 0
@@ -228,6 +230,7 @@ def test_a_corrupt_metrics_file_is_one_line_and_the_rest_goes_on(place):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_teacher_made_from_other_data_serves_nobody(place):
     made = planned(place)
     (place / "fail").write_text(f"fit {RGB}\nfit {BOTH}\n")
@@ -273,6 +276,7 @@ def test_a_teacher_without_its_checkpoint_is_one_line_and_rerun_makes_it_anew(pl
     assert set(kinds(made).values()) == {"done"}
 
 
+@pytest.mark.slow
 def test_the_page_of_a_table_flags_what_was_made_from_other_data(place):
     made = planned(place)
     assert go(made)[0] == 0

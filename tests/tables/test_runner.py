@@ -139,6 +139,7 @@ def test_without_a_terminal_there_is_one_line_per_change(tmp_path: Path):
     ]
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_a_table_with_the_progress_of_each_job(tmp_path: Path):
     line = "epoch 1/2 [loss] 0.5" + 100 * " and more"
     fit = python(f"import time; print({line!r}, flush=True); time.sleep(1.5)")

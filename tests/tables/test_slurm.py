@@ -389,6 +389,7 @@ def test_a_cell_that_runs_elsewhere_is_left_alone_with_its_students(
     assert f"{VANILLA} job 100" in shown
 
 
+@pytest.mark.slow
 def test_a_job_does_its_cell_and_comes_back_after_preemption(table: Table, slurm: Path):
     table.happens({f"fit {VANILLA}": "USR2"})
     assert table("vanilla,tokd", *SLURM) == 0
