@@ -30,10 +30,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("needs a CUDA device")
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True)
 def _heard_by_caplog() -> None:
-    """Let Lightning's messages reach caplog, whenever Lightning was first imported."""
-    logging.getLogger("lightning.pytorch").propagate = True
+    """Let Lightning's messages reach caplog, whatever an earlier test or import has set."""
+    for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).propagate = True
+        logging.getLogger(name).setLevel(logging.INFO)
 
 
 @pytest.fixture(scope="session")

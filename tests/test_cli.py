@@ -388,6 +388,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_rotation_too_large_for_its_layout_says_what_fits(job, tiny_ffpp, tmp_path, capsys):
     teacher = folder(job, "teacher") / "checkpoints/best.ckpt"
     options = [*TINY_TOKD, f"--model.teacher={teacher}", "--model.distiller.dim=4096"]
@@ -443,6 +444,7 @@ def test_nobody_who_reads_on_is_no_mistake():
     assert (listing.returncode, said) == (141, b"")
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_the_run_with_one_line(tiny_ffpp, tmp_path, capsys):
     options = [*TINY_STUDENT, "--model.lr_scheduler.max_lr=1e30"]
     for again in range(2):

@@ -66,6 +66,7 @@ def test_a_run_on_ffpp_is_evaluated_on_celeb_df_whose_list_calls_real_1(student,
     assert set(record["hashes"]) == {"data", "labels", "checkpoint", "source"}
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("what", ["vanilla", "teacher"])
 def test_on_its_own_data_a_run_scores_bit_for_bit_what_its_test_scored(what, runs, ffpp, tmp_path):
     run = shutil.copytree(runs[what], tmp_path / runs[what].name)
@@ -145,6 +146,7 @@ def test_other_weights_are_noticed(runs, student, celebdf, capsys):
     assert "other weights: --force" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_list_of_one_s_own_is_evaluated_and_its_changed_labels_noticed(
     student, celebdf, tmp_path, capsys
 ):

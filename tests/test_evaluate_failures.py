@@ -73,6 +73,7 @@ def corrupt_record(run):
     (place / "evaluation.json").write_text('{"metrics": ')
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [

@@ -77,6 +77,7 @@ def test_a_network_of_one_s_own_is_listed_and_trained(here, capsys):
     assert (run / "checkpoints/best.ckpt").is_file()
 
 
+@pytest.mark.slow
 def test_a_list_of_one_s_own_is_verified_and_trained_on(here):
     subprocess.run([sys.executable, "list_frames.py", "data/mine"], check=True)
     assert main(the("verify")) == 0

@@ -124,6 +124,7 @@ def test_a_fit_on_other_splits_is_refused_and_says_so(made, moment, capsys):
     assert "was trained on different data (other splits)" in said
 
 
+@pytest.mark.slow
 def test_a_test_on_other_splits_leaves_metrics_json(made, capsys):
     folder, where, splits = made
     before = untested(folder)
@@ -135,6 +136,7 @@ def test_a_test_on_other_splits_leaves_metrics_json(made, capsys):
     assert read(folder) == before
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version_is_tested_and_what_it_lacks_is_said(made, caplog):
     folder, where, _ = made
     untested(folder)
@@ -147,6 +149,7 @@ def test_a_run_of_an_earlier_version_is_tested_and_what_it_lacks_is_said(made, c
     assert "test/frame/acc" in read(folder)["metrics"]
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize(
     ("options", "says"),
     [

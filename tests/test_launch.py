@@ -127,6 +127,7 @@ def test_steps_of_a_job_meet_in_places_of_their_own(variables):
     assert (environment.main_address, environment.main_port) == ("127.0.0.1", 15178)
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize(
     ("given", "devices", "nodes", "says"),
     [

@@ -63,6 +63,7 @@ def test_what_a_constructor_raises_is_told_first(options, says, tiny_ffpp, capsy
     assert not Path("runs").exists()
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize(
     ("options", "says"),
     [

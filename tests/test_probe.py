@@ -48,6 +48,7 @@ def test_inputs_of_data_that_are_not_there_are_one_line(tmp_path, capsys):
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_probe_times_a_few_batches_and_keeps_nothing_but_its_run(tiny_ffpp, tmp_path, capsys):
     out = tmp_path / "probe.json"
     options = arguments("demo_vanilla", tiny_ffpp, *TINY_STUDENT, f"--runs={tmp_path / 'runs'}")

@@ -147,6 +147,7 @@ def test_what_is_finished_is_kept_when_it_is_killed(run, command, monkeypatch, c
     assert (run / "evaluations" / NAME / "robustness" / "jpeg.csv").stat().st_mtime_ns == kept
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_what_differs_from_an_earlier_measurement_is_named(run, command, capsys, monkeypatch):
     assert main([*command, "--robustness", "jpeg,resize"]) == 0

@@ -56,6 +56,7 @@ def test_a_fit_goes_on_by_its_folder_as_what_it_was_begun_as(run, capsys):
     assert "is finished" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_may_stand_before_between_or_behind_the_options(run):
     options = ["--log", "none", "--reuse", "--data.num_workers=0", "--seed_everything", "-1"]
     whole = ["fit", "--config", f"{run}/fit.yaml", *options]

@@ -87,6 +87,7 @@ def test_a_trainer_option_that_cannot_be_obeyed_is_refused(option, said):
         check_trainer_options(option)
 
 
+@pytest.mark.slow
 def test_fit_refuses_a_callback_before_it_makes_a_folder(tiny_ffpp, tmp_path, capsys):
     averaging = {"class_path": "StochasticWeightAveraging", "init_args": {"swa_lrs": 0.1}}
     given = f"--trainer.callbacks={json.dumps([averaging])}"

@@ -199,6 +199,7 @@ def test_what_the_environment_says_of_a_run_is_in_its_log(account, tmp_path):
     assert not list(folder.glob("wandb"))
 
 
+@pytest.mark.slow
 def test_a_long_table_of_an_offline_run_is_whole_in_its_folder(account, tmp_path):
     account.setenv("WANDB_MODE", "offline")
     folder = tmp_path / "run"

@@ -63,6 +63,7 @@ def test_it_is_explained_exported_and_shown(run, tmp_path, monkeypatch):
     assert main(["show", str(run), "--out", str(tmp_path / "sheet.png")]) == 0
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("gone", ["on_error", "num_workers", "batch_size", "frames_per_video"])
 def test_what_an_earlier_version_did_not_write_is_as_the_class_has_it(run, tiny_ffpp, gone):
     file = run / "fit.yaml"

@@ -62,6 +62,7 @@ def test_the_trainer_sees_every_epoch_in_a_new_order_and_augments_training_alone
     assert sanity == one == two
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_resumed_run_sees_exactly_what_an_unbroken_one_does(tiny_ffpp, tmp_path, workers):

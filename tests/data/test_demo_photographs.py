@@ -32,6 +32,7 @@ def photographs(tmp_path):
     return folder, tmp_path / "points.csv"
 
 
+@pytest.mark.slow
 def test_photographs_become_a_demo_of_all_of_them_made_even(photographs, tmp_path):
     faces, landmarks = photographs
     small = SMALL | {"identities": None, "quality": ["c23"]}

@@ -213,6 +213,7 @@ def test_what_is_not_kornia_s_cannot_be_followed(tree):
         module.on_after_batch_transfer(batches(module)[0], 0)
 
 
+@pytest.mark.slow
 def test_missing_landmarks_are_counted_and_limited(tmp_path, capsys):
     root = annotate(make_ffpp(tmp_path / "tree", ids=14, frames=12), leave_out=1)
     module = data(root, forge="sbi")

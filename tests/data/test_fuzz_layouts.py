@@ -245,6 +245,7 @@ def outcomes(place: Path, kind: str, many: settings) -> Counter[bool]:
     return counted
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("kind", LISTS)
 def test_a_list_gives_a_sound_manifest_or_one_line(place, kind):
     assert sum(outcomes(place, kind, FEW).values()) >= 25

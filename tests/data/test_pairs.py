@@ -85,6 +85,7 @@ def phase_shift(a: torch.Tensor, b: torch.Tensor) -> tuple[int, int]:
     return divmod(peak, a.shape[-1])
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("balance", ["none", "half_batch"])
 def test_both_halves_of_a_pair_show_the_same_frame_of_the_same_video(coded, balance):
     module = data(coded, frames_per_video=4, balance=balance)
@@ -150,6 +151,7 @@ def test_both_halves_are_resized_alike(coded):
     assert batch["image"].shape == batch["teacher_image"].shape == (8, 3, 16, 16)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("workers", [0, 1])
 def test_the_teacher_may_read_packs_and_the_student_images(coded, workers):
     plain = list(data(coded).train_dataloader())

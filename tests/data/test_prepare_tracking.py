@@ -212,6 +212,7 @@ def two(one: float, other: float, changed: int | None) -> np.ndarray:
     return np.stack(frames)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("small", [66, 44])
 @pytest.mark.parametrize("way", ["mask", "difference", "neither"])
 def test_of_two_faces_the_changed_one_is_taken(tmp_path, way, small):

@@ -45,6 +45,7 @@ def test_files_unlike_those_of_training_are_warned_of(given, expected):
     assert doubts(*given) == expected
 
 
+@pytest.mark.slow
 def test_a_face_crop_is_warned_of_in_every_output(model, faces, tmp_path, capsys):
     Image.fromarray(faces[0]).save(tmp_path / "crop.png")
     scene = np.full((400, 700, 3), 110, np.uint8)

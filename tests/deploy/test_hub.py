@@ -61,6 +61,7 @@ def test_a_dry_run_sends_nothing(hub, copied, capsys):
     assert not hub.repositories
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_is_one_line(hub, copied, monkeypatch, tmp_path, capsys):
     refused(capsys, "has no me/none", main(["pull", "me/none"]))
     refused(capsys, "has no me/none", main(["detect", "hf:me/none", str(copied / "reference.png")]))

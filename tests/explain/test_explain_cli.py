@@ -231,6 +231,7 @@ def test_other_data_and_the_validation_split_have_folders_of_their_own(copied, d
     assert contents(copied / "explanations") == before
 
 
+@pytest.mark.slow
 def test_an_unreadable_frame_leaves_the_earlier_explanation(copied, data, tmp_path, capsys):
     root = shutil.copytree(data, tmp_path / "data")
     next(root.glob("original_sequences/youtube/c23/faces/008/*.png")).write_text("no image")

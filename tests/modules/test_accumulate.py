@@ -99,6 +99,7 @@ def test_every_row_of_a_run_in_parts_is_of_whole_batches(tiny_ffpp, teacher, tmp
     assert not shown.isna().any(axis=None)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize(("steps", "batches"), [(3, 4), (-1, 5)])
 def test_a_cycle_lasts_the_steps_of_a_run_in_parts(tiny_ffpp, teacher, steps, batches):
     cycle = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=1e-3)

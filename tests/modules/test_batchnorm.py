@@ -47,6 +47,7 @@ def fitted(module, callbacks=()):
     return module
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", CASES)
 def test_what_takes_batchnorm_s_place_computes_the_same_and_goes_again(teacher, tmp_path, name):
     plain = fitted(CASES[name](teacher))

@@ -73,6 +73,7 @@ def test_student_and_frozen_teacher_are_compiled_and_make_the_same_step(
     assert copy.deepcopy(module.student)._compiled_call_impl is None
 
 
+@pytest.mark.slow
 def test_what_is_to_be_compiled_already_is_left():
     layer = torch.nn.Linear(2, 2)
     compile_module.compile_in_place(layer)

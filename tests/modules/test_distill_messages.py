@@ -22,6 +22,7 @@ def test_a_rotation_that_turns_and_slows_down_faster_warns_of_nothing(teacher):
     assert warned(teacher) == []
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize(
     "options",
     [{"rotation_scheduler": halved}, {"rotation_scheduler": None}],

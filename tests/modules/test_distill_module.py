@@ -97,6 +97,7 @@ def test_a_checkpoint_holds_both_optimizers_and_both_schedulers_and_no_teacher(t
     assert {"distiller.rotation.rgb", "distiller.rotation.frequency"} <= state.keys()
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize(
     ("interval", "exponents"), [("epoch", [0, 0, 1, 1]), ("step", [0, 1, 2, 3])]
 )

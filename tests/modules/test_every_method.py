@@ -112,6 +112,7 @@ def test_a_method_learns_in_float16(teacher, name):
     assert all(p.dtype == torch.float32 for p in module.parameters())
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("method", [Hinton, AttentionTransfer, PKT, SimilarityPreserving])
 def test_a_rotation_that_changes_nothing_is_refused_before_the_first_step(teacher, method):
     with pytest.raises(TokdError, match="cannot take rotation: learned, because"):

@@ -62,6 +62,7 @@ def test_a_run_told_to_end_goes_on_bit_for_bit(tiny_ffpp, teacher, tmp_path, kin
     assert_equal(outcome(folder, module, trainer), expected)
 
 
+@pytest.mark.slow
 def test_a_run_whose_loaders_are_made_anew_each_epoch_hears_it_too(tiny_ffpp, tmp_path):
     options = {"reload_dataloaders_every_n_epochs": 1, "log_every_n_steps": 0}
     signals = [Signal(signal.SIGTERM, "train", 1, 0)]

@@ -89,6 +89,7 @@ def test_options_of_all_cells_are_part_of_the_name_and_places_are_not(monkeypatc
     assert len(cells) == 6
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     "setting", ["trainer.max_epochs=15", "model.optimizer.lr=1e-3", "model.distiller.alpha_rgb=50"]
 )

@@ -42,6 +42,7 @@ def commands(calls: Path) -> list[str]:
     return lines
 
 
+@pytest.mark.slow
 def test_the_main_job_runs_from_data_to_table(calls: Path, capsys: pytest.CaptureFixture[str]):
     assert demo.run_demo(Path("data"), Path("runs")) == 0
     done = commands(calls)

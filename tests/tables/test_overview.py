@@ -25,6 +25,7 @@ def lines_of(key: str, runs: Path, **options: object) -> list[str]:
     return text.getvalue().splitlines()
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize("timed", [False, True])
 def test_every_table_fits_80_columns_and_breaks_no_word(

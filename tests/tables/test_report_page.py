@@ -88,6 +88,7 @@ def test_a_console_error_would_be_seen(begun: Path, tmp_path: Path):
     assert '<body data-metric="acc">' in dom
 
 
+@pytest.mark.slow
 @browser
 def test_a_place_opens_all_about_its_cell(begun: Path, tmp_path: Path):
     dom, console = browse(begun, tmp_path, f"#cell={BOTH.name}")
@@ -159,6 +160,7 @@ def test_the_page_is_no_wider_than_its_window(full: Path, tmp_path: Path, width:
     assert int(content) <= width
 
 
+@pytest.mark.slow
 def test_the_full_page_is_small_and_needs_nothing_else(full: Path):
     page = full.read_text()
     assert 500_000 < len(page.encode()) < 3_000_000

@@ -99,6 +99,7 @@ def test_a_cell_with_lists_among_its_options_is_done(place):
     assert (code, list(kinds(made).values())) == (0, ["done"]), said
 
 
+@pytest.mark.slow
 def test_a_failure_is_named_and_passed_over_and_the_same_command_goes_on(place):
     made = planned(place)
     (place / "fail").write_text(f"fit {RGB}\ntest {VANILLA}\n")

@@ -64,6 +64,7 @@ def test_a_job_waits_for_what_it_needs_and_runs_its_commands_in_order(tmp_path: 
     assert names == ["data"] * 2 + ["fit"] * 2 + ["test"] * 2 + ["student"] * 2
 
 
+@pytest.mark.slow
 def test_two_run_at_a_time_and_never_three(tmp_path: Path):
     events = tmp_path / "events"
     jobs = [Job(str(n), [stamp(events, str(n), 0.4)], tmp_path / str(n)) for n in range(5)]

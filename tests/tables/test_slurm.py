@@ -263,6 +263,7 @@ def test_jobs_are_submitted_in_parts_where_slurm_takes_no_more(
     assert f"{4 - first} submitted, {first} in the queue already" in capsys.readouterr().out
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize(
     ("reason", "stuck"),
     [
