@@ -91,6 +91,7 @@ def test_results_say_what_they_are_made_from(job, what):
         assert results["metrics"][f"test/{level}/majority"] == pytest.approx(0.8)
 
 
+@pytest.mark.slow
 def test_checkpoints_are_written_whole_or_not_at_all(tiny_ffpp, tmp_path, monkeypatch, capsys):
     def full(checkpoint, file):
         file.write(b"half")
@@ -114,6 +115,7 @@ def test_scores_cover_the_test_split_once_and_agree_with_the_metrics(job):
     assert frames.equals(pd.read_csv(run / "predict_frames.csv"))
 
 
+@pytest.mark.slow
 def test_a_student_is_tested_without_its_teacher(job, tiny_ffpp, capsys):
     [run] = [path for path in job.iterdir() if "tokd-both" in path.name]
     config = yaml.safe_load((run / "fit.yaml").read_text())
@@ -137,6 +139,7 @@ def test_a_finished_run_is_neither_overwritten_nor_done_again(job, tiny_ffpp, ca
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_trains_is_left_to_it(job, tiny_ffpp, capsys):
     run = folder(job, "vanilla")
     code = (
@@ -164,6 +167,7 @@ def test_a_teacher_that_is_not_finished_is_told_of(job, tiny_ffpp, tmp_path):
         assert tokd("fit", "demo_tokd", tiny_ffpp, tmp_path / "going-on", *options) == 0
 
 
+@pytest.mark.slow
 def test_other_data_are_noticed(job, tmp_path, capsys):
     other = make_ffpp(tmp_path / "other", frames=3)
     assert tokd("fit", "demo_vanilla", other, job, *TINY_STUDENT, "--reuse") == 2

@@ -90,6 +90,7 @@ def test_the_validation_split_has_a_folder_of_its_own(student, ffpp):
         assert record["metrics"][f"val/{metric}"] == pytest.approx(fitted[f"val/{metric}"])
 
 
+@pytest.mark.slow
 def test_an_equal_evaluation_is_reused_and_force_repeats_it(student, celebdf, capsys):
     command = ["evaluate", str(student), "--on", f"celebdf:{celebdf}"]
     assert main(command) == 0

@@ -203,6 +203,7 @@ def test_only_the_selected_checkpoint_is_taken(run, celebdf, capsys):
     fails([last, "--on", f"celebdf:{celebdf}"], "the checkpoints/best.ckpt in it", capsys)
 
 
+@pytest.mark.slow
 def test_a_failing_run_is_passed_over(run, celebdf, tmp_path, capsys):
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -160,6 +160,7 @@ def test_the_seed_reaches_model_and_data(tmp_path):
     assert config["data"]["init_args"]["seed"] == 7
 
 
+@pytest.mark.slow
 def test_add_s_recipe_reaches_the_configuration_and_finds_its_teacher(tmp_path):
     runs = ["--runs", tmp_path]
     student = parse("fit", "--config", ROOT / "experiments/ffpp_add.yaml", *runs).resolved

@@ -85,6 +85,7 @@ def test_a_list_of_one_s_own_is_verified_and_trained_on(here):
     assert folder(here / "runs", "mine-unknown_test_resnet_vanilla")
 
 
+@pytest.mark.slow
 def test_a_data_module_of_one_s_own_reads_the_same_frames_as_the_list(here):
     runs = here / "of-the-module"
     assert main([*the("mydata.MineDataModule"), *TINY, f"--runs={runs}"]) == 0

@@ -183,6 +183,7 @@ def test_results_name_the_weights_of_best_ckpt(made):
         assert belongs({"hashes": {"checkpoint": "other"}}, unknown) is None
 
 
+@pytest.mark.slow
 def test_a_test_of_other_weights_leaves_metrics_json(made, capsys):
     folder, where, _ = made
     before = untested(folder)
@@ -301,6 +302,7 @@ def test_a_damaged_last_ckpt_is_told_of_and_the_one_before_is_taken(made, caplog
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_best_ckpt_that_is_gone_is_one_line(made, capsys):
     folder, where, _ = made
     (folder / "metrics.json").unlink()
@@ -309,6 +311,7 @@ def test_a_best_ckpt_that_is_gone_is_one_line(made, capsys):
     assert "best.ckpt is missing, so that the run cannot go on" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_moved_run_that_is_resumed_ends_as_it_was(made, monkeypatch):
     folder, where, _ = made
     before = read(folder)
@@ -318,6 +321,7 @@ def test_a_moved_run_that_is_resumed_ends_as_it_was(made, monkeypatch):
     assert results["hashes"]["weights"] == before["hashes"]["weights"]
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_before_a_validation_says_one_line(tiny_ffpp, tmp_path, capsys, recwarn):
     options = ("--data.root", tiny_ffpp, "--runs", tmp_path, "--trainer.max_steps=1")
     assert tokd("fit", *options) == 2

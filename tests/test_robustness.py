@@ -120,6 +120,7 @@ def test_a_perturbation_that_does_nothing_scores_bit_for_bit_the_clean_frames(
         assert (clean["p_fake"] == same[f"p_fake_{strength}"]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_what_is_finished_is_kept_when_it_is_killed(run, command, monkeypatch, capsys):
     score, seen = robustness.score, []

@@ -37,6 +37,7 @@ def test_eye_points_of_procedural_faces_surround_dark_irises_on_white():
             assert seen[middle].mean() < 0.75 * np.quantile(seen[whole], 0.9)
 
 
+@pytest.mark.slow
 def test_partners_look_alike_and_others_do_not():
     cast = ProceduralCast(0, 128)
     skins = []

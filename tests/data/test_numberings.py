@@ -139,6 +139,7 @@ def test_equal_numbers_are_paired_without_a_word(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_ffmpegs_own_numbering_is_aligned_with_opencvs(tmp_path):
     ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
     root = tree(tmp_path, {"c40": range(LENGTH), "c23": range(LENGTH)})

@@ -234,6 +234,7 @@ def test_a_teacher_s_frame_that_is_there_twice_is_refused(coded):
         data(coded).setup("fit")
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("broken", ["c23", "c40"])
 def test_a_pair_of_which_one_half_is_unreadable_is_replaced_as_a_whole(coded, broken):
     bad = faces(coded, broken) / "000" / "3.png"

@@ -189,6 +189,7 @@ def test_a_video_of_one_name_in_two_splits_of_a_flat_tree_is_found(tmp_path):
     assert findings(tmp_path) == {"video-in-two-splits": ["flat/real/a"]}
 
 
+@pytest.mark.slow
 def test_celebdf_as_deepfakebench_lists_it_is_verified_to_its_end(tmp_path, capsys):
     content = celebdf_json(tmp_path)
     file = tmp_path / "list.json"

@@ -130,6 +130,7 @@ def test_the_table_is_for_people(model, mixed, capsys):
     assert "Traceback" not in said.out + said.err
 
 
+@pytest.mark.slow
 def test_hostile_files_cost_one_line_each_and_never_the_batch(model, mixed, tmp_path, capsys):
     expected = make_hostile(tmp_path, mixed)
     assert detect(model, tmp_path, *sorted(tmp_path.glob("*.txt")), mixed / "bright.png") == 0

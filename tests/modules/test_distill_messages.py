@@ -18,6 +18,7 @@ def warned(teacher, distiller=None, **options):
     return [str(w.message) for w in caught if Path(w.filename).name in ours]
 
 
+@pytest.mark.slow
 def test_a_rotation_that_turns_and_slows_down_faster_warns_of_nothing(teacher):
     assert warned(teacher) == []
 
@@ -189,6 +190,7 @@ def test_a_teachers_schedule_that_waits_for_a_metric_is_refused():
         quiet().fit(teacher_module(lr_scheduler=plateau), datamodule=Images())
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_kind_is_no_teacher(teacher, tmp_path):
     _, trainer = fitted(teacher)
     trainer.save_checkpoint(tmp_path / "student.ckpt")

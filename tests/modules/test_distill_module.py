@@ -211,6 +211,7 @@ def test_vanilla_is_ordinary_training_of_the_student(teacher):
     assert same(snapshot(module.student), snapshot(student))
 
 
+@pytest.mark.slow
 def test_a_learner_is_drawn_from_its_seed_whatever_else_was_drawn(teacher):
     def start(seed):
         module = distill_module(teacher, {"rotation_init": "random"}, seed=seed)

@@ -136,6 +136,7 @@ def test_a_run_killed_between_the_parts_of_a_batch_does(tiny_ffpp, teacher, tmp_
     assert_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_frames_of_batches_that_are_done_are_not_read_again(tiny_ffpp, tmp_path, monkeypatch):
     with pytest.raises(Killed):
         fit(

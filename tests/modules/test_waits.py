@@ -88,6 +88,7 @@ def plain(parameters):
 SOONER = ("tokd", "add")
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize(
     "name", [n if n in SOONER else pytest.param(n, marks=pytest.mark.slow) for n in METHODS]
 )

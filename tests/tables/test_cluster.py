@@ -27,6 +27,7 @@ from tokd_lightning.schedule.plan import make_plan
 LOCAL = ("--cluster", "local")
 
 
+@pytest.mark.slow
 def test_every_cell_runs_once_after_its_teacher_and_a_second_call_does_nothing(
     table: Table, capsys: pytest.CaptureFixture[str]
 ):

@@ -287,6 +287,7 @@ def test_latex_has_as_many_cells_in_every_line_and_bold_for_the_best(tmp_path: P
     assert written.count(r"\begin{") == written.count(r"\end{") == 2
 
 
+@pytest.mark.slow
 def test_latex_leaves_out_what_no_run_has_filled_where_asked_to(runs: Path):
     out = runs.parent / "out"
     asked = ["report", "--runs", str(runs), "--table", "3,5,2", "--out", str(out)]
@@ -389,6 +390,7 @@ def test_the_command_writes_every_form_whole(runs: Path, capsys):
         assert "var(" not in figure.read_text()
 
 
+@pytest.mark.slow
 def test_without_any_run_all_is_there_as_not_run(tmp_path: Path):
     console = Console(file=io.StringIO(), width=100)
     assert make(tmp_path, console=console) == 0

@@ -38,6 +38,7 @@ def record(runs: Path, run: str):
     return json.loads((runs / run / "evaluations/synthetic-c23/evaluation.json").read_text())
 
 
+@pytest.mark.slow
 def test_numbers_are_in_the_page_in_markdown_and_in_full_in_the_csv(runs: Path):
     report = made(runs)
     page, text = html(report), markdown(report)

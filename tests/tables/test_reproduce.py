@@ -495,6 +495,7 @@ def test_cells_that_share_a_teacher_are_fitted_in_cohorts(place):
     assert calls(place) == []
 
 
+@pytest.mark.slow
 def test_a_cohort_holds_what_is_left_of_it(place):
     made = planned(place)
     (place / "fail").write_text(f"fit {BOTH}")
