@@ -426,14 +426,14 @@ def test_lines_have_the_name_of_their_fit(tmp_path, capsys):
         print(f"{name} begun", end="")
 
     names = {threading.Thread(target=speak, args=(name,)): name for name in ("a", "b")}
-    with labelled(lambda thread: names.get(thread, ""), tmp_path):
+    with labelled(lambda thread: names.get(thread, ""), tmp_path / "logs"):
         for thread in names:
             thread.start()
             thread.join()
         print("nobody's")
     said = ["a: a one", "a: a two", "b: b one", "b: b two", "nobody's", "a: a begun", "b: b begun"]
     assert capsys.readouterr().out.splitlines() == said
-    assert (tmp_path / "b.log").read_text() == "b one\nb two\n"
+    assert (tmp_path / "logs" / "b.log").read_text() == "b one\nb two\n"
 
 
 def test_turns_go_to_the_smallest_key():

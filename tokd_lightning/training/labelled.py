@@ -53,8 +53,11 @@ def labelled(label: Callable[[threading.Thread], str], logs: Path | None = None)
 
     Args:
         label: Returns the label of a thread; empty for none.
-        logs: Existing folder of ``<label>.log`` files, which the lines of each are appended to.
+        logs: Folder of ``<label>.log`` files, which the lines of each are appended to; made if
+            it does not exist.
     """
+    if logs is not None:
+        logs.mkdir(parents=True, exist_ok=True)
     before = sys.stdout, sys.stderr
     out, err = _Lines(sys.stdout, label, logs), _Lines(sys.stderr, label, logs)
     handlers = [
