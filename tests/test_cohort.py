@@ -376,6 +376,8 @@ def test_disagreement_ignores_what_a_fit_may_have_by_itself():
     assert disagreement(first, changed(student="b", teacher=None, clip=1.0)) == ""
     assert disagreement(first, changed(teacher="./t.ckpt")) == ""
     assert disagreement(first, changed(teacher="u.ckpt")).startswith("--model.teacher is /")
+    vanilla = {"class_path": "tokd_lightning.distillation.Vanilla"}
+    assert disagreement(first, changed(teacher="u.ckpt", distiller=vanilla)) == ""
     assert disagreement(first, changed(accumulate=2)) == "--model.accumulate is 2, not 1"
     other = first | {"trainer": {"precision": "bf16-mixed"}}
     assert disagreement(first, other) == "--trainer.precision is bf16-mixed, not 32-true"

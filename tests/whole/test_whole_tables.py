@@ -15,12 +15,12 @@ from tokd_lightning.schedule.jobs import Job, Task
 # Image size and length; where decoding goes on is a matter of place.
 SHORT = ["data.size=96", "trainer.max_epochs=1", "data.frames_per_video=4", "data.num_workers=0"]
 ASKED = {
-    "table2": ["--dataset", "celebdf"],
+    "table2": ["--dataset", "celebdf", "--method", "vanilla,tokd"],
     "table3": ["--student", "resnet18_thin", "--method", "vanilla,at,tokd", "--dataset", "ffpp"],
     "table4": ["--dataset", "celebdf"],
     "table5": ["--student", "resnet18_thin"],
     "table6": ["--dataset", "celebdf"],
-    "table7": [],
+    "table7": ["--method", "vanilla,tokd"],
     "figure3": ["--dataset", "ffpp"],
     "figure4": [],
     "beyond": ["--dataset", "ffpp", "--student", "resnet18_thin", "--method", "fitnet,tokd"],

@@ -76,15 +76,19 @@ def check_arguments(config: Config) -> None:
         raise TokdError(f"--ckpt_path {path}: no such file")
 
 
+def method_of(model: Config) -> Any:
+    """Return the class of a student's method from its ``model`` arguments; None without one."""
+    module, _, name = str((model.get("distiller") or {}).get("class_path")).rpartition(".")
+    return getattr(sys.modules.get(module), name, None)
+
+
 def check_teacher(model: Config) -> None:
     """Check that the teacher exists if the method needs one.
 
     Raises:
         TokdError: No teacher is named, or its checkpoint is missing or holds something else.
     """
-    module, _, name = str((model.get("distiller") or {}).get("class_path")).rpartition(".")
-    method = getattr(sys.modules.get(module), name, None)
-    if getattr(method, "needs_teacher", False) is not True:
+    if getattr(method_of(model), "needs_teacher", False) is not True:
         return
     if not model.get("teacher"):
         raise TokdError(NO_TEACHER)

@@ -14,6 +14,7 @@ from tokd_lightning.errors import Terminated, TokdError
 from tokd_lightning.modules.distill import DistillModule
 from tokd_lightning.modules.shared_teacher import SharedTeacher
 from tokd_lightning.training.callbacks.resume import LastCheckpoint
+from tokd_lightning.training.checks import method_of
 from tokd_lightning.training.turns import Turns
 
 if TYPE_CHECKING:
@@ -144,8 +145,10 @@ def disagreement(first: Config, other: Config) -> str:
 
 
 def _teacher_of(config: Config) -> Path | None:
-    path = (config["model"].get("init_args") or {}).get("teacher")
-    return None if path is None else Path(path).resolve()
+    model = config["model"].get("init_args") or {}
+    path = model.get("teacher")
+    ignored = getattr(method_of(model), "needs_teacher", True) is False
+    return None if path is None or ignored else Path(path).resolve()
 
 
 def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
