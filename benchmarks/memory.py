@@ -37,7 +37,7 @@ def in_child(call: Callable[..., T], *arguments: Any) -> T:
 
 def _usually(call: Callable[..., T], *arguments: Any) -> T:
     """Call it with the platform's default start method for processes, as in training."""
-    set_start_method(None, force=True)  # type: ignore[arg-type]  # the default
+    set_start_method(None, force=True)  # type: ignore[arg-type]  # None, untyped, is the default
     return call(*arguments)
 
 

@@ -153,7 +153,7 @@ def test_the_first_told_error_of_a_chain_is_raised():
             except TokdError as error:
                 raise TypeError("cannot build") from error
         except TypeError:
-            raise ValueError("invalid value")  # noqa: B904
+            raise ValueError("invalid value")  # noqa: B904  # the cause stays in __context__ alone
 
     with pytest.raises(TokdError, match="no such network"), the_told_one():
         wrapped()

@@ -174,9 +174,9 @@ def test_random_numbers_outside_torch_are_announced(draw):
 def test_a_check_leaves_modules_and_generators_as_they_were():
     module = kornia.RandomHorizontalFlip(p=0.5)
     states = torch.get_rng_state(), random.getstate()
-    np.random.seed(3)  # noqa: NPY002
+    np.random.seed(3)  # noqa: NPY002  # the global generator is what must be left alone
     check(module)
-    assert np.random.rand() == np.random.RandomState(3).rand()  # noqa: NPY002
+    assert np.random.rand() == np.random.RandomState(3).rand()  # noqa: NPY002  # as above
     assert module.p == 0.5
     assert not module._params
     assert torch.equal(torch.get_rng_state(), states[0])

@@ -6,14 +6,15 @@ import json
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 
 class Hub(BaseHTTPRequestHandler):
     """Keeps repositories in memory: name -> file -> content."""
 
     protocol_version = "HTTP/1.1"
-    repositories: dict[str, dict[str, bytes]] = {}  # noqa: RUF012 (of the test)
-    objects: dict[str, bytes] = {}  # noqa: RUF012
+    repositories: ClassVar[dict[str, dict[str, bytes]]] = {}
+    objects: ClassVar[dict[str, bytes]] = {}
 
     def log_message(self, *_):
         """Print nothing."""
