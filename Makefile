@@ -35,7 +35,6 @@ reproduce-table3-demo: $(READY)  ## Table 3 in small on synthetic data: 13 colum
 
 reproduce-table2-demo: $(READY)  ## Table 2 in small on synthetic data: all detectors and a page
 	$(BIN)/tokd demo --out data/demo
-	-$(BIN)/tokd landmarks data/demo
 	$(BIN)/tokd table 2 --dataset demo-c23 --data data/demo --workers 2 $(OPTIONS)
 
 test: $(READY)  ## The default test suite (minutes)
