@@ -6,10 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import wandb_log
-from evaluated import LONG, OPTIONS
+from evaluated import LONG, OPTIONS, SHORT
 from test_cli import ROOT, folder
 
 from tokd_lightning.cli import main
+from tokd_lightning.models.detectors import DETECTORS
 
 pytestmark = pytest.mark.slow
 SETTINGS = [*OPTIONS[:-1], *LONG, "--model.detector.backbone=test_resnet"]
@@ -74,3 +75,33 @@ def test_evaluate_and_explain_take_the_detector(spsl, data, tmp_path, capsys):
     assert list(spsl.glob("evaluations/*/frames.csv"))
     assert main(["explain", str(spsl), "--frames", "2", "--errors", "1", "--bands", "2"]) == 0
     assert (spsl / "explanations/gradcam.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("multiatt", ["--model.detector.backbone=resnet18_thin"]),
+        ("multitask", ["--model.loss.segmentation=0"]),
+    ],
+)
+def test_explain_adds_the_maps_of_a_detector(data, tmp_path, monkeypatch, name, options):
+    titles = []
+    panels = DETECTORS[name].panels
+
+    def noted(self, output):
+        found = panels(self, output)
+        titles.extend(found)
+        return found
+
+    monkeypatch.setattr(DETECTORS[name], "panels", noted)
+    config = ROOT / f"experiments/demo_{name}.yaml"
+    given = [f"--config={config}", f"--data.root={data}", f"--runs={tmp_path}", *OPTIONS, *SHORT]
+    assert main(["fit", *given, *options]) == 0
+    run = folder(tmp_path, name)
+    assert main(["explain", str(run), "--frames", "2", "--errors", "1", "--bands", "2"]) == 0
+    assert (run / "explanations/gradcam.png").is_file()
+    assert (
+        set(titles) == {"mask"}
+        if name == "multitask"
+        else {"attention 1", "attention 4"} <= {*titles}
+    )

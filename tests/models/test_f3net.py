@@ -93,6 +93,15 @@ def test_lfs_of_a_constant_image_moves_the_first_band_alone():
     assert float(bright[1:].max()) < -2  # of rounding errors
 
 
+@pytest.mark.parametrize("make", [lambda: FAD(16), LFS])
+def test_transforms_are_computed_in_float32_under_autocast(make):
+    torch.manual_seed(0)
+    transform, x = make(), torch.rand(1, 3, 16, 16)
+    expected = transform(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(transform(x), expected)
+
+
 def test_channel_scale_is_a_depthwise_convolution():
     torch.manual_seed(0)
     scale, x = ChannelScale(4).double(), torch.randn(2, 4, 3, 5, dtype=torch.float64)

@@ -115,6 +115,8 @@ class FaceXrayLoss(DetectorLoss):
         ValueError: The weight is negative.
     """
 
+    of = "facexray"
+
     def __init__(self, detector: Detector, weight: float = 100.0) -> None:
         super().__init__(detector)
         if weight < 0:
