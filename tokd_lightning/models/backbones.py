@@ -120,6 +120,26 @@ def _tapped(
     return backbone, model
 
 
+def normalisation_to_follow(name: str) -> Normalisation | None:
+    """Return the normalisation of the pretrained weights of a network that is not cut into stages.
+
+    Args:
+        name: Name of the network.
+
+    Returns:
+        None for networks in stages, for unknown ones, and where timm does not say it.
+    """
+    if name in (*_THIN, *_XCEPTION) or not timm.is_model(name):
+        return None
+    try:
+        with torch.device("meta"):
+            model = _network(name, False)
+            _backbone(name, model)
+    except TokdError:
+        return _normalisation(name, model)
+    return None
+
+
 def _normalisation(name: str, model: nn.Module) -> Normalisation | None:
     """Return the normalisation that timm's weights of a network were trained on."""
     cfg: dict[str, Any] = getattr(model, "pretrained_cfg", None) or {}

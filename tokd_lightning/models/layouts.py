@@ -29,7 +29,8 @@ class Layout(NamedTuple):
         tokens = state[:, state.shape[1] - self.grid[0] * self.grid[1] :]
         if self.order is not None:
             tokens = tokens[:, list(self.order)]
-        return tokens.transpose(1, 2).unflatten(2, self.grid)
+        channels_first = tokens.transpose(1, 2)
+        return channels_first.reshape(tokens.shape[0], tokens.shape[2], *self.grid)
 
     def write(self, state: Tensor, feature_map: Tensor) -> Tensor:
         """Return a state with another map, and with the prefix tokens that it had."""

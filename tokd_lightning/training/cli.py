@@ -56,6 +56,7 @@ from tokd_lightning.training.console import (
 from tokd_lightning.training.folder import folder_of, resolve
 from tokd_lightning.training.launch import LaunchingCLI, said_once
 from tokd_lightning.training.learner import Learner
+from tokd_lightning.training.normalisation import follow_weights
 from tokd_lightning.training.pictures import write_pictures
 from tokd_lightning.training.precision import settle_precision
 from tokd_lightning.training.results import (
@@ -109,8 +110,7 @@ class TokdCLI(LaunchingCLI):
         add_arguments(parser)
         parser.link_arguments("seed_everything", "model.init_args.seed")
         parser.link_arguments("seed_everything", "data.init_args.seed")
-        size = "data.input_size", "model.init_args.size"
-        parser.link_arguments(*size, apply_on="instantiate")
+        parser.link_arguments("data.input_size", "model.init_args.size", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse and check the arguments, without Lightning's warning about ``sys.argv``."""
@@ -118,6 +118,7 @@ class TokdCLI(LaunchingCLI):
         self.recipe = recipe_hash(args)
         name = self.config.subcommand
         check_values(self.config[name])
+        follow_weights(self.config[name], lambda: parser.parse_args(args, defaults=False)[name])
         self.resolved = resolve(self._parser(name), self.config[name])
         checks.check_arguments(self.resolved)
         if name == "fit":
