@@ -169,7 +169,7 @@ def _backbone(name: str, model: nn.Module) -> Backbone:
     return Backbone(stages, STRIDES, channels, (True, True, True), early)
 
 
-def _network(name: str, pretrained: bool, **options: int) -> nn.Module:
+def _network(name: str, pretrained: bool, **options: Any) -> nn.Module:
     """Build the uncut network, without classifier."""
     if name in _THIN:
         if pretrained:

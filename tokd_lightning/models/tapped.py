@@ -112,7 +112,8 @@ class TappedBackbone(Backbone):
         blocks = {f"{self.chain}.{n}": block for n, block in enumerate(self.blocks)}
         head = {name.partition(".")[0] for name in (*self.tail.norms, "norm", "fc_norm", "head")}
         parts: dict[str, list[nn.Module | nn.Parameter]] = {"stem": []}
-        parts |= {name: [block] for name, block in blocks.items()} | {"head": []}
+        parts |= {name: [block] for name, block in blocks.items()}
+        parts["head"] = []
         for name, part in self.network.named_children():
             if name != self.chain:
                 parts["head" if name in head else "stem"].append(part)

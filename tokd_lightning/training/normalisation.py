@@ -23,7 +23,7 @@ def follow_weights(config: Any, given: Callable[[], Any]) -> None:
     if not name or not model.get("pretrained"):
         return
     theirs = normalisation_to_follow(name)
-    if theirs is None or {"mean", "std"} & vars(given().data.get("init_args") or {}).keys():
+    if theirs is None or {"mean", "std"} & {*(given().data.get("init_args") or {}).keys()}:
         return
     config.data.init_args.mean, config.data.init_args.std = list(theirs.mean), list(theirs.std)
     rank_zero_info(
