@@ -109,10 +109,10 @@ class TappedBackbone(Backbone):
         ``stem``, then ``blocks.0`` and so on (one block each, by its name in the network), then
         ``head``: the norm behind them.
         """
-        blocks = {f"{self.chain}.{n}": block for n, block in enumerate(self.blocks)}
         head = {name.partition(".")[0] for name in (*self.tail.norms, "norm", "fc_norm", "head")}
         parts: dict[str, list[nn.Module | nn.Parameter]] = {"stem": []}
-        parts |= {name: [block] for name, block in blocks.items()}
+        for number, block in enumerate(self.blocks):
+            parts[f"{self.chain}.{number}"] = [block]
         parts["head"] = []
         for name, part in self.network.named_children():
             if name != self.chain:
