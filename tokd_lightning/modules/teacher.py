@@ -29,7 +29,7 @@ class TeacherModule(DetectionModule):
     Args:
         optimizer: As in :class:`DetectionModule`.
         lr_scheduler: As in :class:`DetectionModule`.
-        backbone: Network of each branch, ``xception`` or any timm CNN.
+        backbone: Network of each branch, ``xception`` or any name of timm.
         pretrained: Start from ImageNet weights: True through timm, or the path of a weight file.
         cutoff: Legs of the triangle that the high-pass zeroes, Eq. 1.
         rfam: Body of the RGB-frequency attention modules, Fig. 1.
@@ -44,6 +44,8 @@ class TeacherModule(DetectionModule):
         seed: As in :class:`DetectionModule`.
         compile: As in :class:`DetectionModule`, without projectors and auxiliary classifier.
         tune: As in :class:`DetectionModule`.
+        size: Side of the images in pixels, for networks that are built for one size; the command
+            line passes that of the data.
     """
 
     kind = "teacher"
@@ -67,10 +69,13 @@ class TeacherModule(DetectionModule):
         seed: int = 0,
         compile: bool = False,
         tune: str = "all",
+        size: int | None = None,
     ) -> None:
         super().__init__(optimizer, lr_scheduler, interval, clip, accumulate, seed, compile, tune)
         with drawn_from(seed):
-            self.teacher = DualBranchTeacher(backbone, pretrained, cutoff, rfam, branches=branches)
+            self.teacher = DualBranchTeacher(
+                backbone, pretrained, cutoff, rfam, branches=branches, size=size
+            )
             self.projectors: TeacherProjectors | None = None
             self.auxiliary: AuxiliaryClassifier | None = None
             if projectors:
