@@ -18,7 +18,7 @@ from torchmetrics.classification import BinaryAccuracy
 
 from tokd_lightning.distillation.gradients import KEPT_PASSES
 from tokd_lightning.errors import TokdError
-from tokd_lightning.metrics.classification import frame_and_video_metrics
+from tokd_lightning.metrics.classification import frame_and_video_metrics, seen_and_unseen
 from tokd_lightning.models.detectors import extras_of
 from tokd_lightning.modules.checkpoint import HEADER
 from tokd_lightning.modules.compile import compile_in_place
@@ -244,6 +244,8 @@ class DetectionModule(pl.LightningModule):
         self._gather(split)
         metrics = frame_and_video_metrics(self.scores)
         metrics["loss"] = float(self.scores["loss"].mean())
+        apart = getattr(self.data, "leave_out", None) if split == "test" else None
+        metrics |= seen_and_unseen(self.scores, apart or ())
         # float32: a float64 scalar cannot be moved to some accelerators. All ranks have the same
         # numbers; sync_dist spares a warning for each.
         for key, value in metrics.items():
@@ -361,6 +363,8 @@ class DetectionModule(pl.LightningModule):
             "data": f"{self.data.name}-{self.data.quality}",
             "fold": fold() if fold else None,  # to detect a student of another fold
         }
+        if left_out := getattr(self.data, "leave_out", None):
+            checkpoint[HEADER]["leave_out"] = sorted(left_out)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note whether the run that is resumed has a fused Adam, before it is built again."""
