@@ -18,7 +18,7 @@ from torchmetrics.classification import BinaryAccuracy
 
 from tokd_lightning.distillation.gradients import KEPT_PASSES
 from tokd_lightning.errors import TokdError
-from tokd_lightning.metrics.classification import frame_and_video_metrics
+from tokd_lightning.metrics.classification import frame_and_video_metrics, seen_and_unseen
 from tokd_lightning.models.detectors import extras_of
 from tokd_lightning.models.rebuild import drawn_from
 from tokd_lightning.models.tuning import Tune, Tuning
@@ -269,6 +269,8 @@ class DetectionModule(pl.LightningModule):
         self._gather(split)
         metrics = frame_and_video_metrics(self.scores)
         metrics["loss"] = float(self.scores["loss"].mean())
+        apart = getattr(self.data, "leave_out", None) if split == "test" else None
+        metrics |= seen_and_unseen(self.scores, apart or ())
         # float32: a float64 scalar cannot be moved to some accelerators. All ranks have the same
         # numbers; sync_dist spares a warning for each.
         for key, value in metrics.items():
@@ -397,6 +399,8 @@ class DetectionModule(pl.LightningModule):
             state = checkpoint["state_dict"] = dict(checkpoint["state_dict"])
             taken = take_frozen(state, self.network, self.tuning, self.kind, self.seed)
             checkpoint[HEADER][FROZEN] = taken
+        if left_out := getattr(self.data, "leave_out", None):
+            checkpoint[HEADER]["leave_out"] = sorted(left_out)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the frozen weights; note whether the run that is resumed has a fused Adam."""

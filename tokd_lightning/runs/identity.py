@@ -94,6 +94,7 @@ _NOT_MEASURED = (
     *("batch_size", "on_error", "balance", "samples_per_epoch", "augmentation", "seed"),
     *("teacher_quality", "max_unpaired", "manifest", "folder", "methods", "apart"),
     *("val_fraction", "val_seed", "frames_per_video", "forge", "forge_options"),
+    *("leave_out", "degrade", "degrade_options", "degrade_for"),
 )
 # Already part of the name itself.
 NAMED = (
