@@ -1,8 +1,10 @@
 """Networks rebuilt from the ``spec`` in a checkpoint or an exported model."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 from tokd_lightning.errors import TokdError
@@ -12,6 +14,14 @@ from tokd_lightning.models.teacher import DualBranchTeacher
 
 DETECTORS_ROOM = "detectors."
 """Prefix of a detector's name among students."""
+
+
+@contextmanager
+def drawn_from(seed: int) -> Iterator[None]:
+    """Draw initial weights, made on the CPU, from a separate seed without affecting other RNGs."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def build_student(

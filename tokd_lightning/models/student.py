@@ -19,6 +19,7 @@ class Student(nn.Module):
 
     Attributes:
         spec: Arguments that rebuild the network (without downloading weights), for checkpoints.
+        started_from: Its initial weights: True (timm's), False (random) or the path of a file.
 
     Raises:
         TokdError: The backbone is unknown or unsuitable, or its weights are unavailable.
@@ -36,6 +37,7 @@ class Student(nn.Module):
             "pretrained": False,
             "num_classes": num_classes,
         }
+        self.started_from = pretrained
         self.backbone = build_backbone(backbone, pretrained)
         self.classifier = nn.Linear(self.backbone.channels[-1], num_classes)
 

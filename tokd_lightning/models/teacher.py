@@ -37,6 +37,7 @@ class DualBranchTeacher(nn.Module):
 
     Attributes:
         spec: Arguments that rebuild the network (without downloading weights), for checkpoints.
+        started_from: Its initial weights: True (timm's), False (random) or the path of a file.
         branches: Names of its branches, "rgb" before "frequency"; each is also an attribute that
             holds its backbone.
 
@@ -68,6 +69,7 @@ class DualBranchTeacher(nn.Module):
             "num_classes": num_classes,
             "branches": branches,
         }
+        self.started_from = pretrained
         self.branches = ("rgb", "frequency") if branches == "both" else (branches,)
         self.high_pass = HighPass(cutoff)
         for branch in self.branches:

@@ -14,7 +14,7 @@ from tokd_lightning.distillation import Distiller, RotationOptimizer
 from tokd_lightning.errors import TokdError
 from tokd_lightning.models import Shapes, StudentOutput, keep_maps_from
 from tokd_lightning.models.detectors import SEEDS, Detector, DetectorLoss, extras_of
-from tokd_lightning.models.rebuild import build_student
+from tokd_lightning.models.rebuild import build_student, drawn_from
 from tokd_lightning.modules.checkpoint import HEADER, check_branches, check_input, under
 from tokd_lightning.modules.compile import compile_in_place
 from tokd_lightning.modules.detection import (
@@ -22,7 +22,6 @@ from tokd_lightning.modules.detection import (
     Interval,
     LRSchedulerCallable,
     OptimizerCallable,
-    drawn_from,
 )
 from tokd_lightning.modules.rotation_step import loss_scale, optimizer_of, rotate, without_sync
 from tokd_lightning.modules.shared_teacher import DEEPEST, FINEST, SharedTeacher
@@ -61,6 +60,7 @@ class DistillModule(DetectionModule):
         accumulate: As in :class:`DetectionModule`.
         seed: Seed of student and distiller, drawn in a separate RNG fork.
         compile: As in :class:`DetectionModule`, including the frozen teacher but not the distiller.
+        tune: As in :class:`DetectionModule`, of the student; method and rotations train too.
 
     Attributes:
         shared_teacher: Loads the teacher; replaced before :meth:`setup` where students share one.
@@ -86,8 +86,9 @@ class DistillModule(DetectionModule):
         accumulate: int = 1,
         seed: int = 0,
         compile: bool = False,
+        tune: str = "all",
     ) -> None:
-        super().__init__(optimizer, lr_scheduler, interval, clip, accumulate, seed, compile)
+        super().__init__(optimizer, lr_scheduler, interval, clip, accumulate, seed, compile, tune)
         self.automatic_optimization = False
         self.make_distiller = distiller
         self.make_rotation_optimizer = rotation_optimizer
@@ -101,6 +102,7 @@ class DistillModule(DetectionModule):
             raise TokdError(f"--model.own_losses: {student} has no losses of its own")
         self.own: DetectorLoss | None = None
         self.student.to(memory_format=torch.channels_last)
+        self.freeze()
         self.distiller: Distiller | None = None
         self.shared_teacher = SharedTeacher()
         self._teacher: SharedTeacher | None = None
@@ -337,6 +339,7 @@ class DistillModule(DetectionModule):
             self._step_schedulers()
         if self.current_epoch + 1 == self.warm_up_epochs:
             self._body().train()
+            self.keep_frozen()
         warn_of_collapse(self._variances(), self._first_variance)
         rotation = cast(Distiller, self.distiller).rotation
         first = self.current_epoch == self.warm_up_epochs

@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 from tokd_lightning.distillation.projectors import AuxiliaryClassifier, TeacherProjectors
 from tokd_lightning.models import DualBranchTeacher
+from tokd_lightning.models.rebuild import drawn_from
 from tokd_lightning.modules.checkpoint import HEADER
 from tokd_lightning.modules.detection import (
     DetectionModule,
     Interval,
     LRSchedulerCallable,
     OptimizerCallable,
-    drawn_from,
 )
 from tokd_lightning.modules.rotation_step import optimizer_of
 
@@ -43,6 +43,7 @@ class TeacherModule(DetectionModule):
         accumulate: As in :class:`DetectionModule`.
         seed: As in :class:`DetectionModule`.
         compile: As in :class:`DetectionModule`, without projectors and auxiliary classifier.
+        tune: As in :class:`DetectionModule`.
     """
 
     kind = "teacher"
@@ -65,8 +66,9 @@ class TeacherModule(DetectionModule):
         accumulate: int = 1,
         seed: int = 0,
         compile: bool = False,
+        tune: str = "all",
     ) -> None:
-        super().__init__(optimizer, lr_scheduler, interval, clip, accumulate, seed, compile)
+        super().__init__(optimizer, lr_scheduler, interval, clip, accumulate, seed, compile, tune)
         with drawn_from(seed):
             self.teacher = DualBranchTeacher(backbone, pretrained, cutoff, rfam, branches=branches)
             self.projectors: TeacherProjectors | None = None
@@ -76,6 +78,7 @@ class TeacherModule(DetectionModule):
                 self.projectors = TeacherProjectors(channels, width, kernel, norm, there)
                 self.auxiliary = AuxiliaryClassifier(width, branches=len(there))
         self.to(memory_format=torch.channels_last)
+        self.freeze()
 
     @property
     def network(self) -> nn.Module:
@@ -97,7 +100,9 @@ class TeacherModule(DetectionModule):
 
     def configure_optimizers(self) -> Any:
         """Return one optimizer for the teacher, the projectors and their classifier."""
-        optimizer = optimizer_of(self.make_optimizer, self.parameters(), resumed=self.fused)
+        optimizer = optimizer_of(
+            self.make_optimizer, self.training_parameters(), resumed=self.fused
+        )
         scheduler = {
             "scheduler": self.schedule(optimizer, self.make_scheduler),
             "interval": self.interval,

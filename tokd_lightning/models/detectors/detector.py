@@ -64,6 +64,7 @@ class Detector(nn.Module, ABC):
         has_heat_map: Whether :meth:`heat_map` has places.
         keeps_auxiliary: Whether auxiliary outputs are also returned in ``eval()``.
         spec: ``detector`` and the arguments that rebuild the network, for checkpoints.
+        started_from: Its initial weights: True (timm's), False (random) or the path of a file.
     """
 
     name: ClassVar[str]
@@ -89,6 +90,7 @@ class Detector(nn.Module, ABC):
         shipped = type(self).__module__.startswith(f"{__package__}.")
         name = self.name if shipped else f"{type(self).__module__}.{type(self).__qualname__}"
         self.spec: dict[str, Any] = {"detector": name, **options, "pretrained": False}
+        self.started_from = pretrained
 
     @abstractmethod
     def forward(self, image: Tensor, **extras: Tensor) -> DetectorOutput:
