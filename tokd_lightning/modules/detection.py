@@ -26,7 +26,7 @@ from tokd_lightning.modules.checkpoint import HEADER
 from tokd_lightning.modules.compile import compile_in_place
 from tokd_lightning.modules.finite import FiniteLoss
 from tokd_lightning.modules.partial import FROZEN, completed, take_frozen
-from tokd_lightning.modules.rotation_step import clip_gradient, scheduler_of
+from tokd_lightning.modules.rotation_step import clip_gradient, optimizer_of, scheduler_of
 from tokd_lightning.modules.symptoms import announce_normalisation, announce_tuning
 
 
@@ -294,6 +294,16 @@ class DetectionModule(pl.LightningModule):
         self.scores = self.data.table(split).join(mine, how="inner")
 
     # Optimizer and checkpoint
+
+    def configure_optimizers(self) -> Any:
+        """Return one optimizer for all that trains: network, projectors, what a loss trains."""
+        trained = self.training_parameters()
+        optimizer = optimizer_of(self.make_optimizer, trained, resumed=self.fused)
+        schedule = self.schedule(optimizer, self.make_scheduler)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": self.interval},
+        }
 
     def schedule(
         self, optimizer: Optimizer, make: LRSchedulerCallable, name: str = "lr_scheduler"
