@@ -93,10 +93,15 @@ def export(
     out = Path(out)
     _refuse_folder(out)
     if data is not None and not data.is_dir():
-        raise TokdError(f"--data {data}: there is no such folder")
+        raise TokdError(f"--data {data} does not exist")
     ready = runtime_files(runtime) if "web" in formats else {}
     opened = open_source(Path(source))
     print(f"{opened.name}: {opened.network}, {opened.crop} px", flush=True)
+    if opened.outdated:
+        print(
+            "warning: metrics.json describes other weights than best.ckpt: its metrics are left "
+            f"out; tokd test {source} measures these"
+        )
     known, temperature = None, None
     if calibrate:
         known, temperature = fit_classifier(opened, validation(opened, data))

@@ -97,13 +97,13 @@ def _root(config: Config | None) -> Path | None:
 
 def _data(config: Config | None, root: Path | None) -> FrameDataModule:
     if config is None:
-        raise TokdError("a checkpoint alone does not say where its data are")
+        raise TokdError("a checkpoint without its run does not say where its data are")
     given = dict(config["data"]["init_args"])
     module, _, name = str(config["data"]["class_path"]).rpartition(".")
     try:
         kind = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise TokdError(f"there is no {module}.{name}") from error
+        raise TokdError(f"{module}.{name} does not exist") from error
     if root is not None:
         given["root"] = root
     given |= {"augmentation": [], "teacher_quality": None, "num_workers": 0}
