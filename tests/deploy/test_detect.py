@@ -176,8 +176,8 @@ def refused(capsys, says, code):
 def test_what_a_user_can_mend_is_one_line(copied, run, mixed, tmp_path, capsys):
     picture = mixed / "dark.png"
     refused(capsys, "does not exist: tokd export", detect(tmp_path / "nothing", picture))
-    refused(capsys, "no exported model", detect(tmp_path, picture))
-    refused(capsys, "no exported model", detect(picture, picture))
+    refused(capsys, "not an exported model", detect(tmp_path, picture))
+    refused(capsys, "not an exported model", detect(picture, picture))
     refused(capsys, "tokd export", detect(run, picture))
     refused(capsys, "tokd export", detect(run / "checkpoints/best.ckpt", picture))
     refused(capsys, "no paths were given", detect(copied))

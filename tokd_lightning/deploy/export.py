@@ -115,6 +115,8 @@ def export(
     cut = cutting(opened, known, detector)
     print(f"faces: {cut.face['detector']}, margin {cut.face['margin']:g}: {cut.face['source']}")
     record = _record(opened, known, cut.face)
+    if (quality := known.jpeg_quality()) is not None:
+        record["trained"]["jpeg_quality"] = quality
     if temperature is not None:
         record["temperature"] = temperature
     record["reference"], extra = reference(opened, cut.face)

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Subset
 
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.frames import Batch, Unreadable
+from tokd_lightning.deploy.compression import quality_of_files
 from tokd_lightning.deploy.source import Source
 from tokd_lightning.errors import TokdError
 from tokd_lightning.evaluation.details import stored_validation
@@ -43,6 +44,12 @@ class Validation(NamedTuple):
     root: Path | None = None
     frames: pd.DataFrame | None = None
     data: FrameDataModule | None = None
+
+    def jpeg_quality(self) -> float | None:
+        """Return the JPEG quality of the frames; 100 for lossless ones, None if unknown."""
+        if self.frames is None or self.root is None:
+            return None
+        return quality_of_files(self.root / path for path in self.frames["path"])
 
     def batches(self, rows: Sequence[int]) -> Iterator[Batch]:
         """Read some rows of ``frames``, normalised; there must be ``data``.
