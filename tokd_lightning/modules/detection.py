@@ -18,7 +18,7 @@ from torchmetrics.classification import BinaryAccuracy
 
 from tokd_lightning.distillation.gradients import KEPT_PASSES
 from tokd_lightning.errors import TokdError
-from tokd_lightning.metrics.classification import frame_and_video_metrics
+from tokd_lightning.metrics.classification import frame_and_video_metrics, seen_and_unseen
 from tokd_lightning.models.detectors import extras_of
 from tokd_lightning.models.rebuild import drawn_from
 from tokd_lightning.models.tuning import Tune, Tuning
@@ -26,7 +26,7 @@ from tokd_lightning.modules.checkpoint import HEADER
 from tokd_lightning.modules.compile import compile_in_place
 from tokd_lightning.modules.finite import FiniteLoss
 from tokd_lightning.modules.partial import FROZEN, completed, take_frozen
-from tokd_lightning.modules.rotation_step import clip_gradient, scheduler_of
+from tokd_lightning.modules.rotation_step import clip_gradient, optimizer_of, scheduler_of
 from tokd_lightning.modules.symptoms import announce_normalisation, announce_tuning
 
 
@@ -269,6 +269,8 @@ class DetectionModule(pl.LightningModule):
         self._gather(split)
         metrics = frame_and_video_metrics(self.scores)
         metrics["loss"] = float(self.scores["loss"].mean())
+        apart = getattr(self.data, "leave_out", None) if split == "test" else None
+        metrics |= seen_and_unseen(self.scores, apart or ())
         # float32: a float64 scalar cannot be moved to some accelerators. All ranks have the same
         # numbers; sync_dist spares a warning for each.
         for key, value in metrics.items():
@@ -292,6 +294,16 @@ class DetectionModule(pl.LightningModule):
         self.scores = self.data.table(split).join(mine, how="inner")
 
     # Optimizer and checkpoint
+
+    def configure_optimizers(self) -> Any:
+        """Return one optimizer for all that trains: network, projectors, what a loss trains."""
+        trained = self.training_parameters()
+        optimizer = optimizer_of(self.make_optimizer, trained, resumed=self.fused)
+        schedule = self.schedule(optimizer, self.make_scheduler)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": self.interval},
+        }
 
     def schedule(
         self, optimizer: Optimizer, make: LRSchedulerCallable, name: str = "lr_scheduler"
@@ -397,6 +409,8 @@ class DetectionModule(pl.LightningModule):
             state = checkpoint["state_dict"] = dict(checkpoint["state_dict"])
             taken = take_frozen(state, self.network, self.tuning, self.kind, self.seed)
             checkpoint[HEADER][FROZEN] = taken
+        if left_out := getattr(self.data, "leave_out", None):
+            checkpoint[HEADER]["leave_out"] = sorted(left_out)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the frozen weights; note whether the run that is resumed has a fused Adam."""

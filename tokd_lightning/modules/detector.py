@@ -17,7 +17,6 @@ from tokd_lightning.modules.detection import (
     LRSchedulerCallable,
     OptimizerCallable,
 )
-from tokd_lightning.modules.rotation_step import optimizer_of
 
 
 class DetectorModule(DetectionModule):
@@ -114,15 +113,6 @@ class DetectorModule(DetectionModule):
         if self.current_epoch + 1 == self.warm_up_epochs:
             self.detector.body.train()
             self.keep_frozen()
-
-    def configure_optimizers(self) -> Any:
-        """Return one optimizer for the detector and what its loss trains."""
-        optimizer = optimizer_of(self.make_optimizer, self.training_parameters())
-        scheduler = {
-            "scheduler": self.schedule(optimizer, self.make_scheduler),
-            "interval": self.interval,
-        }
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def on_fit_start(self) -> None:
         """Pass the class weights to the loss, and compare the normalisation with the published."""

@@ -15,7 +15,6 @@ from tokd_lightning.modules.detection import (
     LRSchedulerCallable,
     OptimizerCallable,
 )
-from tokd_lightning.modules.rotation_step import optimizer_of
 
 
 class TeacherModule(DetectionModule):
@@ -102,17 +101,6 @@ class TeacherModule(DetectionModule):
             self.log("train/auxiliary", auxiliary.detach())
             loss = loss + auxiliary
         return loss
-
-    def configure_optimizers(self) -> Any:
-        """Return one optimizer for the teacher, the projectors and their classifier."""
-        optimizer = optimizer_of(
-            self.make_optimizer, self.training_parameters(), resumed=self.fused
-        )
-        scheduler = {
-            "scheduler": self.schedule(optimizer, self.make_scheduler),
-            "interval": self.interval,
-        }
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the projectors' arguments to the header."""
