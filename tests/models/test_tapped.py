@@ -10,7 +10,7 @@ from timm.models.swin_transformer import SwinTransformer
 from torch.nn import functional
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.models import DualBranchTeacher, Student
+from tokd_lightning.models import DualBranchTeacher, Student, keep_maps_from
 from tokd_lightning.models.gradcam import grad_cam
 from tokd_lightning.models.layouts import Layout, layout_of
 from tokd_lightning.models.probe import map_shapes
@@ -105,6 +105,22 @@ def test_every_weight_gets_a_gradient(name, images):
         functional.cross_entropy(logits, torch.tensor([0, 1])).backward()
         assert all(torch.isfinite(logits).flatten())
         assert [n for n, p in network.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_shapes_and_the_map_at_stride_4_are_those_of_a_run(name, teachers, images):
+    teacher = teachers[name]
+    keep_maps_from(teacher, 4)
+    try:
+        shapes, output = teacher.shapes(SIZE), teacher(images)
+        alone = teacher.rgb(images)
+    finally:
+        keep_maps_from(teacher, 8)
+    assert {stride: tuple(m.shape[1:]) for stride, m in output.rgb.items()} == shapes
+    assert (4 in shapes) == (name != "test_vit")
+    assert all(torch.equal(alone[stride], output.rgb[stride]) for stride in shapes)
+    assert 4 not in teacher.shapes(SIZE)
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """Layouts of a network's state between two blocks, and the feature map in it."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -40,10 +41,14 @@ class Layout(NamedTuple):
             return feature_map.permute(0, 2, 3, 1)
         tokens = feature_map.flatten(2).transpose(1, 2)
         if self.order is not None:
-            back = sorted(range(len(self.order)), key=self.order.__getitem__)
-            tokens = tokens[:, back]
+            tokens = tokens[:, _inverse(self.order)]
         prefix = state.shape[1] - tokens.shape[1]
         return torch.cat([state[:, :prefix], tokens], dim=1) if prefix else tokens
+
+
+@lru_cache(maxsize=16)
+def _inverse(order: tuple[int, ...]) -> list[int]:
+    return sorted(range(len(order)), key=order.__getitem__)
 
 
 def layout_of(state: object, feature_map: Tensor) -> Layout | None:

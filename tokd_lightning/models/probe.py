@@ -2,6 +2,7 @@
 
 import copy
 from itertools import chain
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -35,12 +36,14 @@ def map_shapes(backbone: nn.Module, size: int) -> Shapes:
     """Return the shapes of a backbone's maps for images of ``size`` x ``size`` pixels.
 
     Args:
-        backbone: Module from images to stride -> map; not modified.
+        backbone: Module from images to stride -> map; not modified. It is not run if it knows them.
         size: Side of the images in pixels.
 
     Returns:
         Stride -> ``(C, H, W)``.
     """
+    if known := getattr(backbone, "known_shapes", None):
+        return cast(Shapes, known(size))
     dtype = next(backbone.parameters()).dtype
     images = torch.empty(1, 3, size, size, dtype=dtype, device="meta")
     maps: dict[int, Tensor] = meta_copy(backbone)(images)
