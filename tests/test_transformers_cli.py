@@ -16,7 +16,7 @@ from tokd_lightning.models import DualBranchTeacher, Student, build_backbone
 from tokd_lightning.modules.trained import TrainedModule
 
 DATA = ["--data.size=64", "--data.crop=48", "--data.batch_size=8", "--data.num_workers=0"]
-OPTIONS = [*DATA, "--trainer.max_epochs=1", "--log=none", *SHORT]
+OPTIONS = [*DATA, "--trainer.max_epochs=1", "--trainer.log_every_n_steps=1", "--log=none", *SHORT]
 
 
 def tokd(command, experiment, root, runs, *options):
