@@ -13,6 +13,7 @@ from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 
 from tokd_lightning.errors import TokdError
+from tokd_lightning.models.recompute import blocks_of, recomputed
 from tokd_lightning.models.weight_file import Normalisation, load_weights
 from tokd_lightning.models.weights import with_downloaded_weights
 
@@ -39,6 +40,8 @@ class Backbone(nn.Module):
 
     Attributes:
         finest: Finest stride of the returned maps: 8, or 4 after :func:`keep_maps_from`.
+        recomputes: Whether activations inside blocks are recomputed in the backward pass, see
+            :mod:`tokd_lightning.models.recompute`.
         trained_on: Normalisation of the images its pretrained weights were trained on; None without
             such weights, or if unknown.
     """
@@ -58,6 +61,7 @@ class Backbone(nn.Module):
         self.coupled = tuple(coupled)
         self.early = early
         self.finest = STRIDES[0]
+        self.recomputes = False
         self.trained_on: Normalisation | None = None
 
     def forward(self, x: Tensor) -> dict[int, Tensor]:
@@ -78,9 +82,12 @@ class Backbone(nn.Module):
         stage = self.stages[index]
         if index == 0 and self.early and self.finest <= EARLY:
             for number, module in enumerate(stage.children(), start=1):
-                x = module(x)
+                x = recomputed(module, x) if self.recomputes else module(x)
                 if number == self.early:
                     maps[EARLY] = x
+        elif self.recomputes:
+            for block in blocks_of(stage):
+                x = recomputed(block, x)
         else:
             x = stage(x)
         maps[self.strides[index]] = x
