@@ -85,6 +85,14 @@ def test_face_xray_is_classified_by_the_mean_of_its_map():
     torch.testing.assert_close(output.logits, network.classifier(mean[:, None]))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_face_xray_starts_by_calling_the_larger_mean_fake(seed):
+    torch.manual_seed(seed)
+    logits = FaceXray("resnet18_thin", False).classifier(torch.tensor([[0.0], [0.1]]))
+    less, more = (logits[:, 1] - logits[:, 0]).tolist()
+    assert more - less == pytest.approx(2)
+
+
 # Multi-task
 
 

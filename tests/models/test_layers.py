@@ -8,9 +8,9 @@ from tokd_lightning.models.layers import decayed_groups, layers_of
 @pytest.mark.parametrize(
     ("name", "first", "last", "count"),
     [
-        # conv1, bn1, then two blocks in each of four stages
-        ("resnet18_thin", "0.conv1", "2.layer4.1", 10),
-        # stem; one block a stage, and between stages a downsampling layer
+        # conv1 and bn1, then two blocks in each of four stages
+        ("resnet18_thin", "0.conv1", "2.layer4.1", 9),
+        # a stem of two layers, and four stages
         ("test_convnext3", "0.stem", "2.stages_3.blocks", None),
     ],
 )
@@ -25,13 +25,27 @@ def test_layers_run_from_the_input_to_the_output(name, first, last, count):
     assert count is None or len(layers) == count
 
 
+def test_a_transformer_has_a_layer_per_block():
+    backbone = build_backbone("test_vit", size=64, role="maps")
+    layers = layers_of(backbone)
+    names = {id(p): key.removeprefix("network.") for key, p in backbone.named_parameters()}
+    assert {names[id(p)] for p in layers[0]} >= {"cls_token", "pos_embed", "patch_embed.proj.bias"}
+    depth = len(backbone.blocks)
+    for number, layer in enumerate(layers[1 : 1 + depth]):
+        assert {names[id(p)].split(".")[:2] == ["blocks", str(number)] for p in layer} == {True}
+    assert {names[id(p)] for p in layers[1 + depth]} == {"norm.weight", "norm.bias"}
+    assert len(layers) == depth + 2
+
+
 def test_factors_fall_by_the_decay_from_the_head_to_the_input():
     network = Student("resnet18_thin")
     extra = torch.nn.Linear(2, 2)
     parameters = [*network.parameters(), *extra.parameters()]
     groups, factors = decayed_groups(network, parameters, 0.5)
-    assert factors == [0.5**k for k in range(10, -1, -1)]
-    assert [id(p) for p in groups[0]["params"]] == [id(network.backbone.stages[0].conv1.weight)]
+    assert factors == [0.5**k for k in range(9, -1, -1)]
+    stem = network.backbone.stages[0]
+    first = {id(p) for p in (*stem.conv1.parameters(), *stem.bn1.parameters())}
+    assert {id(p) for p in groups[0]["params"]} == first
     top = {id(p) for p in (*network.classifier.parameters(), *extra.parameters())}
     assert {id(p) for p in groups[-1]["params"]} == top
     assert sum(len(group["params"]) for group in groups) == len(parameters)

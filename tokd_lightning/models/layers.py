@@ -1,45 +1,38 @@
 """Layers of a backbone in order, for learning rates that fall towards the input."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
 
+from tokd_lightning.models.backbone import Backbone
+from tokd_lightning.models.recompute import blocks_in
 from tokd_lightning.models.tuning import bodies_of
-
-_LISTS = (nn.Sequential, nn.ModuleList)
 
 
 def layers_of(body: nn.Module) -> list[list[nn.Parameter]]:
     """Return the parameters of a backbone by layer, from the input to the output.
 
-    A layer is a block of a stage, or a module between blocks. Parameters of the backbone itself
-    (tokens, positions) belong to the first layer.
+    A layer is a block, or what is between blocks: a stem with its tokens and positions is one
+    layer, and so is the norm behind the last block.
     """
-    found = [[*body.parameters(recurse=False)]]
-    found += [list(module.parameters()) for module in _blocks(body)]
-    layers = [parameters for parameters in found if parameters]
-    if found[0] and len(layers) > 1:
-        layers[:2] = [[*layers[0], *layers[1]]]
-    return layers
-
-
-def _blocks(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield modules in order, descending where there is a list of blocks of one class."""
-    for child in module.children():
-        below = [*child.children()]
-        stacks = [x for x in (child, *below) if isinstance(x, _LISTS) and _alike(x)]
-        if isinstance(child, _LISTS) or stacks:
-            yield from _blocks(child)
+    found: list[list[nn.Parameter]] = []
+    follows = False  # whether the last layer is one module without children, such as a convolution
+    for parts in body.groups().values() if isinstance(body, Backbone) else [[body]]:
+        if len(parts) == 1 and isinstance(parts[0], nn.Module):
+            for block in blocks_in(parts[0]):
+                single = not any(block.children())
+                if single and follows:
+                    found[-1] += block.parameters()
+                else:
+                    found.append(list(block.parameters()))
+                follows = single
         else:
-            yield child
+            found.append([p for part in parts for p in _parameters(part)])
+    return [layer for layer in found if layer]
 
 
-def _alike(blocks: nn.Module) -> bool:
-    """Return whether a list has at least two children, all of one class that has parameters."""
-    children = [*blocks.children()]
-    classes = {type(child) for child in children}
-    return len(children) > 1 and len(classes) == 1 and any(True for _ in children[0].parameters())
+def _parameters(part: nn.Module | nn.Parameter) -> list[nn.Parameter]:
+    return [part] if isinstance(part, nn.Parameter) else list(part.parameters())
 
 
 def decayed_groups(

@@ -1,5 +1,6 @@
 """Objectives on the features that the classifier reads, and a head that normalises them."""
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -133,7 +134,7 @@ def uniformity(features: Tensor, t: float = 2.0) -> Tensor:
     squares, *_ = _pairs(features)
     if not len(squares):
         return features.sum() * 0
-    return torch.logsumexp(-t * squares, 0) - torch.log(torch.tensor(float(len(squares))))
+    return torch.logsumexp(-t * squares, 0) - math.log(len(squares))
 
 
 def _pairs(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:

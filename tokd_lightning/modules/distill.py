@@ -45,7 +45,7 @@ class DistillModule(DetectionModule):
         lr_scheduler: Scheduler of eta_S, StepLR(5, 0.1).
         rotation_optimizer: Of R_r and R_f, eta_R (Eq. 16).
         rotation_scheduler: Scheduler of eta_R. Sec. 4.3 requires eta_R to fall faster than eta_S.
-        student: S_B: ``resnet18_thin``, ``resnet34_thin``, ``xception`` or any timm CNN; or
+        student: S_B: ``resnet18_thin``, ``resnet34_thin``, ``xception`` or any name of timm; or
             ``detectors.NAME``, a detector with maps, such as ``detectors.spsl``.
         pretrained: Start the student from ImageNet weights: True through timm, or a file's path.
         teacher: Checkpoint of the teacher; a method that needs none (Vanilla) ignores it.
@@ -64,6 +64,8 @@ class DistillModule(DetectionModule):
         checkpointing: As in :class:`DetectionModule`.
         layer_decay: As in :class:`DetectionModule`.
         ema: As in :class:`DetectionModule`.
+        size: Side of the images in pixels, for students that are built for one size; the command
+            line passes that of the data.
 
     Attributes:
         shared_teacher: Loads the teacher; replaced before :meth:`setup` where students share one.
@@ -93,6 +95,7 @@ class DistillModule(DetectionModule):
         checkpointing: bool = False,
         layer_decay: float = 1.0,
         ema: float | None = None,
+        size: int | None = None,
     ) -> None:
         super().__init__(
             optimizer,
@@ -114,7 +117,7 @@ class DistillModule(DetectionModule):
         self.teacher_path = teacher
         self.warm_up_epochs = warm_up_epochs
         with drawn_from(seed):
-            self.student: Any = build_student(student, pretrained, student_options)
+            self.student: Any = build_student(student, pretrained, student_options, size)
         self.own_losses = own_losses
         if own_losses and not isinstance(self.student, Detector):
             raise TokdError(f"--model.own_losses: {student} has no losses of its own")

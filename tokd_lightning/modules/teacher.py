@@ -29,7 +29,7 @@ class TeacherModule(DetectionModule):
     Args:
         optimizer: As in :class:`DetectionModule`.
         lr_scheduler: As in :class:`DetectionModule`.
-        backbone: Network of each branch, ``xception`` or any timm CNN.
+        backbone: Network of each branch, ``xception`` or any name of timm.
         pretrained: Start from ImageNet weights: True through timm, or the path of a weight file.
         cutoff: Legs of the triangle that the high-pass zeroes, Eq. 1.
         rfam: Body of the RGB-frequency attention modules, Fig. 1.
@@ -54,6 +54,8 @@ class TeacherModule(DetectionModule):
         alignment: Weight of :func:`~tokd_lightning.models.objectives.alignment`, on the features
             that the classifier reads.
         uniformity: Weight of :func:`~tokd_lightning.models.objectives.uniformity`, on the same.
+        size: Side of the images in pixels, for networks that are built for one size; the command
+            line passes that of the data.
     """
 
     kind = "teacher"
@@ -84,6 +86,7 @@ class TeacherModule(DetectionModule):
         normalised_head: bool = False,
         alignment: float = 0.0,
         uniformity: float = 0.0,
+        size: int | None = None,
     ) -> None:
         super().__init__(
             optimizer,
@@ -101,7 +104,9 @@ class TeacherModule(DetectionModule):
         self.objectives = Objectives(label_smoothing, alignment, uniformity)
         self.objectives.check()
         with drawn_from(seed):
-            self.teacher = DualBranchTeacher(backbone, pretrained, cutoff, rfam, branches=branches)
+            self.teacher = DualBranchTeacher(
+                backbone, pretrained, cutoff, rfam, branches=branches, size=size
+            )
             if normalised_head:
                 normalise_head(self.teacher)
             self.projectors: TeacherProjectors | None = None

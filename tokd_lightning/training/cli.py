@@ -109,6 +109,8 @@ class TokdCLI(LaunchingCLI):
         add_arguments(parser)
         parser.link_arguments("seed_everything", "model.init_args.seed")
         parser.link_arguments("seed_everything", "data.init_args.seed")
+        size = "data.input_size", "model.init_args.size"
+        parser.link_arguments(*size, apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse and check the arguments, without Lightning's warning about ``sys.argv``."""

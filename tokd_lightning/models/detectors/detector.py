@@ -209,7 +209,11 @@ class DetectorLoss(nn.Module, ABC):
     Args:
         detector: The network; a subclass may read its sizes, and must not keep it.
 
+    Raises:
+        ValueError: It is the loss of another detector.
+
     Attributes:
+        of: Name of the detector whose auxiliary outputs it reads; empty if any will do.
         class_weights: Class weights ``(2,)`` of the cross-entropy; None weights both equally.
         epoch: Number of the current epoch, from 0; set by the training code.
         label_smoothing: That of the cross-entropy; set by the training code.
@@ -217,10 +221,16 @@ class DetectorLoss(nn.Module, ABC):
     """
 
     smooths: ClassVar[bool] = True
+    of: ClassVar[str] = ""
     class_weights: Tensor | None
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
+        if self.of and detector.name != self.of:
+            raise ValueError(
+                f"{type(self).__name__} is the loss of {self.of}, not of {detector.name}: leave "
+                "--model.loss out, or take CrossEntropy"
+            )
         self.epoch = 0
         self.label_smoothing = 0.0
         self.register_buffer("class_weights", None, persistent=False)

@@ -130,6 +130,7 @@ class MultiTaskLoss(DetectorLoss):
     """
 
     smooths = False
+    of = "multitask"
 
     def __init__(
         self,
