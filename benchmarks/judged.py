@@ -8,6 +8,7 @@ import torch
 
 from benchmarks import (
     add,
+    composing,
     detecting,
     evaluation,
     exported,
@@ -127,6 +128,19 @@ def forged(sizes: Sizes) -> Iterator[Row]:
         yield Row(what, "ms", milliseconds_of(value), "<= 15")
 
 
+def composed(sizes: Sizes) -> Iterator[Row]:
+    """Measure degraded samples, and drawing paired and mixed batches."""
+    side = min(224, sizes.large)
+    for share, target in ((0.3, "<= 12"), (1.0, "")):
+        found = composing.degrading(side, min(64, sizes.frames), sizes.repeats, share=share)
+        what = f"degraded sample, each of six links with probability {share}, {side} px, one core"
+        yield Row(what, "ms", milliseconds_of(found), target)
+    frames = 160 * sizes.identities
+    for name, found in composing.drawing(frames, 64, max(2, sizes.repeats // 2)).items():
+        what = f"drawing a sample of {frames:,} frames, {name}"
+        yield Row(what, "ms", milliseconds_of(found), "" if name == "half_batch" else "<= 0.01")
+
+
 def index(sizes: Sizes) -> Iterator[Row]:
     """Measure opening the index of a data set."""
     found = manifest.measure(sizes.identities)
@@ -243,6 +257,7 @@ PARTS: tuple[Part, ...] = (
     teacher,
     loading,
     forged,
+    composed,
     index,
     evaluating,
     in_use,

@@ -18,20 +18,22 @@ from tokd_lightning.models.tapped import choose_taps
 SIZE = 64
 
 
-def _without_cfg(options):
-    return {key: value for key, value in options.items() if not key.startswith("pretrained")}
+def _known(options):
+    return {"img_size": SIZE} | {
+        k: v for k, v in options.items() if k in ("img_size", "num_classes")
+    }
 
 
 @register_model
 def four_stage_swin(pretrained=False, **options):
     own = {"window_size": 2, "embed_dim": 8, "depths": (1, 1, 2, 1), "num_heads": (1, 2, 2, 4)}
-    return SwinTransformer(**own, **{"img_size": SIZE, **_without_cfg(options)})
+    return SwinTransformer(**own, **_known(options))
 
 
 @register_model
 def four_stage_hiera(pretrained=False, **options):
     own = {"embed_dim": 8, "num_heads": 1, "stages": (1, 1, 2, 1)}
-    return Hiera(**own, **{"img_size": SIZE, **_without_cfg(options)})
+    return Hiera(**own, **_known(options))
 
 
 # Tokens with a prefix; NHWC; tokens in another order; NHWC without attention.

@@ -49,6 +49,8 @@ def fit_size(model: nn.Module, size: int, make: Callable[..., nn.Module]) -> Fit
     Raises:
         Misfit: It does not read them.
     """
+    if size == native_size(model):
+        return Fit(size, {})
     reason = ""
     for side in _sides(size):
         for options in ({}, {"img_size": side}):

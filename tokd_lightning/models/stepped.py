@@ -1,7 +1,6 @@
 """A network of timm that stops between its blocks, for teachers whose branches meet there."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +14,11 @@ from tokd_lightning.models.tapped import TappedBackbone, chains, over_channels, 
 
 # What networks put behind their last block, in the layout of its output.
 _BEHIND = ("norm", "final_conv", "conv_head")
+_KNOWN: dict[tuple[type, str, int], tuple[Any, ...]] = {}  # what was found and compared once
+
+
+Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+"""Further arguments of a block, by position and by name."""
 
 
 class State(NamedTuple):
@@ -27,7 +31,7 @@ class State(NamedTuple):
     """
 
     x: Any
-    inputs: list[tuple[tuple[Any, ...], dict[str, Any]]]
+    inputs: list[Inputs]
 
 
 class _Entered(Exception):  # ends a forward pass, not an error
@@ -41,8 +45,8 @@ class _Entered(Exception):  # ends a forward pass, not an error
 class SteppedBackbone(TappedBackbone):
     """A :class:`TappedBackbone` that runs in steps: one for each map, with the blocks before it.
 
-    The network's own ``forward_features`` runs up to the first block, with the blocks replaced by
-    functions that record their further arguments; then the blocks run one by one. When it is built,
+    The network's own ``forward_features`` runs up to the first block, with stand-ins for the blocks
+    that record their further arguments; then the blocks run one by one. When it is built,
     every map is compared bit for bit with that of ``forward_intermediates``, at the network's own
     size, and so is the network in which every map was read and written back.
 
@@ -55,6 +59,8 @@ class SteppedBackbone(TappedBackbone):
     Attributes:
         ends: Stride -> number of the block whose output is the map there.
         layouts: Stride -> layout of that output.
+        behind: Names of the modules that follow the last block, in its layout.
+        norms: Names of the norms that follow those, over the channels of the map.
 
     Raises:
         Misfit: It has no such chain of blocks, or the maps differ.
@@ -62,24 +68,31 @@ class SteppedBackbone(TappedBackbone):
 
     def __init__(self, network: nn.Module, name: str, size: int, side: int) -> None:
         super().__init__(network, name, size, side)
-        was_training = network.training
-        network.eval()
+        key = (type(network), name, side)
+        if key not in _KNOWN or next(network.parameters()).is_meta:
+            was_training = network.training
+            network.eval()
+            self._find()
+            network.train(was_training)
+            _KNOWN[key] = (self.chain, self.ends, self.layouts, self.behind, self.norms)
+        self.chain, self.ends, self.layouts, self.behind, self.norms = _KNOWN[key]
+
+    def _find(self) -> None:
+        """Find the blocks and compare the maps."""
         reason = "its blocks are not a chain"
-        for chain in chains(network):
+        for chain in chains(self.network):
             try:
                 self._compare(chain)
-                break
+                return
             except Exception as error:  # third-party code raises anything
                 said = [*str(error).strip().splitlines(), type(error).__name__][0]
                 reason = said if isinstance(error, Misfit) else f"{reason}: {said[:80]}"
-        else:
-            raise Misfit(f"it cannot stop between its blocks: {reason}")
-        network.train(was_training)
+        raise Misfit(f"it cannot stop between its blocks: {reason}")
 
     def begin(self, x: Tensor) -> State:
         """Return the state before the first block of images ``(B, 3, S, S)``."""
         self.check(x)
-        return _enter(self.network, self.blocks, self.padded(x))
+        return _enter(self.network, self.chain, self.padded(x))
 
     def advance(self, index: int, state: Any, maps: dict[int, Tensor]) -> State:
         """Run the blocks of one step and return the state behind them.
@@ -119,7 +132,7 @@ class SteppedBackbone(TappedBackbone):
         x = _first(state.x)
         for name in self.behind:
             x = self.network.get_submodule(name)(x)
-        x = self.last_layout.read(x)
+        x = self.layouts[STRIDES[-1]].read(x)
         for name in self.norms:
             x = over_channels(self.network.get_submodule(name), x)
         return self.fit(x, STRIDES[-1])
@@ -131,9 +144,10 @@ class SteppedBackbone(TappedBackbone):
         network: Any = self.network
         x = probe_images(network, self.side)
         taps = sorted({*self.taps.values()})
-        maps = self._run(network, x, taps)
-        raw = dict(zip(taps, network.forward_intermediates(x, indices=taps)[1], strict=True))
-        state = _enter(network, self.blocks, x)
+        features, maps = network.forward_intermediates(x, indices=taps)
+        raw = dict(zip(taps, maps, strict=True))
+        last = self.fit(self._finished(network, features, maps[-1]), STRIDES[-1])
+        state = _enter(network, self.chain, x)
         states = []
         for number in range(len(self.blocks)):
             state = self.run_block(number, state)
@@ -150,29 +164,28 @@ class SteppedBackbone(TappedBackbone):
         order = [self.ends[stride] for stride in STRIDES]
         if order != sorted(set(order)):
             raise Misfit("fewer than three of its blocks end at different maps")
-        self._find_last(states[-1], maps[taps[-1]])
-        self._check_writing(x, maps[taps[-1]])
+        self._find_last(states[-1], last)
+        self._check_writing(x, last)
 
     def _find_last(self, state: State, last: Tensor) -> None:
         """Find what follows the last block, by the map that the network makes itself."""
         if self.ends[STRIDES[-1]] != len(self.blocks) - 1:
             raise Misfit("blocks follow its last map")
-        layout = self.layouts[STRIDES[-1]]
         modules = dict(self.network.named_modules())
         for names in ((), *((name,) for name in _BEHIND if name in modules)):
-            self.behind, self.last_layout, self.norms = names, layout, self.tail.norms
+            self.behind, self.norms = names, self.tail.norms
             if names == self.tail.norms[:1]:
                 self.norms = self.tail.norms[1:]
-            if _same(self.finish, state, self.fit(last, STRIDES[-1])):
+            if _same(self.finish, state, last):
                 return
         raise Misfit("what follows its last block is not known")
 
     def _check_writing(self, x: Tensor, last: Tensor) -> None:
-        state: Any = _enter(self.network, self.blocks, x)
+        state: Any = _enter(self.network, self.chain, x)
         for index in range(len(STRIDES)):
             state = self.advance(index, state, {})
             state = self.write(index, state, self.read(index, state).contiguous())
-        if not _same(self.finish, state, self.fit(last, STRIDES[-1])):
+        if not _same(self.finish, state, last):
             raise Misfit("a map that is read and written back changes what follows")
 
 
@@ -190,32 +203,44 @@ def _same(finish: Callable[[State], Tensor], state: State, expected: Tensor) -> 
     return torch.equal(found, expected)
 
 
-@torch.compiler.disable
-def _enter(network: Any, blocks: Sequence[nn.Module], x: Tensor) -> State:
-    """Run a network up to its first block, and record the further arguments of all blocks."""
-    inputs: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+class _Recorder(nn.Module):
+    """Stands for a block: keeps its further arguments and returns the first.
 
-    def record(x: Any, *args: Any, **kwargs: Any) -> Any:
-        inputs.append((args, kwargs))
-        if len(inputs) == len(blocks):
+    Args:
+        inputs: The further arguments of the blocks before it; its own are added.
+        count: Number of blocks, after the last of which the forward pass ends.
+    """
+
+    def __init__(self, inputs: list[Inputs], count: int) -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.count = count
+
+    def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Record the arguments.
+
+        Raises:
+            _Entered: It is the last.
+        """
+        self.inputs.append((args, kwargs))
+        if len(self.inputs) == self.count:
             raise _Entered(x)
         return x
 
-    with _replaced(blocks, record):
-        try:
-            network.forward_features(x)
-        except _Entered as entered:
-            return State(entered.x, inputs)
-    raise Misfit("its forward pass does not run its blocks one after another")
 
-
-@contextmanager
-def _replaced(blocks: Sequence[nn.Module], forward: Callable[..., Any]) -> Iterator[None]:
-    """Have blocks call a function instead of their own forward pass."""
+@torch.compiler.disable
+def _enter(network: Any, chain: str, x: Tensor) -> State:
+    """Run a network up to its first block, and record the further arguments of all blocks."""
+    container = network.get_submodule(chain)
+    blocks = dict(container.named_children())
+    inputs: list[Inputs] = []
     try:
-        for block in blocks:
-            vars(block)["forward"] = forward
-        yield
+        for name in blocks:
+            setattr(container, name, _Recorder(inputs, len(blocks)))
+        network.forward_features(x)
+    except _Entered as entered:
+        return State(entered.x, inputs)
     finally:
-        for block in blocks:
-            vars(block).pop("forward", None)
+        for name, block in blocks.items():
+            setattr(container, name, block)
+    raise Misfit("its forward pass does not run its blocks one after another")

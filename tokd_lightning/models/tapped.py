@@ -13,7 +13,6 @@ from torch.nn import functional
 from tokd_lightning.errors import TokdError
 from tokd_lightning.models.backbone import EARLY, STRIDES, Backbone
 from tokd_lightning.models.layouts import layout_of
-from tokd_lightning.models.probe import meta_copy
 from tokd_lightning.models.recompute import recomputing
 from tokd_lightning.models.sizes import Misfit
 from tokd_lightning.models.unused import remove_unused
@@ -73,16 +72,17 @@ class TappedBackbone(Backbone):
         self.chain = next(chains(network), "")
         was_training = network.training
         network.eval()
-        maps, last = self._measured()
-        sides = [m.shape[-1] for m in maps]
-        self.taps = choose_taps(sides, size, side)
+        with torch.enable_grad():
+            maps, last = self._measured()
+            sides = [m.shape[-1] for m in maps]
+            self.taps = choose_taps(sides, size, side)
+            self.tail = tail_of(network, last, maps[-1])
+            whole = self._finished(network, last, maps[-1])
         self.grids = {stride: sides[tap] for stride, tap in self.taps.items()}
-        self.tail = tail_of(network, last, maps[-1])
-        with torch.no_grad():
-            width = self._last_of(meta_copy(network)).shape[1]
-        self.channels = (*(maps[self.taps[stride]].shape[1] for stride in STRIDES[:-1]), width)
+        widths = [maps[self.taps[stride]].shape[1] for stride in STRIDES[:-1]]
+        self.channels = (*widths, whole.shape[1])
         self.early = int(EARLY in self.taps)
-        self.removed = remove_unused(network, self._last_of, self._no_images(network))
+        self.removed = remove_unused(network, whole, self._runs)
         if self.removed:
             _log(f"{name}: {_listed(self.removed)} behind the last map is not used and left out")
         network.train(was_training)
@@ -161,20 +161,23 @@ class TappedBackbone(Backbone):
             maps = network.forward_intermediates(x, indices=list(taps), intermediates_only=True)
             last = maps[-1]
         found = dict(zip(taps, maps, strict=True))
-        for name in self.tail.norms:
-            last = over_channels(network.get_submodule(name), last)
-        found[taps[-1]] = last
+        found[taps[-1]] = self._finished(network, last, maps[-1])
         return found
 
-    def _last_of(self, network: nn.Module) -> Tensor:
-        tap = self.taps[STRIDES[-1]]
-        return self._run(network, self._no_images(network), [tap])[tap]
+    def _finished(self, network: nn.Module, last: Any, feature_map: Tensor) -> Tensor:
+        """Return the last map with what follows it."""
+        x: Tensor = last if self.tail.features else feature_map
+        for name in self.tail.norms:
+            x = over_channels(network.get_submodule(name), x)
+        return x
 
-    def _no_images(self, network: nn.Module) -> Tensor:
+    def _runs(self, network: Any) -> None:
+        """Run a copy on the meta device, in both ways that are used."""
         dtype = _like(network)["dtype"]
-        return torch.empty(1, 3, self.side, self.side, dtype=dtype, device="meta")
+        images = torch.empty(1, 3, self.side, self.side, dtype=dtype, device="meta")
+        self._run(network, images, [self.taps[STRIDES[-1]]])
+        network.forward_features(images)
 
-    @torch.no_grad()
     def _measured(self) -> tuple[list[Tensor], object]:
         """Run the network once, and return all of its maps and its last features."""
         network: Any = self.network

@@ -140,7 +140,7 @@ class Tuning:
             from peft import LoraConfig, inject_adapter_in_model
         except ImportError as error:
             raise TokdError(
-                "--model.tune lora needs the package peft: pip install 'tokd-lightning[train]'"
+                '--model.tune lora needs peft: pip install "tokd-lightning[lora]"'
             ) from error
         names = [name for name, _ in self._layers()]
         attention = [name for name in names if _ATTENTION.fullmatch(name.rpartition(".")[2])]

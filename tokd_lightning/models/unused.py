@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from tokd_lightning.models.probe import meta_copy
@@ -18,7 +17,7 @@ class _Removed(nn.Module):
 
 
 def remove_unused(
-    network: nn.Module, last: Callable[[nn.Module], Tensor], images: Tensor
+    network: nn.Module, last: Tensor, run: Callable[[nn.Module], object]
 ) -> list[str]:
     """Remove the weights on which a network's last map does not depend.
 
@@ -28,13 +27,14 @@ def remove_unused(
 
     Args:
         network: Changed in place.
-        last: Computes the last map of a copy of the network on the meta device.
-        images: Images on the meta device, ``(1, 3, S, S)``.
+        last: Its last map, with its graph.
+        run: Runs a copy of the network on the meta device.
 
     Returns:
         Names of what was removed or frozen.
     """
-    unused = _without_gradient(network, last)
+    reached = _leaves(last)
+    unused = {n for n, p in network.named_parameters() if p.requires_grad and id(p) not in reached}
     gone = []
     for name in list(_largest(network, unused)):
         owner, _, leaf = name.rpartition(".")
@@ -42,9 +42,7 @@ def remove_unused(
         kept = getattr(parent, leaf)
         setattr(parent, leaf, _stand_in(kept))
         try:
-            copy: Any = meta_copy(network)
-            last(copy)
-            copy.forward_features(images)
+            run(meta_copy(network))
         except Exception:  # third-party code may read anything
             setattr(parent, leaf, kept)
             kept.requires_grad_(False)
@@ -56,14 +54,6 @@ def _stand_in(part: nn.Module | nn.Parameter) -> nn.Module | None:
     if isinstance(part, nn.Parameter):
         return None
     return type(part)() if isinstance(part, nn.Sequential | nn.ModuleList) else _Removed()
-
-
-def _without_gradient(network: nn.Module, last: Callable[[nn.Module], Tensor]) -> set[str]:
-    """Return the names of trainable parameters that are not in the graph of the last map."""
-    copy = meta_copy(network)
-    with torch.enable_grad():
-        reached = _leaves(last(copy))
-    return {n for n, p in copy.named_parameters() if p.requires_grad and id(p) not in reached}
 
 
 def _leaves(output: Tensor) -> set[int]:

@@ -16,7 +16,7 @@ from torchmetrics.classification import BinaryAccuracy
 
 from tokd_lightning.distillation.gradients import KEPT_PASSES
 from tokd_lightning.errors import TokdError
-from tokd_lightning.metrics.classification import frame_and_video_metrics
+from tokd_lightning.metrics.classification import frame_and_video_metrics, seen_and_unseen
 from tokd_lightning.models.detectors import extras_of
 from tokd_lightning.modules.checkpoint import HEADER
 from tokd_lightning.modules.compile import compile_in_place
@@ -254,6 +254,8 @@ class DetectionModule(TunedModule):
         self._gather(split)
         metrics = frame_and_video_metrics(self.scores)
         metrics["loss"] = float(self.scores["loss"].mean())
+        apart = getattr(self.data, "leave_out", None) if split == "test" else None
+        metrics |= seen_and_unseen(self.scores, apart or ())
         # float32: a float64 scalar cannot be moved to some accelerators. All ranks have the same
         # numbers; sync_dist spares a warning for each.
         for key, value in metrics.items():
@@ -277,6 +279,15 @@ class DetectionModule(TunedModule):
         self.scores = self.data.table(split).join(mine, how="inner")
 
     # Optimizer and checkpoint
+
+    def configure_optimizers(self) -> Any:
+        """Return one optimizer for all that trains: network, projectors, what a loss trains."""
+        optimizer = self.optimizer_for(self.make_optimizer, self.parameters(), self.fused)
+        schedule = self.schedule(optimizer, self.make_scheduler)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": self.interval},
+        }
 
     def schedule(
         self, optimizer: Optimizer, make: LRSchedulerCallable, name: str = "lr_scheduler"
@@ -375,6 +386,8 @@ class DetectionModule(TunedModule):
             "fold": fold() if fold else None,  # to detect a student of another fold
         }
         super().on_save_checkpoint(checkpoint)
+        if left_out := getattr(self.data, "leave_out", None):
+            checkpoint[HEADER]["leave_out"] = sorted(left_out)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore all weights; note whether the run that is resumed has a fused Adam."""

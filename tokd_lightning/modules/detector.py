@@ -169,15 +169,6 @@ class DetectorModule(DetectionModule):
             self.detector.body.train()
             self.keep_frozen()
 
-    def configure_optimizers(self) -> Any:
-        """Return one optimizer for the detector and what its loss trains."""
-        optimizer = self.optimizer_for(self.make_optimizer, self.parameters())
-        scheduler = {
-            "scheduler": self.schedule(optimizer, self.make_scheduler),
-            "interval": self.interval,
-        }
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
-
     def on_fit_start(self) -> None:
         """Pass the class weights to the loss, and compare the normalisation with the published."""
         super().on_fit_start()

@@ -141,15 +141,6 @@ class TeacherModule(DetectionModule):
             loss = loss + auxiliary
         return loss
 
-    def configure_optimizers(self) -> Any:
-        """Return one optimizer for the teacher, the projectors and their classifier."""
-        optimizer = self.optimizer_for(self.make_optimizer, self.parameters(), self.fused)
-        scheduler = {
-            "scheduler": self.schedule(optimizer, self.make_scheduler),
-            "interval": self.interval,
-        }
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the projectors' arguments to the header."""
         super().on_save_checkpoint(checkpoint)
