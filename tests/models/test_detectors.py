@@ -19,8 +19,9 @@ from tokd_lightning.models.detectors import (
     build_detector,
     extras_of,
 )
-from tokd_lightning.models.detectors.catalogue import activation_bytes, print_detectors
+from tokd_lightning.models.detectors.catalogue import print_detectors
 from tokd_lightning.models.detectors.detector import Detector, DetectorOutput
+from tokd_lightning.models.probe import activation_bytes
 
 SMALL = {
     "multitask": {},
