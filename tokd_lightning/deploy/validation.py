@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Subset
 
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.frames import Batch, Unreadable
+from tokd_lightning.deploy.compression import quality_of_files
 from tokd_lightning.deploy.source import Source
 from tokd_lightning.errors import TokdError
 from tokd_lightning.evaluation.details import stored_validation
@@ -43,6 +44,12 @@ class Validation(NamedTuple):
     root: Path | None = None
     frames: pd.DataFrame | None = None
     data: FrameDataModule | None = None
+
+    def jpeg_quality(self) -> float | None:
+        """Return the JPEG quality of the frames; 100 for lossless ones, None if unknown."""
+        if self.frames is None or self.root is None:
+            return None
+        return quality_of_files(self.root / path for path in self.frames["path"])
 
     def batches(self, rows: Sequence[int]) -> Iterator[Batch]:
         """Read some rows of ``frames``, normalised; there must be ``data``.
@@ -97,13 +104,13 @@ def _root(config: Config | None) -> Path | None:
 
 def _data(config: Config | None, root: Path | None) -> FrameDataModule:
     if config is None:
-        raise TokdError("a checkpoint alone does not say where its data are")
+        raise TokdError("a checkpoint without its run does not say where its data are")
     given = dict(config["data"]["init_args"])
     module, _, name = str(config["data"]["class_path"]).rpartition(".")
     try:
         kind = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise TokdError(f"there is no {module}.{name}") from error
+        raise TokdError(f"{module}.{name} does not exist") from error
     if root is not None:
         given["root"] = root
     given |= {"augmentation": [], "teacher_quality": None, "num_workers": 0}

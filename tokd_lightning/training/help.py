@@ -58,7 +58,7 @@ _SCORING = {
     "pictures N": "frames that a test draws in pictures.png (4; 0: none)",
 }
 _STUDENT = {
-    "student NET": "resnet18_thin, resnet34_thin, xception, any CNN of timm, or module.Class",
+    "student NET": "resnet18_thin, resnet34_thin, xception, any name of timm, or module.Class",
     "teacher CKPT": "best.ckpt of a teacher's run",
     "distiller METHOD": "TOKD, Vanilla, Hinton, ADD, …: tokd methods lists them",
     "distiller.KEY X": "an option of the method, such as alpha_rgb, dim, branches",
