@@ -10,6 +10,7 @@ from tokd_lightning.data.layouts.cells import Cells
 from tokd_lightning.data.layouts.dfdc import find_metadata, is_metadata
 from tokd_lightning.data.layouts.ffpp import FAKE, REAL
 from tokd_lightning.data.layouts.listed import SPLIT_NAMES, with_slashes
+from tokd_lightning.data.lmdb_frames import stores
 from tokd_lightning.data.manifest import COLUMNS, check
 from tokd_lightning.data.packed import split_path
 from tokd_lightning.data.reader import MANIFEST, read_any, root_of
@@ -55,6 +56,11 @@ def read(
     elif path.suffix.lower() == ".json" and is_metadata(path):
         clips = read_dfdc(Tree(place, report), [path], quality, report)
     elif path.suffix.lower() == ".json":
+        if packed := stores(place):
+            raise TokdError(
+                f"{place / packed[0]} is an LMDB, of which tokd verify reads nothing: verify the "
+                "frames that it was made from"
+            )
         clips = read_json(path, place, quality, report)
     else:
         raise TokdError(f"{path} is neither a folder nor a manifest (.csv or .json)")
