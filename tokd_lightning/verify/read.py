@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tokd_lightning.data.layouts.celebdf_tree import PARTS
 from tokd_lightning.data.layouts.cells import Cells
+from tokd_lightning.data.layouts.collections import collection_of
 from tokd_lightning.data.layouts.dfdc import find_metadata, is_metadata
 from tokd_lightning.data.layouts.ffpp import FAKE, REAL
 from tokd_lightning.data.layouts.listed import SPLIT_NAMES, with_slashes
@@ -23,7 +24,7 @@ from tokd_lightning.verify.lists import read_table
 from tokd_lightning.verify.streams import find_wrong_sources
 from tokd_lightning.verify.structure import find_leaks
 from tokd_lightning.verify.tree import Tree
-from tokd_lightning.verify.trees import read_celebdf, read_dfdc, read_flat
+from tokd_lightning.verify.trees import read_celebdf, read_collection, read_dfdc, read_flat
 
 
 def read(
@@ -84,6 +85,8 @@ def _read_tree(path: Path, quality: str | None, splits: Path | None, report: Rep
         clips = read_flat(tree, quality, report)
     elif MANIFEST in tree.files(""):
         return read_table(path / MANIFEST, path, quality, report)
+    elif collection_of(path):
+        clips = read_collection(tree, quality)
     elif lists := find_metadata(path):
         clips = read_dfdc(tree, lists, quality, report)
     else:
