@@ -18,6 +18,7 @@ EXTRAS = {
     "dlib": "landmarks",
     "face_recognition_models": "landmarks",
     "huggingface_hub": "hub",
+    "lmdb": "lmdb",
     "mlflow": "mlflow",
     "optuna": "optuna",
     "submitit": "slurm",

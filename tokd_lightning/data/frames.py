@@ -200,7 +200,7 @@ class FrameDataset(Dataset[Any]):
 
         Decoders return the three colours of a pixel next to each other, packs hold them in planes.
         """
-        planes = any(split_path(paths[row])[1] is not None for row in rows[:1])
+        planes = any(isinstance(split_path(paths[row])[1], int) for row in rows[:1])
         order = torch.contiguous_format if planes else torch.channels_last
         shape = (len(rows), 3, self.size, self.size)
         batch = torch.empty(shape, dtype=torch.uint8, memory_format=order)

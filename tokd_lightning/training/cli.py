@@ -14,7 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from tokd_lightning.data import celebdf, ffpp, manifest_table
+from tokd_lightning.data import celebdf, ffpp, manifest_table, mixed
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.errors import TokdError
 from tokd_lightning.loggers.run import CURVES, build_loggers, is_rank_zero, loggers_of_test
@@ -70,7 +70,7 @@ from tokd_lightning.training.results import (
 )
 from tokd_lightning.training.shorthand import written_out
 
-__all__ = ["TokdCLI", "celebdf", "ffpp", "manifest_table", "run"]
+__all__ = ["TokdCLI", "celebdf", "ffpp", "manifest_table", "mixed", "run"]
 
 
 class Finished(Exception):
