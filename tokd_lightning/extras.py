@@ -18,6 +18,8 @@ EXTRAS = {
     "dlib": "landmarks",
     "face_recognition_models": "landmarks",
     "huggingface_hub": "hub",
+    "mlflow": "mlflow",
+    "optuna": "optuna",
     "submitit": "slurm",
     "tensorboard": "tensorboard",
     "wandb_workspaces": "dashboard",

@@ -27,17 +27,19 @@ _HALF = Normalise(0.5, 0.5)
 _SAVED = ("path", "dataset", "method", "video", "label", "p_fake")
 
 
-def build_probe(name: str, weights: Path | None) -> Backbone:
+def build_probe(name: str, weights: Path | None, size: int) -> Backbone:
     """Build the frozen backbone of a probe.
 
     Args:
         name: Name of the network, see :func:`~tokd_lightning.models.backbones.build_backbone`.
         weights: File of its weights; None downloads timm's.
+        size: Pixels along both sides of the images.
 
     Raises:
         TokdError: There is no such network, or its weights are unavailable.
     """
-    backbone = build_backbone(name, True if weights is None else str(weights))
+    given = True if weights is None else str(weights)
+    backbone = build_backbone(name, given, size=size, role="maps")
     return backbone.eval().requires_grad_(False)
 
 

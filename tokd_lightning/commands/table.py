@@ -59,8 +59,8 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
     add("--export", choices=("sbatch",), help="write a SLURM script that needs only tokd")
     add("--out", type=Path, metavar="FILE", help="script that --export writes (RUNS/tableN.sbatch)")
     add("--log", type=_views, default="wandb", metavar="V",
-        help="where curves also go: wandb (default); tensorboard; "
-        "wandb,tensorboard; none")  # fmt: skip
+        help="where curves also go: wandb (default), tensorboard, "
+        "mlflow, several with commas, none")  # fmt: skip
 
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
@@ -76,8 +76,9 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def _views(text: str) -> str:
-    if wrong := set(text.split(",")) - {"wandb", "tensorboard", "none"}:
-        raise argparse.ArgumentTypeError(f"{min(wrong)!r} is not one of wandb, tensorboard, none")
+    known = ("wandb", "tensorboard", "mlflow", "none")
+    if wrong := set(text.split(",")).difference(known):
+        raise argparse.ArgumentTypeError(f"{min(wrong)!r} is not one of {', '.join(known)}")
     return text
 
 

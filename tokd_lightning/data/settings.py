@@ -54,7 +54,7 @@ def module_of(config: Mapping[str, Any], root: Path | None = None) -> FrameDataM
     try:
         kind = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise TokdError(f"there is no {module}.{name}") from error
+        raise TokdError(f"{module}.{name} does not exist") from error
     if root is not None:
         given["root"] = root
     given |= {"augmentation": [], "teacher_quality": None, "num_workers": 0}

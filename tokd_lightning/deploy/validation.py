@@ -14,6 +14,7 @@ from tokd_lightning.audit.stored import stored_validation
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.frames import Batch, Unreadable
 from tokd_lightning.data.settings import module_of
+from tokd_lightning.deploy.compression import quality_of_files
 from tokd_lightning.deploy.source import Source
 from tokd_lightning.errors import TokdError
 from tokd_lightning.evaluation.evaluate import our_words
@@ -43,6 +44,12 @@ class Validation(NamedTuple):
     root: Path | None = None
     frames: pd.DataFrame | None = None
     data: FrameDataModule | None = None
+
+    def jpeg_quality(self) -> float | None:
+        """Return the JPEG quality of the frames; 100 for lossless ones, None if unknown."""
+        if self.frames is None or self.root is None:
+            return None
+        return quality_of_files(self.root / path for path in self.frames["path"])
 
     def batches(self, rows: Sequence[int]) -> Iterator[Batch]:
         """Read some rows of ``frames``, normalised; there must be ``data``.
@@ -97,7 +104,7 @@ def _root(config: Config | None) -> Path | None:
 
 def _data(config: Config | None, root: Path | None) -> FrameDataModule:
     if config is None:
-        raise TokdError("a checkpoint alone does not say where its data are")
+        raise TokdError("a checkpoint without its run does not say where its data are")
     return module_of(config, root)
 
 

@@ -12,12 +12,12 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tokd_lightning.errors import TokdError
+from tokd_lightning.prepare.haar import CASCADE, Cascade, read_cascade
 
 FOLDER = "web"
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
@@ -31,7 +31,6 @@ HASHES = {
 }
 """SHA-256 of the three files of the runtime."""
 _PAGE = Path(__file__).parent / "page"
-_CASCADE = "haarcascade_frontalface_alt2.xml"
 _SECONDS = 300
 _NOTICE = f"""\
 {PACKAGE} {VERSION} (ort.wasm.min.js, runtime.js)
@@ -53,7 +52,7 @@ DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE,
 OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
 
 --------
-Haar cascade {_CASCADE} (cascade.js)
+Haar cascade {CASCADE} (cascade.js)
 """
 
 
@@ -67,19 +66,25 @@ def page_files(
         network: The ONNX file.
         kind: What kind of network it is, as the page says it.
         runtime: The three files of the runtime, from :func:`runtime_files`.
-
-    Raises:
-        TokdError: The Haar cascade is missing.
     """
-    cascade, notice = _cascade()
+    read = read_cascade()
     parts: dict[str, dict[str, Any]] = {
-        "cascade.js": {"cascade": cascade},
+        "cascade.js": {"cascade": page_cascade(read)},
         "model.js": {"record": dict(record), "kind": kind, "model": _text(network)},
         "runtime.js": {"wasm": _text(runtime[_WASM]), "glue": _text(runtime[_GLUE])},
     }
     files = {file.name: file.read_bytes() for file in sorted(_PAGE.iterdir())}
-    files |= {_LIBRARY: runtime[_LIBRARY], "NOTICE.txt": (_NOTICE + notice).encode()}
+    files |= {_LIBRARY: runtime[_LIBRARY], "NOTICE.txt": (_NOTICE + read.licence).encode()}
     return files | {name: _script(values) for name, values in parts.items()}
+
+
+def page_cascade(read: Cascade) -> dict[str, Any]:
+    """Return the cascade as ``haar.js`` takes it."""
+    trees = [
+        {"nodes": [[*map(int, node[:3]), node[3]] for node in nodes], "leaves": leaves}
+        for nodes, leaves in read.trees
+    ]
+    return {"stages": read.stages, "trees": trees, "features": read.features}
 
 
 def page_names() -> set[str]:
@@ -159,42 +164,3 @@ def _checked(folder: Path, source: str) -> dict[str, bytes]:
         if hashlib.sha256(files[name]).hexdigest() != expected:
             raise TokdError(f"{source}: {name} is not that of {PACKAGE} {VERSION}")
     return files
-
-
-def _cascade() -> tuple[dict[str, Any], str]:
-    """Return OpenCV's cascade as the page takes it, and its licence."""
-    try:
-        import cv2
-    except ImportError as error:
-        raise TokdError(
-            'the page finds faces by OpenCV\'s cascade: pip install "tokd-lightning[faces]"'
-        ) from error
-    file = Path(getattr(getattr(cv2, "data", None), "haarcascades", "")) / _CASCADE
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise TokdError(
-            f'this OpenCV ships no {_CASCADE}: pip install "opencv-python-headless>=4.10,<5"'
-        ) from error
-    cascade = ElementTree.fromstring(text)[0]
-    stages, trees = [], []
-    for stage in cascade.iterfind("stages/_"):
-        weak = stage.findall("weakClassifiers/_")
-        stages.append([_numbers(stage, "stageThreshold")[0], len(weak)])
-        for tree in weak:
-            values = _numbers(tree, "internalNodes")
-            nodes = [
-                [*map(int, values[start : start + 3]), values[start + 3]]
-                for start in range(0, len(values), 4)
-            ]
-            trees.append({"nodes": nodes, "leaves": _numbers(tree, "leafValues")})
-    features = [
-        [[float(value) for value in (corners.text or "").split()] for corners in feature]
-        for feature in cascade.iterfind("features/_/rects")
-    ]
-    licence = text[text.index("<!--") + 4 : text.index("-->")]
-    return {"stages": stages, "trees": trees, "features": features}, licence
-
-
-def _numbers(element: ElementTree.Element, name: str) -> list[float]:
-    return [float(value) for value in (element.findtext(name) or "").split()]

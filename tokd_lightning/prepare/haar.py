@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import NamedTuple
-from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ _EPS = 0.2
 _FINE = 2.0  # below this scale every second window is searched
 _INNER = _WINDOW - 2
 _DARKEST = 0.1
+_FEW = 500
 _F = np.float32
 Ints = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float32]
@@ -47,31 +48,64 @@ class _Stage(NamedTuple):
     leaves: npt.NDArray[np.float64]
 
 
+class Cascade(NamedTuple):
+    """The cascade as it is written in OpenCV's file.
+
+    Attributes:
+        stages: Threshold and number of trees of each stage.
+        trees: Nodes of each tree, ``(left, right, feature, threshold)``, and its leaves. A branch
+            above 0 is the number of a node; others are those of leaves, negated.
+        features: Rectangles of each feature: x, y, width, height, weight.
+        licence: Its notice.
+    """
+
+    stages: list[tuple[float, int]]
+    trees: list[tuple[list[list[float]], list[float]]]
+    features: list[list[list[float]]]
+    licence: str
+
+
+def read_cascade() -> Cascade:
+    """Read the cascade that OpenCV ships, a copy of which comes with this package."""
+    text = Path(__file__).with_name(CASCADE).read_text(encoding="utf-8")
+    trained, listed = text.split("<features>")
+
+    def numbers(tag: str, part: str) -> list[list[float]]:
+        # An XML parser takes three times as long to load and to read this one file.
+        found = re.findall(f"<{tag}>([^<]*)", part)
+        return [[float(value) for value in values.split()] for values in found]
+
+    stages: list[tuple[float, int]] = []
+    trees: list[tuple[list[list[float]], list[float]]] = []
+    for part in trained.split("<stageThreshold>")[1:]:
+        nodes, leaves = numbers("internalNodes", part), numbers("leafValues", part)
+        stages.append((float(part.partition("<")[0]), len(nodes)))
+        for values, ends in zip(nodes, leaves, strict=True):
+            trees.append(([values[n : n + 4] for n in range(0, len(values), 4)], ends))
+    features = [numbers("_", part) for part in listed.split("<rects>")[1:]]
+    features = [[row for row in rows if row] for rows in features]
+    return Cascade(stages, trees, features, text[text.index("<!--") + 4 : text.index("-->")])
+
+
 @cache
 def cascade() -> list[_Stage]:
-    """Read the stages of the cascade that OpenCV ships."""
-    text = (files("tokd_lightning.prepare") / CASCADE).read_text(encoding="utf-8")
-    root = ElementTree.fromstring(text)[0]
-    rects, weights = [], []
-    for feature in root.find("features") or ():
-        rows = [(rect.text or "").split() for rect in feature.find("rects") or ()]
-        rows += [["0", "0", "0", "0", "0"]] * (3 - len(rows))
-        rects.append([[int(value) for value in row[:4]] for row in rows])
-        weights.append([float(row[4]) for row in rows])
-    corners, weight = np.array(rects, np.intp), np.array(weights, _F)
-    stages = []
-    for stage in root.find("stages") or ():
-        trees = stage.find("weakClassifiers")
-        assert trees is not None
-        nodes = np.array([(tree[0].text or "").split() for tree in trees], float).reshape(-1, 2, 4)
-        leaves = np.array([(tree[1].text or "").split() for tree in trees], _F)
+    """Return the stages of the cascade as arrays."""
+    read = read_cascade()
+    unused = [[0.0] * 5]
+    rects = np.array([(rows + unused * 3)[:3] for rows in read.features])
+    corners, weights = rects[..., :4].astype(np.intp), rects[..., 4].astype(_F)
+    stages, start = [], 0
+    for threshold, count in read.stages:
+        trees = read.trees[start : start + count]
+        start += count
+        nodes = np.array([nodes for nodes, _ in trees])
+        leaves = np.array([leaves for _, leaves in trees], _F)
         ends, feature_of = nodes[..., :2].astype(np.intp), nodes[..., 2].astype(np.intp)
-        limit = _F(stage.findtext("stageThreshold")) - _F(1e-5)
         stages.append(
             _Stage(
-                float(limit),
+                float(_F(threshold) - _F(1e-5)),
                 corners[feature_of],
-                weight[feature_of],
+                weights[feature_of],
                 nodes[..., 3].astype(_F),
                 # 1 leads to the second node; 0, -1 and -2 are leaves.
                 np.where(ends[:, 0] > 0, -1, -ends[:, 0]),
@@ -215,7 +249,8 @@ def _passing(pyramid: _Pyramid, places: Ints, norms: Floats) -> Ints:
     left = np.arange(len(places))
     for stage in cascade()[1:]:
         windows = _Scattered(pyramid.sums, pyramid.stride, places[left])
-        left = left[_passes(stage, windows, norms[left])]
+        passes = _passes if len(left) > _FEW else _few_pass
+        left = left[passes(stage, windows, norms[left])]
     return left
 
 
@@ -283,6 +318,25 @@ def _passes(stage: _Stage, windows: _Grid | _Scattered, norms: Floats) -> npt.ND
                 for leaf in stage.first[tree]
             )
             total += np.where(right[0], high, low)
+    passed: npt.NDArray[np.bool_] = total >= stage.threshold
+    return passed
+
+
+def _few_pass(stage: _Stage, windows: _Scattered, norms: Floats) -> npt.NDArray[np.bool_]:
+    """Return the same as :func:`_passes`, for all trees at a time: quick for a few windows."""
+    x, y, width, height = np.moveaxis(stage.rects, -1, 0)[..., None]
+    top = y * windows.stride + x + windows.places
+    bottom = top + height * windows.stride
+    take = windows.sums.take
+    boxes = (take(top) - take(top + width) - take(bottom) + take(bottom + width)).astype(_F)
+    value = np.zeros((*stage.nodes.shape, len(norms)), _F)
+    for rect in range(3):
+        value += stage.weights[:, :, rect, None] * boxes[:, :, rect]
+    right = value * norms >= stage.nodes[..., None]
+    leaf = np.arange(len(stage.leaves))[:, None]
+    second = stage.leaves[leaf, np.where(right[:, 1], *stage.second[:, ::-1].T[..., None])]
+    ends = np.where(right[:, 0], *stage.first[:, ::-1].T[..., None])
+    total = np.where(ends < 0, second, stage.leaves[leaf, ends.clip(0)]).sum(0)
     passed: npt.NDArray[np.bool_] = total >= stage.threshold
     return passed
 

@@ -358,6 +358,9 @@ def _grey_part(picture: Picture, middle: Floats, reach: float, scale: float) -> 
 
 def _scenes(shots: Sequence[_Shot]) -> Iterator[list[_Shot]]:
     """Split frames into scenes where the picture changes entirely."""
+    if len(shots) == 1:
+        yield [*shots]
+        return
     scene: list[_Shot] = []
     before: Floats | None = None
     for shot in shots:

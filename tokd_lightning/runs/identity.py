@@ -13,7 +13,8 @@ Three values identify a run, each for another purpose:
   without the defaults of classes, which belong to the source code. It needs no import of torch, so
   that ``tokd table`` compares all cells of a table with their runs in milliseconds.
 
-None of the three depends on locations, hardware and logging (:data:`PLACE`).
+None of the three depends on locations, hardware and logging (:data:`PLACE`), nor do name and hash
+on options that earlier versions lack while they are at their defaults (:data:`ADDED`).
 """
 
 import hashlib
@@ -21,6 +22,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,6 +75,11 @@ PLACE = (
     "trainer.limit_test_batches",
     "trainer.limit_predict_batches",
 )
+# Options that version 0.1 did not have: at these values they are not part of a hash either, so that
+# runs of earlier versions keep theirs.
+ADDED: Config = {
+    "model.init_args.tune": "all",
+}
 # Options in which a test may differ from its fit.
 EVALUATION = (
     "data.init_args.on_error",
@@ -88,6 +95,7 @@ _NOT_MEASURED = (
     *("batch_size", "on_error", "balance", "samples_per_epoch", "augmentation", "seed"),
     *("teacher_quality", "max_unpaired", "manifest", "folder", "methods", "apart"),
     *("val_fraction", "val_seed", "frames_per_video", "forge", "forge_options"),
+    *("leave_out", "degrade", "degrade_options", "degrade_for"),
 )
 # Already part of the name itself.
 NAMED = (
@@ -226,7 +234,7 @@ def _flat(config: Config, without: tuple[str, ...]) -> Config:
                 value = value | {"init_args": _with_defaults(value)}
             for name, inner in value.items():
                 yield from walk(inner, f"{key}.{name}" if key else str(name))
-        else:
+        elif key not in ADDED or ADDED[key] != value:
             yield key, value
 
     return dict(walk(config, ""))
@@ -281,11 +289,12 @@ def recipe(args: Sequence[str]) -> Config:
         if key == "config":
             given = dict(_flat_keys(read_whole(recipe_file(value)), ""))
         else:
-            given = dict(_flat_keys(_with_parts(yaml.safe_load(value), Path()), short_key(key)))
+            given = dict(_flat_keys(_with_parts(_parsed(value), Path()), short_key(key)))
             _forget(asked, short_key(key))
         asked |= given
-    place = [short_key(key) for key in PLACE]
-    return {k: v for k, v in asked.items() if not any(_is_in(k, p) for p in place)}
+    places = {short_key(key) for key in PLACE}
+    blocks = tuple(f"{place}." for place in places)
+    return {k: v for k, v in asked.items() if k not in places and not k.startswith(blocks)}
 
 
 def recipe_hash(args: Sequence[str]) -> str:
@@ -316,11 +325,17 @@ def _options(args: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 def _load(file: Path) -> Any:
     try:
-        return yaml.load(file.read_text(), _LOADER)
+        return _parsed(file.read_text())
     except OSError as error:
         raise TokdError(f"{file}: {reason(error)}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise TokdError(f"{file} is not a YAML file") from error
+
+
+@lru_cache(64)
+def _parsed(text: str) -> Any:
+    """Return the content of a YAML text, which callers must not change: cells share files."""
+    return yaml.load(text, _LOADER)
 
 
 def _with_parts(value: Any, folder: Path) -> Any:

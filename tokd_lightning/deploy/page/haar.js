@@ -53,22 +53,21 @@
      */
     detect(image, smallest, largest = Infinity, step = 1.1, neighbours = 5) {
       const found = [];
-      for (let factor = 1; ; factor *= step) {
-        const side = even(WINDOW * factor);
-        if (side > largest || side > image.width || side > image.height) break;
-        if (side < smallest) continue;
-        const width = even(image.width / factor);
-        const height = even(image.height / factor);
+      for (const { scale, side } of scales(image, smallest, largest, step)) {
+        const width = even(f32(image.width / scale));
+        const height = even(f32(image.height / scale));
         const shrunk =
           width === image.width && height === image.height
             ? image
             : linearExact(image, width, height);
-        this.scan(shrunk, factor, side, found);
+        this.scan(shrunk, scale, side, found);
       }
-      return grouped(found, neighbours);
+      return grouped(found, neighbours).map(([x, y, w, h]) => [
+        x, y, Math.min(w, image.width - x), Math.min(h, image.height - y),
+      ]);
     }
 
-    scan(image, factor, side, found) {
+    scan(image, scale, side, found) {
       const { width, height, data } = image;
       const stride = width + 1;
       const sum = new Int32Array(stride * (height + 1));
@@ -83,11 +82,11 @@
           squares[at] = squares[at - stride] + rowOfSquares;
         }
       const corners = this.placed(stride);
-      const step = factor >= 2 ? 1 : 2;
+      const step = scale >= 2 ? 1 : 2;
       for (let y = 0; y <= height - WINDOW; y += step)
         for (let x = 0; x <= width - WINDOW; x += step) {
           const verdict = this.window(sum, squares, stride, y * stride + x, corners);
-          if (verdict > 0) found.push([even(x * factor), even(y * factor), side, side]);
+          if (verdict > 0) found.push([even(f32(x * scale)), even(f32(y * scale)), side, side]);
           else if (verdict === 0) x += step;
         }
     }
@@ -152,8 +151,22 @@
     }
   }
 
+  /** Scales, in float32, at which a face has an allowed side; else the one nearest to the least. */
+  function scales(image, smallest, largest, step) {
+    const every = [];
+    for (let factor = 1; even(WINDOW * factor) <= Math.min(image.width, image.height); factor *= step) {
+      const scale = f32(factor);
+      every.push({ scale, side: even(f32(WINDOW * scale)) });
+    }
+    const kept = every.filter(({ side }) => side >= smallest && side <= largest);
+    if (kept.length || !every.length) return kept;
+    const distance = ({ side }) => (smallest - side) ** 2;
+    return [every.reduce((best, one) => (distance(one) < distance(best) ? one : best))];
+  }
+
   /** cv2.groupRectangles with eps 0.2. */
   function grouped(boxes, least) {
+    if (least <= 0) return boxes;
     const near = (a, b) => {
       const slack = 0.2 * (Math.min(a[2], b[2]) + Math.min(a[3], b[3])) * 0.5;
       return (
