@@ -289,6 +289,14 @@ def test_losses_have_the_gradient_of_finite_differences(name):
     assert float((ahead - back) / (2 * step)) == pytest.approx(float(slope), rel=1e-4)
 
 
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_two_branch_starts_between_its_radii(recurrent):
+    detector = small("twobranch", recurrent=recurrent)
+    images = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    distance = detector(images).auxiliary["distance"]
+    assert bool(((distance > 0.1) & (distance < 1.5)).all())
+
+
 def test_two_branch_takes_clips():
     detector = small("twobranch").eval()
     clips = torch.rand(2, 3, 3, 64, 64)
