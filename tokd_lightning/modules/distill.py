@@ -127,6 +127,7 @@ class DistillModule(DetectionModule):
         self.distiller: Distiller | None = None
         self.shared_teacher = SharedTeacher()
         self._teacher: SharedTeacher | None = None
+        self._shapes: Shapes | None = None  # of the student's maps
         self._first_variance: dict[str, float] = {}
 
     @property
@@ -172,11 +173,12 @@ class DistillModule(DetectionModule):
         return distiller
 
     def _distiller(self, teacher: Shapes) -> Distiller:
-        keep_maps_from(self.student, FINEST)
-        student: Shapes = self.student.shapes(self.data.input_size)
+        if self._shapes is None:
+            keep_maps_from(self.student, FINEST)
+            self._shapes = self.student.shapes(self.data.input_size)
         try:
             with drawn_from(self.seed):
-                return self.make_distiller(student, teacher)
+                return self.make_distiller(self._shapes, teacher)
         except ValueError as error:
             raise TokdError(str(error)) from error
 

@@ -12,6 +12,8 @@ from tokd_lightning.runs.folder import Run
 from tokd_lightning.runs.identity import EVALUATION, Config, differences, run_name
 from tokd_lightning.runs.shipped import as_yaml, reference
 
+_RESOLVED: dict[tuple[str, str], Config] = {}  # by the parser's name and the text
+
 
 def folder_of(
     parser: LightningArgumentParser, config: Any, resolved: Config, fitting: bool
@@ -31,10 +33,10 @@ def folder_of(
     if config.name:
         return runs / str(config.name)
     file = files[0] if files else None
-    own = None if file is None else resolve(parser, parser.parse_args(["--config", str(file)]))
+    own = None if file is None else _resolved(parser, file)
     experiment = own
     if (name := reference(resolved, file)) is not None:
-        experiment = resolve(parser, parser.parse_args(["--config", as_yaml(name)]))
+        experiment = _resolved(parser, as_yaml(name))
     folder = runs / run_name(resolved, experiment)
     earlier, again = runs / run_name(resolved, own), bool(config.get("rerun"))
     if not folder.exists() and earlier != folder and not again and _is_of(resolved, earlier):
@@ -45,6 +47,17 @@ def folder_of(
         trained = runs / run_name(resolved, experiment, EVALUATION)
         return trained if Run(trained).best.is_file() else folder
     return folder
+
+
+def _resolved(parser: LightningArgumentParser, given: Path | str) -> Config:
+    """Resolve an experiment without options, once for all fits of a process that name it."""
+    text = given
+    if isinstance(given, Path):
+        text = f"{given.resolve()}\n{given.read_text()}"
+    key = str(parser.prog), str(text)
+    if key not in _RESOLVED:
+        _RESOLVED[key] = resolve(parser, parser.parse_args(["--config", str(given)]))
+    return _RESOLVED[key]
 
 
 def resolve(parser: LightningArgumentParser, config: Any) -> Config:
