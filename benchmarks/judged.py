@@ -8,6 +8,8 @@ import torch
 
 from benchmarks import (
     add,
+    composing,
+    detecting,
     evaluation,
     exported,
     forging,
@@ -41,6 +43,8 @@ class Sizes(NamedTuple):
     students: tuple[str, ...] = ("resnet18_thin", "resnet34_thin", "xception")
     backbone: str = "xception"
     resnet: str = "resnet50"
+    detecting: tuple[int, int, int] = (224, 299, 380)
+    efficient: str = "tf_efficientnet_b4"
     repeats: int = 10
     frames: int = 128
     identities: int = 1000
@@ -64,6 +68,8 @@ TINY = Sizes(
     students=("resnet18_thin",),
     backbone="test_resnet",
     resnet="test_resnet",
+    detecting=(64, 64, 64),
+    efficient="resnet18_thin",
     repeats=2,
     frames=4,
     identities=6,
@@ -120,6 +126,19 @@ def forged(sizes: Sizes) -> Iterator[Row]:
     for name, value in found.items():
         what = f"forged sample ({name}), {side} px, one core"
         yield Row(what, "ms", milliseconds_of(value), "<= 15")
+
+
+def composed(sizes: Sizes) -> Iterator[Row]:
+    """Measure degraded samples, and drawing paired and mixed batches."""
+    side = min(224, sizes.large)
+    for share, target in ((0.3, "<= 12"), (1.0, "")):
+        found = composing.degrading(side, min(64, sizes.frames), sizes.repeats, share=share)
+        what = f"degraded sample, each of six links with probability {share}, {side} px, one core"
+        yield Row(what, "ms", milliseconds_of(found), target)
+    frames = 160 * sizes.identities
+    for name, found in composing.drawing(frames, 64, max(2, sizes.repeats // 2)).items():
+        what = f"drawing a sample of {frames:,} frames, {name}"
+        yield Row(what, "ms", milliseconds_of(found), "" if name == "half_batch" else "<= 0.01")
 
 
 def index(sizes: Sizes) -> Iterator[Row]:
@@ -218,6 +237,17 @@ def add_losses(sizes: Sizes) -> Iterator[Row]:
     yield Row(what, "%", share, "<= 10")
 
 
+def detectors(sizes: Sizes) -> Iterator[Row]:
+    """Measure the steps of three detectors against plain steps of their backbones."""
+    batch, repeats = max(2, sizes.batch // 2), max(2, sizes.repeats // 2)
+    backbones = sizes.backbone, sizes.efficient
+    targets = {"RFM": "<= 1.75", "F3-Net": "<= 2.4", "MultiAtt": "<= 2.6"}
+    found = detecting.measure(batch, repeats, sizes.detecting, *backbones)
+    for (name, one), side in zip(found.items(), sizes.detecting, strict=True):
+        what = f"step of {name} / plain step, {side} px, batch {batch}"
+        yield Row(what, "x", one.ratio, targets[name])
+
+
 Part = Callable[[Sizes], Iterator[Row]]
 PARTS: tuple[Part, ...] = (
     filters,
@@ -227,9 +257,11 @@ PARTS: tuple[Part, ...] = (
     teacher,
     loading,
     forged,
+    composed,
     index,
     evaluating,
     in_use,
     memory,
     add_losses,
+    detectors,
 )

@@ -12,7 +12,7 @@ import pytest
 from tokd_lightning.errors import TokdError
 from tokd_lightning.files import write_text
 from tokd_lightning.runs.folder import Run, letting_go
-from tokd_lightning.runs.identity import EVALUATION, cell, config_hash, differences, run_name
+from tokd_lightning.runs.identity import ADDED, EVALUATION, cell, config_hash, differences, run_name
 from tokd_lightning.runs.record import RunRecord
 
 EXPERIMENT = {
@@ -115,6 +115,23 @@ def test_a_default_left_out_equals_the_default_spelt_out():
     without = copy.deepcopy(EXPERIMENT)
     del without["model"]["init_args"]["distiller"]["init_args"]["dim"]
     assert config_hash(without) == config_hash(EXPERIMENT)
+
+
+# Computed at commit 046bd3b, before the options of ADDED.
+BEFORE = {"TeacherModule": "a2a15ee5fc30", "DetectorModule": "b5191434034f"}
+BEFORE["DistillModule"] = "6b1f553f5b9e"
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_options_added_since_leave_no_trace_in_the_hash_at_their_defaults(name):
+    spec = {"class_path": f"tokd_lightning.modules.{name}", "init_args": {}}
+    config = {"seed_everything": 0, "model": spec}
+    assert config_hash(config).startswith(BEFORE[name])
+    for key, value in ADDED.items():
+        spec["init_args"] = {key.rpartition(".")[2]: value}
+        assert config_hash(config).startswith(BEFORE[name])
+    spec["init_args"] = {"tune": "norms"}
+    assert not config_hash(config).startswith(BEFORE[name])
 
 
 def test_a_test_finds_the_run_of_a_fit_with_other_batches():

@@ -5,6 +5,7 @@ import onnx
 import pytest
 import torch
 
+from tokd_lightning.deploy.card import _landmarks
 from tokd_lightning.deploy.networks import Deployed, to_onnx
 from tokd_lightning.models.detectors import AddNet, TwoBranch, build_detector
 
@@ -48,3 +49,12 @@ def test_onnx_gives_the_logits_and_the_map_of_the_detector(name):
 def test_detectors_that_need_more_than_an_image_say_why_they_are_not_exported():
     assert "landmarks" in AddNet.unexported
     assert "clips" in TwoBranch("resnet18_thin", False).unexported
+
+
+@pytest.mark.parametrize(
+    ("rows", "synthetic", "said"),
+    [({"landmarks": "1f"}, False, True), ({"landmarks": "1f"}, True, False), ({}, False, False)],
+)
+def test_the_card_names_the_licence_of_the_landmarks(rows, synthetic, said):
+    trained = {"hashes": {"rows": rows}, "synthetic": synthetic}
+    assert ("excludes commercial use" in str(_landmarks(trained))) == said

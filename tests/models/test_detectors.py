@@ -1,6 +1,7 @@
 """What all detectors have in common: sizes, specs, outputs, refusals, gradients of the losses."""
 
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -99,6 +100,45 @@ def test_face_xray_has_the_size_of_its_hrnet(backbone, millions):
     assert count / 1e6 == pytest.approx(millions, rel=0.005)
 
 
+@pytest.mark.slow
+def test_ptflops_counts_biases_that_table_1_leaves_out():
+    """ptflops' own backend counts biases, and not the BatchNorm that timm joins with its ReLU."""
+    ptflops = pytest.importorskip("ptflops")
+    decoded = MultiTask()
+    decoded.keeps_auxiliary = True
+    networks = [
+        (MultiTask(), 0.134),
+        (decoded, 0.339),
+        (build_detector({"detector": "twobranch", "pretrained": False}), 4.33),
+        (MultiAtt(pretrained=False, texture="v2"), 7.71),
+    ]
+    for network, counted in networks:
+        found, _ = ptflops.get_model_complexity_info(
+            Logits(network.eval()), (3, network.size, network.size), as_strings=False,
+            print_per_layer_stat=False, backend="pytorch",
+        )  # fmt: skip
+        assert found / 1e9 == pytest.approx(counted, rel=0.005)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "published"), [("hrnet_w18", 4.32), ("hrnet_w48", 17.34)])
+def test_face_xray_costs_what_timm_says_of_its_hrnet(name, published):
+    """timm publishes the GMACs of the whole network at 224 px: less its head for classification."""
+    with torch.device("meta"):
+        whole, ours = timm.create_model(name), FaceXray(name, pretrained=False)
+    full = complexity(whole, 224).macs / 1e9
+    assert full == pytest.approx(published, rel=0.007)  # timm counts no BatchNorm
+    head = {id(m): m for part in ("incre_modules", "downsamp_modules", "final_layer")
+            for m in whole.get_submodule(part).modules() if isinstance(m, nn.Conv2d)}  # fmt: skip
+    spent = []
+    for module in head.values():
+        module.register_forward_hook(
+            lambda m, a, o: spent.append(m.weight.numel() * o.shape[2] * o.shape[3])
+        )
+    whole(torch.empty(1, 3, 224, 224, device="meta"))
+    assert complexity(ours, 224).macs / 1e9 == pytest.approx(full - sum(spent) / 1e9, rel=0.005)
+
+
 @pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", DETECTORS)
 def test_every_detector_is_rebuilt_from_its_spec_and_trains_all_its_parameters(name):
@@ -174,6 +214,15 @@ def test_a_detector_of_one_s_own_is_named_by_its_class(monkeypatch):
     assert isinstance(build_detector(Own().spec), Own)
     with pytest.raises(TokdError, match="not a subclass"):
         build_detector({"detector": "torch.nn.Linear"})
+
+
+class Logits(nn.Module):
+    def __init__(self, detector):
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, image):
+        return self.detector(image).logits
 
 
 class Own(Detector):

@@ -8,7 +8,14 @@ import torch_dct
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.models.detectors import F3Net
-from tokd_lightning.models.detectors.f3net import FAD, LFS, MixBlock, global_bands, local_bands
+from tokd_lightning.models.detectors.f3net import (
+    FAD,
+    LFS,
+    ChannelScale,
+    MixBlock,
+    global_bands,
+    local_bands,
+)
 
 
 def zeroed(module):
@@ -84,6 +91,22 @@ def test_lfs_of_a_constant_image_moves_the_first_band_alone():
     dark, bright = (lfs(torch.full((1, 3, 24, 24), v))[0, :, 3:-3, 3:-3] for v in (-0.5, 0.5))
     assert bool((bright[0] - dark[0] > 0.4).all())
     assert float(bright[1:].max()) < -2  # of rounding errors
+
+
+@pytest.mark.parametrize("make", [lambda: FAD(16), LFS])
+def test_transforms_are_computed_in_float32_under_autocast(make):
+    torch.manual_seed(0)
+    transform, x = make(), torch.rand(1, 3, 16, 16)
+    expected = transform(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(transform(x), expected)
+
+
+def test_channel_scale_is_a_depthwise_convolution():
+    torch.manual_seed(0)
+    scale, x = ChannelScale(4).double(), torch.randn(2, 4, 3, 5, dtype=torch.float64)
+    expected = torch.nn.functional.conv2d(x, scale.weight, scale.bias, groups=4)
+    torch.testing.assert_close(scale(x), expected)
 
 
 def test_mix_block_starts_as_the_identity():

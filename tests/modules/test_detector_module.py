@@ -15,6 +15,7 @@ from tokd_lightning.models.detectors import (
     SPSL,
     F3Net,
     FaceXray,
+    MultiAttLoss,
     RFMLoss,
 )
 from tokd_lightning.modules import DetectorModule, DistillModule
@@ -133,6 +134,8 @@ def test_a_plain_rfm_is_a_student_without_teacher():
 def test_wrong_options_are_one_line():
     with pytest.raises(TokdError, match=r"--model\.detector: middle must be between 0 and 8"):
         DetectorModule(partial(SPSL, NETWORK, False, middle=9), adam, halved)
+    with pytest.raises(TokdError, match="MultiAttLoss is the loss of multiatt, not of spsl"):
+        DetectorModule(partial(SPSL, NETWORK, False), adam, halved, loss=MultiAttLoss)
     module = DetectorModule(partial(F3Net, NETWORK, False, size=96), adam, halved)
     with pytest.raises(TokdError, match="tied to 96 px"):
         quiet().fit(module, datamodule=Annotated())

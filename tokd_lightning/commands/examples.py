@@ -43,7 +43,7 @@ _VERBS = {
         "tokd methods --student resnet34_thin",
     ),
     "evaluate": (
-        "Score runs on any data sets: AUC, EER, calibration, seven perturbations.",
+        "Score runs on any data sets: AUC, EER, calibration, eight perturbations.",
         "tokd evaluate runs/NAME --on celebdf:data/celebdf --robustness",
     ),
     "explain": (

@@ -74,6 +74,7 @@ def _lines(record: Mapping[str, Any], source: Source) -> Iterator[str]:
         **_int8(record),
         "method": _method(cell, trained),
         "trained on": _data(trained),
+        **_landmarks(trained),
         "input": (
             f"face at {fed['size']} px, the middle {fed['crop']} px of it, RGB / 255, mean "
             f"{fed['mean']}, std {fed['std']}"
@@ -146,6 +147,17 @@ def _data(trained: Mapping[str, Any]) -> str:
     if content := trained["hashes"].get("data"):
         said += f"; frames {content[:12]}"
     return said
+
+
+def _landmarks(trained: Mapping[str, Any]) -> dict[str, str]:
+    if "landmarks" not in trained["hashes"].get("rows", {}) or trained.get("synthetic"):
+        return {}
+    said = (
+        "in training, 68 points of each face were used. **The points that `tokd landmarks` and "
+        "`tokd prepare --landmarks dlib` find come from a model trained on iBUG 300-W, whose "
+        "licence excludes commercial use**"
+    )
+    return {"landmarks": said}
 
 
 def _selection(trained: Mapping[str, Any]) -> str:

@@ -77,9 +77,16 @@ def grad_cam(
                 raise TokdError(f"the network has no map at stride {stride}: it has {there}")
         maps = [of[branch][stride] for branch, stride in seen]
         score = (output.logits[:, 1] - output.logits[:, 0]).sum()
-        gradients = torch.autograd.grad(score, maps)
+        gradients = torch.autograd.grad(score, maps, allow_unused=True)
+        for (branch, stride), gradient in zip(seen, gradients, strict=True):
+            if gradient is None:
+                raise TokdError(
+                    f"the {branch}'s map at stride {stride} is a copy of tokens, on which the "
+                    "score does not depend: take stride 32"
+                )
     heats = [
         Heat(*name, (gradient.mean(dim=(2, 3), keepdim=True) * at.detach()).sum(dim=1))
         for name, gradient, at in zip(seen, gradients, maps, strict=True)
+        if gradient is not None
     ]
     return output.logits.detach(), heats

@@ -1,8 +1,10 @@
 """Networks rebuilt from the ``spec`` in a checkpoint or an exported model."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 from tokd_lightning.errors import TokdError
@@ -14,8 +16,19 @@ DETECTORS_ROOM = "detectors."
 """Prefix of a detector's name among students."""
 
 
+@contextmanager
+def drawn_from(seed: int) -> Iterator[None]:
+    """Draw initial weights, made on the CPU, from a separate seed without affecting other RNGs."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
 def build_student(
-    name: str, pretrained: bool | str = False, options: Mapping[str, Any] | None = None
+    name: str,
+    pretrained: bool | str = False,
+    options: Mapping[str, Any] | None = None,
+    size: int | None = None,
 ) -> nn.Module:
     """Build a student: a backbone with a linear classifier, or a detector with maps.
 
@@ -23,6 +36,7 @@ def build_student(
         name: Name for :func:`~tokd_lightning.models.build_backbone`, or ``detectors.NAME``.
         pretrained: ImageNet weights: True, False or a path.
         options: Options of a detector.
+        size: Side of the images in pixels, for backbones that are built for one size.
 
     Raises:
         TokdError: The network does not exist or has no maps, or options are given for a backbone.
@@ -30,7 +44,7 @@ def build_student(
     if not name.startswith(DETECTORS_ROOM):
         if options:
             raise TokdError(f"student_options are for students that are detectors, not for {name}")
-        return Student(name, pretrained)
+        return Student(name, pretrained, size=size)
     spec = {**(options or {}), "detector": name.removeprefix(DETECTORS_ROOM)}
     detector = build_detector({**spec, "pretrained": pretrained})
     if detector.refusal:

@@ -89,6 +89,11 @@ def load_weights(
     """
     document = _read(path)
     state = _state(document)
+    if "frozen" in (document.get(_HEADER) or {} if isinstance(document, Mapping) else {}):
+        raise TokdError(
+            f"{path} holds only what was trained of its network (--model.tune), which is no start "
+            "for another: name a file of whole weights"
+        )
     if not state:
         raise TokdError(f"{path} is not a file of network weights")
     state = {key.replace("_orig_mod.", ""): value for key, value in state.items()}

@@ -1,6 +1,5 @@
 """Checkpoint reading: header, teacher, weights hash."""
 
-import hashlib
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.models import DualBranchTeacher
 from tokd_lightning.models.detectors import Detector, DetectorTeacher
 from tokd_lightning.models.rebuild import rebuild
+from tokd_lightning.modules.partial import restored, weights_hash
 
 HEADER = "tokd"
 # Data and branches of a teacher -> prefix of its experiment's name, and its quality.
@@ -37,16 +37,23 @@ class TrainedTeacher(NamedTuple):
     header: dict[str, Any]
 
 
-def read_checkpoint(path: str | Path, kind: str | None = None) -> dict[str, Any]:
+def read_checkpoint(
+    path: str | Path, kind: str | None = None, whole: bool = True
+) -> dict[str, Any]:
     """Read a checkpoint that this package wrote, with ``weights_only=True``.
+
+    If it holds only what was trained (``tune``), the rest of the network is restored, and adapters
+    are added to the weights: its state dict is that of the whole network in every case.
 
     Args:
         path: A ``.ckpt`` file.
         kind: The required kind: ``teacher`` (which a detector may be), ``student`` or ``detector``;
             None accepts any.
+        whole: Whether to restore the rest of the network; not needed to read the header.
 
     Raises:
-        TokdError: The file is missing, not a checkpoint of this package, or of the other kind.
+        TokdError: The file is missing, not a checkpoint of this package, or of the other kind, or
+            the rest of its network is missing or another one.
     """
     path = Path(path)
     if not path.is_file():
@@ -68,7 +75,10 @@ def read_checkpoint(path: str | Path, kind: str | None = None) -> dict[str, Any]
         )
     if header["kind"] == "teacher":
         header["network"].setdefault("branches", "both")  # not in early checkpoints
-    return dict(checkpoint)
+    checkpoint = dict(checkpoint)
+    if whole:
+        checkpoint["state_dict"] = restored(checkpoint["state_dict"], header, path)
+    return checkpoint
 
 
 def load_teacher(path: str | Path) -> TrainedTeacher:
@@ -131,15 +141,6 @@ def state_hash(path: str | Path, kind: str | None = "teacher") -> str:
     if not Path(path).is_file():
         return ""
     return weights_hash(read_checkpoint(path, kind)["state_dict"])
-
-
-def weights_hash(state: Mapping[str, Tensor]) -> str:
-    """Return the hash of a state dict's entries."""
-    digest = hashlib.sha256()
-    for key, value in sorted(state.items()):
-        digest.update(key.encode())
-        digest.update(value.contiguous().cpu().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -3,9 +3,9 @@
 import inspect
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Literal, Protocol, cast
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import Any, Literal, Protocol, Self, cast
 
 import lightning.pytorch as pl
 import pandas as pd
@@ -18,13 +18,16 @@ from torchmetrics.classification import BinaryAccuracy
 
 from tokd_lightning.distillation.gradients import KEPT_PASSES
 from tokd_lightning.errors import TokdError
-from tokd_lightning.metrics.classification import frame_and_video_metrics
+from tokd_lightning.metrics.classification import frame_and_video_metrics, seen_and_unseen
 from tokd_lightning.models.detectors import extras_of
+from tokd_lightning.models.rebuild import drawn_from
+from tokd_lightning.models.tuning import Tune, Tuning
 from tokd_lightning.modules.checkpoint import HEADER
 from tokd_lightning.modules.compile import compile_in_place
 from tokd_lightning.modules.finite import FiniteLoss
-from tokd_lightning.modules.rotation_step import clip_gradient, scheduler_of
-from tokd_lightning.modules.symptoms import announce_normalisation
+from tokd_lightning.modules.partial import FROZEN, completed, take_frozen
+from tokd_lightning.modules.rotation_step import clip_gradient, optimizer_of, scheduler_of
+from tokd_lightning.modules.symptoms import announce_normalisation, announce_tuning
 
 
 class DataModule(Protocol):
@@ -69,14 +72,6 @@ LRSchedulerCallable = Callable[[Optimizer], LRScheduler]
 Interval = Literal["epoch", "step"]
 
 
-@contextmanager
-def drawn_from(seed: int) -> Iterator[None]:
-    """Draw initial weights, made on the CPU, from a separate seed without affecting other RNGs."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
-
-
 class DetectionModule(pl.LightningModule):
     """A network that classifies real (class 0) and fake (class 1), with its evaluation.
 
@@ -97,9 +92,15 @@ class DetectionModule(pl.LightningModule):
         seed: Seed of the initial weights, drawn in a separate RNG fork.
         compile: Whether to compile the networks with ``torch.compile``, for training and its
             validations, from the first batch on.
+        tune: What of the network's backbones trains: ``all``, ``norms`` (normalisation layers),
+            ``head`` (nothing) or ``lora(RANK)`` (low-rank adapters of the linear layers of
+            attention, W + B A). The rest of the network (classifier, RFAMs, a detector's own
+            layers) trains in every case. What is frozen stays in eval mode and is not in the
+            checkpoints, see :mod:`tokd_lightning.modules.partial`.
     """
 
     kind: str
+    tuning: Tuning | None = None
     class_weights: Tensor | None
 
     def __init__(
@@ -111,8 +112,10 @@ class DetectionModule(pl.LightningModule):
         accumulate: int = 1,
         seed: int = 0,
         compile: bool = False,
+        tune: str = "all",
     ) -> None:
         super().__init__()
+        self.tune = Tune.parse(tune)
         if clip is not None and not clip > 0:
             raise TokdError(f"clip must be above 0, not {clip}")
         if not 1 <= accumulate <= KEPT_PASSES:
@@ -146,6 +149,25 @@ class DetectionModule(pl.LightningModule):
         """Return logits ``(B, 2)``, real and fake, of normalised images ``(B, 3, H, W)``, Eq. 8."""
         return cast(Tensor, self.network(image, **extras).logits)
 
+    def freeze(self) -> None:
+        """Freeze what does not train; called by subclasses once the network is built."""
+        self.tuning = Tuning(self.network, self.tune)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set train mode, except for frozen parts."""
+        super().train(mode)
+        self.keep_frozen()
+        return self
+
+    def keep_frozen(self) -> None:
+        """Set frozen parts back to eval mode."""
+        if self.tuning is not None:
+            self.tuning.set_modes()
+
+    def training_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that train."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
     def needs(self, fitting: bool) -> set[str]:
         """Return the batch entries beyond image and label that a fit, or a test, needs."""
         return set(getattr(self.network, "reads", ()))
@@ -167,6 +189,9 @@ class DetectionModule(pl.LightningModule):
         """Pass ``accumulate`` to the data module and the trainer."""
         if stage != "fit":
             return
+        if self.tuning is not None:
+            with drawn_from(self.seed):
+                self.tuning.adapt(self.data.input_size)
         self.data.accumulate = self.accumulate
         if self.automatic_optimization:
             self.trainer.accumulate_grad_batches = self.accumulate
@@ -244,6 +269,8 @@ class DetectionModule(pl.LightningModule):
         self._gather(split)
         metrics = frame_and_video_metrics(self.scores)
         metrics["loss"] = float(self.scores["loss"].mean())
+        apart = getattr(self.data, "leave_out", None) if split == "test" else None
+        metrics |= seen_and_unseen(self.scores, apart or ())
         # float32: a float64 scalar cannot be moved to some accelerators. All ranks have the same
         # numbers; sync_dist spares a warning for each.
         for key, value in metrics.items():
@@ -267,6 +294,16 @@ class DetectionModule(pl.LightningModule):
         self.scores = self.data.table(split).join(mine, how="inner")
 
     # Optimizer and checkpoint
+
+    def configure_optimizers(self) -> Any:
+        """Return one optimizer for all that trains: network, projectors, what a loss trains."""
+        trained = self.training_parameters()
+        optimizer = optimizer_of(self.make_optimizer, trained, resumed=self.fused)
+        schedule = self.schedule(optimizer, self.make_scheduler)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": self.interval},
+        }
 
     def schedule(
         self, optimizer: Optimizer, make: LRSchedulerCallable, name: str = "lr_scheduler"
@@ -344,10 +381,17 @@ class DetectionModule(pl.LightningModule):
                 "rotations; use 16-mixed, bf16-mixed or 32-true"
             )
         announce_normalisation(self.network, self.data.mean, self.data.std)
+        if self.tuning is not None and self.tuning.partial:
+            announce_tuning(self.network, self.tune)
         if self.compiled:
             compile_in_place(self.network)
         weights = self.data.class_weights
         self.class_weights = None if weights is None else weights.to(self.device, torch.float32)
+
+    def on_fit_end(self) -> None:
+        """Add adapters to the weights: the network is that of tests from now on."""
+        if self.tuning is not None:
+            self.tuning.fold()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the header needed to rebuild the network and its input."""
@@ -361,8 +405,16 @@ class DetectionModule(pl.LightningModule):
             "data": f"{self.data.name}-{self.data.quality}",
             "fold": fold() if fold else None,  # to detect a student of another fold
         }
+        if self.tuning is not None and self.tuning.partial:
+            state = checkpoint["state_dict"] = dict(checkpoint["state_dict"])
+            taken = take_frozen(state, self.network, self.tuning, self.kind, self.seed)
+            checkpoint[HEADER][FROZEN] = taken
+        if left_out := getattr(self.data, "leave_out", None):
+            checkpoint[HEADER]["leave_out"] = sorted(left_out)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note whether the run that is resumed has a fused Adam, before it is built again."""
+        """Restore the frozen weights; note whether the run that is resumed has a fused Adam."""
+        header, state = checkpoint[HEADER], checkpoint["state_dict"]
+        checkpoint["state_dict"] = completed(state, self.state_dict(), header, "the checkpoint")
         for state in checkpoint.get("optimizer_states", [])[:1]:
             self.fused = bool(state["param_groups"][0].get("fused"))

@@ -10,14 +10,13 @@ from torch.optim import Optimizer
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.models.detectors import SEEDS, Detector, DetectorLoss, extras_of
+from tokd_lightning.models.rebuild import drawn_from
 from tokd_lightning.modules.detection import (
     DetectionModule,
     Interval,
     LRSchedulerCallable,
     OptimizerCallable,
-    drawn_from,
 )
-from tokd_lightning.modules.rotation_step import optimizer_of
 
 
 class DetectorModule(DetectionModule):
@@ -38,6 +37,7 @@ class DetectorModule(DetectionModule):
         accumulate: As in :class:`DetectionModule`.
         seed: As in :class:`DetectionModule`.
         compile: As in :class:`DetectionModule`.
+        tune: As in :class:`DetectionModule`.
 
     Raises:
         TokdError: An option of the detector or of its loss is wrong.
@@ -58,8 +58,9 @@ class DetectorModule(DetectionModule):
         accumulate: int = 1,
         seed: int = 0,
         compile: bool = False,
+        tune: str = "all",
     ) -> None:
-        super().__init__(optimizer, lr_scheduler, interval, clip, accumulate, seed, compile)
+        super().__init__(optimizer, lr_scheduler, interval, clip, accumulate, seed, compile, tune)
         self.recipe = recipe
         self.warm_up_epochs = warm_up_epochs
         try:
@@ -69,6 +70,7 @@ class DetectorModule(DetectionModule):
         except ValueError as error:
             raise TokdError(f"--model.detector: {error}") from error
         self.to(memory_format=torch.channels_last)
+        self.freeze()
 
     @property
     def network(self) -> nn.Module:
@@ -110,15 +112,7 @@ class DetectorModule(DetectionModule):
         """Release the body after the last epoch of the warm-up."""
         if self.current_epoch + 1 == self.warm_up_epochs:
             self.detector.body.train()
-
-    def configure_optimizers(self) -> Any:
-        """Return one optimizer for the detector and what its loss trains."""
-        optimizer = optimizer_of(self.make_optimizer, self.parameters())
-        scheduler = {
-            "scheduler": self.schedule(optimizer, self.make_scheduler),
-            "interval": self.interval,
-        }
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+            self.keep_frozen()
 
     def on_fit_start(self) -> None:
         """Pass the class weights to the loss, and compare the normalisation with the published."""

@@ -14,7 +14,7 @@ from tokd_lightning.distillation import Distiller, RotationOptimizer
 from tokd_lightning.errors import TokdError
 from tokd_lightning.models import Shapes, StudentOutput, keep_maps_from
 from tokd_lightning.models.detectors import SEEDS, Detector, DetectorLoss, extras_of
-from tokd_lightning.models.rebuild import build_student
+from tokd_lightning.models.rebuild import build_student, drawn_from
 from tokd_lightning.modules.checkpoint import HEADER, check_branches, check_input, under
 from tokd_lightning.modules.compile import compile_in_place
 from tokd_lightning.modules.detection import (
@@ -22,7 +22,6 @@ from tokd_lightning.modules.detection import (
     Interval,
     LRSchedulerCallable,
     OptimizerCallable,
-    drawn_from,
 )
 from tokd_lightning.modules.rotation_step import loss_scale, optimizer_of, rotate, without_sync
 from tokd_lightning.modules.shared_teacher import DEEPEST, FINEST, SharedTeacher
@@ -46,7 +45,7 @@ class DistillModule(DetectionModule):
         lr_scheduler: Scheduler of eta_S, StepLR(5, 0.1).
         rotation_optimizer: Of R_r and R_f, eta_R (Eq. 16).
         rotation_scheduler: Scheduler of eta_R. Sec. 4.3 requires eta_R to fall faster than eta_S.
-        student: S_B: ``resnet18_thin``, ``resnet34_thin``, ``xception`` or any timm CNN; or
+        student: S_B: ``resnet18_thin``, ``resnet34_thin``, ``xception`` or any name of timm; or
             ``detectors.NAME``, a detector with maps, such as ``detectors.spsl``.
         pretrained: Start the student from ImageNet weights: True through timm, or a file's path.
         teacher: Checkpoint of the teacher; a method that needs none (Vanilla) ignores it.
@@ -61,6 +60,9 @@ class DistillModule(DetectionModule):
         accumulate: As in :class:`DetectionModule`.
         seed: Seed of student and distiller, drawn in a separate RNG fork.
         compile: As in :class:`DetectionModule`, including the frozen teacher but not the distiller.
+        tune: As in :class:`DetectionModule`, of the student; method and rotations train too.
+        size: Side of the images in pixels, for students that are built for one size; the command
+            line passes that of the data.
 
     Attributes:
         shared_teacher: Loads the teacher; replaced before :meth:`setup` where students share one.
@@ -86,8 +88,10 @@ class DistillModule(DetectionModule):
         accumulate: int = 1,
         seed: int = 0,
         compile: bool = False,
+        tune: str = "all",
+        size: int | None = None,
     ) -> None:
-        super().__init__(optimizer, lr_scheduler, interval, clip, accumulate, seed, compile)
+        super().__init__(optimizer, lr_scheduler, interval, clip, accumulate, seed, compile, tune)
         self.automatic_optimization = False
         self.make_distiller = distiller
         self.make_rotation_optimizer = rotation_optimizer
@@ -95,12 +99,13 @@ class DistillModule(DetectionModule):
         self.teacher_path = teacher
         self.warm_up_epochs = warm_up_epochs
         with drawn_from(seed):
-            self.student: Any = build_student(student, pretrained, student_options)
+            self.student: Any = build_student(student, pretrained, student_options, size)
         self.own_losses = own_losses
         if own_losses and not isinstance(self.student, Detector):
             raise TokdError(f"--model.own_losses: {student} has no losses of its own")
         self.own: DetectorLoss | None = None
         self.student.to(memory_format=torch.channels_last)
+        self.freeze()
         self.distiller: Distiller | None = None
         self.shared_teacher = SharedTeacher()
         self._teacher: SharedTeacher | None = None
@@ -337,6 +342,7 @@ class DistillModule(DetectionModule):
             self._step_schedulers()
         if self.current_epoch + 1 == self.warm_up_epochs:
             self._body().train()
+            self.keep_frozen()
         warn_of_collapse(self._variances(), self._first_variance)
         rotation = cast(Distiller, self.distiller).rotation
         first = self.current_epoch == self.warm_up_epochs

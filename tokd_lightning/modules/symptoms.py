@@ -1,12 +1,14 @@
 """Warnings of training that may not work as expected."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import nn
 
 from tokd_lightning.distillation import Rotation
 from tokd_lightning.models import Backbone
+from tokd_lightning.models.tuning import Tune
 
 COLLAPSED = 0.2
 NONE = 1e-6  # a smaller initial variance means a map collapsed from the start, up to rounding
@@ -60,6 +62,23 @@ def announce_normalisation(
                 f"'{_listed(theirs.mean)}' --data.std '{_listed(theirs.std)}', for teacher and "
                 "student alike"
             )
+
+
+def announce_tuning(network: Any, tune: Tune) -> None:
+    """Log how many weights train, and warn if the frozen ones are random.
+
+    Args:
+        network: The network, with a frozen part.
+        tune: What trains.
+    """
+    sizes = [(p.numel(), p.requires_grad) for p in network.parameters()]
+    total, trained = sum(n for n, _ in sizes), sum(n for n, trains in sizes if trains)
+    rank_zero_info(f"tune {tune}: {trained:,} of {total:,} weights train ({trained / total:.3%})")
+    if network.started_from is False:
+        rank_zero_warn(
+            f"--model.tune {tune} freezes random weights: name trained ones with "
+            "--model.pretrained, or leave --model.tune all"
+        )
 
 
 def _channels(value: float | Sequence[float]) -> list[float]:

@@ -7,15 +7,14 @@ from torch import Tensor, nn
 
 from tokd_lightning.distillation.projectors import AuxiliaryClassifier, TeacherProjectors
 from tokd_lightning.models import DualBranchTeacher
+from tokd_lightning.models.rebuild import drawn_from
 from tokd_lightning.modules.checkpoint import HEADER
 from tokd_lightning.modules.detection import (
     DetectionModule,
     Interval,
     LRSchedulerCallable,
     OptimizerCallable,
-    drawn_from,
 )
-from tokd_lightning.modules.rotation_step import optimizer_of
 
 
 class TeacherModule(DetectionModule):
@@ -29,7 +28,7 @@ class TeacherModule(DetectionModule):
     Args:
         optimizer: As in :class:`DetectionModule`.
         lr_scheduler: As in :class:`DetectionModule`.
-        backbone: Network of each branch, ``xception`` or any timm CNN.
+        backbone: Network of each branch, ``xception`` or any name of timm.
         pretrained: Start from ImageNet weights: True through timm, or the path of a weight file.
         cutoff: Legs of the triangle that the high-pass zeroes, Eq. 1.
         rfam: Body of the RGB-frequency attention modules, Fig. 1.
@@ -43,6 +42,9 @@ class TeacherModule(DetectionModule):
         accumulate: As in :class:`DetectionModule`.
         seed: As in :class:`DetectionModule`.
         compile: As in :class:`DetectionModule`, without projectors and auxiliary classifier.
+        tune: As in :class:`DetectionModule`.
+        size: Side of the images in pixels, for networks that are built for one size; the command
+            line passes that of the data.
     """
 
     kind = "teacher"
@@ -65,10 +67,14 @@ class TeacherModule(DetectionModule):
         accumulate: int = 1,
         seed: int = 0,
         compile: bool = False,
+        tune: str = "all",
+        size: int | None = None,
     ) -> None:
-        super().__init__(optimizer, lr_scheduler, interval, clip, accumulate, seed, compile)
+        super().__init__(optimizer, lr_scheduler, interval, clip, accumulate, seed, compile, tune)
         with drawn_from(seed):
-            self.teacher = DualBranchTeacher(backbone, pretrained, cutoff, rfam, branches=branches)
+            self.teacher = DualBranchTeacher(
+                backbone, pretrained, cutoff, rfam, branches=branches, size=size
+            )
             self.projectors: TeacherProjectors | None = None
             self.auxiliary: AuxiliaryClassifier | None = None
             if projectors:
@@ -76,6 +82,7 @@ class TeacherModule(DetectionModule):
                 self.projectors = TeacherProjectors(channels, width, kernel, norm, there)
                 self.auxiliary = AuxiliaryClassifier(width, branches=len(there))
         self.to(memory_format=torch.channels_last)
+        self.freeze()
 
     @property
     def network(self) -> nn.Module:
@@ -94,15 +101,6 @@ class TeacherModule(DetectionModule):
             self.log("train/auxiliary", auxiliary.detach())
             loss = loss + auxiliary
         return loss
-
-    def configure_optimizers(self) -> Any:
-        """Return one optimizer for the teacher, the projectors and their classifier."""
-        optimizer = optimizer_of(self.make_optimizer, self.parameters(), resumed=self.fused)
-        scheduler = {
-            "scheduler": self.schedule(optimizer, self.make_scheduler),
-            "interval": self.interval,
-        }
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the projectors' arguments to the header."""

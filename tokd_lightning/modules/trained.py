@@ -9,9 +9,10 @@ from torch import nn
 from torch.optim.lr_scheduler import ConstantLR
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.models.rebuild import rebuild
-from tokd_lightning.modules.checkpoint import HEADER, read_checkpoint, under, weights_hash
-from tokd_lightning.modules.detection import DetectionModule, drawn_from
+from tokd_lightning.models.rebuild import drawn_from, rebuild
+from tokd_lightning.modules.checkpoint import HEADER, read_checkpoint, under
+from tokd_lightning.modules.detection import DetectionModule
+from tokd_lightning.modules.partial import weights_hash
 
 
 class TrainedModule(DetectionModule):

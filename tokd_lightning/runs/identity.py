@@ -13,7 +13,8 @@ Three values identify a run, each for another purpose:
   without the defaults of classes, which belong to the source code. It needs no import of torch, so
   that ``tokd table`` compares all cells of a table with their runs in milliseconds.
 
-None of the three depends on locations, hardware and logging (:data:`PLACE`).
+None of the three depends on locations, hardware and logging (:data:`PLACE`), nor do name and hash
+on options that earlier versions lack while they are at their defaults (:data:`ADDED`).
 """
 
 import hashlib
@@ -74,6 +75,11 @@ PLACE = (
     "trainer.limit_test_batches",
     "trainer.limit_predict_batches",
 )
+# Options that version 0.1 did not have: at these values they are not part of a hash either, so that
+# runs of earlier versions keep theirs.
+ADDED: Config = {
+    "model.init_args.tune": "all",
+}
 # Options in which a test may differ from its fit.
 EVALUATION = (
     "data.init_args.on_error",
@@ -89,6 +95,7 @@ _NOT_MEASURED = (
     *("batch_size", "on_error", "balance", "samples_per_epoch", "augmentation", "seed"),
     *("teacher_quality", "max_unpaired", "manifest", "folder", "methods", "apart"),
     *("val_fraction", "val_seed", "frames_per_video", "forge", "forge_options"),
+    *("leave_out", "degrade", "degrade_options", "degrade_for"),
 )
 # Already part of the name itself.
 NAMED = (
@@ -227,7 +234,7 @@ def _flat(config: Config, without: tuple[str, ...]) -> Config:
                 value = value | {"init_args": _with_defaults(value)}
             for name, inner in value.items():
                 yield from walk(inner, f"{key}.{name}" if key else str(name))
-        else:
+        elif key not in ADDED or ADDED[key] != value:
             yield key, value
 
     return dict(walk(config, ""))

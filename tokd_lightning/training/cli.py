@@ -21,7 +21,8 @@ from tokd_lightning.loggers.run import CURVES, build_loggers, is_rank_zero, logg
 from tokd_lightning.loggers.wandb_run import ended, publish
 from tokd_lightning.metrics.classification import inverted
 from tokd_lightning.modules import DetectionModule
-from tokd_lightning.modules.checkpoint import HEADER, read_checkpoint, state_hash, weights_hash
+from tokd_lightning.modules.checkpoint import HEADER, read_checkpoint, state_hash
+from tokd_lightning.modules.partial import weights_hash
 from tokd_lightning.runs.folder import Run, letting_go
 from tokd_lightning.runs.identity import cell, measured_otherwise, recipe_hash
 from tokd_lightning.runs.provenance import (
@@ -108,6 +109,8 @@ class TokdCLI(LaunchingCLI):
         add_arguments(parser)
         parser.link_arguments("seed_everything", "model.init_args.seed")
         parser.link_arguments("seed_everything", "data.init_args.seed")
+        size = "data.input_size", "model.init_args.size"
+        parser.link_arguments(*size, apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse and check the arguments, without Lightning's warning about ``sys.argv``."""

@@ -151,7 +151,7 @@ def _maps(network: nn.Module, x: Tensor, extras: Mapping[str, Tensor]) -> list[t
 
 def _cutoff_of_teacher(path: str | None) -> float:
     try:
-        header = read_checkpoint(path, "teacher")[HEADER] if path else {}
+        header = read_checkpoint(path, "teacher", whole=False)[HEADER] if path else {}
         return float(header["network"]["cutoff"])
     except (TokdError, LookupError):
         return CUTOFF  # no teacher, or its file is gone: a student is tested without it

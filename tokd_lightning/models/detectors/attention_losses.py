@@ -127,6 +127,7 @@ class MultiAttLoss(DetectorLoss):
         ValueError: An option is out of range.
     """
 
+    of = "multiatt"
     centres: Tensor
 
     def __init__(

@@ -64,6 +64,7 @@ class Detector(nn.Module, ABC):
         has_heat_map: Whether :meth:`heat_map` has places.
         keeps_auxiliary: Whether auxiliary outputs are also returned in ``eval()``.
         spec: ``detector`` and the arguments that rebuild the network, for checkpoints.
+        started_from: Its initial weights: True (timm's), False (random) or the path of a file.
     """
 
     name: ClassVar[str]
@@ -89,6 +90,7 @@ class Detector(nn.Module, ABC):
         shipped = type(self).__module__.startswith(f"{__package__}.")
         name = self.name if shipped else f"{type(self).__module__}.{type(self).__qualname__}"
         self.spec: dict[str, Any] = {"detector": name, **options, "pretrained": False}
+        self.started_from = pretrained
 
     @abstractmethod
     def forward(self, image: Tensor, **extras: Tensor) -> DetectorOutput:
@@ -191,15 +193,25 @@ class DetectorLoss(nn.Module, ABC):
     Args:
         detector: The network; a subclass may read its sizes, and must not keep it.
 
+    Raises:
+        ValueError: It is the loss of another detector.
+
     Attributes:
+        of: Name of the detector whose auxiliary outputs it reads; empty if any will do.
         class_weights: Class weights ``(2,)`` of the cross-entropy; None weights both equally.
         epoch: Number of the current epoch, from 0; set by the training code.
     """
 
+    of: ClassVar[str] = ""
     class_weights: Tensor | None
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
+        if self.of and detector.name != self.of:
+            raise ValueError(
+                f"{type(self).__name__} is the loss of {self.of}, not of {detector.name}: leave "
+                "--model.loss out, or take CrossEntropy"
+            )
         self.epoch = 0
         self.register_buffer("class_weights", None, persistent=False)
 

@@ -145,6 +145,22 @@ def _mixed(windows: Tensor, filters: Tensor) -> Tensor:
     return functional.conv2d(windows, filters[:, :, None, None])
 
 
+class ChannelScale(nn.Conv2d):
+    """Depthwise 1x1 convolution as a product; libraries compute its groups one by one.
+
+    Args:
+        channels: Channels of the map.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 1, groups=channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the map times a weight per channel, plus a bias."""
+        assert self.bias is not None
+        return x * self.weight[:, 0].to(x.dtype) + self.bias[:, None, None].to(x.dtype)
+
+
 class MixBlock(nn.Module):
     r"""Cross-attention of two square maps, row by row within each channel.
 
@@ -163,9 +179,7 @@ class MixBlock(nn.Module):
         self.queries = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(2))
         self.keys = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(2))
         self.gamma = nn.Parameter(torch.zeros(2))
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(channels, channels, 1, groups=channels) for _ in range(2)
-        )
+        self.convolutions = nn.ModuleList(ChannelScale(channels) for _ in range(2))
         for name, parameter in self.convolutions.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)

@@ -12,6 +12,7 @@ from tokd_lightning.models.detectors.hulls import gaussian_blur
 from tokd_lightning.models.detectors.networks import FineMaps
 
 _BLUR, _SIGMA = 9, 5.0  # of hard masks, in pixels
+_SLOPE = 10.0  # of the logits in the mean of the X-ray, at the start
 
 
 def face_xray(mask: Tensor) -> Tensor:
@@ -31,8 +32,9 @@ class FaceXray(Detector):
     """HRNet with a map of the blending border, from whose mean the image is classified.
 
     The maps of the four branches are resized to the finest and concatenated; a 1x1 convolution,
-    resized to the image, and a sigmoid give the X-ray; a linear layer classifies its mean. Other
-    backbones give their maps at strides 4 (if there is one) to 32.
+    resized to the image, and a sigmoid give the X-ray; a linear layer classifies its mean, at the
+    start by a slope of -10 and 10 (fakes have the larger mean). Other backbones give their maps at
+    strides 4 (if there is one) to 32.
 
     Args:
         backbone: ``hrnet_w48``, ``hrnet_w32``, ``hrnet_w18`` or a name for
@@ -60,6 +62,8 @@ class FaceXray(Detector):
         self.backbone = FineMaps(backbone, pretrained)
         self.map = nn.Conv2d(sum(self.backbone.channels.values()), 1, 1)
         self.classifier = nn.Linear(1, 2)
+        with torch.no_grad():  # a random slope may be negative, and small means hardly turn it
+            self.classifier.weight.copy_(torch.tensor([[-_SLOPE], [_SLOPE]]))
 
     @property
     def body(self) -> nn.Module:
@@ -110,6 +114,8 @@ class FaceXrayLoss(DetectorLoss):
     Raises:
         ValueError: The weight is negative.
     """
+
+    of = "facexray"
 
     def __init__(self, detector: Detector, weight: float = 100.0) -> None:
         super().__init__(detector)

@@ -129,6 +129,8 @@ class MultiTaskLoss(DetectorLoss):
         ValueError: A weight is negative, or the network has no decoders.
     """
 
+    of = "multitask"
+
     def __init__(
         self,
         detector: Detector,

@@ -163,6 +163,8 @@ class RadiusLoss(DetectorLoss):
     with r = 0.042 and R = 1.638. A class that a batch does not have adds 0.
     """
 
+    of = "twobranch"
+
     def forward(
         self, detector: Detector, output: DetectorOutput, batch: Mapping[str, Any]
     ) -> dict[str, Tensor]:
