@@ -20,6 +20,7 @@ EXTRAS = {
     "huggingface_hub": "hub",
     "mlflow": "mlflow",
     "optuna": "optuna",
+    "peft": "lora",
     "submitit": "slurm",
     "tensorboard": "tensorboard",
     "wandb_workspaces": "dashboard",
