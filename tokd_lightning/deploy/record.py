@@ -126,7 +126,7 @@ class Model(NamedTuple):
             raise TokdError(f"{path} cannot be read: {reason(error)}") from error
         if digest != self.files[kind]["sha256"]:
             raise TokdError(
-                f"{path} is not the file that {RECORD} beside it describes: export anew"
+                f"{path} is not the file that {RECORD} next to it describes: export again"
             )
         return path
 
@@ -157,10 +157,10 @@ def open_model(path: Path) -> Model:
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
         if record["tokd_model"] != FORM:
-            raise TokdError(f"{file} is of another version of tokd_lightning: export anew")
+            raise TokdError(f"{file} is of another version of tokd_lightning: export again")
         return _model(folder, record)
     except _BROKEN as error:
-        raise TokdError(f"{file} is not what tokd export writes: export anew") from error
+        raise TokdError(f"{file} is not what tokd export writes: export again") from error
 
 
 def _model(folder: Path, record: dict[str, Any]) -> Model:

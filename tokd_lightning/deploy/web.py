@@ -167,7 +167,7 @@ def _cascade() -> tuple[dict[str, Any], str]:
         import cv2
     except ImportError as error:
         raise TokdError(
-            'the page finds faces by OpenCV\'s cascade: pip install "tokd-lightning[faces]"'
+            'the page needs OpenCV\'s face cascade: pip install "tokd-lightning[faces]"'
         ) from error
     file = Path(getattr(getattr(cv2, "data", None), "haarcascades", "")) / _CASCADE
     try:
