@@ -274,7 +274,7 @@ class DetectionModule(TunedModule):
                 for name, rows in skipped.items():
                     self.data.skipped[name] |= rows
         if mine.empty:
-            raise TokdError(f"not one frame of the {split} split could be read")
+            raise TokdError(f"no frame of the {split} split could be read")
         mine = mine.drop_duplicates("index").set_index("index").sort_index()
         self.scores = self.data.table(split).join(mine, how="inner")
 

@@ -11,14 +11,16 @@ from tokd_lightning.models.probe import activation_bytes
 from tokd_lightning.terminal import keep_words
 
 _COLUMNS: dict[str, Literal["left", "right"]] = {
-    **{"detector": "left", "source": "left", "px": "right", "params (M)": "right"},
-    **{"published": "right", "GMACs": "right", "MiB an image": "right"},
-    **{"needs": "left", "left open": "left"},
+    **{"detector": "left", "source": "left", "px": "right", "params\n(M)": "right"},
+    **{"published": "right", "GMACs": "right", "MiB per\nimage": "right"},
+    **{"needs": "left"},
 }
 
 
 def print_detectors(size: int | None = None) -> None:
     """Print a table of all detectors, each at the side of its publication.
+
+    What a publication leaves open is listed below the table.
 
     Args:
         size: Side of the images in pixels for all of them; None takes each one's own.
@@ -28,12 +30,14 @@ def print_detectors(size: int | None = None) -> None:
     """
     table = Table(title="detectors of Tables 2 and 7, at fp32")
     for name, justify in _COLUMNS.items():
-        narrow = name not in ("left open", "source")
-        table.add_column(name, justify=justify, no_wrap=narrow, overflow="fold")
+        table.add_column(name, justify=justify, no_wrap=name != "source")
     for kind in DETECTORS.values():
         table.add_row(*_row(kind, size))
     console = Console()
     console.print(keep_words(table, console))
+    console.print("left open by the publication, and chosen here:")
+    for kind in DETECTORS.values():
+        console.print(f"- {kind.name}: {kind.unsettled}", markup=False, highlight=False)
 
 
 def _row(kind: type[Detector], size: int | None) -> list[str]:
@@ -53,5 +57,4 @@ def _row(kind: type[Detector], size: int | None) -> list[str]:
         f"{counts.macs / 1e9:.2f}",
         f"{activation_bytes(detector, side) / 2**20:.0f}",
         ", ".join(sorted(kind.needs)) or "–",
-        kind.unsettled,
     ]
