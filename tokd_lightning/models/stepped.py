@@ -10,6 +10,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from tokd_lightning.models.backbone import EARLY, STRIDES
 from tokd_lightning.models.layouts import Layout, layout_of
+from tokd_lightning.models.recompute import recomputing
 from tokd_lightning.models.sizes import Misfit
 from tokd_lightning.models.tapped import TappedBackbone, chains, over_channels, probe_images
 
@@ -134,7 +135,9 @@ class SteppedBackbone(TappedBackbone):
     def run_block(self, number: int, state: State) -> State:
         """Run one block."""
         args, kwargs = state.inputs[number]
-        return State(self.blocks[number](state.x, *args, **kwargs), state.inputs)
+        block = self.blocks[number]
+        with recomputing(block, self.recomputes):
+            return state._replace(x=block(state.x, *args, **kwargs))
 
     def read(self, index: int, state: Any) -> Tensor:
         """Return the map ``(B, C, h, w)`` in the state behind a step, on the network's grid."""

@@ -14,6 +14,7 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.models.backbone import EARLY, STRIDES, Backbone
 from tokd_lightning.models.layouts import layout_of
 from tokd_lightning.models.outputs import Shapes
+from tokd_lightning.models.recompute import recomputing
 from tokd_lightning.models.sizes import Misfit
 from tokd_lightning.models.unused import remove_unused
 
@@ -98,7 +99,8 @@ class TappedBackbone(Backbone):
         """Return stride -> map ``(B, C, H / stride, W / stride)`` of images ``(B, 3, S, S)``."""
         self.check(x)
         taps = {s: tap for s, tap in self.taps.items() if s != EARLY or self.finest <= EARLY}
-        maps = self._run(self.network, self.padded(x), sorted({*taps.values()}))
+        with recomputing(self.network, self.recomputes):
+            maps = self._run(self.network, self.padded(x), sorted({*taps.values()}))
         return {stride: self.fit(maps[tap], stride) for stride, tap in taps.items()}
 
     @property

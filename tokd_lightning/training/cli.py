@@ -14,7 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from tokd_lightning.data import celebdf, ffpp, manifest_table
+from tokd_lightning.data import celebdf, ffpp, manifest_table, mixed
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.errors import TokdError
 from tokd_lightning.loggers.run import CURVES, build_loggers, is_rank_zero, loggers_of_test
@@ -70,7 +70,7 @@ from tokd_lightning.training.results import (
 )
 from tokd_lightning.training.shorthand import written_out
 
-__all__ = ["TokdCLI", "celebdf", "ffpp", "manifest_table", "run"]
+__all__ = ["TokdCLI", "celebdf", "ffpp", "manifest_table", "mixed", "run"]
 
 
 class Finished(Exception):
@@ -272,9 +272,9 @@ class TokdCLI(LaunchingCLI):
         elif self.trainer.is_global_zero:
             if not self.run.best.is_file():
                 raise TokdError(
-                    "the run has ended before a validation, so that there is no best.ckpt: let "
-                    "--trainer.max_steps, max_time and limit_train_batches reach one, or set "
-                    "--trainer.val_check_interval or check_val_every_n_epoch to fewer"
+                    "the run ended before its first validation, so there is no best.ckpt: raise "
+                    "--trainer.max_steps, max_time or limit_train_batches, or lower "
+                    "--trainer.val_check_interval or check_val_every_n_epoch"
                 )
             self._finish()
 
@@ -300,9 +300,9 @@ class TokdCLI(LaunchingCLI):
         )
         if never_beat_majority(self.run.folder / CURVES):
             rank_zero_warn(
-                "no validation was better than naming the larger class "
-                f"({metrics['val/frame/majority']:.2%} of the frames): these weights "
-                "tell nothing apart; train longer, or look at --data.balance and --monitor"
+                "no validation accuracy was above that of always naming the larger class "
+                f"({metrics['val/frame/majority']:.2%}): train longer, or change --data.balance "
+                "or --monitor"
             )
         publish(self.trainer.loggers, self.run.folder)
         print(f"best epoch {chosen.epoch + 1} by {monitor}: {self.run.folder}")
