@@ -97,6 +97,7 @@ def test_steps_give_the_maps_of_timm_s_own_forward_bit_for_bit(name, teachers, i
             assert torch.equal(ours, expected[branch][stride]), (branch, stride)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_weight_gets_a_gradient(name, images):
     torch.manual_seed(0)
@@ -202,6 +203,7 @@ def test_images_of_another_size_are_refused_in_one_line():
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_network_that_cannot_stop_is_a_student_but_no_dual_branch_teacher():
     with pytest.raises(TokdError, match=r"convit_tiny .*cannot stop between its blocks") as error:
         DualBranchTeacher("convit_tiny", pretrained=False)

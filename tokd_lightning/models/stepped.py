@@ -210,7 +210,7 @@ class SteppedBackbone(TappedBackbone):
         state: Any = self._enter(x)
         for index in range(len(STRIDES)):
             state = self.advance(index, state, {})
-            state = self.write(index, state, self.read(index, state).contiguous())
+            state = self.write(index, state, self.read(index, state).clone())
         if not _same(self.finish, state, last):
             raise Misfit("a map that is read and written back changes what follows")
 
