@@ -21,6 +21,7 @@ EXTRAS = {
     "lmdb": "lmdb",
     "mlflow": "mlflow",
     "optuna": "optuna",
+    "peft": "lora",
     "submitit": "slurm",
     "tensorboard": "tensorboard",
     "wandb_workspaces": "dashboard",

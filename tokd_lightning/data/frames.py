@@ -144,9 +144,7 @@ class FrameDataset(Dataset[Any]):
                     self._degrade(batch, len(kept), candidate)
                 except ValueError as error:
                     if self.on_error == "fail":
-                        hint = (
-                            "replace it, or pass --data.on_error skip to go on without such frames"
-                        )
+                        hint = "replace it, or pass --data.on_error skip to continue without it"
                         return Unreadable(f"{error}; {hint}")
                     skipped.append(candidate)
                     reasons.append(str(error))

@@ -104,7 +104,7 @@ def pack_frames(path: Path) -> list[int]:
     except (OSError, ValueError) as error:
         raise TokdError(
             f"cannot read {path}: {reason(error)}; delete it and run `tokd prepare` again, or "
-            "go on without this video (--data.on_error skip)"
+            "continue without this video (--data.on_error skip)"
         ) from error
     numbers: list[int] = np.frombuffer(raw, _NUMBER).tolist()
     return numbers

@@ -75,10 +75,14 @@ _HELPERS: dict[str, Any] = {
 
 def html(report: Report) -> str:
     """Return the HTML page: no network, no other files."""
-    template = _ENVIRONMENT.get_template("page.html.j2")
-    return template.render(report=report, details=details(report), **_HELPERS)
+    return render("page.html.j2", report=report, details=details(report))
 
 
 def markdown(report: Report) -> str:
     """Return the whole report as Markdown."""
-    return _ENVIRONMENT.get_template("report.md.j2").render(report=report, **_HELPERS)
+    return render("report.md.j2", report=report)
+
+
+def render(template: str, **values: Any) -> str:
+    """Render a template of ``templates/`` with the functions that all of them share."""
+    return _ENVIRONMENT.get_template(template).render(**values, **_HELPERS)

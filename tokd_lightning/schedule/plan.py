@@ -110,8 +110,8 @@ class Steps:
     def __call__(self) -> list[list[str]]:
         """Check the state of the cell and return the commands that are left."""
         kind = self._kind()
-        fit, test = self._fit(kind), list(self.test)
-        return {"done": [], "not tested": [test]}.get(kind, [fit, test])
+        both = [*self._fit(kind), "--test"]  # in one process, which imports torch once
+        return {"done": [], "not tested": [list(self.test)]}.get(kind, [both])
 
     def fitting(self) -> list[str]:
         """Check the state of the cell and return the command that fits it, if that is left."""

@@ -312,7 +312,7 @@ def select(
     ]
     if not kept:
         given = [f"--{n} {','.join(wanted)}" for n, (wanted, _) in filters.items() if wanted]
-        raise TokdError(f"no cell is left of this table with {' '.join(given)}")
+        raise TokdError(f"this table has no cell with {' '.join(given)}")
     return kept
 
 

@@ -121,7 +121,7 @@ def paired_difference(
         raise ValueError(f"counts {gained.shape} do not belong to {frames.shape} videos")
     rng = np.random.default_rng([seed, 1])
     videos, n = gained.shape
-    weights = _resampled(tuple(strata or [0] * videos), resamples, seed)
+    weights = resampled(tuple(strata or [0] * videos), resamples, seed)
     each = gained.sum(0) / frames.sum()
     per_seed = (weights @ gained) / (weights @ frames)[:, None]
     drawn = per_seed.mean(1)
@@ -139,7 +139,7 @@ def paired_difference(
 
 
 @lru_cache(maxsize=2)
-def _resampled(kinds: tuple[object, ...], resamples: int, seed: int) -> FloatArray:
+def resampled(kinds: tuple[object, ...], resamples: int, seed: int) -> FloatArray:
     """Count how often each video is in each resample, ``(resamples, videos)``.
 
     The most recent counts are cached: all methods of a table are tested on the same videos.
