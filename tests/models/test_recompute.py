@@ -10,6 +10,9 @@ from tokd_lightning.models.recompute import recomputing
 from tokd_lightning.models.tuning import Tune, Tuning, recompute
 
 
+SPSL = {"detector": "spsl", "backbone": "test_resnet", "pretrained": False}
+
+
 def twins(make):
     torch.manual_seed(1)
     first = make().train()
@@ -31,7 +34,7 @@ def step(network, x):
         lambda: Student("test_convnext3"),
         lambda: Student("test_vit", size=64),
         lambda: DualBranchTeacher("test_vit", pretrained=False, size=64),
-        lambda: build_detector({"detector": "spsl", "backbone": "test_resnet"}),
+        lambda: build_detector(SPSL),
     ],
     ids=["teacher", "convnext", "vit", "vit teacher", "detector"],
 )
