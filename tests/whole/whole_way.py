@@ -20,7 +20,7 @@ NAMES = {
     "own_teacher": "own-unknown_teacher-both_s0",
 }
 ON = ("ffpp-c40:data/ffpp", "celebdf:data/celebdf", "own:data/own")
-# Image size and length: all that is changed of an experiment, but for one network of 300 M parameters.
+# Image size and length: all that is changed of an experiment, but for a network of 300 M weights.
 SHORT = ["--data.size=64", "--trainer.max_epochs=1"]
 ITS_OWN = {
     "demo": ["--data.crop=48"],
