@@ -34,7 +34,7 @@ def add_to(commands: Any) -> None:
         "--table",
         nargs="+",
         metavar="N",
-        help="3, figure4, beyond, … (default: all that have runs)",
+        help="3, figure4, beyond, generalise, … (default: all that have runs)",
     )
     report.add_argument("--dataset", nargs="+", metavar="D",
         help="data sets: ffpp, celebdf, demo, demo-c23 (the paper's two)")  # fmt: skip

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from statistics import median
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 LOSSLESS = 100.0
@@ -21,8 +22,6 @@ _CRFS, _QUALITIES = (0.0, 23.0, 40.0), (90.0, 70.0, 10.0)
 def jpeg_quality(image: Image.Image) -> float | None:
     """Return the quality of libjpeg, 1 to 100, whose luminance table is nearest to an image's.
 
-    Tables are the standard one times a factor s: s = 50 / q below quality 50, else 2 - q / 50.
-
     Args:
         image: An open image file.
 
@@ -30,18 +29,20 @@ def jpeg_quality(image: Image.Image) -> float | None:
         The quality; None if the file is not a JPEG.
     """
     table = getattr(image, "quantization", {}).get(0)
-    if image.format != "JPEG" or not table:
+    if image.format != "JPEG" or not table or len(table) != 64:
         return None
-    scale = float(np.sum(table) / _standard())
-    return min(100.0, max(1.0, 50 / scale if scale > 1 else 100 - 50 * scale))
+    return float(np.abs(_tables() - np.array(table)).sum(1).argmin() + 1)
 
 
 @cache
-def _standard() -> float:
-    """Return the sum of the standard luminance table, which libjpeg uses at quality 50."""
+def _tables() -> npt.NDArray[np.int64]:
+    """Return the luminance tables of qualities 1 to 100, ``(100, 64)``: multiples of that of 50."""
     file = io.BytesIO()
     Image.new("L", (8, 8)).save(file, "JPEG", quality=50)
-    return float(np.sum(cast(Image.Image, Image.open(file)).quantization[0]))  # type: ignore[attr-defined]
+    standard = np.array(cast(Any, Image.open(file)).quantization[0], np.int64)
+    quality = np.arange(1, 101)[:, None]
+    percent = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
+    return ((standard * percent + 50) // 100).clip(1, 255)
 
 
 def quality_of_files(files: Iterable[Path]) -> float | None:

@@ -11,7 +11,6 @@ from lightning.fabric.utilities import rank_zero as ranks
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.extras import install
 from tokd_lightning.loggers.curves import Curves, cut
 from tokd_lightning.loggers.wandb_run import open_run, recorded
 from tokd_lightning.runs.folder import Run
@@ -157,7 +156,7 @@ def _mlflow(folder: Path, config: Config, resumed: bool) -> Logger:
         if logger.run_id and known is None:
             logger.log_hyperparams(config)
     except ModuleNotFoundError as error:
-        raise TokdError(f"MLflow is not installed: {install('mlflow')}") from error
+        raise TokdError('MLflow is not installed: pip install "tokd-lightning[mlflow]"') from error
     except Exception as error:  # those of stores and servers have no common class
         said = " ".join(str(error).split())[:160]
         raise TokdError(f"--log mlflow cannot write to {store}: {said}") from error

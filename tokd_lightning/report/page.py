@@ -37,11 +37,14 @@ def column_groups(columns: list[str]) -> list[tuple[str, list[str]]]:
 
 
 def mean_and_sd(filled: FilledEntry, key: str) -> tuple[str, str]:
-    """Return ours for a metric: the mean, and the standard deviation or an empty text."""
+    """Return ours for a metric: the mean, and the sd, the interval, or an empty text."""
     if (ours := filled.values.get(key)) is None:
         return text.NOTHING, ""
+    if filled.entry.interval and ours.interval:
+        mean, _, interval = text.ours(filled).partition(" ")
+        return mean, f" {interval}"
     mean, _, sd = text.mean_and_sd(ours, key).partition(" ± ")
-    return mean, sd
+    return mean, f"±{sd}" if sd else ""
 
 
 _ENVIRONMENT = Environment(

@@ -27,6 +27,14 @@ class Summary(NamedTuple):
     sd: float | None
     n: int
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        r"""Interval of the mean, :math:`\bar x \pm t_{n-1} s / \sqrt n`; None for one seed."""
+        if self.sd is None:
+            return None
+        half = student_quantile(self.n - 1) * self.sd / math.sqrt(self.n)
+        return self.mean - half, self.mean + half
+
 
 class Difference(NamedTuple):
     """A paired difference of two methods' accuracies, both minus rgb.
@@ -49,6 +57,17 @@ class Difference(NamedTuple):
     def positive(self) -> int:
         """Number of seeds with a difference above zero."""
         return sum(difference > 0 for difference in self.seeds)
+
+
+def student_quantile(degrees: int, level: float = LEVEL) -> float:
+    """Return the t that a Student variable exceeds in absolute value with probability 1 - level.
+
+    With t = sqrt(degrees) tan(a), the density of a is proportional to cos(a) ** (degrees - 1).
+    """
+    angle = np.linspace(0, math.pi / 2, 100_001)
+    density = np.cos(angle) ** (degrees - 1)
+    mass = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
+    return math.sqrt(degrees) * math.tan(float(np.interp(level * mass[-1], mass, angle)))
 
 
 def summary(values: Sequence[float]) -> Summary | None:
