@@ -18,7 +18,7 @@ EXTRAS = {
     "dlib": "landmarks",
     "face_recognition_models": "landmarks",
     "huggingface_hub": "hub",
-    "mlflow": "mlflow",
+    **dict.fromkeys(("mlflow", "sqlalchemy", "alembic"), "mlflow"),
     "optuna": "optuna",
     "peft": "lora",
     "submitit": "slurm",
