@@ -55,6 +55,7 @@ def test_a_teacher_that_had_the_forgery_is_told_of(tiny_ffpp, tmp_path, capsys):
             *options,
             f"--model.teacher={best}",
             "--model.distiller.dim=16",
+            "--model.distiller.teacher_projectors=frozen",
             "--model.rotation_scheduler.total_steps=2",
         )
     assert "paired with the real frame" in capsys.readouterr().out

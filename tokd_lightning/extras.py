@@ -18,6 +18,7 @@ EXTRAS = {
     "dlib": "landmarks",
     "face_recognition_models": "landmarks",
     "huggingface_hub": "hub",
+    "lmdb": "lmdb",
     **dict.fromkeys(("mlflow", "sqlalchemy", "alembic"), "mlflow"),
     "optuna": "optuna",
     "peft": "lora",

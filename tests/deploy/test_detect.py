@@ -195,7 +195,7 @@ def test_what_a_user_can_mend_is_one_line(copied, run, mixed, tmp_path, capsys):
     refused(capsys, "cannot be written", detect(copied, picture, "--annotate", tmp_path / "file"))
     (copied / "model.safetensors").write_bytes(b"x")
     code = detect(copied, picture, "--backend", "torch")
-    refused(capsys, "is not the file that model.json beside it describes", code)
+    refused(capsys, "is not the file that model.json next to it describes", code)
     record = json.loads((copied / "model.json").read_text())
     del record["files"]["onnx"]
     (copied / "model.json").write_text(json.dumps(record))

@@ -3,17 +3,20 @@
 import pytest
 import timm
 import torch
+from jsonargparse import Namespace
 from timm.models import register_model
 from timm.models.hiera import Hiera
 from timm.models.swin_transformer import SwinTransformer
 from torch.nn import functional
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.models import DualBranchTeacher, Student
+from tokd_lightning.models import DualBranchTeacher, Student, keep_maps_from
+from tokd_lightning.models.gradcam import grad_cam
 from tokd_lightning.models.layouts import Layout, layout_of
 from tokd_lightning.models.probe import map_shapes
 from tokd_lightning.models.rebuild import rebuild
 from tokd_lightning.models.tapped import choose_taps
+from tokd_lightning.training.normalisation import follow_weights
 
 SIZE = 64
 
@@ -102,6 +105,22 @@ def test_every_weight_gets_a_gradient(name, images):
         functional.cross_entropy(logits, torch.tensor([0, 1])).backward()
         assert all(torch.isfinite(logits).flatten())
         assert [n for n, p in network.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_shapes_and_the_map_at_stride_4_are_those_of_a_run(name, teachers, images):
+    teacher = teachers[name]
+    keep_maps_from(teacher, 4)
+    try:
+        shapes, output = teacher.shapes(SIZE), teacher(images)
+        alone = teacher.rgb(images)
+    finally:
+        keep_maps_from(teacher, 8)
+    assert {stride: tuple(m.shape[1:]) for stride, m in output.rgb.items()} == shapes
+    assert (4 in shapes) == (name != "test_vit")
+    assert all(torch.equal(alone[stride], output.rgb[stride]) for stride in shapes)
+    assert 4 not in teacher.shapes(SIZE)
 
 
 @torch.no_grad()
@@ -215,3 +234,60 @@ def test_timm_gives_the_same_weights_names_below_network():
     ours = dict(Student("test_vit", size=160).backbone.named_parameters())
     theirs = timm.create_model("test_vit", num_classes=0).state_dict()
     assert {key.removeprefix("network.") for key in ours} == set(theirs)
+
+
+@pytest.mark.parametrize("kind", ["student", "teacher", "frequency"])
+def test_grad_cam_on_tokens_has_the_weights_of_finite_differences(kind, images):
+    """A step along one channel of all patches changes the score by number times weight."""
+    torch.manual_seed(0)
+    branch = {"student": "student", "teacher": "rgb"}.get(kind, kind)
+    if kind == "student":
+        network = Student("test_vit", size=SIZE).double().eval()
+        blocks = network.backbone.network.blocks
+    else:
+        branches = "both" if kind == "teacher" else kind
+        network = DualBranchTeacher("test_vit", False, branches=branches, size=SIZE)
+        network = network.double().eval()
+        blocks = getattr(network, branch).network.blocks
+    x, step = images[:1].double(), 1e-6
+    heats = {(h.branch, h.stride): h.values for h in grad_cam(network, x, (16, 32))[1]}
+    channels, moved = 64, []
+    # Before block 4, whose input is the map at stride 16, class token in front.
+    steps = step * torch.cat([torch.eye(channels), -torch.eye(channels)]).double()[:, None, :]
+
+    def move(module, args):
+        moved.append(args[0])
+        patches = args[0][:, 1:]
+        return (torch.cat([args[0][:, :1], patches + steps[: len(patches)]], dim=1), *args[1:])
+
+    hook = blocks[4].register_forward_pre_hook(move)
+    with torch.no_grad():
+        logits = network(x.expand(2 * channels, -1, -1, -1)).logits
+    hook.remove()
+    up, down = (logits[:, 1] - logits[:, 0]).chunk(2)
+    at = moved[0][0, 1:].T.reshape(channels, 4, 4)
+    expected = torch.einsum("c,chw->hw", (up - down) / (2 * step * 16), at)
+    torch.testing.assert_close(heats[branch, 16][0], expected, rtol=1e-4, atol=1e-10)
+    assert heats[branch, 32].shape[-2:] == (2, 2)
+    assert (heats[branch, 32] != 0).all()
+
+
+def test_follow_weights_takes_the_tag_s_normalisation_unless_the_data_say_one():
+    def config(name, **data):
+        model = {"backbone": name, "pretrained": True}
+        return Namespace(
+            model=Namespace(init_args=Namespace(**model)),
+            data=Namespace(init_args=Namespace(**{"mean": 0.5, "std": 0.5, **data})),
+        )
+
+    imagenet = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    for name, given, expected in (
+        ("deit_tiny_patch16_224", {}, imagenet),
+        ("deit_tiny_patch16_224", {"mean": 0.5}, (0.5, 0.5)),
+        ("test_resnet", {}, (0.5, 0.5)),  # cut into stages: only announced
+        ("resnet18_thin", {}, (0.5, 0.5)),
+    ):
+        parsed = config(name, **given)
+        data = Namespace(init_args=Namespace(**given))
+        follow_weights(parsed, lambda data=data: Namespace(data=data))
+        assert (parsed.data.init_args.mean, parsed.data.init_args.std) == expected

@@ -25,7 +25,7 @@ OUR_WORDS = {
 VERBS = (
     "init", "fit", "validate", "test", "predict",
     "prepare", "landmarks", "verify", "show", "demo",
-    "evaluate", "explain", "export", "detect", "push", "pull",
+    "evaluate", "audit", "explain", "export", "detect", "push", "pull",
     "table", "figure", "report", "compare", "tour",
     "methods", "detectors", "dashboard", "inputs", "probe",
 )  # fmt: skip

@@ -50,6 +50,11 @@ _VERBS = {
         "Show what runs look at: Grad-CAM, a teacher's RFAMs, frequency bands.",
         "tokd explain runs/TEACHER runs/STUDENT",
     ),
+    "audit": (
+        "Check what the results of runs are worth: faults, intervals, other data, a verdict.",
+        "tokd audit runs/NAME",
+        "tokd audit runs/NAME --data data/ffpp",
+    ),
     "compare": (
         "Put runs side by side: a table and the curves.",
         "tokd compare runs/NAME runs/OTHER",
@@ -92,6 +97,8 @@ _VERBS = {
     "report": (
         "Write a page of the paper's tables and figures, published numbers next to those of runs.",
         "tokd report --table 3 figure4 --out report",
+        "tokd report --bundle runs.tokd",
+        "tokd report runs.tokd",
     ),
 }
 

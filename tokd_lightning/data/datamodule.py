@@ -26,6 +26,7 @@ from tokd_lightning.data.manifest import SPLITS, counts_table
 from tokd_lightning.data.partners import find_partners
 from tokd_lightning.data.sampling import Balance, EvaluationBatches, EveryNth, TrainingBatches
 from tokd_lightning.data.shared import Seat
+from tokd_lightning.data.synthetic import is_synthetic
 from tokd_lightning.errors import TokdError
 from tokd_lightning.terminal import keep_words
 
@@ -186,8 +187,8 @@ class FrameDataModule(BatchSeeds, FrameIndex, LightningDataModule):
             rich.print(keep_words(table, rich.get_console()))
             for line in (*self.notes(), *self._pairs, *self._apart, *self._left_out):
                 self.say(line)
-            if stage == "fit" and self._pairing:
-                self.say(find_partners(self.table("train")).describe())
+            for line in self._batch_notes() if stage == "fit" else ():
+                self.say(line)
             self._say_annotations()
 
     def _say_annotations(self) -> None:
@@ -214,6 +215,23 @@ class FrameDataModule(BatchSeeds, FrameIndex, LightningDataModule):
         if not bool(number.all()):
             raise TokdError("balance loss_weight needs real and fake training frames, not one kind")
         return number.sum() / (2.0 * number)
+
+    def _batch_notes(self) -> list[str]:
+        """Return sentences on how training batches are composed."""
+        pairs = [find_partners(self.table("train")).describe()] if self._pairing else []
+        return [*pairs, *self._composition_notes()]
+
+    def _composed(self) -> dict[str, Any]:
+        """Return the arguments of the sampler that compose a batch of several data sets."""
+        return {}
+
+    def _composition_notes(self) -> list[str]:
+        return []
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether ``tokd demo`` made the data."""
+        return is_synthetic(self.root)
 
     @property
     def _pairing(self) -> bool:
@@ -278,6 +296,7 @@ class FrameDataModule(BatchSeeds, FrameIndex, LightningDataModule):
             forged=self.annotations.forger is not None,
             partners=find_partners(table).rows if self._pairing else None,
             numbered=self.degrade is not None,
+            **self._composed(),
         )
         return self._loader("train", dataset, batch_sampler=batches)
 

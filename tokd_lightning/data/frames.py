@@ -144,9 +144,7 @@ class FrameDataset(Dataset[Any]):
                     self._degrade(batch, len(kept), candidate)
                 except ValueError as error:
                     if self.on_error == "fail":
-                        hint = (
-                            "replace it, or pass --data.on_error skip to go on without such frames"
-                        )
+                        hint = "replace it, or pass --data.on_error skip to continue without it"
                         return Unreadable(f"{error}; {hint}")
                     skipped.append(candidate)
                     reasons.append(str(error))
@@ -200,7 +198,7 @@ class FrameDataset(Dataset[Any]):
 
         Decoders return the three colours of a pixel next to each other, packs hold them in planes.
         """
-        planes = any(split_path(paths[row])[1] is not None for row in rows[:1])
+        planes = any(isinstance(split_path(paths[row])[1], int) for row in rows[:1])
         order = torch.contiguous_format if planes else torch.channels_last
         shape = (len(rows), 3, self.size, self.size)
         batch = torch.empty(shape, dtype=torch.uint8, memory_format=order)

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from tokd_lightning.models.recompute import recomputing
 from tokd_lightning.models.weight_file import Normalisation
 
 STRIDES = (8, 16, 32)
@@ -24,6 +25,8 @@ class Backbone(nn.Module):
 
     Attributes:
         finest: Finest stride of the returned maps: 8, or 4 after :func:`keep_maps_from`.
+        recomputes: Whether activations inside blocks are recomputed in the backward pass, see
+            :mod:`tokd_lightning.models.recompute`.
         trained_on: Normalisation of the images its pretrained weights were trained on; None without
             such weights, or if unknown.
     """
@@ -43,6 +46,7 @@ class Backbone(nn.Module):
         self.coupled = tuple(coupled)
         self.early = early
         self.finest = STRIDES[0]
+        self.recomputes = False
         self.trained_on: Normalisation | None = None
 
     @property
@@ -94,13 +98,14 @@ class Backbone(nn.Module):
             maps: Stride -> map; the stage's own maps are added.
         """
         stage = self.stages[index]
-        if index == 0 and self.early and self.finest <= EARLY:
-            for number, module in enumerate(stage.children(), start=1):
-                x = module(x)
-                if number == self.early:
-                    maps[EARLY] = x
-        else:
-            x = stage(x)
+        with recomputing(stage, self.recomputes):
+            if index == 0 and self.early and self.finest <= EARLY:
+                for number, module in enumerate(stage.children(), start=1):
+                    x = module(x)
+                    if number == self.early:
+                        maps[EARLY] = x
+            else:
+                x = stage(x)
         maps[self.strides[index]] = x
         return x
 

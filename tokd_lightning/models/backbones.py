@@ -120,6 +120,26 @@ def _tapped(
     return backbone, model
 
 
+def normalisation_to_follow(name: str) -> Normalisation | None:
+    """Return the normalisation of the pretrained weights of a network that is not cut into stages.
+
+    Args:
+        name: Name of the network.
+
+    Returns:
+        None for networks in stages, for unknown ones, and where timm does not say it.
+    """
+    if name in (*_THIN, *_XCEPTION) or not timm.is_model(name):
+        return None
+    try:
+        with torch.device("meta"):
+            model = _network(name, False)
+            _backbone(name, model)
+    except TokdError:
+        return _normalisation(name, model)
+    return None
+
+
 def _normalisation(name: str, model: nn.Module) -> Normalisation | None:
     """Return the normalisation that timm's weights of a network were trained on."""
     cfg: dict[str, Any] = getattr(model, "pretrained_cfg", None) or {}
@@ -149,7 +169,7 @@ def _backbone(name: str, model: nn.Module) -> Backbone:
     return Backbone(stages, STRIDES, channels, (True, True, True), early)
 
 
-def _network(name: str, pretrained: bool, **options: int) -> nn.Module:
+def _network(name: str, pretrained: bool, **options: Any) -> nn.Module:
     """Build the uncut network, without classifier."""
     if name in _THIN:
         if pretrained:

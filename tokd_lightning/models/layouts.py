@@ -1,5 +1,6 @@
 """Layouts of a network's state between two blocks, and the feature map in it."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -29,7 +30,8 @@ class Layout(NamedTuple):
         tokens = state[:, state.shape[1] - self.grid[0] * self.grid[1] :]
         if self.order is not None:
             tokens = tokens[:, list(self.order)]
-        return tokens.transpose(1, 2).unflatten(2, self.grid)
+        channels_first = tokens.transpose(1, 2)
+        return channels_first.reshape(tokens.shape[0], tokens.shape[2], *self.grid)
 
     def write(self, state: Tensor, feature_map: Tensor) -> Tensor:
         """Return a state with another map, and with the prefix tokens that it had."""
@@ -39,10 +41,14 @@ class Layout(NamedTuple):
             return feature_map.permute(0, 2, 3, 1)
         tokens = feature_map.flatten(2).transpose(1, 2)
         if self.order is not None:
-            back = sorted(range(len(self.order)), key=self.order.__getitem__)
-            tokens = tokens[:, back]
+            tokens = tokens[:, _inverse(self.order)]
         prefix = state.shape[1] - tokens.shape[1]
         return torch.cat([state[:, :prefix], tokens], dim=1) if prefix else tokens
+
+
+@lru_cache(maxsize=16)
+def _inverse(order: tuple[int, ...]) -> list[int]:
+    return sorted(range(len(order)), key=order.__getitem__)
 
 
 def layout_of(state: object, feature_map: Tensor) -> Layout | None:

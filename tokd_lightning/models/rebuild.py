@@ -9,6 +9,7 @@ from torch import nn
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.models.detectors import build_detector
+from tokd_lightning.models.objectives import NORMALISED, normalise_head
 from tokd_lightning.models.student import Student
 from tokd_lightning.models.teacher import DualBranchTeacher
 
@@ -63,6 +64,13 @@ def rebuild(spec: Mapping[str, Any], kind: str = "student") -> nn.Module:
         TokdError: The network does not exist, or does not have these options.
         TypeError: The spec is of another kind of network.
     """
-    if "detector" in spec:
-        return build_detector(spec)
-    return DualBranchTeacher(**spec) if kind == "teacher" else Student(**spec)
+    options = dict(spec)
+    normalised = options.pop(NORMALISED, False)
+    network: nn.Module
+    if "detector" in options:
+        network = build_detector(options)
+    else:
+        network = DualBranchTeacher(**options) if kind == "teacher" else Student(**options)
+    if normalised:
+        normalise_head(network)
+    return network

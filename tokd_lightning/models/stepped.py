@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from tokd_lightning.models.backbone import EARLY, STRIDES
-from tokd_lightning.models.layouts import layout_of
+from tokd_lightning.models.layouts import Layout, layout_of
+from tokd_lightning.models.recompute import recomputing
 from tokd_lightning.models.sizes import Misfit
 from tokd_lightning.models.tapped import TappedBackbone, chains, over_channels, probe_images
 
@@ -65,6 +66,11 @@ class SteppedBackbone(TappedBackbone):
         Misfit: It has no such chain of blocks, or the maps differ.
     """
 
+    ends: dict[int, int]
+    layouts: dict[int, Layout]
+    behind: tuple[str, ...]
+    norms: tuple[str, ...]
+
     def __init__(self, network: nn.Module, name: str, size: int, side: int) -> None:
         super().__init__(network, name, size, side)
         key = (type(network), name, side)
@@ -91,7 +97,8 @@ class SteppedBackbone(TappedBackbone):
     def begin(self, x: Tensor) -> State:
         """Return the state before the first block of images ``(B, 3, S, S)``."""
         self.check(x)
-        return _enter(self.network, self.chain, self.padded(x))
+        state: State = _enter(self.network, self.chain, self.padded(x))
+        return state
 
     def advance(self, index: int, state: Any, maps: dict[int, Tensor]) -> State:
         """Run the blocks of one step and return the state behind them.
@@ -110,10 +117,25 @@ class SteppedBackbone(TappedBackbone):
         maps[stride] = self.fit(self.read(index, state), stride)
         return state
 
+    def written_maps(self, x: Tensor) -> dict[int, Tensor]:
+        """Return stride -> map of images on the network's own grid, each made from the last.
+
+        Every map is written back, so that later ones depend on it and have a gradient for it.
+        """
+        state: Any = self.begin(x)
+        maps = {}
+        for index, stride in enumerate(STRIDES):
+            state = self.advance(index, state, {})
+            maps[stride] = self.read(index, state)
+            state = self.write(index, state, maps[stride])
+        return maps | {STRIDES[-1]: self.finish(state)}
+
     def run_block(self, number: int, state: State) -> State:
         """Run one block."""
         args, kwargs = state.inputs[number]
-        return state._replace(x=self.blocks[number](state.x, *args, **kwargs))
+        block = self.blocks[number]
+        with recomputing(block, self.recomputes):
+            return state._replace(x=block(state.x, *args, **kwargs))
 
     def read(self, index: int, state: Any) -> Tensor:
         """Return the map ``(B, C, h, w)`` in the state behind a step, on the network's grid."""
@@ -126,7 +148,7 @@ class SteppedBackbone(TappedBackbone):
 
     def finish(self, state: Any) -> Tensor:
         """Return the last map of the state behind the last step, with what follows it."""
-        x = _first(state.x)
+        x: Tensor = _first(state.x)
         for name in self.behind:
             x = self.network.get_submodule(name)(x)
         x = self.layouts[STRIDES[-1]].read(x)
@@ -225,7 +247,7 @@ class _Recorder(nn.Module):
         return x
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # torch has no types here
 def _enter(network: Any, chain: str, x: Tensor) -> State:
     """Run a network up to its first block, and record the further arguments of all blocks."""
     container = network.get_submodule(chain)

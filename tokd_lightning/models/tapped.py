@@ -13,6 +13,8 @@ from torch.nn import functional
 from tokd_lightning.errors import TokdError
 from tokd_lightning.models.backbone import EARLY, STRIDES, Backbone
 from tokd_lightning.models.layouts import layout_of
+from tokd_lightning.models.outputs import Shapes
+from tokd_lightning.models.recompute import recomputing
 from tokd_lightning.models.sizes import Misfit
 from tokd_lightning.models.unused import remove_unused
 
@@ -56,6 +58,7 @@ class TappedBackbone(Backbone):
         chain: Name of the network's container of blocks; empty if it has none that is known.
         taps: Stride -> number of the map among the network's own.
         grids: Stride -> side of that map, before it is brought to the stride.
+        widths: Stride -> its channels.
         removed: Names of the removed weights.
 
     Raises:
@@ -78,8 +81,9 @@ class TappedBackbone(Backbone):
             self.tail = tail_of(network, last, maps[-1])
             whole = self._finished(network, last, maps[-1])
         self.grids = {stride: sides[tap] for stride, tap in self.taps.items()}
-        widths = [maps[self.taps[stride]].shape[1] for stride in STRIDES[:-1]]
-        self.channels = (*widths, whole.shape[1])
+        widths = {s: maps[tap].shape[1] for s, tap in self.taps.items()}
+        self.widths = widths | {STRIDES[-1]: whole.shape[1]}
+        self.channels = tuple(self.widths[stride] for stride in STRIDES)
         self.early = int(EARLY in self.taps)
         self.removed = remove_unused(network, whole, self._runs)
         if self.removed:
@@ -95,7 +99,8 @@ class TappedBackbone(Backbone):
         """Return stride -> map ``(B, C, H / stride, W / stride)`` of images ``(B, 3, S, S)``."""
         self.check(x)
         taps = {s: tap for s, tap in self.taps.items() if s != EARLY or self.finest <= EARLY}
-        maps = self._run(self.network, self.padded(x), sorted({*taps.values()}))
+        with recomputing(self.network, self.recomputes):
+            maps = self._run(self.network, self.padded(x), sorted({*taps.values()}))
         return {stride: self.fit(maps[tap], stride) for stride, tap in taps.items()}
 
     @property
@@ -109,15 +114,26 @@ class TappedBackbone(Backbone):
         ``stem``, then ``blocks.0`` and so on (one block each, by its name in the network), then
         ``head``: the norm behind them.
         """
-        blocks = {f"{self.chain}.{n}": block for n, block in enumerate(self.blocks)}
         head = {name.partition(".")[0] for name in (*self.tail.norms, "norm", "fc_norm", "head")}
         parts: dict[str, list[nn.Module | nn.Parameter]] = {"stem": []}
-        parts |= {name: [block] for name, block in blocks.items()} | {"head": []}
+        for number, block in enumerate(self.blocks):
+            parts[f"{self.chain}.{number}"] = [block]
+        parts["head"] = []
         for name, part in self.network.named_children():
             if name != self.chain:
                 parts["head" if name in head else "stem"].append(part)
         parts["stem"] += [p for _, p in self.network.named_parameters(recurse=False)]
         return parts
+
+    def known_shapes(self, size: int) -> Shapes:
+        """Return the shapes of the maps for images of ``size`` x ``size`` pixels.
+
+        Raises:
+            TokdError: The network was built for another size.
+        """
+        self.check(torch.empty(1, 3, size, size, device="meta"))
+        read = {s: c for s, c in self.widths.items() if s != EARLY or self.finest <= EARLY}
+        return {s: (c, math.ceil(size / s), math.ceil(size / s)) for s, c in read.items()}
 
     def check(self, x: Tensor) -> None:
         """Check the size of images.

@@ -104,6 +104,11 @@ class DualBranchTeacher(nn.Module):
         of = dict(zip(self.branches, maps, strict=True))
         return TeacherOutput(logits, of.get("rgb", {}), of.get("frequency", {}))
 
+    def features(self, output: TeacherOutput) -> Tensor:
+        """Return the features ``(B, C)`` that the classifier reads: means of the last maps."""
+        of = {"rgb": output.rgb, "frequency": output.frequency}
+        return torch.cat([of[branch][32] for branch in self.branches], dim=1).mean(dim=(2, 3))
+
     def _coupled(self, backbones: list[Backbone], images: list[Tensor]) -> list[dict[int, Tensor]]:
         """Run the branches side by side, with an RFAM after each coupled stage."""
         maps: list[dict[int, Tensor]] = [{} for _ in backbones]

@@ -17,7 +17,7 @@ from tokd_lightning.errors import TokdError
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
-def with_downloaded_weights(name: str, **options: int) -> nn.Module:
+def with_downloaded_weights(name: str, **options: Any) -> nn.Module:
     """Build a timm network without classifier, with its default ImageNet weights.
 
     Args:

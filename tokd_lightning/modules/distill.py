@@ -61,6 +61,9 @@ class DistillModule(DetectionModule):
         seed: Seed of student and distiller, drawn in a separate RNG fork.
         compile: As in :class:`DetectionModule`, including the frozen teacher but not the distiller.
         tune: As in :class:`DetectionModule`, of the student; method and rotations train too.
+        checkpointing: As in :class:`DetectionModule`.
+        layer_decay: As in :class:`DetectionModule`.
+        ema: As in :class:`DetectionModule`.
         size: Side of the images in pixels, for students that are built for one size; the command
             line passes that of the data.
 
@@ -89,9 +92,24 @@ class DistillModule(DetectionModule):
         seed: int = 0,
         compile: bool = False,
         tune: str = "all",
+        checkpointing: bool = False,
+        layer_decay: float = 1.0,
+        ema: float | None = None,
         size: int | None = None,
     ) -> None:
-        super().__init__(optimizer, lr_scheduler, interval, clip, accumulate, seed, compile, tune)
+        super().__init__(
+            optimizer,
+            lr_scheduler,
+            interval,
+            clip,
+            accumulate,
+            seed,
+            compile,
+            tune,
+            checkpointing,
+            layer_decay,
+            ema,
+        )
         self.automatic_optimization = False
         self.make_distiller = distiller
         self.make_rotation_optimizer = rotation_optimizer
@@ -109,6 +127,7 @@ class DistillModule(DetectionModule):
         self.distiller: Distiller | None = None
         self.shared_teacher = SharedTeacher()
         self._teacher: SharedTeacher | None = None
+        self._shapes: Shapes | None = None  # of the student's maps
         self._first_variance: dict[str, float] = {}
 
     @property
@@ -154,11 +173,12 @@ class DistillModule(DetectionModule):
         return distiller
 
     def _distiller(self, teacher: Shapes) -> Distiller:
-        keep_maps_from(self.student, FINEST)
-        student: Shapes = self.student.shapes(self.data.input_size)
+        if self._shapes is None:
+            keep_maps_from(self.student, FINEST)
+            self._shapes = self.student.shapes(self.data.input_size)
         try:
             with drawn_from(self.seed):
-                return self.make_distiller(student, teacher)
+                return self.make_distiller(self._shapes, teacher)
         except ValueError as error:
             raise TokdError(str(error)) from error
 
@@ -265,8 +285,7 @@ class DistillModule(DetectionModule):
         distiller = cast(Distiller, self.distiller)
         parts = [self.student, distiller, *([] if self.own is None else [self.own])]
         trained = [p for part in parts for p in part.parameters()]
-        trained = [p for p in trained if p.requires_grad]
-        first = optimizer_of(self.make_optimizer, trained, resumed=self.fused)
+        first = self.optimizer_for(self.make_optimizer, trained, self.fused)
         optimizers: list[Optimizer] = [first]
         schedulers = [self.schedule(optimizers[0], self.make_scheduler)]
         if distiller.rotation is not None and distiller.rotation.learned:
@@ -333,6 +352,7 @@ class DistillModule(DetectionModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Store the initial batch variance of the condensed maps, the reference for a collapse."""
+        super().on_train_batch_end(outputs, batch, batch_idx)
         if not self._first_variance:
             self._first_variance = self._variances()
 

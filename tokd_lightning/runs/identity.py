@@ -60,6 +60,8 @@ PLACE = (
     "data.init_args.landmarks",
     "data.init_args.num_workers",
     "model.init_args.teacher",
+    "model.init_args.checkpointing",
+    "model.init_args.size",  # that of the data
     "trainer.accelerator",
     "trainer.devices",
     "trainer.num_nodes",
@@ -79,6 +81,12 @@ PLACE = (
 # runs of earlier versions keep theirs.
 ADDED: Config = {
     "model.init_args.tune": "all",
+    "model.init_args.layer_decay": 1.0,
+    "model.init_args.ema": None,
+    "model.init_args.label_smoothing": 0.0,
+    "model.init_args.normalised_head": False,
+    "model.init_args.alignment": 0.0,
+    "model.init_args.uniformity": 0.0,
 }
 # Options in which a test may differ from its fit.
 EVALUATION = (
