@@ -60,6 +60,7 @@ def contents(folder: Path) -> dict[str, str]:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             text = re.sub(r"Made [^\n]*? from [^\n]*", "", path.read_text())
+            text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "", text)
             found[path.relative_to(folder).as_posix()] = text
     return found
 
