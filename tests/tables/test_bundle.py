@@ -79,7 +79,6 @@ def test_a_report_of_a_bundle_equals_that_of_the_folders(runs, bundle, tmp_path,
         assert ours[name] == theirs[name], name
     assert printed[0] == printed[1]
     assert "unreadable" in ours["report.csv"]
-    assert "interrupted" in ours["report.csv"]
     assert "runs.tokd (tokd_lightning" in (places[1] / "report.html").read_text()
 
 
