@@ -100,6 +100,7 @@ def test_equal_runs_give_equal_bytes(runs: Path, bundle: Path, tmp_path: Path):
     assert (tmp_path / "again.tokd").read_bytes() == bundle.read_bytes()
 
 
+@pytest.mark.slow
 def test_states_are_those_of_the_day_of_the_bundle(runs: Path, tmp_path: Path):
     file = tmp_path / "b.tokd"
     write_bundle(runs, file, {BOTH.name: ("stale", ("code",))})
@@ -210,6 +211,7 @@ def test_a_file_twice_is_refused(tmp_path: Path, capsys):
     assert "is in it twice" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_any_damage_ends_in_one_line_and_never_in_other_content(bundle: Path, tmp_path, capsys):
     whole = bundle.read_bytes()
     file = tmp_path / "damaged.tokd"
