@@ -95,7 +95,9 @@ def build_backbone(
     if pretrained:
         known = _normalisation(name, model)
         if pretrained is not True:
-            known = load_weights(model, pretrained, backbone, branch) or known
+            # The names of other networks are timm's, in this package's checkpoints too.
+            stages = None if isinstance(backbone, TappedBackbone) else backbone
+            known = load_weights(model, pretrained, stages, branch) or known
         backbone.trained_on = known
     return backbone
 

@@ -1,10 +1,12 @@
 """A network of timm that stops between its blocks, for teachers whose branches meet there."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from tokd_lightning.models.backbone import EARLY, STRIDES
 from tokd_lightning.models.layouts import Layout, layout_of
@@ -35,11 +37,7 @@ class State(NamedTuple):
 
 
 class _Entered(Exception):  # ends a forward pass, not an error
-    """Raised in place of the last block, with the state before the first."""
-
-    def __init__(self, x: Any) -> None:
-        super().__init__()
-        self.x = x
+    """Raised in place of the last block."""
 
 
 class SteppedBackbone(TappedBackbone):
@@ -66,6 +64,7 @@ class SteppedBackbone(TappedBackbone):
         Misfit: It has no such chain of blocks, or the maps differ.
     """
 
+    whole: bool
     ends: dict[int, int]
     layouts: dict[int, Layout]
     behind: tuple[str, ...]
@@ -79,15 +78,15 @@ class SteppedBackbone(TappedBackbone):
             network.eval()
             self._find()
             network.train(was_training)
-            _KNOWN[key] = (self.chain, self.ends, self.layouts, self.behind, self.norms)
-        self.chain, self.ends, self.layouts, self.behind, self.norms = _KNOWN[key]
+            _KNOWN[key] = (self.chain, self.whole, self.ends, self.layouts, self.behind, self.norms)
+        self.chain, self.whole, self.ends, self.layouts, self.behind, self.norms = _KNOWN[key]
 
     def _find(self) -> None:
         """Find the blocks and compare the maps."""
         reason = "its blocks are not a chain"
-        for chain in chains(self.network):
+        for chain, whole in product(chains(self.network), (True, False)):
             try:
-                self._compare(chain)
+                self._compare(chain, whole)
                 return
             except Exception as error:  # third-party code raises anything
                 said = [*str(error).strip().splitlines(), type(error).__name__][0]
@@ -97,7 +96,10 @@ class SteppedBackbone(TappedBackbone):
     def begin(self, x: Tensor) -> State:
         """Return the state before the first block of images ``(B, 3, S, S)``."""
         self.check(x)
-        state: State = _enter(self.network, self.chain, self.padded(x))
+        return self._enter(self.padded(x))
+
+    def _enter(self, x: Tensor) -> State:
+        state: State = _enter(self.network, self.chain, self.whole, x)
         return state
 
     def advance(self, index: int, state: Any, maps: dict[int, Tensor]) -> State:
@@ -157,16 +159,21 @@ class SteppedBackbone(TappedBackbone):
         return self.fit(x, STRIDES[-1])
 
     @torch.no_grad()
-    def _compare(self, chain: str) -> None:
+    def _compare(self, chain: str, whole: bool) -> None:
         """Find the blocks whose outputs are the maps, and compare all of them."""
-        self.chain = chain
+        self.chain, self.whole = chain, whole
         network: Any = self.network
         x = probe_images(network, self.side)
         taps = sorted({*self.taps.values()})
         features, maps = network.forward_intermediates(x, indices=taps)
         raw = dict(zip(taps, maps, strict=True))
         last = self.fit(self._finished(network, features, maps[-1]), STRIDES[-1])
-        state = _enter(network, self.chain, x)
+        calls: list[nn.Module] = []
+        with register_module_forward_pre_hook(lambda module, _: calls.append(module)):
+            state = self._enter(x)
+        while whole and not isinstance(calls[-1], _Recorder):
+            if any(True for _ in calls.pop().parameters()):
+                raise Misfit("layers of its own would run before its blocks have")
         states = []
         for number in range(len(self.blocks)):
             state = self.run_block(number, state)
@@ -200,7 +207,7 @@ class SteppedBackbone(TappedBackbone):
         raise Misfit("what follows its last block is not known")
 
     def _check_writing(self, x: Tensor, last: Tensor) -> None:
-        state: Any = _enter(self.network, self.chain, x)
+        state: Any = self._enter(x)
         for index in range(len(STRIDES)):
             state = self.advance(index, state, {})
             state = self.write(index, state, self.read(index, state).contiguous())
@@ -226,40 +233,55 @@ class _Recorder(nn.Module):
     """Stands for a block: keeps its further arguments and returns the first.
 
     Args:
-        inputs: The further arguments of the blocks before it; its own are added.
-        count: Number of blocks, after the last of which the forward pass ends.
+        seen: The arguments of the blocks before it; its own are added.
+        last: Whether the forward pass ends here.
     """
 
-    def __init__(self, inputs: list[Inputs], count: int) -> None:
+    def __init__(self, seen: list[tuple[Any, Inputs]], last: bool) -> None:
         super().__init__()
-        self.inputs = inputs
-        self.count = count
+        self.seen = seen
+        self.last = last
 
     def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Record the arguments.
 
         Raises:
-            _Entered: It is the last.
+            _Entered: The forward pass ends here.
         """
-        self.inputs.append((args, kwargs))
-        if len(self.inputs) == self.count:
-            raise _Entered(x)
+        self.seen.append((x, (args, kwargs)))
+        if self.last:
+            raise _Entered
         return x
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch has no types here
-def _enter(network: Any, chain: str, x: Tensor) -> State:
-    """Run a network up to its first block, and record the further arguments of all blocks."""
+def _enter(network: Any, chain: str, whole: bool, x: Tensor) -> State:
+    """Run a network up to its first block, and record the further arguments of all blocks.
+
+    Args:
+        network: The network.
+        chain: Name of the container of its blocks.
+        whole: Whether its forward pass runs to the end, without what follows the blocks; else it is
+            ended by an exception, which ``torch.export`` does not follow.
+        x: Images.
+    """
     container = network.get_submodule(chain)
-    blocks = dict(container.named_children())
-    inputs: list[Inputs] = []
+    blocks = list(container.named_children())
+    behind = [(name, part) for name, part in network.named_children() if whole and name in _BEHIND]
+    seen: list[tuple[Any, Inputs]] = []
     try:
-        for name in blocks:
-            setattr(container, name, _Recorder(inputs, len(blocks)))
+        for number, (name, _) in enumerate(blocks):
+            setattr(container, name, _Recorder(seen, number == len(blocks) - 1 and not whole))
+        for name, _ in behind:
+            setattr(network, name, nn.Identity())
         network.forward_features(x)
-    except _Entered as entered:
-        return State(entered.x, inputs)
+    except _Entered:
+        pass
     finally:
-        for name, block in blocks.items():
-            setattr(container, name, block)
-    raise Misfit("its forward pass does not run its blocks one after another")
+        for name, part in blocks:
+            setattr(container, name, part)
+        for name, part in behind:
+            setattr(network, name, part)
+    if len(seen) != len(blocks):
+        raise Misfit("its forward pass does not run its blocks one after another")
+    return State(seen[0][0], [inputs for _, inputs in seen])
