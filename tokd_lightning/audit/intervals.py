@@ -65,7 +65,7 @@ def sample(scores: pd.DataFrame, level: str) -> Sample:
     strata = tuple(videos[["dataset", "method", "label"]].itertuples(index=False, name=None))
     unit: NDArray[np.int64]
     if level == "video":
-        rows, unit = videos, np.arange(len(videos), dtype=np.int64)
+        rows, unit = videos, np.arange(len(videos)).astype(np.int64)
     else:
         rows = scores
         groups = scores.groupby(VIDEO, sort=False, dropna=False, observed=True)

@@ -70,7 +70,7 @@ def measure(
     say(f"{stored.name}: {len(rows)} frames of {root}")
     place = Path(data.root)
     with ThreadPoolExecutor(8) as threads:
-        facts = pd.DataFrame(threads.map(partial(examine, place), rows["path"]))
+        facts = pd.DataFrame([*threads.map(partial(examine, place), rows["path"])])
     files = pd.concat([rows.reset_index(drop=True), facts], axis=1)
     files = files.merge(_prepared(place), on="path", how="left")
     broken = int((files["width"] == 0).sum())
