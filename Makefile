@@ -52,7 +52,7 @@ lint: $(READY)  ## Style: ruff
 type: $(READY)  ## Types: mypy --strict
 	$(BIN)/mypy
 
-bench: $(READY)  ## Speed, as ratios to a stated peer or lower bound (about 7 minutes)
+bench: $(READY)  ## Speed, as ratios to a stated peer or lower bound (about 10 minutes)
 	$(BIN)/python -m benchmarks
 
 bench-all: $(READY)  ## The whole matrix, and how cost grows; goes on where it was (about an hour)

@@ -100,7 +100,7 @@ def main(given: argparse.Namespace) -> None:
         )
         table = data.table("train"), data.table("val")
         print(f"{people} people, {len(table[0]) // 2} and {len(table[1]) // 2} photographs")
-        network = Student(given.student).train()
+        network = Student(given.student).to(memory_format=torch.channels_last).train()
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, given.steps)
         start, losses = time.monotonic(), []

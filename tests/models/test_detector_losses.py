@@ -323,6 +323,41 @@ def test_agda_draws_by_mass_and_matches_the_other_maps():
     torch.testing.assert_close(shares, torch.tensor([1, 2, 4]) / 7, atol=0.07, rtol=0)
 
 
+def test_agda_has_the_gradient_of_finite_differences(monkeypatch):
+    """Of the network's parameters, through both passes; the degraded images stay as they are."""
+    network, batch = multiatt().double(), batch_of()
+    batch["image"] = batch["image"].double()
+    loss = MultiAttLoss(network).eval()  # centres stay
+    fixed = loss.degrade(batch["image"], network(batch["image"]).auxiliary["attention"], batch)
+    monkeypatch.setattr(loss, "degrade", lambda *_: fixed)
+    parameters = list(network.parameters())
+    directions = [torch.randn_like(p) * p.detach().std().nan_to_num(1.0) for p in parameters]
+
+    def total():
+        found = loss(network, network(batch["image"]), batch)
+        return found["agda"] + found["match"]
+
+    gradients = torch.autograd.grad(total(), parameters, allow_unused=True)
+    slope = sum((g * d).sum() for g, d in zip(gradients, directions, strict=True) if g is not None)
+    step, values = 1e-6, []
+    for sign in (1, -2):
+        with torch.no_grad():
+            for parameter, direction in zip(parameters, directions, strict=True):
+                parameter += sign * step * direction
+            values.append(float(total()))
+    assert (values[0] - values[1]) / (2 * step) == pytest.approx(float(slope), rel=1e-3)
+
+
+def test_the_second_version_of_ril_has_the_gradient_of_finite_differences():
+    torch.manual_seed(0)
+    rows, centres = 0.3 * torch.randn(2, 3, 4, dtype=DOUBLE), 0.1 * torch.randn(3, 4, dtype=DOUBLE)
+
+    def total(v, c):
+        return independence(v, move_centres(c, v, 0.05), torch.tensor([0, 1]), 0.05, "v2")
+
+    assert torch.autograd.gradcheck(total, (rows.requires_grad_(), centres.requires_grad_()))
+
+
 # Two-branch
 
 

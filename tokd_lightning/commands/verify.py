@@ -17,7 +17,7 @@ def add_to(commands: Any) -> None:
     )
     verify.add_argument(
         "--expect",
-        choices=("ffpp", "celebdf-v1", "celebdf-v2"),
+        choices=("ffpp", "celebdf-v1", "celebdf-v2", "dfdc", "ffiw", "wilddeepfake"),
         help="compare with the published numbers of videos",
     )
     verify.add_argument("--quality", metavar="Q", help="compression to look at (all)")

@@ -11,8 +11,10 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.models.rebuild import drawn_from, rebuild
 from tokd_lightning.models.tuning import Tuning, merged, plain_name
 
+HEADER = "tokd"
+"""Entry of a checkpoint: kind, network and input."""
 FROZEN = "frozen"
-"""Entry of a checkpoint's header; checkpoints that hold the whole network have none."""
+"""Entry of the header; checkpoints that hold the whole network have none."""
 
 State = dict[str, Tensor]
 

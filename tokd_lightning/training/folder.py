@@ -18,14 +18,15 @@ _RESOLVED: dict[tuple[str, str], Config] = {}  # by the parser's name and the te
 def folder_of(
     parser: LightningArgumentParser, config: Any, resolved: Config, fitting: bool
 ) -> Path:
-    """Name the folder of a run by what it differs in from the experiment that is shipped.
+    """Return a run's folder, named by its differences from the shipped experiment.
 
     Args:
         parser: The subcommand's.
         config: What was parsed: ``config``, ``runs``, ``name``, ``rerun``.
         resolved: The resolved configuration.
-        fitting: Whether it is a fit. Another stage takes the folder of a fit that went without
-            the options in which a stage may differ from its fit.
+        fitting: Whether it is a fit. A test or prediction whose own folder has no checkpoint
+            takes that of the fit that differs only in options free to a test, such as
+            ``data.batch_size``.
     """
     runs, files = Path(config.runs), [Path(str(path)) for path in config.get("config") or []]
     if files and (files[0].parent / "fit.yaml").is_file():

@@ -123,7 +123,7 @@ class Learner:
 
 
 def shared_part(config: Config) -> dict[str, Any]:
-    """Return what all fits of a cohort agree in: data, trainer, seed, and what shapes a batch.
+    """Return the options that all fits of a cohort share: data, trainer, seed, batch handling.
 
     Args:
         config: A resolved configuration.

@@ -16,6 +16,7 @@ _SIGMAS = (1.0, 1.6, 2.2)
 _RADII = (0.042, 1.638)  # of reals and fakes
 _SCALE = 4.0  # of the logit
 _HIDDEN, _EMBEDDING, _FUSED = 128, 128, 256
+_SHRINK = 3.0  # of the first embedding of frames
 
 
 def log_kernel(sigma: float, size: int) -> Tensor:
@@ -117,6 +118,10 @@ class TwoBranch(Detector):
         if recurrent:
             self.lstm = nn.LSTM(last, _HIDDEN, 2, batch_first=True, bidirectional=True)
         self.embed = nn.Linear(2 * _HIDDEN if recurrent else last, _EMBEDDING)
+        if not recurrent:  # distances start between the radii: beyond them, fakes have no gradient
+            with torch.no_grad():
+                for parameter in self.embed.parameters():
+                    parameter /= _SHRINK
 
     def forward(self, image: Tensor, **extras: Tensor) -> DetectorOutput:
         """Classify normalised clips ``(B, T, 3, H, W)``, or frames ``(B, 3, H, W)``."""
