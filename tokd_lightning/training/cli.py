@@ -250,6 +250,8 @@ class TokdCLI(LaunchingCLI):
     def fit(self, **arguments: Any) -> None:
         """Train; an error before the first checkpoint leaves no run folder behind."""
         try:
+            if self.learner is not None:
+                self.learner.ready()
             self.trainer.fit(**arguments)
         except SystemExit:  # how Lightning ends after Ctrl-C
             if not self.trainer.interrupted:
