@@ -65,11 +65,11 @@ def sample(scores: pd.DataFrame, level: str) -> Sample:
     strata = tuple(videos[["dataset", "method", "label"]].itertuples(index=False, name=None))
     unit: NDArray[np.int64]
     if level == "video":
-        rows, unit = videos, np.arange(len(videos)).astype(np.int64)
+        rows, unit = videos, np.arange(len(videos), dtype=np.int64)
     else:
         rows = scores
         groups = scores.groupby(VIDEO, sort=False, dropna=False, observed=True)
-        unit = groups.ngroup().to_numpy(np.int64)
+        unit = np.asarray(groups.ngroup(), np.int64)
     fake = rows["label"].to_numpy(np.int64) == 1
     return Sample(fake, rows["p_fake"].to_numpy(np.float64), unit, strata)
 
