@@ -43,6 +43,7 @@ class Sizes(NamedTuple):
     students: tuple[str, ...] = ("resnet18_thin", "resnet34_thin", "xception")
     backbone: str = "xception"
     resnet: str = "resnet50"
+    transformer: str = "vit_large_patch14_clip_224"
     detecting: tuple[int, int, int] = (224, 299, 380)
     efficient: str = "tf_efficientnet_b4"
     repeats: int = 10
@@ -68,6 +69,7 @@ TINY = Sizes(
     students=("resnet18_thin",),
     backbone="test_resnet",
     resnet="test_resnet",
+    transformer="test_vit",
     detecting=(64, 64, 64),
     efficient="resnet18_thin",
     repeats=2,

@@ -19,7 +19,7 @@ EXTRAS = {
     "face_recognition_models": "landmarks",
     "huggingface_hub": "hub",
     "lmdb": "lmdb",
-    "mlflow": "mlflow",
+    **dict.fromkeys(("mlflow", "sqlalchemy", "alembic"), "mlflow"),
     "optuna": "optuna",
     "peft": "lora",
     "submitit": "slurm",

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 from planted_audit import plant
 from trees import make_ffpp
@@ -85,23 +86,37 @@ def test_a_class_dependent_encoder_is_found(tmp_path: Path, clean: Path, capsys)
     assert document["verdict"]["text"] == "Do not trust these numbers: shortcuts."
 
 
-def test_a_leak_of_one_identity_is_found(tmp_path: Path, clean: Path, capsys):
+@pytest.mark.parametrize("role", ["target", "source"])
+def test_a_leak_of_one_identity_is_found(tmp_path: Path, clean: Path, capsys, role: str):
+    """A person of the test is on screen, or the donor, in one training fake of a list."""
     root = spoiled(tmp_path, clean)
+    table = FFPPDataModule(root, name="ffpp", quality="c23", size=48).scan("c23").manifest
+    listed = {"class_path": "tokd_lightning.data.manifest_table.ManifestDataModule"}
     run = plant_run(tmp_path / "runs", root)
-    splits = {name: json.loads((root / f"splits/{name}.json").read_text())
-              for name in ("train", "test")}  # fmt: skip
-    leaked = splits["test"][0][0]
-    target = splits["train"][0][0]
-    for method in ("Deepfakes", "Face2Face"):  # a training fake that shows a person of the test
-        folder = root / FAKES / method / "c23/faces"
-        shutil.copytree(folder / f"{target}_{splits['train'][0][1]}", folder / f"{target}_{leaked}")
-    splits["train"].append([target, leaked])
-    (root / "splits/train.json").write_text(json.dumps(splits["train"]))
+    config = yaml.safe_load((run / "fit.yaml").read_text())
+    config["data"] |= listed
+    (run / "fit.yaml").write_text(yaml.safe_dump(config))
+    table.to_csv(root / "manifest.csv", index=False)
+    code, checks, _ = audit(run, root, capsys)
+    assert (code, checks["leaks"]["outcome"]) == (0, "passed")
+    leaked = table.loc[table["split"] == "test", "target"].iloc[0]
+    fakes = table[(table["split"] == "train") & (table["method"] == "FaceSwap")]
+    table.loc[table["video"] == fakes["video"].iloc[0], role] = leaked
+    table.to_csv(root / "manifest.csv", index=False)
     code, checks, document = audit(run, root, capsys)
     assert code == 1
-    assert checks["leaks"]["outcome"] == "failed"
-    assert f"ffpp/{leaked}" in document["leaks"]["people"]
-    assert document["verdict"]["text"].startswith("Do not trust these numbers: leaks")
+    assert checks["leaks"]["said"] == f"1 people: ffpp/{leaked}"
+    assert document["verdict"]["text"] == "Do not trust these numbers: leaks."
+
+
+@pytest.mark.slow
+def test_a_leak_that_the_splits_of_ffpp_admit_is_refused_in_one_line(tmp_path, clean, capsys):
+    root = spoiled(tmp_path, clean)
+    run = plant_run(tmp_path / "runs", root)
+    train = json.loads((root / "splits/train.json").read_text())
+    (root / "splits/train.json").write_text(json.dumps([*train, ["000", "016"]]))
+    assert main(["audit", str(run), "--data", str(root)]) == 2
+    assert "is in both train.json and" in capsys.readouterr().err
 
 
 def test_a_training_video_again_in_the_test_is_found_by_its_look(tmp_path, clean, capsys):
@@ -120,6 +135,7 @@ def test_a_training_video_again_in_the_test_is_found_by_its_look(tmp_path, clean
     assert document["leaks"]["people"] == []
 
 
+@pytest.mark.slow
 def test_one_content_in_both_classes_is_found(tmp_path: Path, clean: Path, capsys):
     root = spoiled(tmp_path, clean)
     fake = root / FAKES / "FaceSwap/c23/faces/000_001/0000.jpg"
@@ -130,6 +146,7 @@ def test_one_content_in_both_classes_is_found(tmp_path: Path, clean: Path, capsy
     assert "000_001/0000.jpg" in checks["duplicates"]["said"]
 
 
+@pytest.mark.slow
 def test_faces_missed_in_one_class_and_shorter_videos_are_found(tmp_path, clean, capsys):
     root = spoiled(tmp_path, clean)
     (root / "prepare.json").write_text('{"no_face": {"real": [2, 40], "fake": [90, 160]}}')
@@ -144,6 +161,7 @@ def test_faces_missed_in_one_class_and_shorter_videos_are_found(tmp_path, clean,
     assert frames["said"] == "real 2, fake 1"
 
 
+@pytest.mark.slow
 def test_columns_of_a_prepared_tree_are_measures_too(tmp_path: Path, clean: Path, capsys):
     root = spoiled(tmp_path, clean)
     files = sorted(root.rglob("*.jpg"))
@@ -157,6 +175,7 @@ def test_columns_of_a_prepared_tree_are_measures_too(tmp_path: Path, clean: Path
     assert "video encoder (CRF): AUC 100.0" in checks["shortcuts"]["said"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -176,6 +195,7 @@ def test_data_that_cannot_be_measured_end_in_one_line(tmp_path, clean, capsys, c
     assert not (run / "audit").exists()
 
 
+@pytest.mark.slow
 def test_other_data_are_refused_and_a_later_test_makes_a_measurement_stale(tmp_path, clean, capsys):
     root = spoiled(tmp_path, clean)
     run = plant_run(tmp_path / "runs", root)
@@ -194,6 +214,7 @@ def test_other_data_are_refused_and_a_later_test_makes_a_measurement_stale(tmp_p
     assert document["leaks"]["said"].startswith("the data were measured for another test")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["measured.json", "files.csv"])
 def test_a_corrupt_measurement_ends_in_one_line(tmp_path: Path, clean: Path, capsys, name: str):
     run = plant_run(tmp_path / "runs", clean)

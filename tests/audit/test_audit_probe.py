@@ -33,9 +33,9 @@ def test_the_classifier_equals_scikit_learn_s(seed: int):
 
 
 def test_frames_are_evenly_spaced_in_each_video():
-    rows = [("d", "real", video, f"{video}/{i}") for video, n in (("a", 10), ("b", 3))
+    rows = [("d", "real", video, "c23", f"{video}/{i}") for video, n in (("a", 10), ("b", 3))
             for i in range(n)]  # fmt: skip
-    table = pd.DataFrame(rows, columns=["dataset", "method", "video", "path"])
+    table = pd.DataFrame(rows, columns=["dataset", "method", "video", "quality", "path"])
     assert spaced(table)["path"].tolist() == ["a/0", "a/3", "a/5", "a/8", "b/0", "b/1", "b/2"]
 
 
@@ -76,6 +76,7 @@ def test_a_run_is_compared_with_the_probe_on_the_same_videos(tmp_path, tree, wei
     assert not (run / "audit/probe.csv").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "words"),
     [

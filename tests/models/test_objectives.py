@@ -121,6 +121,7 @@ def test_the_heat_map_of_a_normalised_head_still_averages_to_the_logit(name):
     assert rebuild(detector.spec, "detector").spec == detector.spec
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", ["facexray", "multiatt", "multitask"])
 def test_heads_without_features_are_refused(name):
     options = {"backbone": "resnet18_thin"} if name != "multitask" else {}

@@ -9,6 +9,8 @@ from tokd_lightning.models.probe import activation_bytes
 from tokd_lightning.models.recompute import recomputing
 from tokd_lightning.models.tuning import Tune, Tuning, recompute
 
+SPSL = {"detector": "spsl", "backbone": "test_resnet", "pretrained": False}
+
 
 def twins(make):
     torch.manual_seed(1)
@@ -24,16 +26,22 @@ def step(network, x):
     network(x).logits.square().sum().backward()
 
 
+CASES = {
+    "teacher": lambda: DualBranchTeacher("test_resnet", pretrained=False),
+    "vit": lambda: Student("test_vit", size=64),
+    "convnext": lambda: Student("test_convnext3"),
+    "vit teacher": lambda: DualBranchTeacher("test_vit", pretrained=False, size=64),
+    "detector": lambda: build_detector(SPSL),
+}
+SOON = ("teacher", "vit")
+
+
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: DualBranchTeacher("test_resnet", pretrained=False),
-        lambda: Student("test_convnext3"),
-        lambda: Student("test_vit", size=64),
-        lambda: DualBranchTeacher("test_vit", pretrained=False, size=64),
-        lambda: build_detector({"detector": "spsl", "backbone": "test_resnet"}),
+        pytest.param(make, id=name, marks=() if name in SOON else pytest.mark.slow)
+        for name, make in CASES.items()
     ],
-    ids=["teacher", "convnext", "vit", "vit teacher", "detector"],
 )
 def test_gradients_and_statistics_equal_those_of_plain_training_bit_for_bit(make):
     plain, spared = twins(make)
@@ -62,7 +70,9 @@ def test_dropout_is_the_same_in_both_passes():
     assert torch.equal(*grads)
 
 
-@pytest.mark.parametrize(("tune", "share"), [("all", 0.25), ("norms", 0.5)])
+@pytest.mark.parametrize(
+    ("tune", "share"), [("all", 0.25), pytest.param("norms", 0.5, marks=pytest.mark.slow)]
+)
 def test_activations_are_spared(tune, share):
     plain, spared = (Student("test_vit", size=64) for _ in range(2))
     for network in (plain, spared):
@@ -71,6 +81,7 @@ def test_activations_are_spared(tune, share):
     assert activation_bytes(spared, 64) < share * activation_bytes(plain, 64)
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", ["addnet", "f3net", "multitask", "twobranch"])
 def test_networks_that_run_their_layers_themselves_are_refused(name):
     options = {} if name == "multitask" else {"backbone": "test_resnet"}

@@ -53,7 +53,7 @@ class Saved(Callback):
         trainer.save_checkpoint(self.path)
 
 
-@pytest.mark.parametrize("kind", ["teacher", "student"])
+@pytest.mark.parametrize("kind", ["teacher", pytest.param("student", marks=pytest.mark.slow)])
 def test_the_average_follows_its_equation_and_is_what_is_validated_and_saved(
     kind, teacher, tmp_path
 ):
@@ -87,7 +87,13 @@ def test_the_average_follows_its_equation_and_is_what_is_validated_and_saved(
     assert len(moved) > len(expected) // 2
 
 
-@pytest.mark.parametrize("options", [{}, {"tune": "norms"}], ids=["all", "norms"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, id="all", marks=pytest.mark.slow),
+        pytest.param({"tune": "norms"}, id="norms"),
+    ],
+)
 def test_a_resumed_average_ends_bit_for_bit_as_an_undisturbed_one(options, tmp_path):
     options = {"ema": DECAY, "branches": "rgb", **options}
     whole = teacher_module(**options)
@@ -119,6 +125,7 @@ def test_a_decay_out_of_range_is_refused(ema):
 # Learning rates by layer
 
 
+@pytest.mark.slow
 def test_layer_decay_scales_the_steps_of_sgd_by_layer():
     def moved(**options):
         module = teacher_module(
@@ -150,6 +157,7 @@ def test_a_scheduler_of_one_rate_is_refused_with_layer_decay():
 # Recomputation
 
 
+@pytest.mark.slow
 def test_checkpointing_trains_to_the_same_bits(teacher):
     for make in (teacher_module, partial(distill_module, teacher)):
         ends = []

@@ -99,17 +99,13 @@ def _measure(
     folders: Sequence[Path], data: Path, name: str | None, weights: Path | None, say: Say
 ) -> None:
     from tokd_lightning.audit.measure import measure  # imports torch
-    from tokd_lightning.audit.probe import build_probe, probe
 
     if file := next((folder for folder in folders if folder.is_file()), None):
         raise TokdError(f"{file} is a bundle, to which nothing is added: --data is for run folders")
     if weights is not None and name is None:
         raise TokdError("--weights are those of a linear probe: name it, --probe NAME")
-    backbone = None if name is None else build_probe(name, weights)
     for folder in folders:
-        read, about = measure(folder, data, say)
-        if name is not None and backbone is not None:
-            probe(folder, read, name, backbone, about)
+        measure(folder, data, name, weights, say)
 
 
 def _write(audits: Sequence[dict[str, Any]], folder: Path, source: str) -> None:

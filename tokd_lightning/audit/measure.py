@@ -13,8 +13,9 @@ import pandas as pd
 from PIL import Image, JpegImagePlugin
 
 from tokd_lightning.audit.measured import FILES, FOLDER, MEASURED, PER_VIDEO, PROBE, test_key
+from tokd_lightning.audit.probe import build_probe, fit_probe
 from tokd_lightning.audit.stored import Stored, read_stored
-from tokd_lightning.data.datamodule import FrameDataModule
+from tokd_lightning.data.lmdb_frames import read_value
 from tokd_lightning.data.manifest import VIDEO
 from tokd_lightning.data.missed import missed_counts
 from tokd_lightning.data.packed import read_record, split_path
@@ -32,20 +33,27 @@ _PREPARED = ("side", "crf")  # columns of the manifest that tokd prepare writes
 Say = Callable[[str], None]
 
 
-def measure(folder: Path, root: Path, say: Say = print) -> tuple[FrameDataModule, dict[str, Any]]:
-    """Examine two frames of each video of a run's data and write ``audit/`` in its folder.
+def measure(
+    folder: Path,
+    root: Path,
+    backbone: str | None = None,
+    weights: Path | None = None,
+    say: Say = print,
+) -> None:
+    """Examine two frames of each video of a run's data, and fit a linear probe if asked to.
+
+    What was found is written to ``audit/`` in the run's folder, once all of it is known.
 
     Args:
         folder: The run's folder.
         root: Where its data are now.
+        backbone: Name of the probe's network; None for no probe.
+        weights: File of its weights; None downloads timm's.
         say: Function that prints a progress message.
 
-    Returns:
-        What reads the data as in the run's training, and the contents of ``measured.json``.
-
     Raises:
-        TokdError: The run was not tested, the data are not those that it was tested on, or a file
-            cannot be written.
+        TokdError: The run was not tested, the data are not those that it was tested on, the network
+            or its weights are unavailable, or a file cannot be read or written.
     """
     stored = read_stored(folder)
     own = stored.scored[0]
@@ -58,11 +66,12 @@ def measure(folder: Path, root: Path, say: Say = print) -> tuple[FrameDataModule
     data = module_of(stored.config, root)
     manifest = data.scan(data.quality).manifest  # unchecked: what is wrong is to be found
     _refuse_other_data(stored, manifest, root)
+    network = None if backbone is None else build_probe(backbone, weights, data.input_size)
     rows = sampled(manifest)
     say(f"{stored.name}: {len(rows)} frames of {root}")
     place = Path(data.root)
     with ThreadPoolExecutor(8) as threads:
-        facts = pd.DataFrame(threads.map(partial(examine, place), rows["path"]))
+        facts = pd.DataFrame([*threads.map(partial(examine, place), rows["path"])])
     files = pd.concat([rows.reset_index(drop=True), facts], axis=1)
     files = files.merge(_prepared(place), on="path", how="left")
     broken = int((files["width"] == 0).sum())
@@ -72,13 +81,18 @@ def measure(folder: Path, root: Path, say: Say = print) -> tuple[FrameDataModule
     }  # fmt: skip
     if broken:
         say(f"{broken} frames could not be read and were left out")
+    scores = None
+    if network is not None and backbone is not None:
+        say(f"linear probe of {backbone}")
+        scores, about["probe"] = fit_probe(data, backbone, network)
     target = folder / FOLDER
     for old in (MEASURED, PROBE):  # measured.json, which is written last, marks a whole one
         (target / old).unlink(missing_ok=True)
     kept = files[files["width"] > 0].drop(columns="look")
     write_text(target / FILES, kept.to_csv(index=False))
+    if scores is not None:
+        write_text(target / PROBE, scores.to_csv(index=False))
     write_json(target / MEASURED, about)
-    return data, about
 
 
 def sampled(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -182,8 +196,8 @@ def _thumbnail(root: Path, path: str) -> np.ndarray[Any, np.dtype[np.float64]]:
 def _opened(root: Path, path: str) -> tuple[Image.Image, bytes]:
     """Return an image or a record of a pack, and its content."""
     file, record = split_path(path)
-    if record is None:
-        content = (root / file).read_bytes()
+    if not isinstance(record, int):
+        content = (root / file).read_bytes() if record is None else read_value(root / file, record)
         return Image.open(io.BytesIO(content)), content
     pixels = read_record(root / file, record)
     return Image.fromarray(pixels.transpose(1, 2, 0)), pixels.tobytes()

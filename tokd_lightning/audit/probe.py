@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -10,13 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tokd_lightning.audit.measured import FOLDER, MEASURED, PROBE, Section
+from tokd_lightning.audit.measured import Section
 from tokd_lightning.data.augment import Normalise
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.decode import read_frame
 from tokd_lightning.data.manifest import VIDEO
 from tokd_lightning.errors import TokdError
-from tokd_lightning.files import write_json, write_text
 from tokd_lightning.metrics.classification import FloatArray, LabelArray
 from tokd_lightning.models.backbones import Backbone, build_backbone
 
@@ -43,20 +43,16 @@ def build_probe(name: str, weights: Path | None, size: int) -> Backbone:
     return backbone.eval().requires_grad_(False)
 
 
-def probe(
-    folder: Path, data: FrameDataModule, name: str, backbone: Backbone, about: Section
-) -> Section:
-    """Fit the probe on the run's training split, score its test split, and store both.
+def fit_probe(data: FrameDataModule, name: str, backbone: Backbone) -> tuple[pd.DataFrame, Section]:
+    """Fit the probe on the run's training split and score its test split.
 
     Args:
-        folder: The run's folder; ``audit/`` in it has been measured.
         data: Reads the run's data.
         name: Name of the backbone.
         backbone: The backbone.
-        about: Contents of ``measured.json``.
 
     Returns:
-        The new contents of ``measured.json``.
+        P(fake) of frames of the test, and what the probe is, for ``measured.json``.
 
     Raises:
         TokdError: A split lacks a class, or a frame cannot be read.
@@ -74,9 +70,7 @@ def probe(
         "backbone": name, "frames_per_video": FRAMES, "features": features["train"].shape[1],
         "train_frames": len(label), "c": _C,
     }  # fmt: skip
-    write_text(folder / FOLDER / PROBE, scores.to_csv(index=False))
-    write_json(folder / FOLDER / MEASURED, about | {"probe": said})
-    return about | {"probe": said}
+    return scores, said
 
 
 def spaced(table: pd.DataFrame) -> pd.DataFrame:
@@ -117,10 +111,10 @@ def fit_and_score(train: FloatArray, label: LabelArray, test: FloatArray) -> Flo
         solver.zero_grad()
         losses = F.softplus(-(2 * y - 1) * (x @ weight + bias))
         loss = (_C * (balance * losses).sum() + weight.square().sum() / 2) / len(y)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+        cast(Any, loss).backward()  # torch's is without types
         return loss
 
-    solver.step(closure)  # type: ignore[arg-type,no-untyped-call]  # it returns a tensor
+    cast(Any, solver).step(closure)
     with torch.no_grad():
         found: FloatArray = torch.sigmoid(rest @ weight + bias).numpy()
     return found

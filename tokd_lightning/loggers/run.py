@@ -137,7 +137,9 @@ def _tensorboard(folder: Path) -> Logger:
 
 
 def _mlflow(folder: Path, config: Config, resumed: bool) -> Logger:
-    """Open the MLflow run of a folder: in ``mlruns`` next to it, or in ``MLFLOW_TRACKING_URI``.
+    """Open the MLflow run of a folder, in ``mlflow.db`` next to it or in ``MLFLOW_TRACKING_URI``.
+
+    MLflow 3 refuses to write to folders of files unless ``MLFLOW_ALLOW_FILE_STORE`` is set.
 
     Args:
         folder: The run's folder.
@@ -146,17 +148,23 @@ def _mlflow(folder: Path, config: Config, resumed: bool) -> Logger:
     """
     from lightning.pytorch.loggers import MLFlowLogger
 
-    store = os.environ.get("MLFLOW_TRACKING_URI") or f"{folder.parent.absolute() / 'mlruns'}"
-    # Of the libraries' messages on making a store only errors matter.
-    for library in ("mlflow", "lightning.pytorch.loggers.mlflow"):
-        logging.getLogger(library).setLevel(logging.ERROR)
+    runs = folder.parent.absolute()
+    runs.mkdir(parents=True, exist_ok=True)
+    store = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs / 'mlflow.db'}"
     try:
+        import mlflow  # noqa: F401  # sets the level of its messages, which is changed below
+
+        # Of the libraries' messages on making a store only errors matter.
+        for library in ("mlflow", "lightning.pytorch.loggers.mlflow"):
+            logging.getLogger(library).setLevel(logging.ERROR)
         known = _known(store, folder.name) if resumed else None
         logger = MLFlowLogger(PROJECT, folder.name, store, run_id=known)
         if logger.run_id and known is None:
             logger.log_hyperparams(config)
     except ModuleNotFoundError as error:
-        raise TokdError('MLflow is not installed: pip install "tokd-lightning[mlflow]"') from error
+        raise TokdError(
+            f'--log mlflow needs {error.name}: pip install "tokd-lightning[mlflow]"'
+        ) from error
     except Exception as error:  # those of stores and servers have no common class
         said = " ".join(str(error).split())[:160]
         raise TokdError(f"--log mlflow cannot write to {store}: {said}") from error
@@ -173,7 +181,7 @@ def _known(store: str, name: str) -> str | None:
         return None
     runs = client.search_runs(
         [experiment.experiment_id],
-        f"tags.`mlflow.runName` = '{name}'",
+        f'tags.`mlflow.runName` = "{name}"',
         max_results=1,
         order_by=["attributes.start_time DESC"],
     )

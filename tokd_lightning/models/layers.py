@@ -17,7 +17,8 @@ def layers_of(body: nn.Module) -> list[list[nn.Parameter]]:
     """
     found: list[list[nn.Parameter]] = []
     follows = False  # whether the last layer is one module without children, such as a convolution
-    for parts in body.groups().values() if isinstance(body, Backbone) else [[body]]:
+    whole: list[list[nn.Module | nn.Parameter]] = [[body]]
+    for parts in body.groups().values() if isinstance(body, Backbone) else whole:
         if len(parts) == 1 and isinstance(parts[0], nn.Module):
             for block in blocks_in(parts[0]):
                 single = not any(block.children())

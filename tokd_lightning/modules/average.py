@@ -63,7 +63,8 @@ class WeightAverage:
         live = self._live()
         floats = [name for name, value in live.items() if value.is_floating_point()]
         means, weights = ([of[name] for name in floats] for of in (self._other, live))
-        get_ema_multi_avg_fn(decay)(means, weights, self.steps)
+        average: Any = get_ema_multi_avg_fn  # torch's is without types
+        average(decay)(means, weights, self.steps)
         for name in live.keys() - set(floats):
             self._other[name].copy_(live[name])
 

@@ -67,8 +67,8 @@ def completed(state: State, own: Mapping[str, Tensor], header: Mapping[str, Any]
     kind, frozen = f"{header['kind']}.", header.get(FROZEN)
     if frozen is None:
         return state
-    plain = {plain_name(key) for key in state} if not _adapted(own) else state.keys()
-    rest = {k: v for k, v in own.items() if k.startswith(kind) and k not in plain}
+    held = set(state) if _adapted(own) else {plain_name(key) for key in state}
+    rest = {k: v for k, v in own.items() if k.startswith(kind) and k not in held}
     here = weights_hash({plain_name(key): value for key, value in rest.items()})
     if here != frozen["hash"]:
         raise TokdError(

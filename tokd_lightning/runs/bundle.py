@@ -108,8 +108,7 @@ def _files(runs: Path) -> Iterator[Path]:
     if (runs / _OF_ALL).is_file():
         yield runs / _OF_ALL
     for folder in runs.iterdir():
-        known = any((folder / name).is_file() for name in (METRICS, "fit.yaml"))
-        if folder.is_dir() and known and not folder.name.startswith("."):
+        if folder.is_dir() and not folder.name.startswith("."):
             for pattern in _OF_A_RUN:
                 yield from (path for path in folder.glob(pattern) if path.is_file())
 

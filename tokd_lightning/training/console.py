@@ -82,11 +82,11 @@ def print_metrics(metrics: dict[str, float], split: str, folder: Path) -> None:
     """
     print(f"{folder.name}, {split}:")
     table, start = Table(), f"{split}/frame/"
-    levels = ("frame", "video")
+    levels: tuple[str, ...] = ("frame", "video")
     if any(key.startswith(f"{split}/unseen/") for key in metrics):
         levels += tuple(f"{part}/{level}" for part in ("seen", "unseen") for level in levels)
     for column in ("", *(level.replace("/", " ") for level in levels)):
-        table.add_column(column, justify="left" if not column else "right")
+        table.add_column(column, justify="left" if not column else "right", no_wrap=not column)
     for name in [key.removeprefix(start) for key in metrics if key.startswith(start)]:
         values = (metrics.get(f"{split}/{level}/{name}", math.nan) for level in levels)
         table.add_row(name, *(f"{value:.4f}" for value in values))
