@@ -83,14 +83,16 @@ class SteppedBackbone(TappedBackbone):
 
     def _find(self) -> None:
         """Find the blocks and compare the maps."""
-        reason = "its blocks are not a chain"
+        reason = "its blocks are in no known place"
         for chain, whole in product(chains(self.network), (True, False)):
             try:
                 self._compare(chain, whole)
                 return
             except Exception as error:  # third-party code raises anything
                 said = [*str(error).strip().splitlines(), type(error).__name__][0]
-                reason = said if isinstance(error, Misfit) else f"{reason}: {said[:80]}"
+                reason = (
+                    said if isinstance(error, Misfit) else f"its blocks are no chain ({said[:80]})"
+                )
         raise Misfit(f"it cannot stop between its blocks: {reason}")
 
     def begin(self, x: Tensor) -> State:
