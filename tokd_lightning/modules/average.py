@@ -1,7 +1,7 @@
 """Exponential moving average of the weights that train."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +63,7 @@ class WeightAverage:
         live = self._live()
         floats = [name for name, value in live.items() if value.is_floating_point()]
         means, weights = ([of[name] for name in floats] for of in (self._other, live))
-        get_ema_multi_avg_fn(decay)(means, weights, self.steps)
+        cast(Any, get_ema_multi_avg_fn)(decay)(means, weights, self.steps)
         for name in live.keys() - set(floats):
             self._other[name].copy_(live[name])
 
