@@ -67,6 +67,7 @@ def test_a_shift_between_reals_is_found_by_what_divides_them(tmp_path: Path, col
     assert row["auc"]["low"] > 0.55
 
 
+@pytest.mark.slow
 def test_reals_of_one_source_are_not_told_apart(tmp_path: Path):
     audit = audit_run(plant(tmp_path, test=scores(folders=("a", "b"), videos=60)))
     assert outcomes(audit)["real against real"] == "passed"
@@ -173,6 +174,7 @@ def test_the_command_writes_page_and_json_and_prints_80_columns(
         assert words in page
 
 
+@pytest.mark.slow
 def test_a_fault_is_exit_code_1_and_json_is_a_list(tmp_path: Path, capsys):
     table = scores()
     table["p_fake"] = 1 - table["p_fake"]
@@ -228,6 +230,7 @@ def test_evaluations_of_other_weights_and_of_the_same_frames_are_left_out(tmp_pa
     assert "weights that the run no longer has" in audit["notes"][1]
 
 
+@pytest.mark.slow
 def test_one_class_is_said_and_not_ranked(tmp_path: Path):
     table = scores()
     audit = audit_run(plant(tmp_path, test=table[table["label"] == 1]))

@@ -53,6 +53,7 @@ def test_an_audit_of_a_bundle_equals_that_of_the_folders(runs: Path, tmp_path: P
     )
 
 
+@pytest.mark.slow
 def test_mistakes_with_a_bundle_end_in_one_line(runs: Path, tmp_path: Path, capsys):
     file = tmp_path / "runs.tokd"
     spoiled = Path(shutil.copytree(runs, tmp_path / "runs"))

@@ -109,6 +109,7 @@ def test_a_leak_of_one_identity_is_found(tmp_path: Path, clean: Path, capsys, ro
     assert document["verdict"]["text"] == "Do not trust these numbers: leaks."
 
 
+@pytest.mark.slow
 def test_a_leak_that_the_splits_of_ffpp_admit_is_refused_in_one_line(tmp_path, clean, capsys):
     root = spoiled(tmp_path, clean)
     run = plant_run(tmp_path / "runs", root)
@@ -134,6 +135,7 @@ def test_a_training_video_again_in_the_test_is_found_by_its_look(tmp_path, clean
     assert document["leaks"]["people"] == []
 
 
+@pytest.mark.slow
 def test_one_content_in_both_classes_is_found(tmp_path: Path, clean: Path, capsys):
     root = spoiled(tmp_path, clean)
     fake = root / FAKES / "FaceSwap/c23/faces/000_001/0000.jpg"
@@ -144,6 +146,7 @@ def test_one_content_in_both_classes_is_found(tmp_path: Path, clean: Path, capsy
     assert "000_001/0000.jpg" in checks["duplicates"]["said"]
 
 
+@pytest.mark.slow
 def test_faces_missed_in_one_class_and_shorter_videos_are_found(tmp_path, clean, capsys):
     root = spoiled(tmp_path, clean)
     (root / "prepare.json").write_text('{"no_face": {"real": [2, 40], "fake": [90, 160]}}')
@@ -158,6 +161,7 @@ def test_faces_missed_in_one_class_and_shorter_videos_are_found(tmp_path, clean,
     assert frames["said"] == "real 2, fake 1"
 
 
+@pytest.mark.slow
 def test_columns_of_a_prepared_tree_are_measures_too(tmp_path: Path, clean: Path, capsys):
     root = spoiled(tmp_path, clean)
     files = sorted(root.rglob("*.jpg"))
@@ -171,6 +175,7 @@ def test_columns_of_a_prepared_tree_are_measures_too(tmp_path: Path, clean: Path
     assert "video encoder (CRF): AUC 100.0" in checks["shortcuts"]["said"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -190,6 +195,7 @@ def test_data_that_cannot_be_measured_end_in_one_line(tmp_path, clean, capsys, c
     assert not (run / "audit").exists()
 
 
+@pytest.mark.slow
 def test_other_data_are_refused_and_a_later_test_makes_a_measurement_stale(tmp_path, clean, capsys):
     root = spoiled(tmp_path, clean)
     run = plant_run(tmp_path / "runs", root)
@@ -208,6 +214,7 @@ def test_other_data_are_refused_and_a_later_test_makes_a_measurement_stale(tmp_p
     assert document["leaks"]["said"].startswith("the data were measured for another test")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["measured.json", "files.csv"])
 def test_a_corrupt_measurement_ends_in_one_line(tmp_path: Path, clean: Path, capsys, name: str):
     run = plant_run(tmp_path / "runs", clean)

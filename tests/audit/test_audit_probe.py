@@ -76,6 +76,7 @@ def test_a_run_is_compared_with_the_probe_on_the_same_videos(tmp_path, tree, wei
     assert not (run / "audit/probe.csv").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -93,6 +93,7 @@ def test_a_missing_class_is_undefined_and_a_rate_below_one_real_too():
     assert [name for name, value in found.items() if value is None] == ["tpr@0.001", "tpr@0.01"]
 
 
+@pytest.mark.slow
 def test_the_interval_of_an_auc_is_that_of_scipy_s_bootstrap():
     rng = np.random.default_rng(3)
     high, low = rng.normal(0.8, 1, 60), rng.normal(0, 1, 50)

@@ -99,6 +99,7 @@ def test_every_verb_names_what_it_lacks_in_one_line(tokd, model, run, data, tmp_
         "push": [model, "me/model"],
         "pull": ["me/model"],
         "landmarks": [data],
+        "audit": [data],
         "detectors": [],
     }
     assert set(given) | WORKS == set(VERBS), "say what a new verb needs"

@@ -79,7 +79,6 @@ def test_a_report_of_a_bundle_equals_that_of_the_folders(runs, bundle, tmp_path,
         assert ours[name] == theirs[name], name
     assert printed[0] == printed[1]
     assert "unreadable" in ours["report.csv"]
-    assert "interrupted" in ours["report.csv"]
     assert "runs.tokd (tokd_lightning" in (places[1] / "report.html").read_text()
 
 
@@ -101,6 +100,7 @@ def test_equal_runs_give_equal_bytes(runs: Path, bundle: Path, tmp_path: Path):
     assert (tmp_path / "again.tokd").read_bytes() == bundle.read_bytes()
 
 
+@pytest.mark.slow
 def test_states_are_those_of_the_day_of_the_bundle(runs: Path, tmp_path: Path):
     file = tmp_path / "b.tokd"
     write_bundle(runs, file, {BOTH.name: ("stale", ("code",))})
@@ -211,6 +211,7 @@ def test_a_file_twice_is_refused(tmp_path: Path, capsys):
     assert "is in it twice" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_any_damage_ends_in_one_line_and_never_in_other_content(bundle: Path, tmp_path, capsys):
     whole = bundle.read_bytes()
     file = tmp_path / "damaged.tokd"

@@ -69,7 +69,7 @@ def sample(scores: pd.DataFrame, level: str) -> Sample:
     else:
         rows = scores
         groups = scores.groupby(VIDEO, sort=False, dropna=False, observed=True)
-        unit = groups.ngroup().to_numpy(np.int64)
+        unit = np.asarray(groups.ngroup(), np.int64)
     fake = rows["label"].to_numpy(np.int64) == 1
     return Sample(fake, rows["p_fake"].to_numpy(np.float64), unit, strata)
 

@@ -15,6 +15,7 @@ from PIL import Image, JpegImagePlugin
 from tokd_lightning.audit.measured import FILES, FOLDER, MEASURED, PER_VIDEO, PROBE, test_key
 from tokd_lightning.audit.probe import build_probe, fit_probe
 from tokd_lightning.audit.stored import Stored, read_stored
+from tokd_lightning.data.lmdb_frames import read_value
 from tokd_lightning.data.manifest import VIDEO
 from tokd_lightning.data.missed import missed_counts
 from tokd_lightning.data.packed import read_record, split_path
@@ -70,7 +71,7 @@ def measure(
     say(f"{stored.name}: {len(rows)} frames of {root}")
     place = Path(data.root)
     with ThreadPoolExecutor(8) as threads:
-        facts = pd.DataFrame(threads.map(partial(examine, place), rows["path"]))
+        facts = pd.DataFrame([*threads.map(partial(examine, place), rows["path"])])
     files = pd.concat([rows.reset_index(drop=True), facts], axis=1)
     files = files.merge(_prepared(place), on="path", how="left")
     broken = int((files["width"] == 0).sum())
@@ -195,8 +196,8 @@ def _thumbnail(root: Path, path: str) -> np.ndarray[Any, np.dtype[np.float64]]:
 def _opened(root: Path, path: str) -> tuple[Image.Image, bytes]:
     """Return an image or a record of a pack, and its content."""
     file, record = split_path(path)
-    if record is None:
-        content = (root / file).read_bytes()
+    if not isinstance(record, int):
+        content = (root / file).read_bytes() if record is None else read_value(root / file, record)
         return Image.open(io.BytesIO(content)), content
     pixels = read_record(root / file, record)
     return Image.fromarray(pixels.transpose(1, 2, 0)), pixels.tobytes()

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -110,10 +111,10 @@ def fit_and_score(train: FloatArray, label: LabelArray, test: FloatArray) -> Flo
         solver.zero_grad()
         losses = F.softplus(-(2 * y - 1) * (x @ weight + bias))
         loss = (_C * (balance * losses).sum() + weight.square().sum() / 2) / len(y)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+        cast(Any, loss).backward()  # torch's is without types
         return loss
 
-    solver.step(closure)  # type: ignore[arg-type,no-untyped-call]  # it returns a tensor
+    cast(Any, solver).step(closure)
     with torch.no_grad():
         found: FloatArray = torch.sigmoid(rest @ weight + bias).numpy()
     return found

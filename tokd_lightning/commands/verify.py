@@ -18,7 +18,9 @@ def add_to(commands: Any) -> None:
     verify.add_argument(
         "--expect",
         choices=("ffpp", "celebdf-v1", "celebdf-v2", "dfdc", "ffiw", "wilddeepfake"),
-        help="compare with the published numbers of videos",
+        metavar="NAME",
+        help="compare with the published numbers of videos: ffpp, celebdf-v1, celebdf-v2, dfdc, "
+        "ffiw, wilddeepfake",
     )
     verify.add_argument("--quality", metavar="Q", help="compression to look at (all)")
     verify.add_argument(

@@ -132,8 +132,7 @@ class FrameIndex(ABC):
         """Take over what another data module of the same configuration has read and printed."""
         other._index()
         names = ("_scan", "_tables", "_pairs", "_hashes", "_fold", "_found", "_clips", "_apart")
-        names += ("_left_out",)
-        for name in (*names, "annotations", "unpaired", "announced"):
+        for name in (*names, "_left_out", "annotations", "unpaired", "announced"):
             setattr(self, name, getattr(other, name))
 
     def _sound_scan(self, quality: str) -> Scan:

@@ -7,7 +7,7 @@ file; the other separators are those of the machine that wrote it. In a manifest
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -48,10 +48,12 @@ def locate(root: Path, paths: Sequence[str]) -> Callable[[str], str] | None:
             for extra in range(path.count("/") + 1):
                 for form, key in enumerate(_spellings(path, extra)):
                     if holds(root, f"{store}#{key}"):
-                        return lambda other, store=store, extra=extra, form=form: (
-                            f"{store}#{[*_spellings(other, extra)][form]}"
-                        )
+                        return partial(_record, store, extra, form)
     return None
+
+
+def _record(store: str, extra: int, form: int, path: str) -> str:
+    return f"{store}#{[*_spellings(path, extra)][form]}"
 
 
 def _spellings(path: str, extra: int) -> Iterator[str]:

@@ -46,7 +46,7 @@ class Member(NamedTuple):
     def module(self, **frames: Any) -> FrameDataModule:
         """Build the data module that reads it alone."""
         listed = {"manifest": self.target.path} if self.target.listed else {}
-        given = {"name": self.target.name, "quality": self.target.quality, **listed}
+        given: dict[str, Any] = {"name": self.target.name, "quality": self.target.quality, **listed}
         return _KINDS[self.target.kind](self.target.root(), **given, **self.options, **frames)
 
 

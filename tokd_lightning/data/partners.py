@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -52,9 +52,8 @@ def find_partners(table: pd.DataFrame) -> Partners:
     videos: dict[tuple[Hashable, ...], NDArray[np.int64]] = {}
     reals: dict[tuple[Hashable, ...], dict[str, tuple[Hashable, ...]]] = {}
     key = [*VIDEO, "target", "source", "label"]
-    rows_of: Mapping[tuple[Hashable, ...], NDArray[np.int64]] = table.groupby(
-        key, sort=False, dropna=False
-    ).indices
+    groups: Any = table.groupby(key, sort=False, dropna=False).indices
+    rows_of: Mapping[tuple[Hashable, ...], NDArray[np.int64]] = groups
     for its, rows in rows_of.items():
         dataset, _, video, quality, target, _, label = its
         if not label:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -100,10 +100,15 @@ def _with_maps(
     branches = network.branches if isinstance(network, DualBranchTeacher) else ("student",)
     tapped = not only_last and any(isinstance(m, TappedBackbone) for m in network.modules())
     if tapped and len(branches) == 1:
-        x = network.high_pass(images).to(images.dtype) if branches == ("frequency",) else images
+        x = (
+            cast(Any, network).high_pass(images).to(images.dtype)
+            if branches == ("frequency",)
+            else images
+        )
         backbone = next(m for m in network.modules() if isinstance(m, TappedBackbone))
         maps = _stepped(backbone).written_maps(x)
-        return network.classifier(maps[32].mean(dim=(2, 3))), {branches[0]: maps}
+        logits: Tensor = cast(Any, network.classifier)(maps[32].mean(dim=(2, 3)))
+        return logits, {branches[0]: maps}
     with _weighted_maps(network) as weighted:
         output = network(images)
     if not isinstance(network, DualBranchTeacher):

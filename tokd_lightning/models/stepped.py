@@ -110,14 +110,15 @@ class SteppedBackbone(TappedBackbone):
             state: State behind the previous one.
             maps: Stride -> map; the step's own maps are added.
         """
+        after: State = state
         stride = STRIDES[index]
         start = self.ends[STRIDES[index - 1]] + 1 if index else 0
         for number in range(start, self.ends[stride] + 1):
-            state = self.run_block(number, state)
+            after = self.run_block(number, after)
             if number == self.ends.get(EARLY) and self.finest <= EARLY:
-                maps[EARLY] = self.fit(self.layouts[EARLY].read(_first(state.x)), EARLY)
-        maps[stride] = self.fit(self.read(index, state), stride)
-        return state
+                maps[EARLY] = self.fit(self.layouts[EARLY].read(_first(after.x)), EARLY)
+        maps[stride] = self.fit(self.read(index, after), stride)
+        return after
 
     def written_maps(self, x: Tensor) -> dict[int, Tensor]:
         """Return stride -> map of images on the network's own grid, each made from the last.

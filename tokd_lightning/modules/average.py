@@ -1,7 +1,7 @@
 """Exponential moving average of the weights that train."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +63,8 @@ class WeightAverage:
         live = self._live()
         floats = [name for name, value in live.items() if value.is_floating_point()]
         means, weights = ([of[name] for name in floats] for of in (self._other, live))
-        cast(Any, get_ema_multi_avg_fn)(decay)(means, weights, self.steps)
+        average: Any = get_ema_multi_avg_fn  # torch's is without types
+        average(decay)(means, weights, self.steps)
         for name in live.keys() - set(floats):
             self._other[name].copy_(live[name])
 

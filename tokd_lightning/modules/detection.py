@@ -18,9 +18,9 @@ from tokd_lightning.distillation.gradients import KEPT_PASSES
 from tokd_lightning.errors import TokdError
 from tokd_lightning.metrics.classification import frame_and_video_metrics, seen_and_unseen
 from tokd_lightning.models.detectors import extras_of
-from tokd_lightning.modules.checkpoint import HEADER
 from tokd_lightning.modules.compile import compile_in_place
 from tokd_lightning.modules.finite import FiniteLoss
+from tokd_lightning.modules.partial import HEADER
 from tokd_lightning.modules.rotation_step import clip_gradient, scheduler_of
 from tokd_lightning.modules.symptoms import announce_normalisation
 from tokd_lightning.modules.tuned import TunedModule, check_rates

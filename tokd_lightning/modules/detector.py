@@ -103,7 +103,7 @@ class DetectorModule(DetectionModule):
             raise TokdError(f"--model.detector: {error}") from error
         self._add_objectives(normalised_head)
         self.to(memory_format=torch.channels_last)
-        self.freeze()
+        self.hold_frozen()
 
     def _add_objectives(self, normalised_head: bool) -> None:
         """Set the head and the smoothing.

@@ -15,7 +15,7 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.models import Shapes, StudentOutput, keep_maps_from
 from tokd_lightning.models.detectors import SEEDS, Detector, DetectorLoss, extras_of
 from tokd_lightning.models.rebuild import build_student, drawn_from
-from tokd_lightning.modules.checkpoint import HEADER, check_branches, check_input, under
+from tokd_lightning.modules.checkpoint import check_branches, check_input, under
 from tokd_lightning.modules.compile import compile_in_place
 from tokd_lightning.modules.detection import (
     DetectionModule,
@@ -23,6 +23,7 @@ from tokd_lightning.modules.detection import (
     LRSchedulerCallable,
     OptimizerCallable,
 )
+from tokd_lightning.modules.partial import HEADER
 from tokd_lightning.modules.rotation_step import loss_scale, optimizer_of, rotate, without_sync
 from tokd_lightning.modules.shared_teacher import DEEPEST, FINEST, SharedTeacher
 from tokd_lightning.modules.symptoms import warn_of_collapse, warn_of_idle_rotation
@@ -123,7 +124,7 @@ class DistillModule(DetectionModule):
             raise TokdError(f"--model.own_losses: {student} has no losses of its own")
         self.own: DetectorLoss | None = None
         self.student.to(memory_format=torch.channels_last)
-        self.freeze()
+        self.hold_frozen()
         self.distiller: Distiller | None = None
         self.shared_teacher = SharedTeacher()
         self._teacher: SharedTeacher | None = None

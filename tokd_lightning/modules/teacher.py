@@ -9,13 +9,13 @@ from tokd_lightning.distillation.projectors import AuxiliaryClassifier, TeacherP
 from tokd_lightning.models import DualBranchTeacher
 from tokd_lightning.models.objectives import Objectives, normalise_head
 from tokd_lightning.models.rebuild import drawn_from
-from tokd_lightning.modules.checkpoint import HEADER
 from tokd_lightning.modules.detection import (
     DetectionModule,
     Interval,
     LRSchedulerCallable,
     OptimizerCallable,
 )
+from tokd_lightning.modules.partial import HEADER
 
 
 class TeacherModule(DetectionModule):
@@ -116,7 +116,7 @@ class TeacherModule(DetectionModule):
                 self.projectors = TeacherProjectors(channels, width, kernel, norm, there)
                 self.auxiliary = AuxiliaryClassifier(width, branches=len(there))
         self.to(memory_format=torch.channels_last)
-        self.freeze()
+        self.hold_frozen()
 
     @property
     def network(self) -> nn.Module:

@@ -63,7 +63,7 @@ class TunedModule(pl.LightningModule):
     def network(self) -> nn.Module:
         """Network that scores images: the teacher, or the student S_B with G_Sc."""
 
-    def freeze(self) -> None:
+    def hold_frozen(self) -> None:
         """Freeze what does not train; called by subclasses once the network is built."""
         self.tuning = Tuning(self.network, self.tune)
 

@@ -51,7 +51,8 @@ def write(
     Raises:
         TokdError: There is no run, or a file cannot be read or written.
     """
-    reader, states = Reader(runs), {}
+    reader = Reader(runs)
+    states: dict[str, tuple[str, tuple[str, ...]]] = {}
     for key in TABLES:
         for cell in paper_table(key, tuple(DATASETS), recipe).sharing(common).cells:
             for one in reader.seeds(cell):

@@ -11,9 +11,9 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.errors import TokdError
 from tokd_lightning.modules import DetectionModule
-from tokd_lightning.modules.checkpoint import HEADER, read_checkpoint
+from tokd_lightning.modules.checkpoint import read_checkpoint
 from tokd_lightning.modules.distill import NO_TEACHER
-from tokd_lightning.modules.partial import weights_hash
+from tokd_lightning.modules.partial import HEADER, weights_hash
 from tokd_lightning.runs.folder import Run
 from tokd_lightning.runs.identity import Config, differences
 from tokd_lightning.runs.provenance import (

@@ -21,8 +21,8 @@ from tokd_lightning.loggers.run import CURVES, build_loggers, is_rank_zero, logg
 from tokd_lightning.loggers.wandb_run import ended, publish
 from tokd_lightning.metrics.classification import inverted
 from tokd_lightning.modules import DetectionModule
-from tokd_lightning.modules.checkpoint import HEADER, read_checkpoint, state_hash
-from tokd_lightning.modules.partial import weights_hash
+from tokd_lightning.modules.checkpoint import read_checkpoint, state_hash
+from tokd_lightning.modules.partial import HEADER, weights_hash
 from tokd_lightning.runs.folder import Run, letting_go
 from tokd_lightning.runs.identity import cell, measured_otherwise, recipe_hash
 from tokd_lightning.runs.provenance import (
@@ -250,6 +250,8 @@ class TokdCLI(LaunchingCLI):
     def fit(self, **arguments: Any) -> None:
         """Train; an error before the first checkpoint leaves no run folder behind."""
         try:
+            if self.learner is not None:
+                self.learner.ready()
             self.trainer.fit(**arguments)
         except SystemExit:  # how Lightning ends after Ctrl-C
             if not self.trainer.interrupted:

@@ -82,7 +82,7 @@ def print_metrics(metrics: dict[str, float], split: str, folder: Path) -> None:
     """
     print(f"{folder.name}, {split}:")
     table, start = Table(), f"{split}/frame/"
-    levels = ("frame", "video")
+    levels: tuple[str, ...] = ("frame", "video")
     if any(key.startswith(f"{split}/unseen/") for key in metrics):
         levels += tuple(f"{part}/{level}" for part in ("seen", "unseen") for level in levels)
     for column in ("", *(level.replace("/", " ") for level in levels)):
