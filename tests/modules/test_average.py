@@ -53,6 +53,17 @@ class Saved(Callback):
         trainer.save_checkpoint(self.path)
 
 
+class SavedInside(Saved):
+    """Saves as best.ckpt is saved after a validation within an epoch."""
+
+    def on_train_epoch_end(self, trainer, module):
+        pass
+
+    def on_validation_end(self, trainer, module):
+        assert module.average.inside
+        trainer.save_checkpoint(self.path)
+
+
 @pytest.mark.parametrize("kind", ["teacher", pytest.param("student", marks=pytest.mark.slow)])
 def test_the_average_follows_its_equation_and_is_what_is_validated_and_saved(
     kind, teacher, tmp_path
@@ -68,7 +79,11 @@ def test_the_average_follows_its_equation_and_is_what_is_validated_and_saved(
     path, validated = tmp_path / "best.ckpt", Validated()
     module = make(ema=DECAY)
     again = Seen(lambda module: snapshot(module, f"{kind}."))
-    train(module, again, validated, Saved(path))
+    inside = tmp_path / "inside.ckpt"
+    train(module, again, validated, Saved(path), SavedInside(inside))
+    one, other = (torch.load(file, weights_only=True) for file in (path, inside))
+    assert same(one["state_dict"], other["state_dict"])
+    assert same(*(saved["weights_in_training"]["state_dict"] for saved in (one, other)))
     assert all(same(a, b) for a, b in zip(seen.notes, again.notes, strict=True))
     expected = averaged([start, *seen.notes])
     for found in (
