@@ -47,7 +47,8 @@ def grad_cam(
     Args:
         network: The student or detector, or the teacher with a map per branch; in ``eval()``.
         x: Normalised images, ``(B, 3, H, W)``.
-        strides: Strides of the maps: 8, 16 or 32. The teacher's maps are those after its RFAMs.
+        strides: Strides of the maps: 8, 16 or 32. The teacher's maps are those after its RFAMs; a
+            detector with a single map, such as Multi-task with that at 16, has that one.
         extras: Further arguments of a detector's ``forward``.
 
     Returns:
@@ -68,6 +69,7 @@ def grad_cam(
         elif isinstance(network, Detector):
             of = {"rgb" if output.frequency else "detector": output.maps}
             of |= {"frequency": output.frequency} if output.frequency else {}
+            strides = [*output.maps] if len(output.maps) == 1 else strides
         else:
             of = {"student": output.maps}
         seen = [(branch, stride) for branch in of for stride in strides]
