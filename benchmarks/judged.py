@@ -8,6 +8,7 @@ import torch
 
 from benchmarks import (
     add,
+    composing,
     detecting,
     evaluation,
     exported,
@@ -42,6 +43,7 @@ class Sizes(NamedTuple):
     students: tuple[str, ...] = ("resnet18_thin", "resnet34_thin", "xception")
     backbone: str = "xception"
     resnet: str = "resnet50"
+    transformer: str = "vit_large_patch14_clip_224"
     detecting: tuple[int, int, int] = (224, 299, 380)
     efficient: str = "tf_efficientnet_b4"
     repeats: int = 10
@@ -67,6 +69,7 @@ TINY = Sizes(
     students=("resnet18_thin",),
     backbone="test_resnet",
     resnet="test_resnet",
+    transformer="test_vit",
     detecting=(64, 64, 64),
     efficient="resnet18_thin",
     repeats=2,
@@ -125,6 +128,19 @@ def forged(sizes: Sizes) -> Iterator[Row]:
     for name, value in found.items():
         what = f"forged sample ({name}), {side} px, one core"
         yield Row(what, "ms", milliseconds_of(value), "<= 15")
+
+
+def composed(sizes: Sizes) -> Iterator[Row]:
+    """Measure degraded samples, and drawing paired and mixed batches."""
+    side = min(224, sizes.large)
+    for share, target in ((0.3, "<= 12"), (1.0, "")):
+        found = composing.degrading(side, min(64, sizes.frames), sizes.repeats, share=share)
+        what = f"degraded sample, each of six links with probability {share}, {side} px, one core"
+        yield Row(what, "ms", milliseconds_of(found), target)
+    frames = 160 * sizes.identities
+    for name, found in composing.drawing(frames, 64, max(2, sizes.repeats // 2)).items():
+        what = f"drawing a sample of {frames:,} frames, {name}"
+        yield Row(what, "ms", milliseconds_of(found), "" if name == "half_batch" else "<= 0.01")
 
 
 def index(sizes: Sizes) -> Iterator[Row]:
@@ -243,6 +259,7 @@ PARTS: tuple[Part, ...] = (
     teacher,
     loading,
     forged,
+    composed,
     index,
     evaluating,
     in_use,

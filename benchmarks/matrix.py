@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from benchmarks import frequency, loader, rotation, step
+from benchmarks import frequency, loader, rotation, step, tuning
 from benchmarks import teacher as teachers
 from benchmarks.figures import Row, milliseconds, milliseconds_of
 from benchmarks.judged import Part, Sizes
@@ -123,6 +123,11 @@ def loading_with_workers(sizes: Sizes) -> Iterator[Row]:
         yield Row(f"frames by 2 workers, {name}, {sizes.large} px, by the clock", "/s", rate)
 
 
+def tuned_teacher(sizes: Sizes) -> Iterator[Row]:
+    """Measure the memory of training a transformer, in whole and in part."""
+    yield from tuning.measure(sizes.transformer, 224 if sizes.large > 224 else 64, sizes.batch)
+
+
 PARTS: tuple[Part, ...] = (
     filter_sizes,
     rotation_forms,
@@ -131,4 +136,5 @@ PARTS: tuple[Part, ...] = (
     steps_xception,
     teacher_forms,
     loading_with_workers,
+    tuned_teacher,
 )

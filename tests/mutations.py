@@ -44,6 +44,7 @@ VALID: dict[str, list[str]] = {
     "explain": ["explain", "run", "--on", "ffpp-c23:tiny", "--frames", "1", "--errors", "0",
                 "--strides", "32", "--bands", "2", "--widths", "equal", "--band-frames", "1",
                 "--workers", "0", "--device", "cpu"],
+    "audit": ["audit", "run", "--out", "audited", "--data", "tiny"],
     "compare": ["compare", "run", "--out", "compared"],
     "dashboard": ["dashboard", ".", "--dry-run", "--out", "board.json", "--project", "p"],
     "export": ["export", "run", "--out", "student", "--format", "safetensors", "--data", "tiny"],
@@ -54,6 +55,7 @@ VALID: dict[str, list[str]] = {
               "--seeds", "2", "--data", "ffpp=tiny", "--runs", "runs", "--workers", "1",
               "--set", "trainer.precision=32-true"],
     "figure": ["figure", "4", "--dry-run", "--data", "ffpp=tiny", "--runs", "runs"],
+    "bundle": ["report", "--runs", ".", "--bundle", "all.tokd"],
     "report": ["report", "--runs", ".", "--table", "3", "--dataset", "ffpp", "--out", "report"],
 }  # fmt: skip
 FILES = ("one.yaml", "run/fit.yaml", "run/metrics.json", "list.csv", "run/checkpoints/best.ckpt",

@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 import wandb_log
+from PIL import Image
 from test_cli import ROOT, TINY_TEACHER, tokd
 from test_kills import flat, kill, stamps, training_starts
 from trees import make_ffpp
 
 from tokd_lightning.cli import main
+from tokd_lightning.data.annotations import mask_path
 from tokd_lightning.data.frames import FrameDataset
 from tokd_lightning.errors import TokdError
 from tokd_lightning.models import DualBranchTeacher
@@ -61,6 +63,12 @@ METHODS = {
         *("--model.distiller.rotation=learned", "--model.distiller.dim=64"),
     ],
 }
+DETECTOR = [f"--model.lr_scheduler.total_steps={2 * BATCHES}"]
+UNTAUGHT = {
+    "vanilla": STUDENT,
+    "multitask": DETECTOR,
+    "rfm": [*DETECTOR, "--model.detector.backbone=test_resnet"],
+}
 # What all fits of a cohort share.
 ALL = {
     "parts of a batch": ["--model.accumulate=2"],
@@ -83,11 +91,12 @@ def arguments(tiny_ffpp, teacher):
     """Return the arguments of a method's fit."""
 
     def of(name, runs, *options, root=tiny_ffpp):
-        experiment = "demo_vanilla" if name == "vanilla" else "demo_tokd"
-        taught = [] if name == "vanilla" else [f"--model.teacher={teacher}"]
+        experiment = f"demo_{name}" if name in UNTAUGHT else "demo_tokd"
+        own = (METHODS | UNTAUGHT)[name]
+        taught = [] if name in UNTAUGHT else [f"--model.teacher={teacher}"]
         return [
             *(f"--config={ROOT}/experiments/{experiment}.yaml", f"--data.root={root}"),
-            *(*SMALL, *METHODS[name], *taught, f"--runs={runs}", f"--name={name}", *options),
+            *(*SMALL, *own, *taught, f"--runs={runs}", f"--name={name}", *options),
         ]
 
     return of
@@ -192,6 +201,21 @@ def test_pairs_of_two_qualities_are_shared(arguments, tmp_path):
     root = make_ffpp(tmp_path / "ffpp", qualities=("c23", "c40"))
     names = ["add", "tokd-with-add", "vanilla"]
     options = ["--data.quality=c40", "--data.teacher_quality=c23"]
+    alone(arguments, names, tmp_path / "alone", *options, root=root)
+    assert cohort(arguments, names, tmp_path / "together", *options, root=root) == 0
+    assert_same(names, tmp_path / "together", tmp_path / "alone")
+
+
+@pytest.mark.slow
+def test_detectors_and_students_share_what_they_read_alike(arguments, tmp_path):
+    root = make_ffpp(tmp_path / "ffpp")
+    for file in root.glob("manipulated_sequences/*/c23/faces/*/*.png"):
+        place = file.relative_to(root).as_posix()
+        mask = root / mask_path(place, int(file.stem))
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (48, 48), 255).save(mask)
+    names = ["vanilla", "multitask", "rfm"]
+    options = ["--data.mean=0.5", "--data.std=0.5"]
     alone(arguments, names, tmp_path / "alone", *options, root=root)
     assert cohort(arguments, names, tmp_path / "together", *options, root=root) == 0
     assert_same(names, tmp_path / "together", tmp_path / "alone")
@@ -353,12 +377,38 @@ def test_each_fit_has_its_own_run_on_wandb(arguments, tmp_path, monkeypatch):
         assert theirs == pytest.approx(losses)
 
 
+def processes(*fits):
+    """Run fits and their tests on two processes; return the exit code and what they said."""
+    args = [str(Path(sys.executable).with_name("tokd")), "fit", "--test"]
+    for number, fit in enumerate(fits):
+        args += [*(["--also"] if number else []), *fit, "--trainer.devices=2"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(args, env=env, capture_output=True, text=True, timeout=900, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
 @pytest.mark.slow
-def test_fits_of_several_processes_are_refused_before_any_begins(arguments, tmp_path, capsys):
-    assert cohort(arguments, ["vanilla", "tokd"], tmp_path, "--trainer.devices=2") == 2
-    said = capsys.readouterr().err
-    assert "run in one process, not in 2: set --trainer.devices 1" in said
-    assert not list(tmp_path.iterdir())
+def test_fits_in_turns_on_two_processes_leave_what_each_leaves_alone(arguments, tmp_path):
+    names = ["tokd", "vanilla"]
+    for name in names:
+        code, said = processes(arguments(name, tmp_path / "alone"))
+        assert code == 0, said
+    code, said = processes(*(arguments(name, tmp_path / "together") for name in names))
+    assert code == 0, said
+    assert said.count("epoch 2/2") == 2  # rank 0 alone speaks
+    assert_same(names, tmp_path / "together", tmp_path / "alone")
+
+
+@pytest.mark.slow
+def test_fits_on_two_processes_begin_together_or_not_at_all(arguments, tmp_path):
+    names = ["vanilla", "tokd"]
+    (tmp_path / "runs/tokd").mkdir(parents=True)
+    with letting_go():
+        Run(tmp_path / "runs/tokd").hold()
+        code, said = processes(*(arguments(name, tmp_path / "runs") for name in names))
+    assert code == 2
+    assert "is being trained by another process" in said, said
+    assert not (tmp_path / "runs/vanilla").exists()
 
 
 def test_disagreement_ignores_what_a_fit_may_have_by_itself():

@@ -70,10 +70,12 @@ def test_a_cohort_costs_less_than_each_fit_alone(device, tmp_path):
     at = argparse.Namespace(
         size=64, batch=4, teacher="resnet18_thin", student="resnet18_thin", steps=[1, 2],
         columns=["vanilla", "TOKD both"], accelerator="cpu", precision="32-true", workers=0,
-        out=tmp_path / "cohort.json",
+        sequential=False, live=True, out=tmp_path / "cohort.json",
     )  # fmt: skip
     found = cohort.measure(at)
     assert json.loads(at.out.read_text())["2"] == found["2"]
     alone = sum(it["cpu"] for it in found["1"]["alone"].values())
     assert found["1"]["cohort"]["cpu"] < alone
-    assert len(cohort.summary(found, at)) == 4
+    largest = max(it["live"] for it in found["1"]["alone"].values())
+    assert largest < found["1"]["cohort"]["live"] < 2 * largest
+    assert len(cohort.summary(found, at)) == 6

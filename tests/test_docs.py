@@ -27,6 +27,11 @@ from tokd_lightning.verify.kinds import KINDS
 TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
 TOLD = [README, *CHAPTERS]  # measurements tell what was done, with places of their own
 COMMANDS = [(page.name, command[1:]) for page in TOLD for command in commands(TEXTS[page])]
+# A method's name in the measured table -> its section.
+ALIASES = {name.__name__: name.__name__ for name in METHODS} | {
+    "AT": "AttentionTransfer",
+    "SP": "SimilarityPreserving",
+}
 # What stands before an argument's name on the command line, the longest first -> who takes it.
 TAKERS = {
     "model.distiller": METHODS,
@@ -242,3 +247,23 @@ def test_every_message_of_the_faq_is_one_of_the_program():
         if not any(text in template or text.rstrip("…") in template for template in told):
             unknown.append(line)
     assert unknown == []
+
+
+def test_every_method_has_its_measured_result():
+    sections = dict(
+        part.split("\n", 1) for part in TEXTS[ROOT / "docs/methods.md"].split("\n## ")[1:]
+    )
+    told = {
+        name: re.search(r"^Mini-FF\+\+: (.*)", sections[name], re.M)[1] for name in ALIASES.values()
+    }
+    measured = TEXTS[ROOT / "docs/measurements/methods-mini-ffpp.md"]
+    found = dict.fromkeys(told, "")
+    for name, auc in re.findall(r"^\| (\w+(?: \w+)?) \| ([\d.± ]+) \|", measured, re.M):
+        method, _, branches = name.partition(" ")
+        if method in ALIASES:
+            found[ALIASES[method]] += auc
+            said = {"rgb": f"{auc} with RGB", "both": f"{auc} with both branches"}
+            assert said.get(branches, f"AUC {auc}") in told[ALIASES[method]]
+    assert {name for name, auc in found.items() if not auc} == {
+        name for name, line in told.items() if line == "not measured."
+    }

@@ -174,7 +174,7 @@ def test_data_without_the_split_are_one_line(run, tiny_ffpp, tmp_path, capsys):
         (["--on", "celebdf:"], "it is [NAME=]KIND[-QUALITY]:PATH"),
         (["--on", "celebdf-:{data}"], "it is [NAME=]KIND[-QUALITY]:PATH"),
         (["--on", "a/b=celebdf:{data}"], "it is [NAME=]KIND[-QUALITY]:PATH"),
-        (["--on", "dfdc:{data}"], "no data set of the kind 'dfdc'"),
+        (["--on", "photos:{data}"], "no data set of the kind 'photos'"),
         (["--on", "celebdf:{data}/nowhere"], "there is no"),
         (["--on", "celebdf:{data}/List_of_testing_videos.txt"], "is not a folder"),
         (["--on", "own:{data}/List_of_testing_videos.txt"], "a .csv or a .json"),

@@ -26,6 +26,11 @@ NAMES = {
     "ffpp_res34t": "ffpp-c40_resnet34_thin_tokd-both_s0",
     "ffpp_teacher": "ffpp-c40_teacher-both_s0",
     "ffpp_xception": "ffpp-c40_xception_tokd-both_s0",
+    "modern_mobilenetv4": "ffpp-c23_mobilenetv4_conv_small.e2400_r224_in1k_tokd-both_s0",
+    "modern_res18t": "ffpp-c23_resnet18_thin_tokd-both_s0-1c3a6d",
+    "modern_teacher_clip": "ffpp-c23_teacher-rgb_s0-c3f79f",
+    "modern_teacher_convnext_dinov3": "ffpp-c23_teacher-both_s0-86c117",
+    "modern_teacher_vit_dinov3": "ffpp-c23_teacher-both_s0-5ad1d2",
     "own_res18t": "own-unknown_resnet18_thin_tokd-both_s0",
     "own_teacher": "own-unknown_teacher-both_s0",
 } | {
@@ -150,6 +155,14 @@ def test_how_validation_is_drawn_is_part_of_the_run(tmp_path):
     assert (data["val_fraction"], data["val_seed"]) == (0.1, 0)
     other = parse("fit", *args, "--data.val_seed", "1")
     assert other.run.folder.name.startswith(plain.run.folder.name + "-")
+
+
+def test_modern_students_find_the_teacher_of_their_header():
+    folder = ROOT / "experiments"
+    for student in ("modern_res18t", "modern_mobilenetv4"):
+        model = yaml.safe_load((folder / f"{student}.yaml").read_text())["model"]["init_args"]
+        run = Path(model["teacher"]).parents[1].name
+        assert run == NAMES["modern_teacher_convnext_dinov3"]
 
 
 @pytest.mark.slow

@@ -32,8 +32,10 @@ ALLOWED = {
         "terminal",
     },
     "tables": {"runs"},
+    "audit": {"data", "metrics", "models", "report", "runs", "tables"},
     "evaluation": {
-        "data", "loggers", "looks", "metrics", "models", "modules", "runs", "tables", "training",
+        "audit", "data", "loggers", "looks", "metrics", "models", "modules", "runs", "tables",
+        "training",
     },
     "report": {"loggers", "looks", "runs", "tables"},
     "schedule": {"report", "runs", "tables"},
@@ -42,11 +44,11 @@ ALLOWED = {
         "runs", "training",
     },
     "deploy": {
-        "data", "evaluation", "metrics", "models", "modules", "prepare", "runs", "terminal",
-        "extras",
+        "audit", "data", "evaluation", "metrics", "models", "modules", "prepare", "runs",
+        "terminal", "extras",
     },
     "commands": {
-        "demo", "deploy", "distillation", "evaluation", "explain", "models", "prepare",
+        "audit", "demo", "deploy", "distillation", "evaluation", "explain", "models", "prepare",
         "report", "schedule", "show", "terminal", "training", "verify", "extras", "runs",
     },
     "cli": {"commands", "extras", "training"},

@@ -25,8 +25,8 @@ CELL = Cell("ffpp-c23", "student", "resnet18_thin", "tokd", "both", 0)
 
 
 def test_an_unknown_view_names_the_known_ones(tmp_path):
-    with pytest.raises(TokdError, match="--log mlflow: choose from none, wandb, tensorboard"):
-        build_loggers(tmp_path / "run", ["mlflow"], CELL, {})
+    with pytest.raises(TokdError, match=r"--log comet: choose from none, wandb, .*mlflow"):
+        build_loggers(tmp_path / "run", ["comet"], CELL, {})
 
 
 def test_the_csv_is_always_there(monkeypatch, tmp_path):
@@ -43,6 +43,50 @@ def test_a_view_that_is_not_installed_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setattr("lightning.pytorch.loggers.TensorBoardLogger", missing)
     with pytest.raises(TokdError, match=r"pip install .tokd-lightning\[tensorboard\]"):
         build_loggers(tmp_path / "run", ["tensorboard"], CELL, {})
+
+
+def test_mlflow_that_is_not_installed_names_the_extra(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(TokdError, match=r"--log mlflow needs mlflow: .*tokd-lightning\[mlflow\]"):
+        build_loggers(tmp_path / "run", ["mlflow"], CELL, {})
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.slow
+def test_mlflow_has_the_curves_of_the_csv_and_goes_on_where_the_fit_did(tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    pytest.importorskip("sqlalchemy")
+    pytest.importorskip("alembic")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    config = {"model": {"init_args": {"alpha_rgb": 10.0}}, "seed_everything": 0}
+    folder = tmp_path / "runs" / "it's named"
+
+    def follow(rows, *records):
+        made = build_loggers(folder, ["mlflow"], CELL, config, rows)
+        for logger in made:
+            for step, metrics in records:
+                logger.log_metrics(metrics, step)
+            logger.finalize("success")
+
+    follow(0, (0, {"train/loss": 1.0}), (1, {"train/loss": 0.5}))
+    follow(2, (2, {"train/loss": 0.25, "val/frame/auc": 0.75}))
+    follow(0, (0, {"train/loss": 9.0}))  # a new fit of that name is a new run
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
+    experiment = client.get_experiment_by_name("tokd")
+    second, first = client.search_runs(
+        [experiment.experiment_id], order_by=["attributes.start_time DESC"]
+    )
+    assert {first.info.run_name, second.info.run_name} == {folder.name}
+    assert first.info.status == "FINISHED"
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+    assert first.data.params["model/init_args/alpha_rgb"] == "10.0"
+    curve = client.get_metric_history(first.info.run_id, "train/loss")
+    assert [(one.step, one.value) for one in curve] == [(0, 1.0), (1, 0.5), (2, 0.25)]
+    assert first.data.metrics["val/frame/auc"] == 0.75
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://")
+    with pytest.raises(TokdError, match="--log mlflow cannot write to nowhere://: "):
+        build_loggers(folder, ["mlflow"], CELL, config)
 
 
 def rows(folder):

@@ -136,6 +136,11 @@ def test_options_may_stand_before_the_config(monkeypatch):
     assert seen[0]["trainer"]["max_epochs"] == 2
 
 
+def test_a_table_that_does_not_exist_is_named_by_its_command(capsys):
+    assert main(["table", "9"]) == 2
+    assert line(capsys).startswith("tokd: tokd table '9': choose from 1, 2, 3, 4, 5, 6, 7, beyond")
+
+
 def test_options_without_a_config_ask_for_one(capsys):
     for options in (["--data.root=x"], ["--model.student=resnet18_thin"], []):
         assert main(["fit", *options]) == 2

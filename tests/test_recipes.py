@@ -96,7 +96,7 @@ def test_a_wheel_installed_elsewhere_takes_the_first_steps(tmp_path):
     assert (run / "metrics.json").is_file()
     ran("export", run, "--out", "model")
     assert "of 1 files scored" in ran("detect", "model", next(data.rglob("*.png")))
-    assert "vanilla" in ran("table", "3", "--dataset", "demo", "--data", data, "--dry-run")
+    assert "Vanilla" in ran("table", "3", "--dataset", "demo", "--data", data, "--dry-run")
     ran("init", "own")
     ran("fit", "--config", "own/experiments/demo_vanilla.yaml", *options, "--name", "edited")
     assert (work / "runs/edited/metrics.json").is_file()

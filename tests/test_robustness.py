@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 
 from tokd_lightning.cli import main
+from tokd_lightning.data import perturbations
+from tokd_lightning.data.perturbations import PERTURBATIONS, Perturbation
 from tokd_lightning.evaluation import (
-    perturbations,
     reliability,
     robustness,
     robustness_pictures,
     roc,
 )
-from tokd_lightning.evaluation.perturbations import PERTURBATIONS, Perturbation
 from tokd_lightning.metrics.classification import binary_metrics, video_table
 from tokd_lightning.runs.folder import Run
 
@@ -250,7 +250,7 @@ def test_details_are_shown_and_completed_from_the_scores_of_earlier_evaluations(
 
 
 @pytest.mark.slow
-def test_all_seven_at_once(run, command):
+def test_all_of_them_at_once(run, command):
     assert main([*command, "--robustness"]) == 0
     record = measured(run)
     assert list(record["perturbations"]) == list(PERTURBATIONS)

@@ -237,4 +237,4 @@ def test_an_upload_that_does_not_end_is_told_of(account, tmp_path):
     with ended():
         wandb_run._OPEN.get().append((run, False))
     assert len(said) == 1
-    assert f"(60 s are over); go on with: wandb sync {folder}/wandb/run-1-abc" in said[0]
+    assert f"(60 s are over); upload the rest with: wandb sync {folder}/wandb/run-1-abc" in said[0]

@@ -166,7 +166,7 @@ def _subtract(x: Tensor, low: _LowFrequencies) -> Tensor:
     height, width = x.shape[-2:]
     rows, columns = triangle.shape
     image = x.to(triangle.dtype).reshape(-1, height, width)
-    count = len(image)
+    count = image.shape[0]  # len() would fix the batch size of an ONNX file
     # Rows first: this leaves a small (K_H, W) image for a single product from the right.
     corner = (vertical @ image).reshape(count * rows, width) @ horizontal.T
     corner = corner.reshape(count, rows, columns) * triangle

@@ -56,6 +56,9 @@ def test_frames_beside_the_list_are_read_with_fakes_beside_their_original(tmp_pa
     told = tmp_path / "told.json"
     assert verify(root, json=told, workers=1) == 0
     assert verify(root / "metadata.json", json=told, workers=1) == 0
+    assert verify(root.parent, json=told, workers=1) == 0
+    codes = {f["code"] for f in json.loads(told.read_text())["findings"]}
+    assert codes == {"not-for-training"}  # the list itself is no stray file
 
 
 def test_all_parts_in_a_folder_are_one_data_set(tmp_path):
@@ -74,6 +77,7 @@ def test_all_parts_in_a_folder_are_one_data_set(tmp_path):
 def test_videos_are_prepared_as_a_flat_tree_is(tmp_path):
     root = part(tmp_path / "part", "videos")
     prepare("folder", root, tmp_path / "out", frames=1, size=16, detector="none", workers=1)
+    assert "passed_over" not in (tmp_path / "out" / "problems.csv").read_text()
     data = ManifestDataModule(tmp_path / "out", size=16, num_workers=0, val_fraction=0.25)
     assert len(data.manifest) == 12
     assert set(data.manifest["dataset"]) == {"dfdc"}

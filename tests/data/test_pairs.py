@@ -213,7 +213,7 @@ def test_too_many_frames_without_a_partner_end_the_run(coded):
     with pytest.raises(TokdError) as caught:
         data(coded).setup("fit")
     message = str(caught.value)
-    assert message.startswith("3 of 270 training frames (1.1%) have none of the same video and")
+    assert message.startswith("3 of 270 training frames (1.1%) have no frame of the same video and")
     assert "c40/faces/002/1.png" in message
     assert "--data.max_unpaired" in message
     assert "\n" not in message

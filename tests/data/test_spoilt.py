@@ -145,6 +145,29 @@ def test_a_validation_of_one_class_is_an_error_of_verify_as_it_is_of_training(tm
         check_classes(data, None, 1)
 
 
+@pytest.mark.parametrize(
+    ("rows", "noted", "refused"),
+    [
+        (["train,0", "train,1", "test,0"], "no val", "no frames in the split val: .*val_fraction"),
+        (["val,0", "val,1"], "no train", "no frames in the split train"),
+        (["train,1", "val,1"], "all fake", "all 1 frames of the split train are fake"),
+    ],
+)
+def test_what_training_refuses_is_a_note_of_verify(tmp_path, rows, noted, refused):
+    for n in range(len(rows)):
+        Image.new("RGB", (8, 8), (9 * n,) * 3).save(tmp_path / f"{n}.png")
+    lines = [f"{n}.png,{row}" for n, row in enumerate(rows)]
+    (tmp_path / "m.csv").write_text("\n".join(["path,split,label", *lines]))
+    assert verify(tmp_path / "m.csv", json=tmp_path / "told.json", workers=1) == 0
+    findings = json.loads((tmp_path / "told.json").read_text())["findings"]
+    assert [(f["code"], f["details"]) for f in findings] == [
+        ("not-for-training", {"unknown": noted})
+    ]
+    data = ManifestDataModule(tmp_path, tmp_path / "m.csv", size=8, num_workers=0)
+    with pytest.raises(TokdError, match=refused):
+        check_classes(data, None, 1)
+
+
 @pytest.mark.parametrize("turn", [1, 6])
 def test_shapes_are_those_that_training_sees(root, turn):
     """A phone stores an upright picture as one that lies, with EXIF orientation 6."""

@@ -25,7 +25,7 @@ def test_a_list_of_deepfakebench_keeps_its_test_to_the_test(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "celebdf", "celebdf:", "=ffpp:.", "ffpp-:.", "dfdc:.", "ffpp:nowhere"]
+    "text", ["", "celebdf", "celebdf:", "=ffpp:.", "ffpp-:.", "photos:.", "ffpp:nowhere"]
 )
 def test_anything_else_is_refused(text):
     with pytest.raises(TokdError, match="--on"):

@@ -83,7 +83,7 @@ def test_a_json_of_deepfakebench_is_verified_with_its_back_slashes(table, tmp_pa
         content[split].setdefault("c23", {})[video] = {"label": "FF-real", "frames": paths}
     file = tmp_path / "tree" / "ffpp.json"
     file.write_text(json.dumps({"FaceForensics++": {"FF-real": content}}))
-    assert findings(file) == {}
+    assert findings(file) == {"not-for-training": ["c23"]}  # all real
     (tmp_path / "tree" / real["path"].iloc[0]).write_text("no picture")
     file.write_text(file.read_text().replace("/", "\\\\"))
     assert findings(file) == {

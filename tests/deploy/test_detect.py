@@ -176,15 +176,15 @@ def refused(capsys, says, code):
 def test_what_a_user_can_mend_is_one_line(copied, run, mixed, tmp_path, capsys):
     picture = mixed / "dark.png"
     refused(capsys, "does not exist: tokd export", detect(tmp_path / "nothing", picture))
-    refused(capsys, "no exported model", detect(tmp_path, picture))
-    refused(capsys, "no exported model", detect(picture, picture))
+    refused(capsys, "not an exported model", detect(tmp_path, picture))
+    refused(capsys, "not an exported model", detect(picture, picture))
     refused(capsys, "tokd export", detect(run, picture))
     refused(capsys, "tokd export", detect(run / "checkpoints/best.ckpt", picture))
     refused(capsys, "no paths were given", detect(copied))
     refused(capsys, "/nowhere.jpg does not exist", detect(copied, "/nowhere.jpg"))
     refused(capsys, "exclude each other", detect(copied, picture, "--camera", 0))
     refused(capsys, "cannot be read", detect(copied, "--camera", "/dev/video77"))
-    refused(capsys, "no such folder", detect(copied, "--watch", tmp_path / "none"))
+    refused(capsys, "does not exist", detect(copied, "--watch", tmp_path / "none"))
     (tmp_path / "empty").mkdir()
     refused(capsys, "no images and no videos", detect(copied, tmp_path / "empty"))
     refused(capsys, "must be at least 1", detect(copied, picture, "--frames", 0))
@@ -195,11 +195,11 @@ def test_what_a_user_can_mend_is_one_line(copied, run, mixed, tmp_path, capsys):
     refused(capsys, "cannot be written", detect(copied, picture, "--annotate", tmp_path / "file"))
     (copied / "model.safetensors").write_bytes(b"x")
     code = detect(copied, picture, "--backend", "torch")
-    refused(capsys, "is not the file that model.json beside it describes", code)
+    refused(capsys, "is not the file that model.json next to it describes", code)
     record = json.loads((copied / "model.json").read_text())
     del record["files"]["onnx"]
     (copied / "model.json").write_text(json.dumps(record))
-    refused(capsys, "holds safetensors alone", detect(copied, picture))
+    refused(capsys, "holds only safetensors", detect(copied, picture))
     for broken in (
         "{",
         "[]",

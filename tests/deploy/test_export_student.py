@@ -19,6 +19,7 @@ from tokd_lightning.deploy import export as exporting
 from tokd_lightning.deploy import parity
 from tokd_lightning.deploy.networks import from_safetensors, to_onnx
 from tokd_lightning.deploy.record import open_model
+from tokd_lightning.deploy.source import open_source
 from tokd_lightning.deploy.thresholds import choose_threshold
 from tokd_lightning.errors import TokdError
 from tokd_lightning.models import Student
@@ -229,12 +230,28 @@ def refused(capsys, says, code):
     assert error.count("\n") == 1
 
 
+def test_metrics_of_other_weights_are_left_out_and_this_is_said(run, tmp_path, capsys):
+    assert open_source(run).results.metrics
+    copy = shutil.copytree(run, tmp_path / run.name)
+    record = json.loads((copy / "metrics.json").read_text())
+    assert record["hashes"]["weights"] == open_source(run).model.weights
+    record["hashes"]["weights"] = "0" * 64
+    (copy / "metrics.json").write_text(json.dumps(record))
+    assert open_source(copy).results is None
+    capsys.readouterr()
+    assert export(copy, tmp_path / "out", "--format", "safetensors") == 0
+    out = capsys.readouterr().out
+    assert "warning: metrics.json describes other weights than best.ckpt" in out
+    assert f"tokd test {copy}" in out
+    assert record_of(tmp_path / "out")["metrics"] == {}
+
+
 @pytest.mark.slow
 def test_what_cannot_be_exported_is_one_line(run, teacher, tmp_path, capsys):
     out = tmp_path / "out"
     refused(capsys, "holds a teacher", export(teacher, out))
     refused(capsys, "does not exist", export(tmp_path / "nothing", out))
-    refused(capsys, "no run folder", export(tmp_path, out))
+    refused(capsys, "is not a run folder", export(tmp_path, out))
     (tmp_path / "x.ckpt").write_text("no checkpoint")
     refused(capsys, "cannot be read as a checkpoint", export(tmp_path / "x.ckpt", out))
     refused(
@@ -244,7 +261,7 @@ def test_what_cannot_be_exported_is_one_line(run, teacher, tmp_path, capsys):
     )
     refused(capsys, "is a file", export(run, tmp_path / "x.ckpt"))
     refused(capsys, "cannot be written", export(run, tmp_path / "x.ckpt" / "out"))
-    refused(capsys, "no such folder", export(run, out, "--data", str(tmp_path / "nothing")))
+    refused(capsys, "does not exist", export(run, out, "--data", str(tmp_path / "nothing")))
     refused(capsys, "holds other files", export(run, tmp_path))
     assert not out.exists()
 

@@ -72,7 +72,7 @@ def test_what_goes_wrong_is_one_line(hub, copied, monkeypatch, tmp_path, capsys)
     refused(capsys, "exists: give another --out", main(["pull", "me/none", "--out", "full"]))
     # A repository may hold anything.
     hub.repositories["me/other"] = {"config.json": b"{}"}
-    refused(capsys, "is no exported model", main(["pull", "me/other", "--out", "new"]))
+    refused(capsys, "is not an exported model", main(["pull", "me/other", "--out", "new"]))
     assert main(["push", str(copied), "me/model"]) == 0
     hub.repositories["me/model"]["model.onnx"] += b"x"
     capsys.readouterr()

@@ -19,8 +19,9 @@ from tokd_lightning.models.detectors import (
     build_detector,
     extras_of,
 )
-from tokd_lightning.models.detectors.catalogue import activation_bytes, print_detectors
+from tokd_lightning.models.detectors.catalogue import print_detectors
 from tokd_lightning.models.detectors.detector import Detector, DetectorOutput
+from tokd_lightning.models.probe import activation_bytes
 
 SMALL = {
     "multitask": {},
@@ -236,16 +237,16 @@ class Own(Detector):
         return DetectorOutput(self.layer(image.mean(dim=(2, 3))), {}, {})
 
 
-def test_the_table_of_detectors_names_each(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "180")
+def test_the_table_of_detectors_breaks_no_word_in_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(
         "tokd_lightning.models.detectors.catalogue.DETECTORS", {"multitask": MultiTask}
     )
     print_detectors()
     said = capsys.readouterr().out
-    assert "Nguyen et al." in said
-    assert "0.30" in said
-    assert "mask" in said
+    assert max(map(len, said.splitlines())) <= 80
+    words = ["multitask", "Nguyen", "et", "al.,", "BTAS", "2019", "0.30", "mask", "cross-entropy"]
+    assert set(words) <= set(said.split())
 
 
 def test_activation_bytes_are_those_of_saved_tensors():

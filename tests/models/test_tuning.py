@@ -71,6 +71,7 @@ def test_head_trains_nothing_of_the_backbone():
     assert set(tuning.frozen_entries()) == frozen
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", ["spsl", "f3net", "multiatt"])
 def test_a_detector_s_own_layers_train(name):
     backbone = "test_resnet" if name != "multiatt" else "resnet18_thin"
@@ -150,7 +151,7 @@ def test_adapters_are_attention_s_and_start_without_effect(peft):
     before = network(x).logits
     tuning = Tuning(network, Tune("lora", 2))
     tuning.adapt(32)
-    assert torch.equal(network(x).logits, before)
+    torch.testing.assert_close(network(x).logits, before, rtol=1e-5, atol=1e-6)
     adapted = {name for name in trains(network) if "backbone" in name}
     layer = "backbone.stages.0.1.qkv"
     assert adapted == {f"{layer}.lora_{part}.default.weight" for part in "AB"}
@@ -158,6 +159,7 @@ def test_adapters_are_attention_s_and_start_without_effect(peft):
     assert adapted == {name for name in trains(network) if "backbone" in name}
 
 
+@pytest.mark.slow
 def test_merged_adapters_equal_those_that_peft_runs_and_merges(peft):
     network, x = Student(LINEAR).eval(), torch.randn(2, 3, 64, 64)
     names = network.state_dict().keys()

@@ -65,7 +65,9 @@ def test_a_checkpoint_holds_what_was_trained_and_names_the_rest(norms, weights):
     assert not convolutions
 
 
-@pytest.mark.parametrize("tune", ["all", "norms", "head"])
+@pytest.mark.parametrize(
+    "tune", ["norms", *(pytest.param(t, marks=pytest.mark.slow) for t in ("all", "head"))]
+)
 def test_all_readers_restore_the_whole(tune, tmp_path):
     path = tmp_path / "best.ckpt"
     module, *_ = tuned(path, tune)
@@ -79,6 +81,7 @@ def test_all_readers_restore_the_whole(tune, tmp_path):
     assert student.teacher_path == str(path)
 
 
+@pytest.mark.slow
 def test_a_tuned_student_is_restored_from_its_seed(teacher, tmp_path):
     module, trainer = fitted(teacher, seed=5, tune="norms", batches=1)
     path = tmp_path / "best.ckpt"
@@ -132,11 +135,13 @@ def test_pretrained_from_a_checkpoint_without_its_frozen_part_is_refused(norms):
         load_weights(timm.create_model("test_resnet", num_classes=0), str(path))
 
 
+@pytest.mark.slow
 def test_random_frozen_weights_are_announced(tmp_path, recwarn):
     tuned(tmp_path / "a.ckpt", "head")
     assert [w for w in recwarn if "freezes random weights" in str(w.message)]
 
 
+@pytest.mark.slow
 def test_warm_up_leaves_frozen_parts_in_eval_mode(teacher):
     module, _ = fitted(teacher, tune="norms", warm_up_epochs=1, trainer=quiet(max_epochs=2))
     inside = [m for _, m in module.student.backbone.named_modules() if m.training]
@@ -157,6 +162,7 @@ class Saved(Callback):
         trainer.save_checkpoint(self.path)
 
 
+@pytest.mark.slow
 def test_adapters_are_resumed_and_added_to_the_weights_by_readers(tmp_path):
     pytest.importorskip("peft", reason="LoRA needs peft")
     options = {"tune": "lora(2)", "backbone": "test_convnext3"}

@@ -37,6 +37,10 @@ def main(command: str, *args: str) -> None:
             main("fit", *own)
             main("test", *own[:-1])
         return
+    if args[-1:] == ("--test",):
+        main("fit", *args[:-1])
+        main("test", *args[:-2])
+        return
     if command == "inputs":
         print(json.dumps({"data": planted("data") or DATA}))
         return

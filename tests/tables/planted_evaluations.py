@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tokd_lightning.evaluation.perturbations import PERTURBATIONS
+from tokd_lightning.data.perturbations import PERTURBATIONS
 from tokd_lightning.metrics.calibration import calibration
 from tokd_lightning.metrics.classification import frame_and_video_metrics
 from tokd_lightning.metrics.thresholds import by_forgery, operating_points

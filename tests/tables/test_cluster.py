@@ -163,7 +163,7 @@ def test_the_steps_of_a_cell_are_those_left_when_it_starts(table: Table):
     plan = make_plan("table3", dataset=["demo"], method=["vanilla"], runs=table.runs)
     steps = plan.steps(plan.cells[0])
     assert pickle.loads(pickle.dumps(steps)) == steps
-    assert steps() == [[*steps.fit, "--reuse"], steps.test]
+    assert steps() == [[*steps.fit, "--reuse", "--test"]]
     run = Run(table.runs / VANILLA)
     hashes = {"recipe": recipe_hash(plan.cells[0].arguments()), "data": "d"}
     record = RunRecord(metrics={}, hashes=hashes | {"source": source_hash()})
@@ -174,8 +174,8 @@ def test_the_steps_of_a_cell_are_those_left_when_it_starts(table: Table):
     run.write_results(replace(record, metrics={"test/frame/acc": 0.9}))
     assert steps() == []
     run.write_results(replace(record, hashes=hashes | {"source": "older"}))
-    assert steps()[0][-1] == "--reuse"  # it was not asked to make anything anew
-    assert replace(steps, rerun=True)()[0][-1] == "--rerun"
+    assert steps()[0][-2:] == ["--reuse", "--test"]  # it was not asked to make anything anew
+    assert replace(steps, rerun=True)()[0][-2:] == ["--rerun", "--test"]
 
 
 def test_without_submitit_one_line_says_what_to_install(

@@ -128,7 +128,7 @@ def test_filters_name_what_they_do_not_know():
     assert len(select(THIRD, method=["tokd"], branches=["both"])) == 6
     with pytest.raises(TokdError, match="--method kd2: choose from vanilla, hinton, tokd, at"):
         select(THIRD, method=["kd2"])
-    with pytest.raises(TokdError, match="no cell is left of this table with --dataset demo"):
+    with pytest.raises(TokdError, match="this table has no cell with --dataset demo"):
         select(THIRD, ["demo"])
 
 

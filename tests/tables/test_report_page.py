@@ -211,7 +211,7 @@ def test_every_place_has_its_details(full: Path):
     data = json.loads(re.search(r'id="cells">(.*?)</script>', text, re.DOTALL)[1])
     keys = set(re.findall(r'data-cell="([^"]+)"', text))
     assert keys == set(data["cells"])
-    assert len(keys) == 249
+    assert len(keys) == 256
     for cell in data["cells"].values():
         assert cell["commands"]
         assert all(len(run["made"]) == len(data["made"]) for run in cell["runs"])

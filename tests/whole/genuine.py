@@ -18,6 +18,12 @@ SPLITS = {
 }
 REAL = "original_sequences/youtube"
 FAKES = ("deepfakes", "swap")
+ON_THE_HUB = (
+    "resnet50.a1_in1k",
+    "convnext_tiny.dinov3_lvd1689m",
+    "vit_small_patch16_dinov3.lvd1689m",
+    "mobilenetv4_conv_small.e2400_r224_in1k",
+)
 
 
 def ffpp(root: Path, frames: int = 5, size: int = 64) -> Path:
@@ -69,13 +75,14 @@ def weights(home: Path) -> dict[str, str]:
     released = places["TORCH_HOME"] / "hub" / "checkpoints" / "xception-43020ad28.pth"
     released.parent.mkdir(parents=True)
     torch.save(timm.create_model("legacy_xception").state_dict(), released)
-    repository = places["HF_HOME"] / "hub" / "models--timm--resnet50.a1_in1k"
     commit = hashlib.sha1(b"tiny").hexdigest()
-    (repository / "refs").mkdir(parents=True)
-    (repository / "refs" / "main").write_text(commit)
-    snapshot = repository / "snapshots" / commit
-    snapshot.mkdir(parents=True)
-    save_file(timm.create_model("resnet50").state_dict(), snapshot / "model.safetensors")
+    for name in ON_THE_HUB:
+        repository = places["HF_HOME"] / "hub" / f"models--timm--{name}"
+        (repository / "refs").mkdir(parents=True)
+        (repository / "refs" / "main").write_text(commit)
+        snapshot = repository / "snapshots" / commit
+        snapshot.mkdir(parents=True)
+        save_file(timm.create_model(name).state_dict(), snapshot / "model.safetensors")
     return {key: os.fspath(place) for key, place in places.items()} | {"HF_HUB_OFFLINE": "1"}
 
 

@@ -16,12 +16,16 @@ NAMES = {
     "demo_teacher": "synthetic-c23_teacher-both_s0",
     "ffpp_add_teacher": "ffpp-c23_teacher-rgb_s0",
     "ffpp_teacher": "ffpp-c40_teacher-both_s0",
+    "modern_teacher_convnext_dinov3": "ffpp-c23_teacher-both_s0-86c117",
     "own_teacher": "own-unknown_teacher-both_s0",
 }
 ON = ("ffpp-c40:data/ffpp", "celebdf:data/celebdf", "own:data/own")
-# Image size and length: all that is changed of an experiment.
+# Image size and length: all that is changed of an experiment, but for a network of 300 M weights.
 SHORT = ["--data.size=64", "--trainer.max_epochs=1"]
-ITS_OWN = {"demo": ["--data.crop=48"]}
+ITS_OWN = {
+    "demo": ["--data.crop=48"],
+    "modern_teacher_clip": ["--model.backbone=test_vit", "--model.pretrained=false"],
+}
 
 
 class Place:
@@ -44,14 +48,15 @@ class Place:
     def fit(self, experiment: str, *options: str) -> Path:
         """Fit an experiment, its teacher first where its header says so; returns the run."""
         run = Path("runs") / NAMES.get(experiment, experiment)
-        self.need(experiment.partition("_")[0])
+        kind = experiment.partition("_")[0]
+        self.need("ffpp" if kind == "modern" else kind)
         if not (run / "metrics.json").is_file():
             file = f"experiments/{experiment}.yaml"
             header = (ROOT / file).read_text()
             first = re.search(r"^# First: +tokd fit --config experiments/(\w+)\.yaml", header, re.M)
             if first:
                 self.fit(first[1])
-            cut = [*SHORT, *ITS_OWN.get(experiment.partition("_")[0], [])]
+            cut = [*SHORT, *ITS_OWN.get(kind, ITS_OWN.get(experiment, []))]
             tokd("fit", "--config", file, "--name", run.name, *cut, *options)
         return run
 

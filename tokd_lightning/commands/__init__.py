@@ -25,7 +25,7 @@ OUR_WORDS = {
 VERBS = (
     "init", "fit", "validate", "test", "predict",
     "prepare", "landmarks", "verify", "show", "demo",
-    "evaluate", "explain", "export", "detect", "push", "pull",
+    "evaluate", "audit", "explain", "export", "detect", "push", "pull",
     "table", "figure", "report", "compare", "tour",
     "methods", "detectors", "dashboard", "inputs", "probe",
 )  # fmt: skip
@@ -44,7 +44,9 @@ class LineParser(argparse.ArgumentParser):
         ):
             kind, value, names = wrong.groups()
             choices = re.findall(r"[^\s,']+", names)
-            kind = f"unknown command {value}" if kind == "COMMAND" else f"{kind} {value}"
+            if not kind.startswith("-"):  # a position, whose name here is a list of choices
+                kind = "unknown command" if kind == "COMMAND" else where
+            kind = f"{kind} {value}"
             near = self._nearest(value.strip("'\""), choices)
             message = kind + (near or f": choose from {', '.join(choices)}")
         raise TokdError(f"{message} (see {where} --help)")

@@ -37,7 +37,8 @@ def add_to(commands: Any) -> None:
     )
     evaluate.add_argument(
         "--robustness", nargs="?", const="all", metavar="NAME,…",
-        help="perturb the frames too: jpeg,h264,blur,noise,resize,contrast,occlusion (all)",
+        help="perturb the frames too: jpeg,h264,blur,noise,resize,brightness,contrast,occlusion "
+        "(all)",
     )  # fmt: skip
     evaluate.add_argument(
         "--details", action="store_true", help="show calibration, thresholds and methods"

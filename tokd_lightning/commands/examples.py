@@ -43,12 +43,17 @@ _VERBS = {
         "tokd methods --student resnet34_thin",
     ),
     "evaluate": (
-        "Score runs on any data sets: AUC, EER, calibration, seven perturbations.",
+        "Score runs on any data sets: AUC, EER, calibration, eight perturbations.",
         "tokd evaluate runs/NAME --on celebdf:data/celebdf --robustness",
     ),
     "explain": (
         "Show what runs look at: Grad-CAM, a teacher's RFAMs, frequency bands.",
         "tokd explain runs/TEACHER runs/STUDENT",
+    ),
+    "audit": (
+        "Check what the results of runs are worth: faults, intervals, other data, a verdict.",
+        "tokd audit runs/NAME",
+        "tokd audit runs/NAME --data data/ffpp",
     ),
     "compare": (
         "Put runs side by side: a table and the curves.",
@@ -92,6 +97,8 @@ _VERBS = {
     "report": (
         "Write a page of the paper's tables and figures, published numbers next to those of runs.",
         "tokd report --table 3 figure4 --out report",
+        "tokd report --bundle runs.tokd",
+        "tokd report runs.tokd",
     ),
 }
 

@@ -15,6 +15,15 @@ def add_to(commands: Any) -> None:
     """Add ``tokd report`` to the subcommands."""
     report = commands.add_parser("report", help="the paper's tables and figures next to the runs")
     report.add_argument(
+        "file", type=Path, nargs="?", metavar="FILE", help="a bundle, instead of run folders"
+    )
+    report.add_argument(
+        "--bundle",
+        type=Path,
+        metavar="FILE",
+        help="write scores, metrics and provenance of all runs to one file instead",
+    )
+    report.add_argument(
         "--runs",
         type=Path,
         default=Path("runs"),
@@ -25,7 +34,7 @@ def add_to(commands: Any) -> None:
         "--table",
         nargs="+",
         metavar="N",
-        help="3, figure4, beyond, … (default: all that have runs)",
+        help="3, figure4, beyond, generalise, … (default: all that have runs)",
     )
     report.add_argument("--dataset", nargs="+", metavar="D",
         help="data sets: ffpp, celebdf, demo, demo-c23 (the paper's two)")  # fmt: skip

@@ -8,6 +8,7 @@ from tokd_lightning.commands import asked
 from tokd_lightning.errors import TokdError
 from tokd_lightning.extras import require
 
+BEYOND = ("beyond", "generalise")  # tables that are not in the paper
 LIMIT = 16  # fits of a cohort
 # For an option that takes several values and can be repeated.
 SEVERAL: dict[str, Any] = {"nargs": "+", "default": [], "action": "extend"}
@@ -24,7 +25,10 @@ def add_to(commands: Any) -> None:
     """Add ``tokd table`` to the subcommands."""
     table = commands.add_parser("table", help="make a table of the paper, with published values")
     table.add_argument(
-        "number", choices=[*map(str, range(1, 8)), "beyond"], metavar="1…7|beyond", help="table"
+        "number",
+        choices=[*map(str, range(1, 8)), *BEYOND],
+        metavar="1…7|beyond|generalise",
+        help="table",
     )
     add_grid(table)
     table.set_defaults(run=make, kind="table")
@@ -59,8 +63,8 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
     add("--export", choices=("sbatch",), help="write a SLURM script that needs only tokd")
     add("--out", type=Path, metavar="FILE", help="script that --export writes (RUNS/tableN.sbatch)")
     add("--log", type=_views, default="wandb", metavar="V",
-        help="where curves also go: wandb (default); tensorboard; "
-        "wandb,tensorboard; none")  # fmt: skip
+        help="where curves also go: wandb (default), tensorboard, "
+        "mlflow, several with commas, none")  # fmt: skip
 
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
@@ -76,8 +80,9 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def _views(text: str) -> str:
-    if wrong := set(text.split(",")) - {"wandb", "tensorboard", "none"}:
-        raise argparse.ArgumentTypeError(f"{min(wrong)!r} is not one of wandb, tensorboard, none")
+    known = ("wandb", "tensorboard", "mlflow", "none")
+    if wrong := set(text.split(",")).difference(known):
+        raise argparse.ArgumentTypeError(f"{min(wrong)!r} is not one of {', '.join(known)}")
     return text
 
 
@@ -93,7 +98,8 @@ def make(options: argparse.Namespace) -> int:
     from tokd_lightning.schedule.reproduce import dry_run, estimate, reproduce
 
     given = asked(options)
-    key = f"{given.pop('kind')}{options.number}".replace("tablebeyond", "beyond")
+    kind, number = given.pop("kind"), str(options.number)
+    key = number if number in BEYOND else f"{kind}{number}"
     del given["number"]
     if key == "table1":
         return _sizes(given)

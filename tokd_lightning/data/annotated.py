@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from tokd_lightning.data.decode import load_frame, resize
-from tokd_lightning.data.frames import FrameDataset, Unreadable
+from tokd_lightning.data.frames import FrameDataset
 from tokd_lightning.data.landmarks import COUNT, Points
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ class AnnotatedDataset(FrameDataset):
             not asked for.
         landmarks: Whether batches contain landmarks.
         forger: Makes forged samples; None leaves the frames unchanged.
-        seed: Seed of the forged samples.
         **reading: Further arguments of :class:`~tokd_lightning.data.frames.FrameDataset`.
     """
 
@@ -54,7 +53,6 @@ class AnnotatedDataset(FrameDataset):
         masks: list[str] | None = None,
         landmarks: bool = False,
         forger: Forger | None = None,
-        seed: int = 0,
         **reading: Any,
     ) -> None:
         super().__init__(table, root, size, **reading)
@@ -62,19 +60,16 @@ class AnnotatedDataset(FrameDataset):
         self.masks = masks
         self.landmarks = landmarks
         self.forger = forger
-        self.seed = seed
         self.reals = len(table) // 2 if forger is not None else len(table)
-        self._epoch = 0
         if forger is not None and forger.needs_donor and points is not None:
-            self._order = np.random.default_rng(seed).permutation(self.reals)
+            self._order = np.random.default_rng(self.seed).permutation(self.reals)
             # x and y of each candidate in planes, twice: any window of them is one piece of memory.
             planes = np.moveaxis(points[self._order], 2, 0)
             self._candidates_at = np.concatenate([planes, planes], axis=1)
 
-    def __getitems__(self, rows: list[int]) -> dict[str, Tensor] | Unreadable:
-        """Load a batch; N is added to a row for every epoch that has passed."""
-        self._epoch = max(rows, default=0) // max(1, len(self))
-        return super().__getitems__([row % len(self) for row in rows])
+    def _drawn_for(self, row: int) -> int:
+        """Return the row whose draws a row makes: a forged one makes those of its real frame."""
+        return row % self.reals
 
     def _allocate(self, rows: list[int]) -> dict[str, Tensor]:
         batch = super()._allocate(rows)
@@ -126,7 +121,7 @@ class AnnotatedDataset(FrameDataset):
     def _forge(self, batch: dict[str, Tensor], position: int, row: int) -> Points:
         """Make the sample of a row; return its points."""
         assert self.forger is not None
-        source = row % self.reals
+        source = self._drawn_for(row)
         face, points = self._face(source)
         rng = np.random.default_rng([self.seed, self._epoch, source])
         try:

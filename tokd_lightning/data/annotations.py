@@ -123,6 +123,8 @@ class Annotations:
         return table
 
     def _with_masks(self, split: str, table: pd.DataFrame) -> pd.DataFrame:
+        if any(isinstance(split_path(path)[1], str) for path in table["path"].iloc[:1]):
+            raise TokdError("masks are read from files, and these frames are in an LMDB")
         places = [
             mask_path(path, frame) if label else ""
             for path, frame, label in zip(

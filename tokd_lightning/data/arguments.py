@@ -55,7 +55,7 @@ def check_sources(
         return
     if teacher_quality is not None:
         raise TokdError("forged frames have one quality: leave out forge or teacher_quality")
-    if balance not in ("none", "half_batch"):
+    if balance not in ("none", "half_batch", "paired"):  # a forged half is paired by its nature
         raise TokdError(f"with forge half of a batch is forged: leave out balance {balance}")
     if batch_size % 2:
         raise TokdError(f"forge needs an even batch size, not {batch_size}")

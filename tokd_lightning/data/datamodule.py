@@ -19,11 +19,14 @@ from tokd_lightning.data.augment import Augmentation, Normalise, draw_corners, f
 from tokd_lightning.data.augment_check import check_augmentation
 from tokd_lightning.data.batch_seeds import BatchSeeds
 from tokd_lightning.data.clips import ClipDataset
+from tokd_lightning.data.degrade import DegradeFor, make_degradation
 from tokd_lightning.data.frames import Batch, FrameDataset, FrameLoader, OnError, loader
 from tokd_lightning.data.index import FrameIndex
 from tokd_lightning.data.manifest import SPLITS, counts_table
+from tokd_lightning.data.partners import find_partners
 from tokd_lightning.data.sampling import Balance, EvaluationBatches, EveryNth, TrainingBatches
 from tokd_lightning.data.shared import Seat
+from tokd_lightning.data.synthetic import is_synthetic
 from tokd_lightning.errors import TokdError
 from tokd_lightning.terminal import keep_words
 
@@ -68,6 +71,15 @@ class FrameDataModule(BatchSeeds, FrameIndex, LightningDataModule):
         clip: If given, samples are clips of so many frames of a video, next to each other among
             ``frames_per_video``: ``image`` is ``(B, T, 3, H, W)``, cropped and augmented alike, and
             a row of :meth:`table` is a clip.
+        leave_out: Methods, such as ``[Deepfakes]``, whose fakes are left out of training and
+            validation; the test has them, and reports them separately as ``unseen``.
+        degrade: Perturbations of which every training image gets a random chain on the workers, by
+            (seed, epoch, row): ``all``, or names as in ``[h264, jpeg, resize]``; see
+            :class:`~tokd_lightning.data.degrade.Degradation`.
+        degrade_options: ``share`` (0.3), the probability of each link, and ``strength`` (3), the
+            largest one, between 1 and 5.
+        degrade_for: ``both`` degrades the teacher's images exactly as the student's; ``student``
+            leaves the teacher's as they are. By default ``both``.
 
     Attributes:
         skipped: Rows of each split found unreadable so far by this process.
@@ -107,6 +119,10 @@ class FrameDataModule(BatchSeeds, FrameIndex, LightningDataModule):
         forge_options: dict[str, Any] | None = None,
         landmarks: Path | None = None,
         clip: int | None = None,
+        leave_out: list[str] | None = None,
+        degrade: list[str] | str | None = None,
+        degrade_options: dict[str, Any] | None = None,
+        degrade_for: DegradeFor | None = None,
     ) -> None:
         check_sizes(
             crop,
@@ -124,8 +140,12 @@ class FrameDataModule(BatchSeeds, FrameIndex, LightningDataModule):
         annotations = Annotations(place, landmarks, forge, forge_options)
         super().__init__(
             *(place, quality, frames_per_video, size, on_error, teacher_quality, max_unpaired),
-            *(annotations, clip),
+            *(annotations, clip, leave_out or ()),
         )
+        self.degrade = make_degradation(degrade, degrade_options)
+        if degrade_for is not None and self.degrade is None:
+            raise TokdError("degrade_for belongs to --data.degrade: name its links, or all")
+        self.degrade_for: DegradeFor = degrade_for or "both"
         self.name = name
         self.crop = crop
         self.batch_size = batch_size
@@ -165,7 +185,9 @@ class FrameDataModule(BatchSeeds, FrameIndex, LightningDataModule):
             left_out = len(scan.empty), len(scan.dropped)
             table = counts_table(scan.manifest, self.frames_per_video, *left_out)
             rich.print(keep_words(table, rich.get_console()))
-            for line in (*self.notes(), *self._pairs, *self._apart):
+            for line in (*self.notes(), *self._pairs, *self._apart, *self._left_out):
+                self.say(line)
+            for line in self._batch_notes() if stage == "fit" else ():
                 self.say(line)
             self._say_annotations()
 
@@ -194,6 +216,28 @@ class FrameDataModule(BatchSeeds, FrameIndex, LightningDataModule):
             raise TokdError("balance loss_weight needs real and fake training frames, not one kind")
         return number.sum() / (2.0 * number)
 
+    def _batch_notes(self) -> list[str]:
+        """Return sentences on how training batches are composed."""
+        pairs = [find_partners(self.table("train")).describe()] if self._pairing else []
+        return [*pairs, *self._composition_notes()]
+
+    def _composed(self) -> dict[str, Any]:
+        """Return the arguments of the sampler that compose a batch of several data sets."""
+        return {}
+
+    def _composition_notes(self) -> list[str]:
+        return []
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether ``tokd demo`` made the data."""
+        return is_synthetic(self.root)
+
+    @property
+    def _pairing(self) -> bool:
+        """Whether batches are made of stored fakes and their source frames."""
+        return self.balance == "paired" and self.annotations.forger is None
+
     def _dataset(self, split: str) -> FrameDataset:
         table = self.table(split)
         if not len(table):
@@ -203,11 +247,15 @@ class FrameDataModule(BatchSeeds, FrameIndex, LightningDataModule):
         train = split == "train"
         paired = train and self.teacher_quality is not None
         reading: dict[str, Any] = {"on_error": self.on_error, "substitute": train, "paired": paired}
+        reading["seed"] = self.seed
+        if train and self.degrade is not None:
+            clean = self.degrade_for == "student"
+            reading |= {"degrade": self.degrade, "clean_teacher": clean}
         if self.clip is not None:
             reading |= {"clips": self._clips[split]}
             dataset: FrameDataset = ClipDataset(table, self.root, self.size, **reading)
         elif self.annotations.used:
-            reading |= self.annotations.arguments(split) | {"seed": self.seed}
+            reading |= self.annotations.arguments(split)
             dataset = AnnotatedDataset(table, self.root, self.size, **reading)
         else:
             dataset = FrameDataset(table, self.root, self.size, **reading)
@@ -234,8 +282,8 @@ class FrameDataModule(BatchSeeds, FrameIndex, LightningDataModule):
                 + (f" and {parts} accumulated parts" if parts > 1 else "")
                 + ": change --data.batch_size"
             )
-        dataset = self._dataset("train")
-        labels = self.table("train")["label"].to_numpy()
+        dataset, table = self._dataset("train"), self.table("train")
+        labels = table["label"].to_numpy()
         batches = TrainingBatches(
             labels,
             self.batch_size,
@@ -246,6 +294,9 @@ class FrameDataModule(BatchSeeds, FrameIndex, LightningDataModule):
             world,
             parts,
             forged=self.annotations.forger is not None,
+            partners=find_partners(table).rows if self._pairing else None,
+            numbered=self.degrade is not None,
+            **self._composed(),
         )
         return self._loader("train", dataset, batch_sampler=batches)
 

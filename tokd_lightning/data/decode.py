@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tokd_lightning.data.image import orientation, to_rgb
+from tokd_lightning.data.lmdb_frames import read_value
 from tokd_lightning.data.packed import read_record, split_path
 
 try:  # about twice as fast as Pillow for JPEG; torchvision has announced its removal
@@ -87,7 +88,8 @@ def load_frame(file: Path) -> Tensor:
     """Read a frame at its own size as uint8 RGB pixels.
 
     Args:
-        file: Any image that :func:`decode` supports, or ``<video>.npy#<record>`` of a pack.
+        file: Any image that :func:`decode` supports, ``<video>.npy#<record>`` of a pack, or
+            ``data.mdb#<key>`` of an LMDB.
 
     Returns:
         ``(3, H, W)``, uint8.
@@ -96,6 +98,8 @@ def load_frame(file: Path) -> Tensor:
         ValueError: The file cannot be read; the message is a short reason.
     """
     place, record = split_path(str(file))
+    if isinstance(record, str):
+        return decode(read_value(Path(place), record))
     if record is not None:
         return torch.from_numpy(read_record(Path(place), record))
     try:

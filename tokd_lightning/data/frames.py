@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from tokd_lightning.data.decode import read_frame
+from tokd_lightning.data.degrade import Degradation
 from tokd_lightning.data.manifest import VIDEO
 from tokd_lightning.data.packed import split_path
 from tokd_lightning.data.sampling import TrainingBatches
@@ -27,11 +28,12 @@ class Batch(TypedDict):
 
     ``image`` is ``(B, 3, H, W)``, of clips ``(B, T, 3, H, W)``, uint8 from the loader and
     normalised float32 on the device; ``label`` is ``(B,)``, 1 = fake. ``teacher_image`` is present
-    when training on pairs: the same frames at the teacher's quality, cropped and augmented
-    identically. ``mask`` is ``(B, 1, H, W)``, uint8 from the loader and float32 in [0, 1] on the
-    device, 1 where a face is forged; ``landmarks`` is float32 ``(B, 68, 2)``, x and y in pixels of
-    ``image``, NaN for a frame without points. Both are present where asked for (``require`` of the
-    data module), and follow crop and augmentation. ``skipped`` are rows that could not be read:
+    when training on pairs, the same frames at the teacher's quality, or when only the student's are
+    degraded; it is cropped and augmented identically. ``mask`` is ``(B, 1, H, W)``, uint8 from the
+    loader and float32 in [0, 1] on the device, 1 where a face is forged; ``landmarks`` is float32
+    ``(B, 68, 2)``, x and y in pixels of ``image``, NaN for a frame without points. Both are present
+    where asked for (``require`` of the data module), and follow crop and augmentation. ``skipped``
+    are rows that could not be read:
     they make an evaluation batch smaller, possibly empty. ``step`` is the batch number, counted
     across epochs in training.
     """
@@ -67,6 +69,10 @@ class FrameDataset(Dataset[Any]):
             or else of the same label (training), or left out (evaluation).
         paired: Whether the files in ``teacher_path`` are read too. A row is unreadable if either of
             its two files is.
+        degrade: Degrades the images of a sample, by (seed, epoch, row).
+        clean_teacher: Whether ``degrade`` leaves ``teacher_image`` as it is; without pairs the
+            batch then has the frame before degradation as ``teacher_image``.
+        seed: Seed of what is drawn for a sample.
 
     Attributes:
         skipped: Rows found unreadable so far, updated by :class:`FrameLoader`.
@@ -80,12 +86,20 @@ class FrameDataset(Dataset[Any]):
         on_error: OnError = "fail",
         substitute: bool = False,
         paired: bool = False,
+        degrade: Degradation | None = None,
+        clean_teacher: bool = False,
+        seed: int = 0,
     ) -> None:
         self.root = root
+        self.degrade = degrade
+        self.clean_teacher = clean_teacher
+        self.seed = seed
+        self._epoch = 0
         self.size = size
         self.on_error = on_error
         self.substitute = substitute
         self.skipped: set[int] = set()
+        self.paired = paired
         self._paths = {"image": table["path"].tolist()}
         if paired:
             self._paths["teacher_image"] = table["teacher_path"].tolist()
@@ -107,12 +121,19 @@ class FrameDataset(Dataset[Any]):
         """Load a batch.
 
         Args:
-            rows: Row numbers of the table; may be empty.
+            rows: Row numbers of the table; may be empty. N is added for every epoch that has
+                passed.
 
         Returns:
             A :class:`Batch` without ``step``, or the reason why there is none.
         """
+        self._epoch = max(rows, default=0) // max(1, len(self))
+        rows = [row % len(self) for row in rows]
         batch = self._allocate(rows)
+        if self.degrade is not None and self.clean_teacher and not self.paired:
+            batch["teacher_image"] = torch.empty_like(batch["image"])
+            if get_worker_info() is not None:
+                batch["teacher_image"].share_memory_()  # type: ignore[no-untyped-call]
         kept: list[int] = []
         skipped: list[int] = []
         for row in rows:
@@ -120,11 +141,10 @@ class FrameDataset(Dataset[Any]):
             for candidate in self._candidates(row):
                 try:
                     self._load(batch, len(kept), candidate)
+                    self._degrade(batch, len(kept), candidate)
                 except ValueError as error:
                     if self.on_error == "fail":
-                        hint = (
-                            "replace it, or pass --data.on_error skip to go on without such frames"
-                        )
+                        hint = "replace it, or pass --data.on_error skip to continue without it"
                         return Unreadable(f"{error}; {hint}")
                     skipped.append(candidate)
                     reasons.append(str(error))
@@ -141,6 +161,24 @@ class FrameDataset(Dataset[Any]):
             "index": torch.tensor(kept, dtype=torch.int64),
             "skipped": torch.tensor(skipped, dtype=torch.int64),
         }
+
+    def _degrade(self, batch: dict[str, Tensor], position: int, row: int) -> None:
+        """Degrade what was read, and keep the clean frame for the teacher if it gets that."""
+        if self.degrade is None:
+            return
+        images = [batch["image"]]
+        if self.clean_teacher and not self.paired:
+            batch["teacher_image"][position] = batch["image"][position]
+        elif not self.clean_teacher and self.paired:
+            images.append(batch["teacher_image"])
+        for its in images:
+            its[position] = self.degrade(
+                its[position], self.seed, self._epoch, self._drawn_for(row)
+            )
+
+    def _drawn_for(self, row: int) -> int:
+        """Return the row whose draws a row makes: its own."""
+        return row
 
     def _allocate(self, rows: list[int]) -> dict[str, Tensor]:
         """Allocate the tensors of a batch, one row each."""
@@ -160,7 +198,7 @@ class FrameDataset(Dataset[Any]):
 
         Decoders return the three colours of a pixel next to each other, packs hold them in planes.
         """
-        planes = any(split_path(paths[row])[1] is not None for row in rows[:1])
+        planes = any(isinstance(split_path(paths[row])[1], int) for row in rows[:1])
         order = torch.contiguous_format if planes else torch.channels_last
         shape = (len(rows), 3, self.size, self.size)
         batch = torch.empty(shape, dtype=torch.uint8, memory_format=order)

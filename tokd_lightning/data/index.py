@@ -3,7 +3,7 @@
 import copy
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 from tokd_lightning.data.annotations import Annotations
 from tokd_lightning.data.clips import group_tables
 from tokd_lightning.data.frames import OnError
+from tokd_lightning.data.held import without
 from tokd_lightning.data.layouts.video_folder import refuse_broken_packs
 from tokd_lightning.data.manifest import SPLITS, VIDEO, Scan, check, counts
 from tokd_lightning.data.numberings import align
@@ -34,6 +35,7 @@ class FrameIndex(ABC):
         max_unpaired: Largest share of training frames without a partner at that quality.
         annotations: Masks, landmarks and forged rows.
         clip: Frames of a clip; None for single frames.
+        leave_out: Methods whose fakes are neither trained on nor validated on.
 
     Attributes:
         unpaired: Number of training frames left out without a partner at ``teacher_quality``.
@@ -51,6 +53,7 @@ class FrameIndex(ABC):
         max_unpaired: float,
         annotations: Annotations,
         clip: int | None,
+        leave_out: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.root = root
@@ -62,6 +65,7 @@ class FrameIndex(ABC):
         self.max_unpaired = max_unpaired
         self.annotations = annotations
         self.clip = clip
+        self.leave_out = list(leave_out)
         self.unpaired = 0
         self.announced = False
         self._scan: Scan | None = None
@@ -69,6 +73,7 @@ class FrameIndex(ABC):
         self._clips: dict[str, list[list[str]]] = {}
         self._pairs: list[str] = []
         self._apart: list[str] = []
+        self._left_out: list[str] = []
         self._found: dict[str, int] = {}
         self._fold = ""
         self._hashes: dict[str, Any] = {}
@@ -105,12 +110,16 @@ class FrameIndex(ABC):
             check(scan.manifest, scan.apart)
             if self.teacher_quality is not None:
                 scan = scan._replace(manifest=self._paired(scan.manifest, self.teacher_quality))
-            parts = {split: scan.manifest["split"] == split for split in SPLITS}
-            tables = {k: scan.manifest[rows].reset_index(drop=True) for k, rows in parts.items()}
             there = scan.manifest.drop_duplicates(VIDEO)["split"].value_counts()
             self._found = {str(split): int(count) for split, count in there.items()}
-            if self.annotations.used:
+            if self.leave_out:
                 self._fold = fold_hash(scan.manifest)
+                kept, self._left_out = without(scan.manifest, self.leave_out)
+                scan = scan._replace(manifest=kept)
+            parts = {split: scan.manifest["split"] == split for split in SPLITS}
+            tables = {k: scan.manifest[rows].reset_index(drop=True) for k, rows in parts.items()}
+            if self.annotations.used:
+                self._fold = self._fold or fold_hash(scan.manifest)
                 tables = self.annotations.apply(tables)
                 read = pd.concat(tables.values(), ignore_index=True)
                 scan = scan._replace(manifest=read.drop_duplicates("path", ignore_index=True))
@@ -123,7 +132,7 @@ class FrameIndex(ABC):
         """Take over what another data module of the same configuration has read and printed."""
         other._index()
         names = ("_scan", "_tables", "_pairs", "_hashes", "_fold", "_found", "_clips", "_apart")
-        for name in (*names, "annotations", "unpaired", "announced"):
+        for name in (*names, "_left_out", "annotations", "unpaired", "announced"):
             setattr(self, name, getattr(other, name))
 
     def _sound_scan(self, quality: str) -> Scan:

@@ -187,17 +187,21 @@ def counts_table(
     title = escape(f"Frames (videos) of {', '.join(names)}")
     table = Table(title=title, caption=caption or None, title_justify="left")
     table.caption_justify = "left"
-    table.add_column("split")
+    table.add_column("split", no_wrap=True)
     methods = list(rows["method"].unique())
     for method in methods:
         table.add_column(escape(method), justify="right", overflow="fold")
+    datasets = list(rows["dataset"].unique())
     for split in SPLITS:
-        mine = rows[rows["split"] == split].groupby("method")[["frames", "videos"]].sum()
-        if len(mine):
-            cells = (mine.loc[m] if m in mine.index else None for m in methods)
-            table.add_row(
-                split, *("–" if c is None else f"{c['frames']} ({c['videos']})" for c in cells)
-            )
+        for dataset in datasets:
+            its = rows[(rows["split"] == split) & (rows["dataset"] == dataset)]
+            mine = its.groupby("method")[["frames", "videos"]].sum()
+            if len(mine):
+                cells = (mine.loc[m] if m in mine.index else None for m in methods)
+                table.add_row(
+                    split if len(datasets) == 1 else f"{split} {escape(dataset)}",
+                    *("–" if c is None else f"{c['frames']} ({c['videos']})" for c in cells),
+                )
     return table
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tokd_lightning.data.datamodule import FrameDataModule
+from tokd_lightning.data.layouts.collections import collection_of, scan_collection
 from tokd_lightning.data.layouts.deepfakebench import scan_deepfakebench
 from tokd_lightning.data.layouts.dfdc import find_metadata, is_metadata, scan_dfdc
 from tokd_lightning.data.layouts.flat import is_flat, scan_flat
@@ -30,7 +31,9 @@ class ManifestDataModule(FrameDataModule):
     flat tree is ``{train,val,test}/{real,fake/<method>}/<video>/<frame>``. DFDC's ``metadata.json``
     is read too, with the frames next to it, see
     :func:`~tokd_lightning.data.layouts.dfdc.scan_dfdc`; it has one split, so training needs
-    ``val_fraction``.
+    ``val_fraction``. So are the trees of FFIW and WildDeepfake, see
+    :func:`~tokd_lightning.data.layouts.collections.list_collection`; the latter needs
+    ``val_fraction`` too.
 
     Args:
         root: Folder that the paths of the frames are relative to.
@@ -99,6 +102,8 @@ class ManifestDataModule(FrameDataModule):
             return scan_table(file, self.root, quality, count, self.name)
         if self.root.is_dir() and is_flat(self.root):
             return scan_flat(self.root, quality, count, self.name)
+        if collection_of(self.root):
+            return scan_collection(self.root, quality, count)
         if self.root.is_dir() and (lists := find_metadata(self.root)):
             return scan_dfdc(self.root, lists, quality, count)
         raise TokdError(

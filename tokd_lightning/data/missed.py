@@ -16,11 +16,23 @@ def missed_faces(root: Path) -> str:
     Returns:
         A short text; empty if every video has a face, or the tree has no such record.
     """
+    return shares(missed_counts(root))
+
+
+def missed_counts(root: Path) -> dict[str, tuple[int, int]]:
+    """Return the number of videos without a face, and of all videos, in each class.
+
+    Args:
+        root: Output folder of ``tokd prepare``.
+
+    Returns:
+        Empty if the tree has no such record.
+    """
     try:
         counts = json.loads((root / "prepare.json").read_text(encoding="utf-8"))["no_face"]
-        return shares({name: (int(n), int(of)) for name, (n, of) in counts.items()})
+        return {str(name): (int(n), int(of)) for name, (n, of) in counts.items()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return ""
+        return {}
 
 
 def shares(counts: Mapping[str, tuple[int, int]]) -> str:

@@ -21,7 +21,9 @@ from tokd_lightning.errors import TokdError, reason
 from tokd_lightning.files import write_bytes
 
 PACK_SUFFIX = ".npy"
+LMDB = "data.mdb"
 _RECORD = re.compile(r"(.*\.npy)#(\d+)", re.DOTALL)
+_VALUE = re.compile(r"((?:.*/)?data\.mdb)#(.+)", re.DOTALL)
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 _NUMBER = np.dtype("<i4")
 
@@ -37,17 +39,23 @@ class _Layout(NamedTuple):
     side: int
 
 
-def split_path(path: str) -> tuple[str, int | None]:
-    """Split a manifest's path into a file and the number of a record.
+def split_path(path: str) -> tuple[str, int | str | None]:
+    """Split a manifest's path into a file and the number or the key of a record.
 
     Args:
-        path: Such as ``faces/000_003.npy#7`` or ``faces/000_003/0012.jpg``.
+        path: Such as ``faces/000_003.npy#7``, ``faces/000_003/0012.jpg``, or a record of an LMDB,
+            see :mod:`tokd_lightning.data.lmdb_frames`.
 
     Returns:
-        The pack and the record's number, or the path unchanged and None.
+        The pack and the record's number, the LMDB and the record's key, or the path unchanged and
+        None.
     """
-    match = _RECORD.fullmatch(path)
-    return (path, None) if match is None else (match[1], int(match[2]))
+    if "#" not in path:
+        return path, None
+    if (match := _RECORD.fullmatch(path)) is not None:
+        return match[1], int(match[2])
+    match = _VALUE.fullmatch(path)
+    return (path, None) if match is None else (match[1], match[2])
 
 
 def write_pack(path: Path, frames: list[int], images: Pixels) -> None:
@@ -96,7 +104,7 @@ def pack_frames(path: Path) -> list[int]:
     except (OSError, ValueError) as error:
         raise TokdError(
             f"cannot read {path}: {reason(error)}; delete it and run `tokd prepare` again, or "
-            "go on without this video (--data.on_error skip)"
+            "continue without this video (--data.on_error skip)"
         ) from error
     numbers: list[int] = np.frombuffer(raw, _NUMBER).tolist()
     return numbers

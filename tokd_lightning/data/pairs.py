@@ -64,7 +64,7 @@ def limit(paired: pd.DataFrame, lonely: pd.DataFrame, teacher_quality: str, allo
     if len(lonely) > allowed * whole:
         examples = ", ".join(lonely["path"].iloc[:3])
         raise TokdError(
-            f"{len(lonely)} of {whole} training frames ({len(lonely) / whole:.1%}) have none of "
-            f"the same video and number at {teacher_quality}, e.g. {examples}: prepare both "
+            f"{len(lonely)} of {whole} training frames ({len(lonely) / whole:.1%}) have no frame "
+            f"of the same video and number at {teacher_quality}, e.g. {examples}: prepare both "
             f"qualities alike, or allow it with --data.max_unpaired (now {allowed})"
         )

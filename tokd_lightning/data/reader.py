@@ -8,6 +8,11 @@ import pandas as pd
 
 from tokd_lightning.data.layouts.celebdf import list_celebdf, scan_celebdf
 from tokd_lightning.data.layouts.celebdf_tree import PARTS
+from tokd_lightning.data.layouts.collections import (
+    collection_of,
+    list_collection,
+    scan_collection,
+)
 from tokd_lightning.data.layouts.deepfakebench import scan_deepfakebench
 from tokd_lightning.data.layouts.dfdc import find_metadata, is_metadata, list_dfdc, scan_dfdc
 from tokd_lightning.data.layouts.ffpp import ALL_METHODS, FAKE, REAL, list_ffpp
@@ -46,8 +51,8 @@ def read_any(
 
     The layouts, tried in this order: a table ``.csv``, DFDC's ``metadata.json``, a ``.json`` of
     DeepfakeBench, the trees of FF++ and Celeb-DF, the flat tree, a folder with a ``manifest.csv``,
-    and one with DFDC's list or parts. For FF++ all methods on disk are taken; videos of its split
-    files that do not exist are listed as empty.
+    the trees of FFIW and WildDeepfake, and one with DFDC's list or parts. For FF++ all methods on
+    disk are taken; videos of its split files that do not exist are listed as empty.
 
     Args:
         path: The folder or the file.
@@ -71,6 +76,8 @@ def read_any(
         return scan_dfdc(place, find_metadata(path), quality or UNKNOWN, frames_per_video)
     if kind == "json":
         return scan_deepfakebench(path, root, quality, frames_per_video)
+    if kind == "collection":
+        return scan_collection(path, quality or UNKNOWN, frames_per_video)
     if kind == "flat":
         return scan_flat(path, quality or UNKNOWN, frames_per_video)
     if kind == "celebdf":
@@ -89,7 +96,7 @@ def read_any(
 def list_any(
     path: Path, quality: str | None = None, splits: Path | None = None, strict: bool = True
 ) -> list[Video]:
-    """List the video files of an FF++, Celeb-DF, DFDC or flat tree.
+    """List the video files of an FF++, Celeb-DF, FFIW, DFDC or flat tree.
 
     Args:
         path: The tree.
@@ -106,6 +113,8 @@ def list_any(
         raise TokdError(f"{path} lists frames, not video files: name the tree of the videos")
     if kind == "dfdc":
         return list_dfdc(path, find_metadata(path), quality or UNKNOWN)
+    if kind == "collection":
+        return list_collection(path, quality or UNKNOWN, files=True)
     if kind == "flat":
         return list_flat(path, quality or UNKNOWN, files=True)
     if kind == "celebdf":
@@ -134,6 +143,8 @@ def _kind(path: Path) -> str:
             return "flat"
         if (path / MANIFEST).is_file():
             return "csv"
+        if collection_of(path):
+            return "collection"
         if find_metadata(path):
             return "dfdc"
     raise TokdError(

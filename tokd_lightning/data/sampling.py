@@ -1,7 +1,7 @@
 """Samplers of batches per process, reproducible and with their own random generators."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -10,7 +10,8 @@ from torch.utils.data import Sampler
 
 from tokd_lightning.errors import TokdError
 
-Balance = Literal["none", "repeat_real", "half_batch", "loss_weight"]
+Rows = npt.NDArray[np.int64]
+Balance = Literal["none", "repeat_real", "half_batch", "loss_weight", "paired"]
 
 
 class TrainingBatches(Sampler[list[int]]):
@@ -26,27 +27,33 @@ class TrainingBatches(Sampler[list[int]]):
         balance: ``none`` and ``loss_weight`` shuffle the frames unchanged; ``repeat_real`` repeats
             real frames until there are as many as fake ones; ``half_batch`` fills one half of every
             batch with real frames and the other with fake ones, alternating, each kind shuffled
-            again when it is used up.
+            again when it is used up; ``paired`` puts every fake next to its own source frame.
         samples_per_epoch: Samples per epoch over all processes; by default every frame (with
-            ``repeat_real``, after repetition) counts once.
+            ``repeat_real``, after repetition) or every pair counts once.
         seed: Not negative.
         rank: Rank of this process.
         world: World size.
         parts: Consecutive parts in which each process gets its share of a batch; ``batch_size`` is
             a multiple of ``world * parts``. Batches are then counted in parts.
         forged: Whether the fake rows are the real ones again, in their order, forged: each real row
-            is then followed by its forged counterpart, and ``epoch * N`` is added to every row, so
-            that the dataset knows the epoch.
+            is then followed by its forged counterpart.
+        partners: Row of each fake's source frame, -1 without one, for ``paired``: fakes without one
+            are not drawn.
+        numbered: Whether ``epoch * N`` is added to every row, so that the dataset knows the epoch.
+        sets: Set of each row, ``(N,)``, from 0 on; None for one set.
+        weights: Shares of the sets in a batch, in any unit. A batch takes the share's number of
+            samples (pairs, with ``half_batch`` and ``paired``) rounded down or up, at random so
+            that it is exact on average. None draws from all rows alike.
 
     Raises:
-        TokdError: An epoch does not fill one batch, the batch size is odd with ``half_batch``, or
-            one kind of frame is missing with balancing.
+        TokdError: An epoch does not fill one batch, a batch cannot hold whole pairs, one kind of
+            frame is missing with balancing, or no fake has a source frame.
         ValueError: ``batch_size`` is not a multiple of ``world * parts``.
     """
 
     def __init__(
         self,
-        labels: npt.NDArray[np.int64],
+        labels: Rows,
         batch_size: int,
         balance: Balance = "none",
         samples_per_epoch: int | None = None,
@@ -55,16 +62,29 @@ class TrainingBatches(Sampler[list[int]]):
         world: int = 1,
         parts: int = 1,
         forged: bool = False,
+        partners: Rows | None = None,
+        numbered: bool = False,
+        sets: Rows | None = None,
+        weights: Sequence[float] | None = None,
     ) -> None:
         if batch_size % (world * parts):
             raise ValueError(
                 f"a batch of {batch_size} cannot be cut into {world * parts} equal parts"
             )
-        self.kinds = [np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)]
-        if balance != "none" and not all(len(kind) for kind in self.kinds):
-            raise TokdError(f"balance {balance} needs real and fake training frames, not one kind")
-        if balance == "half_batch" and batch_size % 2:
-            raise TokdError(f"balance half_batch needs an even batch size, not {batch_size}")
+        fakes = labels == 1
+        if balance == "paired" and not forged:
+            assert partners is not None
+            fakes = fakes & (partners >= 0)
+            if not fakes.any():
+                raise TokdError(
+                    "balance paired finds no fake with the real frame that it was made from: it "
+                    "needs target and source in the list of frames, and the real videos"
+                )
+        self.rows = len(labels)
+        self.kinds = [np.flatnonzero(labels == 0), np.flatnonzero(fakes)]
+        self._check(balance, batch_size, world * parts)
+        self.partners = partners
+        self.numbered = numbered or forged
         self.batch_size = batch_size
         self.balance = balance
         self.seed = seed
@@ -74,8 +94,21 @@ class TrainingBatches(Sampler[list[int]]):
         self.forged = forged
         self.epoch = 0
         self.start = 0
+        self.unit = 2 if balance in ("half_batch", "paired") else 1
+        self.sets = None
+        if sets is not None and weights is not None:
+            kinds = [[kind[sets[kind] == n] for kind in self.kinds] for n in range(len(weights))]
+            self.sets = [(kind, float(w)) for kind, w in zip(kinds, weights, strict=True)]
+            alone = balance in ("none", "loss_weight")
+            for number, (kind, weight) in enumerate(self.sets):
+                if weight and not all(map(len, [np.concatenate(kind)] if alone else kind)):
+                    raise TokdError(
+                        f"set {number + 1} has no training frames for balance {balance}"
+                    )
         real, fake = (len(kind) for kind in self.kinds)
         whole = fake + (max(real, fake) if balance == "repeat_real" else real)
+        if balance == "paired" and not forged:
+            whole = 2 * fake
         self.samples = whole if samples_per_epoch is None else samples_per_epoch
         if self.samples < batch_size:
             raise TokdError(
@@ -111,26 +144,62 @@ class TrainingBatches(Sampler[list[int]]):
             first = (part * self.world + self.rank) * size
             yield order[first : first + size].tolist()
 
-    def _order(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    def _check(self, balance: Balance, batch_size: int, shares: int) -> None:
+        if balance != "none" and not all(len(kind) for kind in self.kinds):
+            raise TokdError(f"balance {balance} needs real and fake training frames, not one kind")
+        if balance == "half_batch" and batch_size % 2:
+            raise TokdError(f"balance half_batch needs an even batch size, not {batch_size}")
+        if balance == "paired" and batch_size // shares % 2:
+            raise TokdError(
+                f"balance paired needs an even number of samples, not {batch_size // shares}, on "
+                "each process and in each accumulated part: change --data.batch_size"
+            )
+
+    def _order(self, rng: np.random.Generator) -> Rows:
         """Draw the rows of the whole epoch, all processes together."""
         total = self.samples // self.batch_size * self.batch_size
         if self.forged:
-            real, count = self.kinds[0], sum(map(len, self.kinds))
+            real = self.kinds[0]
             rows = _endless(real, total // 2, rng)
-            return np.stack([rows, rows + len(real)], axis=1).reshape(-1) + self.epoch * count
+            order = np.stack([rows, rows + len(real)], axis=1).reshape(-1)
+        elif self.sets is not None:
+            order = self._mixed(total, [weight for _, weight in self.sets], rng)
+        else:
+            order = self._units(self.kinds, total // self.unit, rng).reshape(-1)
+        return order + self.epoch * self.rows if self.numbered else order
+
+    def _units(self, kinds: Sequence[Rows], count: int, rng: np.random.Generator) -> Rows:
+        """Draw samples, ``(count, 1)``, or pairs of a real and a fake one, ``(count, 2)``."""
+        real, fake = kinds
         if self.balance == "half_batch":
-            halves = [_endless(kind, total // 2, rng) for kind in self.kinds]
-            return np.stack(halves, axis=1).reshape(-1)
-        pool = np.concatenate(self.kinds)
+            return np.stack([_endless(kind, count, rng) for kind in kinds], axis=1)
+        if self.balance == "paired":
+            assert self.partners is not None
+            drawn = _endless(fake, count, rng)
+            return np.stack([self.partners[drawn], drawn], axis=1)
+        pool = np.concatenate(kinds)
         if self.balance == "repeat_real":
-            real, fake = self.kinds
             pool = np.concatenate([_endless(real, max(len(real), len(fake)), rng), fake])
-        return _endless(pool, total, rng)
+        return _endless(pool, count, rng)[:, None]
+
+    def _mixed(self, total: int, weights: Sequence[float], rng: np.random.Generator) -> Rows:
+        """Draw the batches of an epoch from several sets, each by its share."""
+        assert self.sets is not None
+        batches, size = total // self.batch_size, self.batch_size // self.unit
+        borders = np.cumsum(weights) / sum(weights) * size
+        borders[-1] = size  # whatever rounding left
+        borders = np.floor(borders + rng.random((batches, 1)))
+        of = (np.arange(size)[None, :, None] >= borders[:, None, :]).sum(2)
+        of = rng.permuted(of, axis=1).reshape(-1)
+        order = np.empty((len(of), self.unit), np.int64)
+        for number, (kinds, _) in enumerate(self.sets):
+            its = of == number
+            if its.any():
+                order[its] = self._units(kinds, int(its.sum()), rng)
+        return order.reshape(-1)
 
 
-def _endless(
-    rows: npt.NDArray[np.int64], count: int, rng: np.random.Generator
-) -> npt.NDArray[np.int64]:
+def _endless(rows: Rows, count: int, rng: np.random.Generator) -> Rows:
     """Draw ``count`` rows; every row is drawn once before any is drawn again."""
     rounds = [rng.permutation(rows) for _ in range(math.ceil(count / len(rows)))]
     return np.concatenate(rounds)[:count]

@@ -14,6 +14,8 @@ from tokd_lightning.errors import TokdError
 GRAMMAR = "[NAME=]KIND[-QUALITY]:PATH"
 # Kind -> default quality, as in experiments/.
 KINDS = {"ffpp": "c40", "celebdf": "original", "own": "unknown"}
+# Names of data sets that are read as `own`, which finds their layout.
+NAMED = ("dfdc", "dfdcp", "df40", "ffiw", "wilddeepfake")
 _NAME = re.compile(r"\w[\w.-]*")
 _LISTS = (".csv", ".json")
 
@@ -75,7 +77,8 @@ def parse_target(text: str) -> Target:
 
     Args:
         text: Such as ``celebdf:data/celebdf``, ``ffpp-c23:data/ffpp`` or ``wild=own:wild.csv``.
-            The name is the kind by default, or ``synthetic`` if ``tokd demo`` made the data.
+            Names such as ``dfdc`` or ``ffiw`` stand for ``dfdc=own``. The name is the kind by
+            default, or ``synthetic`` if ``tokd demo`` made the data.
 
     Raises:
         TokdError: It is malformed, or the path does not exist.
@@ -83,10 +86,12 @@ def parse_target(text: str) -> Target:
     head, colon, place = text.partition(":")
     name, equals, what = head.rpartition("=")
     kind, dash, quality = what.partition("-")
+    if kind in NAMED:
+        name, kind = name or kind, "own"
     if kind not in KINDS:
         raise TokdError(
             f"--on {text}: no data set of the kind {kind!r}; it is {GRAMMAR} with KIND one of "
-            f"{', '.join(KINDS)}"
+            f"{', '.join((*KINDS, *NAMED))}"
         )
     if not colon or not place or (dash and not quality) or (equals and not _NAME.fullmatch(name)):
         raise TokdError(f"--on {text}: it is {GRAMMAR}, such as celebdf:data/celebdf")

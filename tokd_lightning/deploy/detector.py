@@ -15,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from tokd_lightning.data.qualities import claimed_crf
+from tokd_lightning.deploy.compression import worth
 from tokd_lightning.deploy.engine import Backend, Engine, Floats
 from tokd_lightning.deploy.found import Faces, Look, Picture, ReadOptions
 from tokd_lightning.deploy.record import Model, open_model
@@ -81,7 +82,10 @@ class Detector:
         self.detector = detector or model.face.detector
         # An explicit "none" means that the inputs are crops like the training frames, not scenes.
         whole = detector == "none" and model.face.detector != "none"
-        crf = claimed_crf(str(model.record["trained"].get("data", "")).rpartition("-")[2])
+        trained = model.record["trained"]
+        claimed = claimed_crf(str(trained.get("data", "")).rpartition("-")[2])
+        crf = claimed if isinstance(claimed, float) else None
+        stored = trained.get("jpeg_quality")
         self.options = ReadOptions(
             frames=frames,
             size=model.size,
@@ -90,7 +94,8 @@ class Detector:
             show=False,
             stored=None if whole else model.face.stored,
             every=faces == "all",
-            crf=crf if isinstance(crf, float) else None,
+            crf=crf,
+            jpeg=worth(stored if isinstance(stored, int | float) else None, crf),
         )
         self._pool = ThreadPoolExecutor(
             threads or os.cpu_count() or 1

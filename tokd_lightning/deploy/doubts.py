@@ -10,10 +10,16 @@ from tokd_lightning.deploy.found import Look, ReadOptions
 _FILLS, _ASPECT = 0.5, 1.1  # of 204 portraits the face fills at most 0.45
 _ENLARGED = 2.0
 _HARDER = 6.0  # steps of CRF that halve the bit rate
+_COARSER = 20.0  # steps of JPEG quality
 
 
 def unlike_training(
-    looks: Sequence[Look], size: tuple[float, float], crf: CRF, cut: bool, wanted: ReadOptions
+    looks: Sequence[Look],
+    size: tuple[float, float],
+    crf: CRF,
+    cut: bool,
+    wanted: ReadOptions,
+    jpeg: float | None = None,
 ) -> list[str]:
     """Return how the faces of a file are unlike the faces that the model was trained on.
 
@@ -23,6 +29,7 @@ def unlike_training(
         crf: Setting of its encoder, where the file records it.
         cut: Whether faces were found and cropped, rather than pictures taken whole.
         wanted: How it was read.
+        jpeg: Its JPEG quality; None if it is no JPEG.
     """
     found = []
     sides = [min(look.box[2:]) for look in looks if look.number == 0]
@@ -38,5 +45,10 @@ def unlike_training(
     if isinstance(crf, float) and wanted.crf is not None and crf - wanted.crf >= _HARDER:
         found.append(
             f"compressed harder than the training data: CRF {crf:g}, they have {wanted.crf:g}"
+        )
+    if jpeg is not None and wanted.jpeg is not None and wanted.jpeg - jpeg >= _COARSER:
+        found.append(
+            f"compressed harder than the training data: JPEG quality {jpeg:.0f}, theirs is worth "
+            f"about {wanted.jpeg:.0f}"
         )
     return found

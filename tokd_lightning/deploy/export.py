@@ -93,10 +93,15 @@ def export(
     out = Path(out)
     _refuse_folder(out)
     if data is not None and not data.is_dir():
-        raise TokdError(f"--data {data}: there is no such folder")
+        raise TokdError(f"--data {data} does not exist")
     ready = runtime_files(runtime) if "web" in formats else {}
     opened = open_source(Path(source))
     print(f"{opened.name}: {opened.network}, {opened.crop} px", flush=True)
+    if opened.outdated:
+        print(
+            "warning: metrics.json describes other weights than best.ckpt: its metrics are left "
+            f"out; tokd test {source} measures these"
+        )
     known, temperature = None, None
     if calibrate:
         known, temperature = fit_classifier(opened, validation(opened, data))
@@ -110,6 +115,8 @@ def export(
     cut = cutting(opened, known, detector)
     print(f"faces: {cut.face['detector']}, margin {cut.face['margin']:g}: {cut.face['source']}")
     record = _record(opened, known, cut.face)
+    if (quality := known.jpeg_quality()) is not None:
+        record["trained"]["jpeg_quality"] = quality
     if temperature is not None:
         record["temperature"] = temperature
     record["reference"], extra = reference(opened, cut.face)

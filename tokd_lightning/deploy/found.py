@@ -29,6 +29,7 @@ class ReadOptions(NamedTuple):
         time_limit: Seconds per file.
         every: Whether to return every face, rather than the largest.
         crf: CRF of the videos of training; None if it is not known.
+        jpeg: JPEG quality that the training frames are worth; None if it is not known.
     """
 
     frames: int
@@ -40,6 +41,7 @@ class ReadOptions(NamedTuple):
     time_limit: float = math.inf
     every: bool = False
     crf: float | None = None
+    jpeg: float | None = None
 
 
 class Look(NamedTuple):
@@ -92,6 +94,7 @@ class SampledFrames(NamedTuple):
         note: What is wrong with the video.
         scale: Side of a picture / side of the video's frame, at most 1.
         crf: Setting of its encoder; None where it is not recorded.
+        jpeg: Quality of a JPEG picture; None for others.
     """
 
     pictures: dict[int, Picture]
@@ -99,6 +102,7 @@ class SampledFrames(NamedTuple):
     note: str
     scale: float
     crf: CRF = None
+    jpeg: float | None = None
 
 
 class UnreadableFile(Exception):

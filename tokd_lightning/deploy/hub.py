@@ -140,7 +140,7 @@ def fetch(repo: str) -> Path:
             name, revision=revision or None, allow_patterns=known, endpoint=_endpoint()
         )
     if not (Path(place) / RECORD).is_file():
-        raise TokdError(f"{_endpoint()}/{name} is no exported model: it has no {RECORD}")
+        raise TokdError(f"{_endpoint()}/{name} is not an exported model: it has no {RECORD}")
     return Path(place)
 
 

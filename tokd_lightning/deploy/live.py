@@ -100,7 +100,7 @@ def follow_folder(scorer: Detector, folder: Path, how: How, **limits: Any) -> in
         TokdError: The folder does not exist.
     """
     if not folder.is_dir():
-        raise TokdError(f"--watch {folder}: there is no such folder")
+        raise TokdError(f"--watch {folder} does not exist")
     with suppress(KeyboardInterrupt):
         _head(how)
         for files in arrivals(folder):

@@ -143,7 +143,7 @@ def from_safetensors(file: Path, network: Mapping[str, Any]) -> Deployed:
         student: Any = rebuild(network)
         student.load_state_dict(load_file(file))
     except (SafetensorError, RuntimeError, TypeError) as error:
-        raise TokdError(f"{file} does not hold the network that it should: export anew") from error
+        raise TokdError(f"{file} does not hold the recorded network: export again") from error
     return Deployed(student)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from tokd_lightning.data.image import to_rgb
+from tokd_lightning.deploy.compression import jpeg_quality
 from tokd_lightning.deploy.doubts import unlike_training
 from tokd_lightning.deploy.found import Faces, Look, ReadOptions, SampledFrames, UnreadableFile
 from tokd_lightning.prepare.boxes import Square, Track, as_large
@@ -48,14 +49,15 @@ def read(path: Path, wanted: ReadOptions) -> Faces:
         return Faces("unknown", "unreadable", said[:160] or type(error).__name__)
 
 
-def read_picture(picture: Picture, wanted: ReadOptions) -> Faces:
+def read_picture(picture: Picture, wanted: ReadOptions, jpeg: float | None = None) -> Faces:
     """Return the faces of a picture in memory.
 
     Args:
         picture: RGB, ``(H, W, 3)``.
         wanted: How to read it.
+        jpeg: Quality of its file if that was a JPEG.
     """
-    given = SampledFrames({0: picture}, {0: None}, "", 1.0)
+    given = SampledFrames({0: picture}, {0: None}, "", 1.0, jpeg=jpeg)
     return _faces("image", given, make_finder(wanted.detector), wanted)
 
 
@@ -70,7 +72,7 @@ def _read(path: Path, wanted: ReadOptions) -> Faces:
     finder = make_finder(wanted.detector)
     picture = _picture(path)
     if picture is not None:
-        return read_picture(picture, wanted)
+        return read_picture(picture[0], wanted, picture[1])
     from tokd_lightning.deploy.videos import sample_frames  # imports the video decoder
 
     found = sample_frames(path, wanted.frames, LARGEST, wanted.time_limit)
@@ -79,8 +81,8 @@ def _read(path: Path, wanted: ReadOptions) -> Faces:
     return _faces("video", found, finder, wanted)
 
 
-def _picture(path: Path) -> Picture | None:
-    """Decode an image, upright, RGB; None if the file is not an image."""
+def _picture(path: Path) -> tuple[Picture, float | None] | None:
+    """Decode an image, upright, RGB, with its JPEG quality; None if the file is not an image."""
     try:
         with path.open("rb") as file, Image.open(file, formats=_formats()) as image:
             width, height = image.size
@@ -89,7 +91,7 @@ def _picture(path: Path) -> Picture | None:
                     f"{width} x {height} pixels are too many, at most {LARGEST // 10**6} million",
                     "image", "too_large",
                 )  # fmt: skip
-            return to_rgb(image)
+            return to_rgb(image), jpeg_quality(image)
     except UnidentifiedImageError:
         return None
     except Image.DecompressionBombError as error:
@@ -140,7 +142,7 @@ def _faces(kind: str, given: SampledFrames, finder: Finder, wanted: ReadOptions)
     height, width = next(iter(pictures.values())).shape[:2]
     size = width / given.scale, height / given.scale
     cut = bool(tracks) and wanted.detector != "none"
-    doubts = unlike_training(looks, size, given.crf, cut, wanted)
+    doubts = unlike_training(looks, size, given.crf, cut, wanted, given.jpeg)
     return Faces(kind, "scored", "; ".join(notes), looks, doubts)
 
 

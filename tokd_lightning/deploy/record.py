@@ -117,7 +117,7 @@ class Model(NamedTuple):
             there = " and ".join(self.files)
             instead = " or ask for --backend torch" if kind == "onnx" else " or leave --backend out"
             raise TokdError(
-                f"{self.folder} holds {there} alone: tokd export … --format {kind},{instead}"
+                f"{self.folder} holds only {there}: tokd export … --format {kind},{instead}"
             )
         path = self.folder / FILES[kind]
         try:
@@ -126,7 +126,7 @@ class Model(NamedTuple):
             raise TokdError(f"{path} cannot be read: {reason(error)}") from error
         if digest != self.files[kind]["sha256"]:
             raise TokdError(
-                f"{path} is not the file that {RECORD} beside it describes: export anew"
+                f"{path} is not the file that {RECORD} next to it describes: export again"
             )
         return path
 
@@ -152,15 +152,15 @@ def open_model(path: Path) -> Model:
         raise TokdError(f"{path} is what tokd fit left: tokd export {path} --format onnx --out DIR")
     if not file.is_file() or (path.is_file() and path.name not in (RECORD, *FILES.values())):
         raise TokdError(
-            f"{path} is no exported model: it needs the {RECORD} that tokd export wrote"
+            f"{path} is not an exported model: it needs the {RECORD} that tokd export wrote"
         )
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
         if record["tokd_model"] != FORM:
-            raise TokdError(f"{file} is of another version of tokd_lightning: export anew")
+            raise TokdError(f"{file} is of another version of tokd_lightning: export again")
         return _model(folder, record)
     except _BROKEN as error:
-        raise TokdError(f"{file} is not what tokd export writes: export anew") from error
+        raise TokdError(f"{file} is not what tokd export writes: export again") from error
 
 
 def _model(folder: Path, record: dict[str, Any]) -> Model:

@@ -41,8 +41,18 @@ class Source(NamedTuple):
 
     @property
     def results(self) -> RunRecord | None:
-        """Record of the run if this is its best checkpoint and it is finished; else None."""
-        return self.run.results() if self.run else None
+        """Record of the run if it is finished and describes these weights; else None."""
+        record = self.run.results() if self.run else None
+        return None if record is None or self._is_of_others(record) else record
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the run's record describes other weights than its best checkpoint."""
+        record = self.run.results() if self.run else None
+        return record is not None and self._is_of_others(record)
+
+    def _is_of_others(self, record: RunRecord) -> bool:
+        return record.hash_of("weights") not in ("", self.model.weights)
 
     @property
     def crop(self) -> int:
@@ -100,9 +110,7 @@ def open_source(path: Path) -> Source:
         model = TrainedModule(path)
         config = Run(folder).config() if beside else None
     if model.kind == "teacher":
-        raise TokdError(
-            f"{path} holds a teacher, which is there to be learned from: export a student of it"
-        )
+        raise TokdError(f"{path} holds a teacher; only students and detectors can be exported")
     if why := getattr(model.network, "unexported", ""):
         raise TokdError(f"{path} cannot be exported: {why}")
     model.eval()

@@ -1,7 +1,6 @@
 """Validation split of a run: scores for choosing the threshold, and real inputs."""
 
 from collections.abc import Iterator, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,11 +10,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
+from tokd_lightning.audit.stored import stored_validation
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.frames import Batch, Unreadable
+from tokd_lightning.data.settings import module_of
+from tokd_lightning.deploy.compression import quality_of_files
 from tokd_lightning.deploy.source import Source
 from tokd_lightning.errors import TokdError
-from tokd_lightning.evaluation.details import stored_validation
 from tokd_lightning.evaluation.evaluate import our_words
 from tokd_lightning.runs.identity import Config
 
@@ -43,6 +44,12 @@ class Validation(NamedTuple):
     root: Path | None = None
     frames: pd.DataFrame | None = None
     data: FrameDataModule | None = None
+
+    def jpeg_quality(self) -> float | None:
+        """Return the JPEG quality of the frames; 100 for lossless ones, None if unknown."""
+        if self.frames is None or self.root is None:
+            return None
+        return quality_of_files(self.root / path for path in self.frames["path"])
 
     def batches(self, rows: Sequence[int]) -> Iterator[Batch]:
         """Read some rows of ``frames``, normalised; there must be ``data``.
@@ -97,18 +104,8 @@ def _root(config: Config | None) -> Path | None:
 
 def _data(config: Config | None, root: Path | None) -> FrameDataModule:
     if config is None:
-        raise TokdError("a checkpoint alone does not say where its data are")
-    given = dict(config["data"]["init_args"])
-    module, _, name = str(config["data"]["class_path"]).rpartition(".")
-    try:
-        kind = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise TokdError(f"there is no {module}.{name}") from error
-    if root is not None:
-        given["root"] = root
-    given |= {"augmentation": [], "teacher_quality": None, "num_workers": 0}
-    data: FrameDataModule = kind(**given)
-    return data
+        raise TokdError("a checkpoint without its run does not say where its data are")
+    return module_of(config, root)
 
 
 @torch.inference_mode()

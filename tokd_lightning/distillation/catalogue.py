@@ -86,7 +86,7 @@ def extra_parameters(distiller: Distiller) -> int:
 def _shapes(backbone: str, size: int) -> Shapes:
     try:
         with torch.device("meta"):
-            return map_shapes(build_backbone(backbone), size)
+            return map_shapes(build_backbone(backbone, size=size, role="maps"), size)
     except (RuntimeError, ValueError) as error:
         raise TokdError(f"images of {size} px are too small for {backbone}") from error
 

@@ -10,11 +10,11 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from tokd_lightning.data.perturbations import chosen
 from tokd_lightning.data.target import Target, parse_target
 from tokd_lightning.errors import TokdError, one_line
 from tokd_lightning.evaluation.evaluate import Options, check_options, evaluate, folder_name
 from tokd_lightning.evaluation.open_run import open_run
-from tokd_lightning.evaluation.perturbations import chosen
 from tokd_lightning.evaluation.robustness import measure_robustness
 from tokd_lightning.files import write_bytes
 from tokd_lightning.runs.folder import Run
@@ -46,7 +46,7 @@ def evaluate_command(
         update: Evaluate again if the earlier evaluation had other frames, weights or options.
         json: Print the contents of each ``evaluation.json``, as a list, instead of the table.
         robustness: Perturbations to score the runs under, in the syntax of
-            :func:`~tokd_lightning.evaluation.perturbations.chosen`; None for none.
+            :func:`~tokd_lightning.data.perturbations.chosen`; None for none.
         details: Print calibration, thresholds and forgeries too.
         **options: Fields of :class:`Options`.
 

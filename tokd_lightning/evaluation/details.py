@@ -1,10 +1,10 @@
 """Evaluation results beyond the paper's metrics: calibration, thresholds, forgeries."""
 
 from contextlib import suppress
-from pathlib import Path
 
 import pandas as pd
 
+from tokd_lightning.audit.stored import read_scores, stored_validation
 from tokd_lightning.errors import TokdError
 from tokd_lightning.files import write_bytes
 from tokd_lightning.metrics.calibration import calibration
@@ -12,8 +12,6 @@ from tokd_lightning.metrics.thresholds import by_forgery, operating_points
 from tokd_lightning.runs.folder import Run
 from tokd_lightning.runs.identity import Config
 
-_COMPARED = ("val/frame/acc", "val/frame/auc", "val/video/auc")
-_SAME = 1e-4
 _NOT_STORED = "its own validation split is not scored: tokd evaluate RUN --on its data --split val"
 _ITSELF = "this is a validation split itself"
 
@@ -70,37 +68,3 @@ def complete(run: Run, name: str, record: Config) -> Config:
     if changed:
         run.write_evaluation(name, record | found)
     return record | found
-
-
-def stored_validation(run: Run, weights: str) -> pd.DataFrame | None:
-    """Return the scores of an evaluation of these weights on the run's own validation split.
-
-    The split is recognised by its metrics, which equal those of the run's own validation.
-
-    Args:
-        run: The run.
-        weights: Hash of the weights.
-
-    Returns:
-        One row per frame; None if there is no such evaluation.
-
-    Raises:
-        TokdError: A file of the run cannot be read.
-    """
-    record = run.results()
-    if record is None:
-        return None
-    own = record.metrics
-    for name, evaluated in run.evaluations().items():
-        scored = (evaluated.get("hashes") or {}).get("checkpoint")
-        found = evaluated.get("metrics") or {}
-        pairs = [(found.get(key), own.get(key)) for key in _COMPARED]
-        same = all(a is not None and b is not None and abs(a - b) < _SAME for a, b in pairs)
-        if evaluated.get("split") == "val" and scored == weights and same:
-            return read_scores(run.folder / "evaluations" / name / "frames.csv")
-    return None
-
-
-def read_scores(file: Path) -> pd.DataFrame:
-    """Read stored scores without loss of precision."""
-    return pd.read_csv(file, dtype={"video": str, "method": str}, float_precision="round_trip")

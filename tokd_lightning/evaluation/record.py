@@ -56,7 +56,7 @@ def before(
 
 
 def changes(earlier: Config, record: Config) -> str:
-    """Return in what an earlier evaluation differs, as text; empty if it does not."""
+    """Return how an earlier evaluation differs, as text; empty if it does not."""
     hashes, options = earlier.get("hashes") or {}, dict(earlier.get("options") or {})
     if not (earlier.get("counts") or {}).get("skipped"):
         options["on_error"] = record["options"]["on_error"]  # no frame failed: it had no effect

@@ -13,6 +13,7 @@ from tokd_lightning.data.augment import Normalise, centre_crop
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.decode import read_frame
 from tokd_lightning.data.frames import Batch
+from tokd_lightning.data.perturbations import PERTURBATIONS, STRENGTHS, every_strength
 from tokd_lightning.data.target import Target
 from tokd_lightning.errors import TokdError
 from tokd_lightning.evaluation.evaluate import (
@@ -24,7 +25,6 @@ from tokd_lightning.evaluation.evaluate import (
     score,
 )
 from tokd_lightning.evaluation.open_run import Trained
-from tokd_lightning.evaluation.perturbations import PERTURBATIONS, STRENGTHS, every_strength
 from tokd_lightning.evaluation.record import before, changes
 from tokd_lightning.files import write_bytes, write_text
 from tokd_lightning.metrics.classification import frame_and_video_metrics, video_table
@@ -59,7 +59,7 @@ def measure_robustness(
     Args:
         trained: The run.
         target: The data set.
-        names: Keys of :data:`~tokd_lightning.evaluation.perturbations.PERTURBATIONS`.
+        names: Keys of :data:`~tokd_lightning.data.perturbations.PERTURBATIONS`.
         options: Options, the same as for the evaluation.
         force: Measure again even if a measurement exists.
         update: Measure again if an earlier measurement had other frames, weights or options.

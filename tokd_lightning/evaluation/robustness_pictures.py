@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from tokd_lightning.evaluation.perturbations import PERTURBATIONS, every_strength
+from tokd_lightning.data.perturbations import PERTURBATIONS, every_strength
 from tokd_lightning.evaluation.roc import COLOURS
 from tokd_lightning.looks import COLOURS as COLOURS_OF_RUNS
 from tokd_lightning.looks import looks, short_labels
@@ -59,7 +59,7 @@ def perturbations_png(image: Tensor, key: str, names: Sequence[str], title: str)
 
     Args:
         image: In [0, 1], ``(3, H, W)``.
-        key: Key of the frame, see :func:`~tokd_lightning.evaluation.perturbations.perturb`.
+        key: Key of the frame, see :func:`~tokd_lightning.data.perturbations.perturb`.
         names: Perturbations, a row each.
         title: Title of the figure.
 

@@ -157,7 +157,7 @@ def survey(
                 band_number += 1
         advance()
     if not index:
-        raise TokdError(f"not one frame of the {split} split could be read")
+        raise TokdError(f"no frame of the {split} split could be read")
     rows_seen = torch.cat(index)
     p_fake = torch.stack([torch.cat(parts) for parts in scores]).numpy()
     if not np.isfinite(p_fake).all():

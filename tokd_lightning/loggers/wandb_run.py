@@ -313,7 +313,9 @@ def _end(run: Any, offline: bool, code: int) -> None:
         run.finish(exit_code=code)
     except Exception as error:
         reason = _reason(error)
-        rank_zero_info(f"W&B: not all was uploaded ({reason}); go on with: wandb sync {kept}")
+        rank_zero_info(
+            f"W&B: not all was uploaded ({reason}); upload the rest with: wandb sync {kept}"
+        )
     else:
         if offline and kept.is_dir():  # false if the run left nothing
             rank_zero_info(f"W&B: offline; upload later with: wandb sync {kept}")

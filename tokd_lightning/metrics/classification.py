@@ -6,6 +6,7 @@ would create ties between scores that differ.
 """
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,27 @@ def metrics_by_method(table: pd.DataFrame) -> pd.DataFrame:
             key = {"dataset": dataset, "method": method, "n_real": len(real), "n_fake": len(fake)}
             rows.append(key | frame_and_video_metrics(pd.concat([real, fake])))
     return pd.DataFrame(rows)
+
+
+def seen_and_unseen(table: pd.DataFrame, unseen: Collection[str]) -> dict[str, float]:
+    """Compute the metrics of forgeries that training had and of those that it did not have.
+
+    Args:
+        table: One row per frame, as for ``frame_and_video_metrics``.
+        unseen: Methods that training did not have.
+
+    Returns:
+        The metrics of ``frame_and_video_metrics`` with the prefixes ``seen/`` and ``unseen/``, each
+        against all real frames; empty without an unseen method, and without either prefix if no
+        frame belongs to it.
+    """
+    fake, held = table["label"] == 1, table["method"].isin(unseen)
+    metrics: dict[str, float] = {}
+    for name, kept in (("seen", fake & ~held), ("unseen", fake & held)):
+        if unseen and kept.any():
+            found = frame_and_video_metrics(table[kept | ~fake])
+            metrics |= {f"{name}/{key}": value for key, value in found.items()}
+    return metrics
 
 
 def inverted(table: pd.DataFrame) -> str:

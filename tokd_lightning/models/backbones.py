@@ -1,11 +1,11 @@
-"""Convolutional backbones from timm, cut into stages (S_B, T_r and T_f of Sec. 3 and 4)."""
+"""Backbones by name: CNNs cut into stages, and all other networks of timm by their own maps."""
 
 import difflib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import timm
 import torch
@@ -13,92 +13,24 @@ from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 
 from tokd_lightning.errors import TokdError
+from tokd_lightning.models.backbone import EARLY, STRIDES, Backbone, keep_maps_from
+from tokd_lightning.models.sizes import fit_size, native_size
+from tokd_lightning.models.stepped import SteppedBackbone
+from tokd_lightning.models.tapped import TappedBackbone
 from tokd_lightning.models.weight_file import Normalisation, load_weights
 from tokd_lightning.models.weights import with_downloaded_weights
 
-STRIDES = (8, 16, 32)
-EARLY = 4
+__all__ = ["STRIDES", "Backbone", "Role", "adapt_stem", "build_backbone", "keep_maps_from"]
+
+Role = Literal["stages", "maps", "steps"]
+"""What a backbone is built for."""
+
 _THIN = {"resnet18_thin": (2, 2, 2, 2), "resnet34_thin": (3, 4, 6, 3)}
 _XCEPTION = ("xception", "legacy_xception")
 _SUGGESTED = (
     "resnet18_thin, resnet34_thin, xception, resnet50, efficientnet_b0, mobilenetv3_small_100, "
     "convnext_tiny, regnetx_002"
 )
-
-
-class Backbone(nn.Module):
-    """A network without classifier, as a chain of stages that other modules can interleave.
-
-    Args:
-        stages: The parts of the network, in order, each a sequence itself.
-        strides: Stride at the end of each stage; of two equal ones, the later stage counts.
-        channels: Channels at the end of each stage.
-        coupled: Whether a dual-branch network couples its branches after the stage (Fig. 1).
-        early: Number of modules of the first stage after which there is a map at stride 4; 0 if
-            there is none.
-
-    Attributes:
-        finest: Finest stride of the returned maps: 8, or 4 after :func:`keep_maps_from`.
-        trained_on: Normalisation of the images its pretrained weights were trained on; None without
-            such weights, or if unknown.
-    """
-
-    def __init__(
-        self,
-        stages: Sequence[nn.Sequential],
-        strides: Sequence[int],
-        channels: Sequence[int],
-        coupled: Sequence[bool],
-        early: int = 0,
-    ) -> None:
-        super().__init__()
-        self.stages = nn.ModuleList(stages)
-        self.strides = tuple(strides)
-        self.channels = tuple(channels)
-        self.coupled = tuple(coupled)
-        self.early = early
-        self.finest = STRIDES[0]
-        self.trained_on: Normalisation | None = None
-
-    def forward(self, x: Tensor) -> dict[int, Tensor]:
-        """Return stride -> map ``(B, C, H / stride, W / stride)`` of images ``(B, 3, H, W)``."""
-        maps: dict[int, Tensor] = {}
-        for index in range(len(self.stages)):
-            x = self.advance(index, x, maps)
-        return maps
-
-    def advance(self, index: int, x: Tensor, maps: dict[int, Tensor]) -> Tensor:
-        """Run one stage and return its output.
-
-        Args:
-            index: Number of the stage.
-            x: Output of the previous stage, or images.
-            maps: Stride -> map; the stage's own maps are added.
-        """
-        stage = self.stages[index]
-        if index == 0 and self.early and self.finest <= EARLY:
-            for number, module in enumerate(stage.children(), start=1):
-                x = module(x)
-                if number == self.early:
-                    maps[EARLY] = x
-        else:
-            x = stage(x)
-        maps[self.strides[index]] = x
-        return x
-
-
-def keep_maps_from(network: nn.Module, stride: int) -> None:
-    """Set the finest stride of the maps that backbones in a network return; the default is 8.
-
-    A map at stride 4 is large and rarely read. Networks without such a map return none there.
-
-    Args:
-        network: A student or a teacher; changed in place, weights and state dict are not.
-        stride: The finest stride that is read, 4 or 8.
-    """
-    for module in network.modules():
-        if isinstance(module, Backbone):
-            module.finest = stride
 
 
 def adapt_stem(
@@ -119,21 +51,32 @@ def adapt_stem(
         stem.stride = (stride, stride)
 
 
-def build_backbone(name: str, pretrained: bool | str = False, branch: str = "") -> Backbone:
+def build_backbone(
+    name: str,
+    pretrained: bool | str = False,
+    branch: str = "",
+    size: int | None = None,
+    role: Role = "stages",
+) -> Backbone:
     """Build a backbone with maps at strides 8, 16 and 32 (and 4, see :func:`keep_maps_from`).
 
     ``resnet18_thin`` and ``resnet34_thin`` are Table 1's ResNets of 32, 64, 128 and 256 channels
     with a 32-channel stem. ``xception`` is timm's ``legacy_xception``, cut after block2 (8), block3
-    and block11 (16) and act4 (32); at stride 4 it has block1. Every other name is a timm CNN, cut
-    where timm takes its own features; the cut is compared with these once. ``module.function``
-    names a custom network, which its module, in the working directory or installed, registers with
-    timm.
+    and block11 (16) and act4 (32); at stride 4 it has block1. Every other name is a network of
+    timm. A CNN is cut where timm takes its own features; the cut is compared with these once. Other
+    networks, such as transformers, are a
+    :class:`~tokd_lightning.models.tapped.TappedBackbone`, built for one size of images.
+    ``module.function`` names a custom network, which its module, in the working directory or
+    installed, registers with timm.
 
     Args:
         name: Name of the network.
         pretrained: ImageNet weights: True downloads timm's, a path loads a file, see
             :func:`~tokd_lightning.models.weight_file.load_weights`, False starts at random.
         branch: Branch of a teacher, to choose from a file that holds several networks.
+        size: Side of the images in pixels; None takes the size that the network was made for.
+        role: ``stages`` for a chain of modules on maps, as detectors take apart; ``maps`` for any
+            network with maps; ``steps`` for one that also stops between its blocks.
 
     Returns:
         The backbone, in train mode.
@@ -142,13 +85,61 @@ def build_backbone(name: str, pretrained: bool | str = False, branch: str = "") 
         TokdError: Unknown name, a network without such maps, or weights that are unavailable.
     """
     model = _network(name, pretrained is True)
-    backbone = _backbone(name, model)
+    try:
+        backbone = _backbone(name, model)
+    except TokdError:
+        if role == "stages":
+            raise
+        model.train()
+        backbone, model = _tapped(name, model, pretrained is True, size, role)
     if pretrained:
         known = _normalisation(name, model)
         if pretrained is not True:
-            known = load_weights(model, pretrained, backbone, branch) or known
+            # The names of other networks are timm's, in this package's checkpoints too.
+            stages = None if isinstance(backbone, TappedBackbone) else backbone
+            known = load_weights(model, pretrained, stages, branch) or known
         backbone.trained_on = known
     return backbone
+
+
+def _tapped(
+    name: str, model: nn.Module, pretrained: bool, size: int | None, role: Role
+) -> tuple[Backbone, nn.Module]:
+    """Build a network for a size of images and take its own maps; return both."""
+    size = size or native_size(model)
+    try:
+        side, options = fit_size(model, size, lambda **options: _network(name, False, **options))
+        if options:
+            model = _network(name, pretrained, **options)
+        kind = SteppedBackbone if role == "steps" else TappedBackbone
+        backbone = kind(model, name, size, side)
+    except Exception as error:  # third-party networks raise any exception
+        said = [*str(error).strip().splitlines(), type(error).__name__][0]
+        raise TokdError(
+            f"the network {name} cannot be cut at strides 8, 16 and 32 of {size} px images "
+            f"({said[:160]}): take another size or network, such as {_SUGGESTED}"
+        ) from error
+    return backbone, model
+
+
+def normalisation_to_follow(name: str) -> Normalisation | None:
+    """Return the normalisation of the pretrained weights of a network that is not cut into stages.
+
+    Args:
+        name: Name of the network.
+
+    Returns:
+        None for networks in stages, for unknown ones, and where timm does not say it.
+    """
+    if name in (*_THIN, *_XCEPTION) or not timm.is_model(name):
+        return None
+    try:
+        with torch.device("meta"):
+            model = _network(name, False)
+            _backbone(name, model)
+    except TokdError:
+        return _normalisation(name, model)
+    return None
 
 
 def _normalisation(name: str, model: nn.Module) -> Normalisation | None:
@@ -180,7 +171,7 @@ def _backbone(name: str, model: nn.Module) -> Backbone:
     return Backbone(stages, STRIDES, channels, (True, True, True), early)
 
 
-def _network(name: str, pretrained: bool) -> nn.Module:
+def _network(name: str, pretrained: bool, **options: Any) -> nn.Module:
     """Build the uncut network, without classifier."""
     if name in _THIN:
         if pretrained:
@@ -191,9 +182,9 @@ def _network(name: str, pretrained: bool) -> nn.Module:
         near = difflib.get_close_matches(name, [*_THIN, "xception", *timm.list_models()])
         raise TokdError(f"no network is named {name}: {', '.join(near) or _SUGGESTED}?")
     if pretrained:
-        return with_downloaded_weights(timm_name)
+        return with_downloaded_weights(timm_name, **options)
     try:
-        model: nn.Module = timm.create_model(timm_name, num_classes=0)
+        model: nn.Module = timm.create_model(timm_name, num_classes=0, **options)
     except RuntimeError as error:  # of weights that timm does not know
         raise TokdError(f"no network is named {name}: {error}") from error
     return model
@@ -295,7 +286,8 @@ def _compared(
     wrong = [
         stride
         for stride, ours, copy, theirs in zip(strides, maps, copies, expected, strict=True)
-        if not weight.is_meta and not (torch.equal(ours, copy) and torch.equal(ours, theirs))
+        if ours.shape != theirs.shape
+        or (not weight.is_meta and not (torch.equal(ours, copy) and torch.equal(ours, theirs)))
     ]
     if set(wrong) - {EARLY}:
         raise ValueError("the stages do not make timm's features")

@@ -9,6 +9,7 @@ from torch import nn
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.models.detectors import build_detector
+from tokd_lightning.models.objectives import NORMALISED, normalise_head
 from tokd_lightning.models.student import Student
 from tokd_lightning.models.teacher import DualBranchTeacher
 
@@ -25,7 +26,10 @@ def drawn_from(seed: int) -> Iterator[None]:
 
 
 def build_student(
-    name: str, pretrained: bool | str = False, options: Mapping[str, Any] | None = None
+    name: str,
+    pretrained: bool | str = False,
+    options: Mapping[str, Any] | None = None,
+    size: int | None = None,
 ) -> nn.Module:
     """Build a student: a backbone with a linear classifier, or a detector with maps.
 
@@ -33,6 +37,7 @@ def build_student(
         name: Name for :func:`~tokd_lightning.models.build_backbone`, or ``detectors.NAME``.
         pretrained: ImageNet weights: True, False or a path.
         options: Options of a detector.
+        size: Side of the images in pixels, for backbones that are built for one size.
 
     Raises:
         TokdError: The network does not exist or has no maps, or options are given for a backbone.
@@ -40,7 +45,7 @@ def build_student(
     if not name.startswith(DETECTORS_ROOM):
         if options:
             raise TokdError(f"student_options are for students that are detectors, not for {name}")
-        return Student(name, pretrained)
+        return Student(name, pretrained, size=size)
     spec = {**(options or {}), "detector": name.removeprefix(DETECTORS_ROOM)}
     detector = build_detector({**spec, "pretrained": pretrained})
     if detector.refusal:
@@ -59,6 +64,13 @@ def rebuild(spec: Mapping[str, Any], kind: str = "student") -> nn.Module:
         TokdError: The network does not exist, or does not have these options.
         TypeError: The spec is of another kind of network.
     """
-    if "detector" in spec:
-        return build_detector(spec)
-    return DualBranchTeacher(**spec) if kind == "teacher" else Student(**spec)
+    options = dict(spec)
+    normalised = options.pop(NORMALISED, False)
+    network: nn.Module
+    if "detector" in options:
+        network = build_detector(options)
+    else:
+        network = DualBranchTeacher(**options) if kind == "teacher" else Student(**options)
+    if normalised:
+        normalise_head(network)
+    return network

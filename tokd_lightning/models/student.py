@@ -16,6 +16,8 @@ class Student(nn.Module):
         backbone: Name for :func:`~tokd_lightning.models.backbones.build_backbone`.
         pretrained: ImageNet weights: True, False or a path.
         num_classes: Number of classes; class 1 is fake.
+        size: Side of the images in pixels, for networks that are built for one size; None takes
+            that of the network's own weights. CNNs ignore it.
 
     Attributes:
         spec: Arguments that rebuild the network (without downloading weights), for checkpoints.
@@ -30,6 +32,7 @@ class Student(nn.Module):
         backbone: str = "resnet18_thin",
         pretrained: bool | str = False,
         num_classes: int = 2,
+        size: int | None = None,
     ) -> None:
         super().__init__()
         self.spec: dict[str, Any] = {
@@ -38,7 +41,8 @@ class Student(nn.Module):
             "num_classes": num_classes,
         }
         self.started_from = pretrained
-        self.backbone = build_backbone(backbone, pretrained)
+        self.backbone = build_backbone(backbone, pretrained, size=size, role="maps")
+        self.spec |= self.backbone.built_for
         self.classifier = nn.Linear(self.backbone.channels[-1], num_classes)
 
     def forward(self, x: Tensor) -> StudentOutput:

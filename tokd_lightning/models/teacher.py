@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tokd_lightning.frequency import HighPass
-from tokd_lightning.models.backbones import Backbone, build_backbone
+from tokd_lightning.models.backbones import Backbone, Role, build_backbone
 from tokd_lightning.models.outputs import Shapes, TeacherOutput
 from tokd_lightning.models.probe import map_shapes
 from tokd_lightning.models.rfam import RFAM, Attention
@@ -20,8 +20,9 @@ class DualBranchTeacher(nn.Module):
 
     Two equal backbones run side by side. After each coupled stage an RFAM weights both maps, and
     the weighted maps continue: in Xception after block3 (end of the entry flow), block11 (middle
-    flow) and act4 (exit flow), in others at strides 8, 16 and 32. The last two maps are
-    concatenated, averaged over space and classified by one linear layer.
+    flow) and act4 (exit flow), in others at strides 8, 16 and 32; in a plain transformer after a
+    third, two thirds and all of its blocks, whose prefix tokens are left as they are. The last two
+    maps are concatenated, averaged over space and classified by one linear layer.
 
     With ``branches`` "rgb" or "frequency" the teacher has only that branch, on x or x^F: one
     backbone and the linear layer, without an RFAM. ADD's teacher and those of ablations are of
@@ -34,6 +35,8 @@ class DualBranchTeacher(nn.Module):
         rfam: Body of the RFAMs, see :class:`~tokd_lightning.models.rfam.RFAM`.
         num_classes: Number of classes; class 1 is fake.
         branches: "both", or the single branch.
+        size: Side of the images in pixels, for networks that are built for one size; None takes
+            that of the network's own weights. CNNs ignore it.
 
     Attributes:
         spec: Arguments that rebuild the network (without downloading weights), for checkpoints.
@@ -57,6 +60,7 @@ class DualBranchTeacher(nn.Module):
         rfam: Attention = "spatial",
         num_classes: int = 2,
         branches: Branches = "both",
+        size: int | None = None,
     ) -> None:
         super().__init__()
         if branches not in get_args(Branches):
@@ -73,8 +77,10 @@ class DualBranchTeacher(nn.Module):
         self.branches = ("rgb", "frequency") if branches == "both" else (branches,)
         self.high_pass = HighPass(cutoff)
         for branch in self.branches:
-            self.add_module(branch, build_backbone(backbone, pretrained, branch))
+            role: Role = "steps" if branches == "both" else "maps"
+            self.add_module(branch, build_backbone(backbone, pretrained, branch, size, role))
         first = self.backbones()[0]
+        self.spec |= first.built_for
         self.rfams = nn.ModuleDict()
         if branches == "both":
             for index, channels in enumerate(first.channels):
@@ -89,20 +95,36 @@ class DualBranchTeacher(nn.Module):
     def forward(self, x: Tensor) -> TeacherOutput:
         """Classify normalised images ``(B, 3, H, W)``; x^F is computed here."""
         backbones = self.backbones()
-        at = [x if b == "rgb" else self.high_pass(x).to(x.dtype) for b in self.branches]
-        maps: list[dict[int, Tensor]] = [{} for _ in backbones]
-        for index, stride in enumerate(backbones[0].strides):
-            at = [
-                backbone.advance(index, z, own)
-                for backbone, z, own in zip(backbones, at, maps, strict=True)
-            ]
-            if str(index) in self.rfams:
-                at = list(self.rfams[str(index)](*at))
-                for own, weighted in zip(maps, at, strict=True):
-                    own[stride] = weighted
-        logits = self.classifier(torch.cat(at, dim=1).mean(dim=(2, 3)))
+        images = [x if b == "rgb" else self.high_pass(x).to(x.dtype) for b in self.branches]
+        if not self.rfams:
+            maps = [b(z) for b, z in zip(backbones, images, strict=True)]
+        else:
+            maps = self._coupled(backbones, images)
+        logits = self.classifier(torch.cat([own[32] for own in maps], dim=1).mean(dim=(2, 3)))
         of = dict(zip(self.branches, maps, strict=True))
         return TeacherOutput(logits, of.get("rgb", {}), of.get("frequency", {}))
+
+    def features(self, output: TeacherOutput) -> Tensor:
+        """Return the features ``(B, C)`` that the classifier reads: means of the last maps."""
+        of = {"rgb": output.rgb, "frequency": output.frequency}
+        return torch.cat([of[branch][32] for branch in self.branches], dim=1).mean(dim=(2, 3))
+
+    def _coupled(self, backbones: list[Backbone], images: list[Tensor]) -> list[dict[int, Tensor]]:
+        """Run the branches side by side, with an RFAM after each coupled stage."""
+        maps: list[dict[int, Tensor]] = [{} for _ in backbones]
+        at = [b.begin(z) for b, z in zip(backbones, images, strict=True)]
+        for index, stride in enumerate(backbones[0].strides):
+            at = [b.advance(index, z, own) for b, z, own in zip(backbones, at, maps, strict=True)]
+            if str(index) not in self.rfams:
+                continue
+            seen = [b.read(index, z) for b, z in zip(backbones, at, strict=True)]
+            weighted = self.rfams[str(index)](*seen)
+            for branch, (backbone, own) in enumerate(zip(backbones, maps, strict=True)):
+                at[branch] = backbone.write(index, at[branch], weighted[branch])
+                own[stride] = backbone.fit(weighted[branch], stride)
+        for backbone, state, own in zip(backbones, at, maps, strict=True):
+            own[32] = backbone.finish(state)
+        return maps
 
     def shapes(self, size: int) -> Shapes:
         """Return stride -> ``(C, H, W)`` of each branch for ``size`` x ``size`` pixel images."""

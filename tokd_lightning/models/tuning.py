@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tokd_lightning.errors import TokdError
 from tokd_lightning.models.backbones import Backbone
 from tokd_lightning.models.detectors.networks import FineMaps
-from tokd_lightning.models.probe import meta_copy
+from tokd_lightning.models.probe import activation_bytes, meta_copy
 
 _ATTENTION = re.compile(r"(qkv|kv|[qkv](_proj)?|to_(q|k|v|qkv|out)|proj|out_proj)")
 _ADAPTER = ".lora_A.default.weight"
@@ -140,7 +140,7 @@ class Tuning:
             from peft import LoraConfig, inject_adapter_in_model
         except ImportError as error:
             raise TokdError(
-                "--model.tune lora needs the package peft: pip install 'tokd-lightning[train]'"
+                '--model.tune lora needs peft: pip install "tokd-lightning[lora]"'
             ) from error
         names = [name for name, _ in self._layers()]
         attention = [name for name in names if _ATTENTION.fullmatch(name.rpartition(".")[2])]
@@ -232,3 +232,32 @@ def bodies_of(network: nn.Module) -> dict[str, nn.Module]:
         if isinstance(module, Backbone | FineMaps) and not below:
             found[name] = module
     return found
+
+
+def recompute(network: nn.Module, size: int) -> None:
+    """Have the backbones of a network recompute activations, see :mod:`.recompute`.
+
+    Args:
+        network: Changed in place.
+        size: Side of the images in pixels, for a pass on the meta device that checks it.
+
+    Raises:
+        TokdError: The network does not run its backbones block by block, so that it would keep all
+            activations, or has blocks that overwrite their input.
+    """
+    copy = meta_copy(network).requires_grad_(True).train()
+    before = activation_bytes(copy, size)
+    for module in (*network.modules(), *copy.modules()):
+        if isinstance(module, Backbone):
+            module.recomputes = True
+    why = "does not run its backbone block by block"
+    if spared := activation_bytes(copy, size) < before:
+        try:
+            copy(torch.empty(2, 3, size, size, device="meta")).logits.sum().backward()
+        except RuntimeError:
+            spared, why = False, "has blocks that overwrite their input"
+    if not spared:
+        raise TokdError(
+            f"--model.checkpointing: {type(network).__name__} {why}, so that activations cannot be "
+            "recomputed: leave it false"
+        )

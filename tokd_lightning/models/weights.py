@@ -17,11 +17,12 @@ from tokd_lightning.errors import TokdError
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
-def with_downloaded_weights(name: str) -> nn.Module:
+def with_downloaded_weights(name: str, **options: Any) -> nn.Module:
     """Build a timm network without classifier, with its default ImageNet weights.
 
     Args:
         name: timm's name of the network.
+        **options: Options of the network's constructor.
 
     Returns:
         The network, in train mode.
@@ -41,7 +42,7 @@ def with_downloaded_weights(name: str) -> nn.Module:
         raise TokdError(_advice(name, cfg))
     try:
         model: nn.Module = timm.create_model(
-            name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay
+            name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay, **options
         )
     except OSError as error:
         raise TokdError(_advice(name, cfg)) from error

@@ -12,9 +12,8 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.models import DualBranchTeacher
 from tokd_lightning.models.detectors import Detector, DetectorTeacher
 from tokd_lightning.models.rebuild import rebuild
-from tokd_lightning.modules.partial import restored, weights_hash
+from tokd_lightning.modules.partial import HEADER, restored, weights_hash
 
-HEADER = "tokd"
 # Data and branches of a teacher -> prefix of its experiment's name, and its quality.
 _TEACHERS = {
     ("ffpp", "both"): ("ffpp", "c40"),

@@ -2,15 +2,13 @@
 
 import inspect
 import math
-from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from typing import Any, Literal, Protocol, Self, cast
+from typing import Any, Literal, Protocol, cast
 
-import lightning.pytorch as pl
 import pandas as pd
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 from torch.nn import functional
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -18,16 +16,14 @@ from torchmetrics.classification import BinaryAccuracy
 
 from tokd_lightning.distillation.gradients import KEPT_PASSES
 from tokd_lightning.errors import TokdError
-from tokd_lightning.metrics.classification import frame_and_video_metrics
+from tokd_lightning.metrics.classification import frame_and_video_metrics, seen_and_unseen
 from tokd_lightning.models.detectors import extras_of
-from tokd_lightning.models.rebuild import drawn_from
-from tokd_lightning.models.tuning import Tune, Tuning
-from tokd_lightning.modules.checkpoint import HEADER
 from tokd_lightning.modules.compile import compile_in_place
 from tokd_lightning.modules.finite import FiniteLoss
-from tokd_lightning.modules.partial import FROZEN, completed, take_frozen
-from tokd_lightning.modules.rotation_step import clip_gradient, optimizer_of, scheduler_of
-from tokd_lightning.modules.symptoms import announce_normalisation, announce_tuning
+from tokd_lightning.modules.partial import HEADER
+from tokd_lightning.modules.rotation_step import clip_gradient, scheduler_of
+from tokd_lightning.modules.symptoms import announce_normalisation
+from tokd_lightning.modules.tuned import TunedModule, check_rates
 
 
 class DataModule(Protocol):
@@ -72,7 +68,7 @@ LRSchedulerCallable = Callable[[Optimizer], LRScheduler]
 Interval = Literal["epoch", "step"]
 
 
-class DetectionModule(pl.LightningModule):
+class DetectionModule(TunedModule):
     """A network that classifies real (class 0) and fake (class 1), with its evaluation.
 
     Validation and test keep one score per frame, gather them over ranks without duplicates and
@@ -97,10 +93,15 @@ class DetectionModule(pl.LightningModule):
             attention, W + B A). The rest of the network (classifier, RFAMs, a detector's own
             layers) trains in every case. What is frozen stays in eval mode and is not in the
             checkpoints, see :mod:`tokd_lightning.modules.partial`.
+        checkpointing: Whether activations inside the backbones' blocks are recomputed in the
+            backward pass, for less memory and more time; the result is the same bit for bit.
+        layer_decay: Factor of the learning rate from each layer of a backbone to the one before,
+            in (0, 1], see :func:`~tokd_lightning.models.layers.decayed_groups`; 1 is one rate.
+        ema: Decay beta of a moving average of the weights, which is validated, selected and saved
+            in their place, see :class:`~tokd_lightning.modules.average.WeightAverage`; None for
+            none.
     """
 
-    kind: str
-    tuning: Tuning | None = None
     class_weights: Tensor | None
 
     def __init__(
@@ -113,9 +114,13 @@ class DetectionModule(pl.LightningModule):
         seed: int = 0,
         compile: bool = False,
         tune: str = "all",
+        checkpointing: bool = False,
+        layer_decay: float = 1.0,
+        ema: float | None = None,
     ) -> None:
-        super().__init__()
-        self.tune = Tune.parse(tune)
+        super().__init__(tune, checkpointing, layer_decay, ema)
+        if checkpointing and compile:
+            raise TokdError("--model.checkpointing and --model.compile exclude each other")
         if clip is not None and not clip > 0:
             raise TokdError(f"clip must be above 0, not {clip}")
         if not 1 <= accumulate <= KEPT_PASSES:
@@ -136,11 +141,6 @@ class DetectionModule(pl.LightningModule):
         self._collected: list[tuple[Tensor, Tensor, Tensor]] = []
 
     @property
-    @abstractmethod
-    def network(self) -> nn.Module:
-        """Network that scores images: the teacher, or the student S_B with G_Sc."""
-
-    @property
     def data(self) -> DataModule:
         """DataModule of the running trainer."""
         return cast(DataModule, cast(Any, self.trainer).datamodule)
@@ -148,25 +148,6 @@ class DetectionModule(pl.LightningModule):
     def forward(self, image: Tensor, **extras: Tensor) -> Tensor:
         """Return logits ``(B, 2)``, real and fake, of normalised images ``(B, 3, H, W)``, Eq. 8."""
         return cast(Tensor, self.network(image, **extras).logits)
-
-    def freeze(self) -> None:
-        """Freeze what does not train; called by subclasses once the network is built."""
-        self.tuning = Tuning(self.network, self.tune)
-
-    def train(self, mode: bool = True) -> Self:
-        """Set train mode, except for frozen parts."""
-        super().train(mode)
-        self.keep_frozen()
-        return self
-
-    def keep_frozen(self) -> None:
-        """Set frozen parts back to eval mode."""
-        if self.tuning is not None:
-            self.tuning.set_modes()
-
-    def training_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters that train."""
-        return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def needs(self, fitting: bool) -> set[str]:
         """Return the batch entries beyond image and label that a fit, or a test, needs."""
@@ -181,17 +162,16 @@ class DetectionModule(pl.LightningModule):
         if needed := self.needs(fitting):
             data.require(needed)
 
-    def cross_entropy(self, logits: Tensor, label: Tensor) -> Tensor:
+    def cross_entropy(self, logits: Tensor, label: Tensor, smoothing: float = 0.0) -> Tensor:
         """Return the cross-entropy, Eq. 9, weighted by class if ``balance: loss_weight``."""
-        return functional.cross_entropy(logits.float(), label, self.class_weights)
+        weights = self.class_weights
+        return functional.cross_entropy(logits.float(), label, weights, label_smoothing=smoothing)
 
     def setup(self, stage: str) -> None:
         """Pass ``accumulate`` to the data module and the trainer."""
         if stage != "fit":
             return
-        if self.tuning is not None:
-            with drawn_from(self.seed):
-                self.tuning.adapt(self.data.input_size)
+        self.prepare(self.data.input_size)
         self.data.accumulate = self.accumulate
         if self.automatic_optimization:
             self.trainer.accumulate_grad_batches = self.accumulate
@@ -237,6 +217,11 @@ class DetectionModule(pl.LightningModule):
 
     def on_validation_start(self) -> None:
         """Broadcast rank 0's buffers (BatchNorm statistics), which a checkpoint saves."""
+        self._broadcast_buffers()
+        super().on_validation_start()
+        self._broadcast_buffers()
+
+    def _broadcast_buffers(self) -> None:
         if self.trainer.world_size > 1:
             for buffer in self.network.buffers():
                 distributed.broadcast(buffer, src=0)
@@ -269,6 +254,8 @@ class DetectionModule(pl.LightningModule):
         self._gather(split)
         metrics = frame_and_video_metrics(self.scores)
         metrics["loss"] = float(self.scores["loss"].mean())
+        apart = getattr(self.data, "leave_out", None) if split == "test" else None
+        metrics |= seen_and_unseen(self.scores, apart or ())
         # float32: a float64 scalar cannot be moved to some accelerators. All ranks have the same
         # numbers; sync_dist spares a warning for each.
         for key, value in metrics.items():
@@ -287,7 +274,7 @@ class DetectionModule(pl.LightningModule):
                 for name, rows in skipped.items():
                     self.data.skipped[name] |= rows
         if mine.empty:
-            raise TokdError(f"not one frame of the {split} split could be read")
+            raise TokdError(f"no frame of the {split} split could be read")
         mine = mine.drop_duplicates("index").set_index("index").sort_index()
         self.scores = self.data.table(split).join(mine, how="inner")
 
@@ -295,8 +282,7 @@ class DetectionModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return one optimizer for all that trains: network, projectors, what a loss trains."""
-        trained = self.training_parameters()
-        optimizer = optimizer_of(self.make_optimizer, trained, resumed=self.fused)
+        optimizer = self.optimizer_for(self.make_optimizer, self.parameters(), self.fused)
         schedule = self.schedule(optimizer, self.make_scheduler)
         return {
             "optimizer": optimizer,
@@ -312,7 +298,9 @@ class DetectionModule(pl.LightningModule):
             TokdError: It refuses its arguments, or needs a metric at every step, like
                 ``ReduceLROnPlateau``.
         """
+        rates = [float(group["lr"]) for group in optimizer.param_groups]
         scheduler = self._made(make, optimizer, name)
+        check_rates(optimizer, rates, f"{name} {type(scheduler).__name__}")
         try:
             inspect.signature(scheduler.step).bind()
         except TypeError as error:
@@ -373,23 +361,17 @@ class DetectionModule(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Check the precision, compile the networks and fetch the class weights."""
+        super().on_fit_start()
         if str(self.trainer.precision) in {"16-true", "bf16-true"}:
             raise TokdError(
                 f"--trainer.precision {self.trainer.precision} rounds the weights and the "
                 "rotations; use 16-mixed, bf16-mixed or 32-true"
             )
         announce_normalisation(self.network, self.data.mean, self.data.std)
-        if self.tuning is not None and self.tuning.partial:
-            announce_tuning(self.network, self.tune)
         if self.compiled:
             compile_in_place(self.network)
         weights = self.data.class_weights
         self.class_weights = None if weights is None else weights.to(self.device, torch.float32)
-
-    def on_fit_end(self) -> None:
-        """Add adapters to the weights: the network is that of tests from now on."""
-        if self.tuning is not None:
-            self.tuning.fold()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the header needed to rebuild the network and its input."""
@@ -403,14 +385,12 @@ class DetectionModule(pl.LightningModule):
             "data": f"{self.data.name}-{self.data.quality}",
             "fold": fold() if fold else None,  # to detect a student of another fold
         }
-        if self.tuning is not None and self.tuning.partial:
-            state = checkpoint["state_dict"] = dict(checkpoint["state_dict"])
-            taken = take_frozen(state, self.network, self.tuning, self.kind, self.seed)
-            checkpoint[HEADER][FROZEN] = taken
+        super().on_save_checkpoint(checkpoint)
+        if left_out := getattr(self.data, "leave_out", None):
+            checkpoint[HEADER]["leave_out"] = sorted(left_out)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the frozen weights; note whether the run that is resumed has a fused Adam."""
-        header, state = checkpoint[HEADER], checkpoint["state_dict"]
-        checkpoint["state_dict"] = completed(state, self.state_dict(), header, "the checkpoint")
+        """Restore all weights; note whether the run that is resumed has a fused Adam."""
+        super().on_load_checkpoint(checkpoint)
         for state in checkpoint.get("optimizer_states", [])[:1]:
             self.fused = bool(state["param_groups"][0].get("fused"))

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.models.detectors import SEEDS, Detector, DetectorLoss, extras_of
+from tokd_lightning.models.objectives import Objectives, normalise_head
 from tokd_lightning.models.rebuild import drawn_from
 from tokd_lightning.modules.detection import (
     DetectionModule,
@@ -38,6 +39,16 @@ class DetectorModule(DetectionModule):
         seed: As in :class:`DetectionModule`.
         compile: As in :class:`DetectionModule`.
         tune: As in :class:`DetectionModule`.
+        checkpointing: As in :class:`DetectionModule`.
+        layer_decay: As in :class:`DetectionModule`.
+        ema: As in :class:`DetectionModule`.
+        label_smoothing: Of the cross-entropy, see
+            :class:`~tokd_lightning.models.objectives.Objectives`.
+        normalised_head: Whether the classifier reads features of unit length, see
+            :class:`~tokd_lightning.models.objectives.NormalisedLinear`.
+        alignment: Weight of :func:`~tokd_lightning.models.objectives.alignment`, on the features
+            that the classifier reads.
+        uniformity: Weight of :func:`~tokd_lightning.models.objectives.uniformity`, on the same.
 
     Raises:
         TokdError: An option of the detector or of its loss is wrong.
@@ -59,8 +70,29 @@ class DetectorModule(DetectionModule):
         seed: int = 0,
         compile: bool = False,
         tune: str = "all",
+        checkpointing: bool = False,
+        layer_decay: float = 1.0,
+        ema: float | None = None,
+        label_smoothing: float = 0.0,
+        normalised_head: bool = False,
+        alignment: float = 0.0,
+        uniformity: float = 0.0,
     ) -> None:
-        super().__init__(optimizer, lr_scheduler, interval, clip, accumulate, seed, compile, tune)
+        super().__init__(
+            optimizer,
+            lr_scheduler,
+            interval,
+            clip,
+            accumulate,
+            seed,
+            compile,
+            tune,
+            checkpointing,
+            layer_decay,
+            ema,
+        )
+        self.objectives = Objectives(label_smoothing, alignment, uniformity)
+        self.objectives.check()
         self.recipe = recipe
         self.warm_up_epochs = warm_up_epochs
         try:
@@ -69,8 +101,28 @@ class DetectorModule(DetectionModule):
                 self.loss = self.detector.make_loss() if loss is None else loss(self.detector)
         except ValueError as error:
             raise TokdError(f"--model.detector: {error}") from error
+        self._add_objectives(normalised_head)
         self.to(memory_format=torch.channels_last)
-        self.freeze()
+        self.hold_frozen()
+
+    def _add_objectives(self, normalised_head: bool) -> None:
+        """Set the head and the smoothing.
+
+        Raises:
+            TokdError: The detector has no features for them, or its loss no cross-entropy.
+        """
+        if normalised_head:
+            normalise_head(self.detector)
+        if self.objectives.read_features and type(self.detector).features is Detector.features:
+            raise TokdError(
+                f"--model.alignment and --model.uniformity: {self.detector.title} has no pooled "
+                "features before a linear classifier"
+            )
+        self.loss.label_smoothing = self.objectives.label_smoothing
+        if self.loss.label_smoothing and not self.loss.smooths:
+            raise TokdError(
+                f"--model.label_smoothing: the loss of {self.detector.title} has no cross-entropy"
+            )
 
     @property
     def network(self) -> nn.Module:
@@ -96,6 +148,9 @@ class DetectorModule(DetectionModule):
         with self.data.seeded(batch):
             output = self.detector(batch["image"], **extras_of(self.detector, batch))
             losses = self.loss(self.detector, output, batch)
+        if self.objectives.read_features:
+            features = self.detector.features(output)
+            losses = {**losses, **self.objectives.on_features(features, batch["label"])}
         loss = torch.stack(list(losses.values())).sum()
         self.log_training(loss, output.logits, batch)
         self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()})

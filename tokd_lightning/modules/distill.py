@@ -15,7 +15,7 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.models import Shapes, StudentOutput, keep_maps_from
 from tokd_lightning.models.detectors import SEEDS, Detector, DetectorLoss, extras_of
 from tokd_lightning.models.rebuild import build_student, drawn_from
-from tokd_lightning.modules.checkpoint import HEADER, check_branches, check_input, under
+from tokd_lightning.modules.checkpoint import check_branches, check_input, under
 from tokd_lightning.modules.compile import compile_in_place
 from tokd_lightning.modules.detection import (
     DetectionModule,
@@ -23,6 +23,7 @@ from tokd_lightning.modules.detection import (
     LRSchedulerCallable,
     OptimizerCallable,
 )
+from tokd_lightning.modules.partial import HEADER
 from tokd_lightning.modules.rotation_step import loss_scale, optimizer_of, rotate, without_sync
 from tokd_lightning.modules.shared_teacher import DEEPEST, FINEST, SharedTeacher
 from tokd_lightning.modules.symptoms import warn_of_collapse, warn_of_idle_rotation
@@ -45,7 +46,7 @@ class DistillModule(DetectionModule):
         lr_scheduler: Scheduler of eta_S, StepLR(5, 0.1).
         rotation_optimizer: Of R_r and R_f, eta_R (Eq. 16).
         rotation_scheduler: Scheduler of eta_R. Sec. 4.3 requires eta_R to fall faster than eta_S.
-        student: S_B: ``resnet18_thin``, ``resnet34_thin``, ``xception`` or any timm CNN; or
+        student: S_B: ``resnet18_thin``, ``resnet34_thin``, ``xception`` or any name of timm; or
             ``detectors.NAME``, a detector with maps, such as ``detectors.spsl``.
         pretrained: Start the student from ImageNet weights: True through timm, or a file's path.
         teacher: Checkpoint of the teacher; a method that needs none (Vanilla) ignores it.
@@ -61,6 +62,11 @@ class DistillModule(DetectionModule):
         seed: Seed of student and distiller, drawn in a separate RNG fork.
         compile: As in :class:`DetectionModule`, including the frozen teacher but not the distiller.
         tune: As in :class:`DetectionModule`, of the student; method and rotations train too.
+        checkpointing: As in :class:`DetectionModule`.
+        layer_decay: As in :class:`DetectionModule`.
+        ema: As in :class:`DetectionModule`.
+        size: Side of the images in pixels, for students that are built for one size; the command
+            line passes that of the data.
 
     Attributes:
         shared_teacher: Loads the teacher; replaced before :meth:`setup` where students share one.
@@ -87,8 +93,24 @@ class DistillModule(DetectionModule):
         seed: int = 0,
         compile: bool = False,
         tune: str = "all",
+        checkpointing: bool = False,
+        layer_decay: float = 1.0,
+        ema: float | None = None,
+        size: int | None = None,
     ) -> None:
-        super().__init__(optimizer, lr_scheduler, interval, clip, accumulate, seed, compile, tune)
+        super().__init__(
+            optimizer,
+            lr_scheduler,
+            interval,
+            clip,
+            accumulate,
+            seed,
+            compile,
+            tune,
+            checkpointing,
+            layer_decay,
+            ema,
+        )
         self.automatic_optimization = False
         self.make_distiller = distiller
         self.make_rotation_optimizer = rotation_optimizer
@@ -96,16 +118,17 @@ class DistillModule(DetectionModule):
         self.teacher_path = teacher
         self.warm_up_epochs = warm_up_epochs
         with drawn_from(seed):
-            self.student: Any = build_student(student, pretrained, student_options)
+            self.student: Any = build_student(student, pretrained, student_options, size)
         self.own_losses = own_losses
         if own_losses and not isinstance(self.student, Detector):
             raise TokdError(f"--model.own_losses: {student} has no losses of its own")
         self.own: DetectorLoss | None = None
         self.student.to(memory_format=torch.channels_last)
-        self.freeze()
+        self.hold_frozen()
         self.distiller: Distiller | None = None
         self.shared_teacher = SharedTeacher()
         self._teacher: SharedTeacher | None = None
+        self._shapes: Shapes | None = None  # of the student's maps
         self._first_variance: dict[str, float] = {}
 
     @property
@@ -151,11 +174,12 @@ class DistillModule(DetectionModule):
         return distiller
 
     def _distiller(self, teacher: Shapes) -> Distiller:
-        keep_maps_from(self.student, FINEST)
-        student: Shapes = self.student.shapes(self.data.input_size)
+        if self._shapes is None:
+            keep_maps_from(self.student, FINEST)
+            self._shapes = self.student.shapes(self.data.input_size)
         try:
             with drawn_from(self.seed):
-                return self.make_distiller(student, teacher)
+                return self.make_distiller(self._shapes, teacher)
         except ValueError as error:
             raise TokdError(str(error)) from error
 
@@ -262,8 +286,7 @@ class DistillModule(DetectionModule):
         distiller = cast(Distiller, self.distiller)
         parts = [self.student, distiller, *([] if self.own is None else [self.own])]
         trained = [p for part in parts for p in part.parameters()]
-        trained = [p for p in trained if p.requires_grad]
-        first = optimizer_of(self.make_optimizer, trained, resumed=self.fused)
+        first = self.optimizer_for(self.make_optimizer, trained, self.fused)
         optimizers: list[Optimizer] = [first]
         schedulers = [self.schedule(optimizers[0], self.make_scheduler)]
         if distiller.rotation is not None and distiller.rotation.learned:
@@ -330,6 +353,7 @@ class DistillModule(DetectionModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Store the initial batch variance of the condensed maps, the reference for a collapse."""
+        super().on_train_batch_end(outputs, batch, batch_idx)
         if not self._first_variance:
             self._first_variance = self._variances()
 

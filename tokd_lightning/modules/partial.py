@@ -11,8 +11,10 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.models.rebuild import drawn_from, rebuild
 from tokd_lightning.models.tuning import Tuning, merged, plain_name
 
+HEADER = "tokd"
+"""Entry of a checkpoint: kind, network and input."""
 FROZEN = "frozen"
-"""Entry of a checkpoint's header; checkpoints that hold the whole network have none."""
+"""Entry of the header; checkpoints that hold the whole network have none."""
 
 State = dict[str, Tensor]
 
@@ -65,8 +67,8 @@ def completed(state: State, own: Mapping[str, Tensor], header: Mapping[str, Any]
     kind, frozen = f"{header['kind']}.", header.get(FROZEN)
     if frozen is None:
         return state
-    plain = {plain_name(key) for key in state} if not _adapted(own) else state.keys()
-    rest = {k: v for k, v in own.items() if k.startswith(kind) and k not in plain}
+    held = set(state) if _adapted(own) else {plain_name(key) for key in state}
+    rest = {k: v for k, v in own.items() if k.startswith(kind) and k not in held}
     here = weights_hash({plain_name(key): value for key, value in rest.items()})
     if here != frozen["hash"]:
         raise TokdError(

@@ -1,5 +1,6 @@
 """Learning rate schedules that torch does not have."""
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -26,7 +27,7 @@ class LateLinearLR(LRScheduler):
         self.start, self.total = start, total
         super().__init__(optimizer)
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         """Return the learning rate of every parameter group."""
         left = max(0.0, (self.total - self.last_epoch) / (self.total - self.start))
         return [base * min(1.0, left) for base in self.base_lrs]

@@ -7,14 +7,15 @@ from torch import Tensor, nn
 
 from tokd_lightning.distillation.projectors import AuxiliaryClassifier, TeacherProjectors
 from tokd_lightning.models import DualBranchTeacher
+from tokd_lightning.models.objectives import Objectives, normalise_head
 from tokd_lightning.models.rebuild import drawn_from
-from tokd_lightning.modules.checkpoint import HEADER
 from tokd_lightning.modules.detection import (
     DetectionModule,
     Interval,
     LRSchedulerCallable,
     OptimizerCallable,
 )
+from tokd_lightning.modules.partial import HEADER
 
 
 class TeacherModule(DetectionModule):
@@ -28,7 +29,7 @@ class TeacherModule(DetectionModule):
     Args:
         optimizer: As in :class:`DetectionModule`.
         lr_scheduler: As in :class:`DetectionModule`.
-        backbone: Network of each branch, ``xception`` or any timm CNN.
+        backbone: Network of each branch, ``xception`` or any name of timm.
         pretrained: Start from ImageNet weights: True through timm, or the path of a weight file.
         cutoff: Legs of the triangle that the high-pass zeroes, Eq. 1.
         rfam: Body of the RGB-frequency attention modules, Fig. 1.
@@ -43,6 +44,18 @@ class TeacherModule(DetectionModule):
         seed: As in :class:`DetectionModule`.
         compile: As in :class:`DetectionModule`, without projectors and auxiliary classifier.
         tune: As in :class:`DetectionModule`.
+        checkpointing: As in :class:`DetectionModule`.
+        layer_decay: As in :class:`DetectionModule`.
+        ema: As in :class:`DetectionModule`.
+        label_smoothing: Of the cross-entropy, see
+            :class:`~tokd_lightning.models.objectives.Objectives`.
+        normalised_head: Whether the classifier reads features of unit length, see
+            :class:`~tokd_lightning.models.objectives.NormalisedLinear`.
+        alignment: Weight of :func:`~tokd_lightning.models.objectives.alignment`, on the features
+            that the classifier reads.
+        uniformity: Weight of :func:`~tokd_lightning.models.objectives.uniformity`, on the same.
+        size: Side of the images in pixels, for networks that are built for one size; the command
+            line passes that of the data.
     """
 
     kind = "teacher"
@@ -66,10 +79,36 @@ class TeacherModule(DetectionModule):
         seed: int = 0,
         compile: bool = False,
         tune: str = "all",
+        checkpointing: bool = False,
+        layer_decay: float = 1.0,
+        ema: float | None = None,
+        label_smoothing: float = 0.0,
+        normalised_head: bool = False,
+        alignment: float = 0.0,
+        uniformity: float = 0.0,
+        size: int | None = None,
     ) -> None:
-        super().__init__(optimizer, lr_scheduler, interval, clip, accumulate, seed, compile, tune)
+        super().__init__(
+            optimizer,
+            lr_scheduler,
+            interval,
+            clip,
+            accumulate,
+            seed,
+            compile,
+            tune,
+            checkpointing,
+            layer_decay,
+            ema,
+        )
+        self.objectives = Objectives(label_smoothing, alignment, uniformity)
+        self.objectives.check()
         with drawn_from(seed):
-            self.teacher = DualBranchTeacher(backbone, pretrained, cutoff, rfam, branches=branches)
+            self.teacher = DualBranchTeacher(
+                backbone, pretrained, cutoff, rfam, branches=branches, size=size
+            )
+            if normalised_head:
+                normalise_head(self.teacher)
             self.projectors: TeacherProjectors | None = None
             self.auxiliary: AuxiliaryClassifier | None = None
             if projectors:
@@ -77,7 +116,7 @@ class TeacherModule(DetectionModule):
                 self.projectors = TeacherProjectors(channels, width, kernel, norm, there)
                 self.auxiliary = AuxiliaryClassifier(width, branches=len(there))
         self.to(memory_format=torch.channels_last)
-        self.freeze()
+        self.hold_frozen()
 
     @property
     def network(self) -> nn.Module:
@@ -87,7 +126,12 @@ class TeacherModule(DetectionModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Return the teacher's cross-entropy (Eq. 9) plus that of the auxiliary classifier."""
         output = self.teacher(batch["image"])
-        loss = self.cross_entropy(output.logits, batch["label"])
+        smoothing = self.objectives.label_smoothing
+        loss = self.cross_entropy(output.logits, batch["label"], smoothing)
+        if self.objectives.read_features:
+            further = self.objectives.on_features(self.teacher.features(output), batch["label"])
+            self.log_dict({f"train/{name}": value.detach() for name, value in further.items()})
+            loss = loss + torch.stack(list(further.values())).sum()
         self.log_training(loss, output.logits, batch)
         if self.projectors is not None and self.auxiliary is not None:
             last = [getattr(output, branch)[32].detach() for branch in self.teacher.branches]

@@ -10,9 +10,9 @@ from torch.optim.lr_scheduler import ConstantLR
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.models.rebuild import drawn_from, rebuild
-from tokd_lightning.modules.checkpoint import HEADER, read_checkpoint, under
+from tokd_lightning.modules.checkpoint import read_checkpoint, under
 from tokd_lightning.modules.detection import DetectionModule
-from tokd_lightning.modules.partial import weights_hash
+from tokd_lightning.modules.partial import HEADER, weights_hash
 
 
 class TrainedModule(DetectionModule):

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from tokd_lightning.data.layouts.celebdf import crossing
 from tokd_lightning.data.layouts.celebdf_tree import PARTS, SYNTHESIS, TEST_LIST
+from tokd_lightning.data.layouts.dfdc import LISTS
 from tokd_lightning.data.layouts.ffpp import FAKE, REAL
 from tokd_lightning.data.layouts.subset import Subset, trim_celebdf, trim_ffpp
 from tokd_lightning.data.layouts.video_folder import (
@@ -196,7 +197,9 @@ def _passed_over(root: Path, versions: Sequence[Version]) -> list[str]:
         (folder / file.name).as_posix()
         for folder in sorted(folders | beside)
         for file in _files(root / folder)
-        if file.suffix.lower() not in _MEDIA and not file.name.startswith(".")
+        if file.suffix.lower() not in _MEDIA
+        and not file.name.startswith(".")
+        and file.name not in LISTS
     ]
 
 

@@ -132,8 +132,7 @@ def summary_table(plan: PreparePlan, outcome: Outcome, where: str) -> Table:
         found = Counter(PurePosixPath(place).suffix or "no suffix" for place in plan.passed_over)
         several = ", ".join(f"{count} {suffix}" for suffix, count in found.most_common(4))
         notes.append(
-            f"{PASSED_OVER}: {len(plan.passed_over)} files among the videos are not read as videos "
-            f"by their names ({several})"
+            f"{PASSED_OVER}: files in the videos' folders that are not videos by name ({several})"
         )
     if missed := shares(count_missed(plan, outcome)):
         notes.append(
@@ -141,7 +140,7 @@ def summary_table(plan: PreparePlan, outcome: Outcome, where: str) -> Table:
             ".onnx as --detector misses fewer than haar"
         )
     listed = kinds or plan.unlisted or plan.passed_over
-    notes += [f"every one is listed in {where}"] if listed else ["no problems"]
+    notes += [f"all are listed in {where}"] if listed else ["no problems"]
     if plan.across:
         fakes = {v.video[:3] for v in plan.versions if v.out in plan.across}
         notes.append(

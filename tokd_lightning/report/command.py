@@ -1,6 +1,7 @@
 """``tokd report``: read the runs, write the report in all formats, and print a summary."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -12,14 +13,16 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.files import write_text
 from tokd_lightning.report import text
 from tokd_lightning.report.build import build
+from tokd_lightning.report.bundled import opened, state_in, write
 from tokd_lightning.report.evaluated_frames import evaluations_frame
 from tokd_lightning.report.frames import headers, long_frame, records, verdicts_frame
 from tokd_lightning.report.latex import latex, latex_pairs
 from tokd_lightning.report.model import CITED, Report, TableReport
 from tokd_lightning.report.page import html, markdown
 from tokd_lightning.report.reader import Reader, StateOf, state_of
+from tokd_lightning.runs.bundle import Bundle
 from tokd_lightning.tables.entries import PaperTable
-from tokd_lightning.tables.grid import DATASETS, DEMO, EXPERIMENTS, GridCell, settings_of
+from tokd_lightning.tables.grid import DATASETS, DEMO, EXPERIMENTS, GridCell, Option, settings_of
 from tokd_lightning.tables.paper import PAPER, TABLES, paper_table
 from tokd_lightning.tables.state import Looker
 
@@ -33,6 +36,8 @@ def report(
     filled: bool = False,
     recipe: str = "paper",
     *,
+    file: Path | None = None,
+    bundle: Path | None = None,
     console: Console | None = None,
     state: StateOf | None = None,
 ) -> int:
@@ -43,11 +48,13 @@ def report(
         table: Tables and figures, such as ``3``, ``figure4`` or ``beyond``; None for those that
             have results, or all if none has.
         dataset: Keys of :data:`DATASETS`; None for the paper's.
-        out: Output folder; None for ``report`` in ``runs``.
+        out: Output folder; None for ``report`` in ``runs``, ``<file>-report`` next to ``file``.
         settings: ``KEY=VALUE`` each, as given to ``tokd table --set``: those runs are shown.
         filled: Whether the LaTeX tables leave out rows and columns that no run has filled; a table
             without any number of ours then has no file.
         recipe: Training recipe of the detectors of Tables 2 and 7 that is shown.
+        file: A bundle to report instead of ``runs``.
+        bundle: A bundle of all runs to write instead of a report.
         console: Console to print to; standard output by default.
         state: Function that returns the state of a cell. By default runs are checked for being
             stale if the ``experiments`` folder exists.
@@ -58,20 +65,56 @@ def report(
     Raises:
         TokdError: ``runs`` is not a folder, a name is unknown, or the report cannot be written.
     """
-    if not runs.is_dir():
-        raise TokdError(f"--runs {runs} is not a folder")
+    console = console or Console()
     for name in dataset or ():
         if name not in DATASETS:
             raise TokdError(f"--dataset {name}: choose from {', '.join(DATASETS)}")
-    common, data = settings_of(settings), _with_demo(runs, tuple(dataset or PAPER))
-    reader = Reader(runs, state or _compared(runs))
-    tables = [paper_table(key, data, recipe).sharing(common) for key in map(_key, table or ())]
-    every = [paper_table(key, data, recipe).sharing(common) for key in TABLES]
-    made = build(tables or _begun(reader, every), reader)
-    folder = out or runs / "report"
+    common = settings_of(settings)
+    keys = [_key(name) for name in table or ()]
+    if file is not None:
+        if bundle is not None:
+            raise TokdError(f"{file} is a bundle already: --bundle is written from --runs DIR")
+        with opened(file) as found:
+            reader = Reader(found.folder, state or state_in(found))
+            made = _made(reader, keys, dataset, common, recipe)
+        lines = (line.replace(str(found.folder), found.runs) for line in made.warnings)
+        made = replace(made, runs=found.runs, warnings=tuple(lines), bundle=_about(file, found))
+        folder = out or file.with_name(f"{file.stem}-report")
+    else:
+        if not runs.is_dir():
+            raise TokdError(f"--runs {runs} is not a folder")
+        if bundle is not None:
+            if table or dataset or out or filled:
+                raise TokdError("--bundle holds all runs: leave --table, --dataset, --out and "
+                                "--filled to the report of it, tokd report FILE")  # fmt: skip
+            number = write(runs, bundle, state or _compared(runs), common, recipe)
+            size = bundle.stat().st_size / 1e6
+            said = f"{number[0]} runs, {number[1]} files, {size:.1f} MB: {bundle}"
+            console.print(Text(said), soft_wrap=True)
+            return 0
+        made = _made(Reader(runs, state or _compared(runs)), keys, dataset, common, recipe)
+        folder = out or runs / "report"
     _write(made, folder, filled)
-    _print(made, folder, console or Console())
+    _print(made, folder, console)
     return 0
+
+
+def _about(file: Path, found: Bundle) -> str:
+    commit = f", commit {found.commit[:12]}" if found.commit else ""
+    return f"{file.name} (tokd_lightning {found.version}{commit})"
+
+
+def _made(
+    reader: Reader,
+    keys: Sequence[str],
+    dataset: Sequence[str] | None,
+    common: tuple[Option, ...],
+    recipe: str,
+) -> Report:
+    data = _with_demo(reader.runs, tuple(dataset or PAPER))
+    tables = [paper_table(key, data, recipe).sharing(common) for key in keys]
+    every = [paper_table(key, data, recipe).sharing(common) for key in TABLES]
+    return build(tables or _begun(reader, every), reader)
 
 
 def _with_demo(runs: Path, datasets: tuple[str, ...]) -> tuple[str, ...]:

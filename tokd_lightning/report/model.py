@@ -154,6 +154,7 @@ class Report:
         version: Version of this package.
         commit: Commit of its source.
         evaluated: Results of ``tokd evaluate``, by data set.
+        bundle: The bundle that it was made from, and what wrote it; empty for run folders.
     """
 
     tables: tuple[TableReport, ...]
@@ -165,6 +166,7 @@ class Report:
     version: str
     commit: str
     evaluated: tuple[EvaluatedOn, ...] = ()
+    bundle: str = ""
 
     def states(self) -> dict[str, int]:
         """Count the cells by their state, each cell once."""

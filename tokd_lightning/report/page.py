@@ -37,11 +37,14 @@ def column_groups(columns: list[str]) -> list[tuple[str, list[str]]]:
 
 
 def mean_and_sd(filled: FilledEntry, key: str) -> tuple[str, str]:
-    """Return ours for a metric: the mean, and the standard deviation or an empty text."""
+    """Return ours for a metric: the mean, and the sd, the interval, or an empty text."""
     if (ours := filled.values.get(key)) is None:
         return text.NOTHING, ""
+    if filled.entry.interval and ours.interval:
+        mean, _, interval = text.ours(filled).partition(" ")
+        return mean, f" {interval}"
     mean, _, sd = text.mean_and_sd(ours, key).partition(" ± ")
-    return mean, sd
+    return mean, f"±{sd}" if sd else ""
 
 
 _ENVIRONMENT = Environment(
@@ -72,10 +75,14 @@ _HELPERS: dict[str, Any] = {
 
 def html(report: Report) -> str:
     """Return the HTML page: no network, no other files."""
-    template = _ENVIRONMENT.get_template("page.html.j2")
-    return template.render(report=report, details=details(report), **_HELPERS)
+    return render("page.html.j2", report=report, details=details(report))
 
 
 def markdown(report: Report) -> str:
     """Return the whole report as Markdown."""
-    return _ENVIRONMENT.get_template("report.md.j2").render(report=report, **_HELPERS)
+    return render("report.md.j2", report=report)
+
+
+def render(template: str, **values: Any) -> str:
+    """Render a template of ``templates/`` with the functions that all of them share."""
+    return _ENVIRONMENT.get_template(template).render(**values, **_HELPERS)

@@ -7,10 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from tokd_lightning.errors import TokdError
 from tokd_lightning.runs.folder import Run
 from tokd_lightning.runs.provenance import belongs
 from tokd_lightning.runs.record import RunRecord
+from tokd_lightning.tables.entries import auc_of, auc_without
 from tokd_lightning.tables.grid import DATASETS, GridCell
 
 SEEDS = 100  # seeds 0 to 99 are looked for
@@ -150,7 +154,32 @@ class Reader:
             return Result(cell, state, reasons)
         if test := record.partial.get("test"):
             self.warn(f"{cell.name} was tested on {test[0]} of {test[1]} videos")
-        return Result(cell, state, reasons, record.test_metrics, record, record.hash_of("data"))
+        metrics = record.test_metrics | self._by_forgery(cell)
+        return Result(cell, state, reasons, metrics, record, record.hash_of("data"))
+
+    def _by_forgery(self, cell: GridCell) -> dict[str, float | None]:
+        """Return the AUC of each forgery and of all others, from the file of the test.
+
+        All forgeries are compared with the same real frames, so that the AUC of several is the mean
+        of theirs, weighted by their frames.
+        """
+        path = self.runs / cell.name / "test_methods.csv"
+        if not path.is_file():
+            return {}
+        try:
+            table = pd.read_csv(path)
+            auc, frames = table["frame/auc"].to_numpy(float), table["n_fake"].to_numpy(float)
+            names = table["method"].astype(str).tolist()
+        except (OSError, ValueError, KeyError):
+            self.warn(f"{path} is not a table of metrics by forgery")
+            return {}
+        found: dict[str, float | None] = {}
+        for number, name in enumerate(names if table["dataset"].nunique() == 1 else ()):
+            found[auc_of(name)] = float(auc[number])
+            others = frames * (np.arange(len(names)) != number)
+            if others.any():
+                found[auc_without(name)] = float((auc @ others) / others.sum())
+        return {key: None if value != value else value for key, value in found.items()}
 
     def _elsewhere(self, result: Result, on: str) -> Result:
         if result.state == UNREADABLE:

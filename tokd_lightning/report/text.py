@@ -11,6 +11,8 @@ NOTHING = "–"
 # Meaning of the words and signs in tables.
 LEGEND = {
     "mean ± sd": "over the seeds that are done (n, where more than one); sd with n - 1",
+    "mean [low, high]": "over the seeds that are done, with the 95 % interval of the mean "
+    "(Student's distribution)",
     "difference": "ours less the paper's, in points of percent",
     NOTHING: "the paper gives no number there",
     "not run": "no run of this cell exists",
@@ -55,6 +57,9 @@ def ours(filled: FilledEntry) -> str:
     """Format our number, or return the state that explains why there is none."""
     if filled.ours is None:
         return filled.state
+    if filled.entry.interval and (interval := filled.ours.interval):
+        low, high = (number(value, filled.entry.metric) for value in interval)
+        return f"{number(filled.ours.mean, filled.entry.metric)} [{low}, {high}]"
     return mean_and_sd(filled.ours, filled.entry.metric)
 
 

@@ -22,6 +22,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,6 +60,8 @@ PLACE = (
     "data.init_args.landmarks",
     "data.init_args.num_workers",
     "model.init_args.teacher",
+    "model.init_args.checkpointing",
+    "model.init_args.size",  # that of the data
     "trainer.accelerator",
     "trainer.devices",
     "trainer.num_nodes",
@@ -78,6 +81,12 @@ PLACE = (
 # runs of earlier versions keep theirs.
 ADDED: Config = {
     "model.init_args.tune": "all",
+    "model.init_args.layer_decay": 1.0,
+    "model.init_args.ema": None,
+    "model.init_args.label_smoothing": 0.0,
+    "model.init_args.normalised_head": False,
+    "model.init_args.alignment": 0.0,
+    "model.init_args.uniformity": 0.0,
 }
 # Options in which a test may differ from its fit.
 EVALUATION = (
@@ -94,6 +103,7 @@ _NOT_MEASURED = (
     *("batch_size", "on_error", "balance", "samples_per_epoch", "augmentation", "seed"),
     *("teacher_quality", "max_unpaired", "manifest", "folder", "methods", "apart"),
     *("val_fraction", "val_seed", "frames_per_video", "forge", "forge_options"),
+    *("leave_out", "degrade", "degrade_options", "degrade_for"),
 )
 # Already part of the name itself.
 NAMED = (
@@ -287,11 +297,12 @@ def recipe(args: Sequence[str]) -> Config:
         if key == "config":
             given = dict(_flat_keys(read_whole(recipe_file(value)), ""))
         else:
-            given = dict(_flat_keys(_with_parts(yaml.safe_load(value), Path()), short_key(key)))
+            given = dict(_flat_keys(_with_parts(_parsed(value), Path()), short_key(key)))
             _forget(asked, short_key(key))
         asked |= given
-    place = [short_key(key) for key in PLACE]
-    return {k: v for k, v in asked.items() if not any(_is_in(k, p) for p in place)}
+    places = {short_key(key) for key in PLACE}
+    blocks = tuple(f"{place}." for place in places)
+    return {k: v for k, v in asked.items() if k not in places and not k.startswith(blocks)}
 
 
 def recipe_hash(args: Sequence[str]) -> str:
@@ -322,11 +333,17 @@ def _options(args: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 def _load(file: Path) -> Any:
     try:
-        return yaml.load(file.read_text(), _LOADER)
+        return _parsed(file.read_text())
     except OSError as error:
         raise TokdError(f"{file}: {reason(error)}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise TokdError(f"{file} is not a YAML file") from error
+
+
+@lru_cache(64)
+def _parsed(text: str) -> Any:
+    """Return the content of a YAML text, which callers must not change: cells share files."""
+    return yaml.load(text, _LOADER)
 
 
 def _with_parts(value: Any, folder: Path) -> Any:

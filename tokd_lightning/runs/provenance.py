@@ -18,7 +18,6 @@ different.
 import hashlib
 import subprocess
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +73,8 @@ def commit() -> str | None:
 def versions() -> dict[str, str]:
     """Return the versions of packages a result depends on, image and video readers included."""
     packages = ("torch", "torchvision", "lightning", "timm", "kornia", "torchmetrics", "pandas")
+    from importlib import metadata  # slow to import, and most commands ask for no versions
+
     # A source tree that is not installed has no metadata.
     found = {"tokd-lightning": __version__, **{name: metadata.version(name) for name in packages}}
     return found | media_versions()

@@ -25,7 +25,7 @@ from tokd_lightning.runs.identity import (
 
 _FILE = Path(__file__).parents[1] / "tables" / "published" / "shipped.csv"
 _FOLDERS = ("experiments", "configs/distillers")
-_OWN = "own_"  # custom data: not a cell of the paper
+_BEYOND = ("own_", "modern_")  # custom data and later networks: not cells of the paper
 _TOKD = "tokd"
 
 
@@ -49,7 +49,7 @@ def _experiments() -> dict[str, Config]:
     return {
         name: content
         for name, content in shipped().items()
-        if name.startswith("experiments/") and not Path(name).name.startswith(_OWN)
+        if name.startswith("experiments/") and not Path(name).name.startswith(_BEYOND)
     }
 
 

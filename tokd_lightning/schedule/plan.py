@@ -110,15 +110,15 @@ class Steps:
     def __call__(self) -> list[list[str]]:
         """Check the state of the cell and return the commands that are left."""
         kind = self._kind()
-        fit, test = self._fit(kind), list(self.test)
-        return {"done": [], "not tested": [test]}.get(kind, [fit, test])
+        both = [*self._fit(kind), "--test"]  # in one process, which imports torch once
+        return {"done": [], "not tested": [list(self.test)]}.get(kind, [both])
 
     def fitting(self) -> list[str]:
         """Check the state of the cell and return the command that fits it, if that is left."""
         return self._fit(self._kind())
 
     def _kind(self) -> str:
-        data = {} if self.data is None else {self.cell.data: self.data}
+        data = {} if self.data is None else {self.cell.rows: self.data}
         return Looker(self.runs, data)(self.cell).kind
 
     def _fit(self, kind: str) -> list[str]:
@@ -195,9 +195,9 @@ def _roots(given: Sequence[str], needed: set[str]) -> dict[str, Path]:
 def looker_of(plan: Plan) -> Looker:
     """Return a :class:`Looker` that compares the data of data sets that exist and have runs."""
     looker = Looker(plan.runs)
-    made = {cell.data: cell for cell in plan.cells if looker(cell).kind != "not run"}
+    made = {cell.rows: cell for cell in plan.cells if looker(cell).kind != "not run"}
     for key, cell in made.items():
-        if plan.roots[key].is_dir():
+        if plan.roots[cell.data].is_dir():
             looker.data[key] = _data_hashes(plan.arguments(cell))
     return looker
 
@@ -245,7 +245,7 @@ def jobs_of(
             continue
         jobs[cell.name] = Job(
             cell.name,
-            plan.steps(cell, looker.data.get(cell.data)),
+            plan.steps(cell, looker.data.get(cell.rows)),
             plan.runs / "logs" / f"{cell.name}.log",
             [teacher.name] if teacher and teacher.name in jobs else [],
             PROGRESS,

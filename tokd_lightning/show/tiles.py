@@ -5,13 +5,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from tokd_lightning.data.decode import decode
-from tokd_lightning.data.packed import read_record, split_path
+from tokd_lightning.data.decode import load_frame
 from tokd_lightning.frequency import high_pass
 
 _LARGEST = 512
@@ -38,24 +36,13 @@ def read_picture(
     Raises:
         ValueError: The frame cannot be read; the message is a short reason.
     """
-    image = _read(file)
+    image = load_frame(file)
     if prepare is not None:
         image = prepare(image)
     x = _fit(image.float(), min(_LARGEST, max(image.shape[1:])))
     rgb = _fit(x, tile).round().clamp(0, 255).byte()
     frequency = _fit(high_pass(x[None], cutoff)[0], tile)
     return Picture(rgb.permute(1, 2, 0).numpy(), frequency.permute(1, 2, 0).numpy())
-
-
-def _read(file: Path) -> Tensor:
-    name, record = split_path(str(file))
-    if record is not None:
-        return torch.from_numpy(read_record(Path(name), record))
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise ValueError(error.strerror or "unreadable") from error
-    return decode(data)
 
 
 def _fit(image: Tensor, longer: int) -> Tensor:

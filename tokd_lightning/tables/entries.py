@@ -10,6 +10,16 @@ HEADS = {"ffpp": "FF++ c40", "celebdf": "Celeb-DF", "demo": "mini-FF++ c40"}
 HEADS["demo-c23"] = "mini-FF++ c23"
 
 
+def auc_of(method: str) -> str:
+    """Return the key of the AUC of one forgery against all real frames."""
+    return f"{AUC} of {method}"
+
+
+def auc_without(method: str) -> str:
+    """Return the key of the AUC of all other forgeries against all real frames."""
+    return f"{AUC} without {method}"
+
+
 class Entry(NamedTuple):
     """One entry of a table.
 
@@ -21,6 +31,7 @@ class Entry(NamedTuple):
         published: The paper's number: percent, millions of parameters or 10^9 operations.
         cell: The run that fills it; None if the paper cites the number or no training is needed.
         on: Key of the data set that it is evaluated on, if it differs from the run's own.
+        interval: Whether several seeds are shown with the interval of their mean, not their sd.
     """
 
     row: str
@@ -29,6 +40,7 @@ class Entry(NamedTuple):
     published: float | None
     cell: GridCell | None = None
     on: str = ""
+    interval: bool = False
 
     @property
     def cited(self) -> bool:

@@ -81,6 +81,7 @@ _NEVER_DONE = {
     "trainer.fast_dev_run": "it keeps nothing",
     "trainer.barebones": "it keeps nothing",
 }
+_OTHER_ROWS = ("data.leave_out", "data.forge")  # options that change which rows are read
 BRANCHES = {"none": "", "rgb": "RGB", "frequency": "Fre", "both": "Both"}
 
 
@@ -115,6 +116,12 @@ class GridCell:
     def dataset(self) -> DataSet:
         """The cell's data set."""
         return DATASETS[self.data]
+
+    @property
+    def rows(self) -> str:
+        """Key that is equal for cells that read the same rows of one data set."""
+        changed = [f"{key}={value}" for key, value in self.extra if key in _OTHER_ROWS]
+        return " ".join([self.data, *changed])
 
     @property
     def experiment(self) -> Path:
@@ -305,7 +312,7 @@ def select(
     ]
     if not kept:
         given = [f"--{n} {','.join(wanted)}" for n, (wanted, _) in filters.items() if wanted]
-        raise TokdError(f"no cell is left of this table with {' '.join(given)}")
+        raise TokdError(f"this table has no cell with {' '.join(given)}")
     return kept
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tokd_lightning.tables.beyond import beyond
 from tokd_lightning.tables.entries import ACC, AUC, EER, HEADS, Entry, PaperTable
+from tokd_lightning.tables.generalise import generalise
 from tokd_lightning.tables.grid import (
     BRANCHES,
     DEMO,
@@ -30,8 +31,8 @@ def paper_table(key: str, datasets: Iterable[str] = PAPER, recipe: str = "paper"
 
     Args:
         key: One of :data:`TABLES`.
-        datasets: Data sets whose cells it has; those of ``DEMO`` only exist in Tables 2 and 3 and
-            ``beyond``.
+        datasets: Data sets whose cells it has; those of ``DEMO`` only exist in Tables 2 and 3,
+            ``beyond`` and ``generalise``.
         recipe: Training recipe of the detectors of Tables 2 and 7, ``paper`` or ``house``.
 
     Raises:
@@ -292,4 +293,5 @@ TABLES: dict[str, Callable[[tuple[str, ...]], PaperTable]] = {
     "figure3": _figure3,
     "figure4": _figure4,
     "beyond": beyond,
+    "generalise": generalise,
 }

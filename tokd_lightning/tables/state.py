@@ -43,8 +43,8 @@ class Looker:
 
     Args:
         runs: Folder of all run folders.
-        data: Key of a data set -> current hashes of its rows, as printed by ``tokd inputs``; data
-            sets that are missing here are not compared.
+        data: Rows of a cell -> current hashes of them, as printed by ``tokd inputs``; rows that are
+            missing here are not compared.
         checkpoints: Whether a run is unreadable if its best.ckpt is needed and missing; reporting
             numbers does not need it.
     """
@@ -92,7 +92,7 @@ class Looker:
         changed = []
         if hashes.get("recipe") != self._recipe(cell):
             changed.append("configuration")
-        if what := changed_data(hashes, self.data.get(cell.data, {"data": hashes.get("data")})):
+        if what := changed_data(hashes, self.data.get(cell.rows, {"data": hashes.get("data")})):
             changed.append("data" if what == "other frames" else f"data: {what}")
         if cell.teacher and self._other_teacher(cell.teacher, hashes):
             changed.append("teacher")

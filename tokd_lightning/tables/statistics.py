@@ -27,6 +27,14 @@ class Summary(NamedTuple):
     sd: float | None
     n: int
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        r"""Interval of the mean, :math:`\bar x \pm t_{n-1} s / \sqrt n`; None for one seed."""
+        if self.sd is None:
+            return None
+        half = student_quantile(self.n - 1) * self.sd / math.sqrt(self.n)
+        return self.mean - half, self.mean + half
+
 
 class Difference(NamedTuple):
     """A paired difference of two methods' accuracies, both minus rgb.
@@ -49,6 +57,17 @@ class Difference(NamedTuple):
     def positive(self) -> int:
         """Number of seeds with a difference above zero."""
         return sum(difference > 0 for difference in self.seeds)
+
+
+def student_quantile(degrees: int, level: float = LEVEL) -> float:
+    """Return the t that a Student variable exceeds in absolute value with probability 1 - level.
+
+    With t = sqrt(degrees) tan(a), the density of a is proportional to cos(a) ** (degrees - 1).
+    """
+    angle = np.linspace(0, math.pi / 2, 100_001)
+    density = np.cos(angle) ** (degrees - 1)
+    mass = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
+    return math.sqrt(degrees) * math.tan(float(np.interp(level * mass[-1], mass, angle)))
 
 
 def summary(values: Sequence[float]) -> Summary | None:
@@ -102,7 +121,7 @@ def paired_difference(
         raise ValueError(f"counts {gained.shape} do not belong to {frames.shape} videos")
     rng = np.random.default_rng([seed, 1])
     videos, n = gained.shape
-    weights = _resampled(tuple(strata or [0] * videos), resamples, seed)
+    weights = resampled(tuple(strata or [0] * videos), resamples, seed)
     each = gained.sum(0) / frames.sum()
     per_seed = (weights @ gained) / (weights @ frames)[:, None]
     drawn = per_seed.mean(1)
@@ -120,7 +139,7 @@ def paired_difference(
 
 
 @lru_cache(maxsize=2)
-def _resampled(kinds: tuple[object, ...], resamples: int, seed: int) -> FloatArray:
+def resampled(kinds: tuple[object, ...], resamples: int, seed: int) -> FloatArray:
     """Count how often each video is in each resample, ``(resamples, videos)``.
 
     The most recent counts are cached: all methods of a table are tested on the same videos.

@@ -83,7 +83,7 @@ def add_arguments(parser: LightningArgumentParser) -> None:
         "--log",
         type=str,
         default="wandb",
-        help="where curves also go: wandb (default), tensorboard, both with a comma, none",
+        help="where curves also go: wandb (default), tensorboard, mlflow, with commas, or none",
     )
     add(
         "--pictures",

@@ -11,9 +11,9 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.errors import TokdError
 from tokd_lightning.modules import DetectionModule
-from tokd_lightning.modules.checkpoint import HEADER, read_checkpoint
+from tokd_lightning.modules.checkpoint import read_checkpoint
 from tokd_lightning.modules.distill import NO_TEACHER
-from tokd_lightning.modules.partial import weights_hash
+from tokd_lightning.modules.partial import HEADER, weights_hash
 from tokd_lightning.runs.folder import Run
 from tokd_lightning.runs.identity import Config, differences
 from tokd_lightning.runs.provenance import (
@@ -176,6 +176,12 @@ def _teacher(path: str, stamp: tuple[int, ...]) -> tuple[str, Config]:
 def tell_of_teacher(header: Config, data: FrameDataModule) -> None:
     """Warn of a teacher that was trained on another data set, quality or fold."""
     theirs, ours = str(header.get("data")), f"{data.name}-{data.teacher_quality or data.quality}"
+    if data.leave_out and header.get("leave_out") != sorted(data.leave_out):
+        rank_zero_warn(
+            f"the teacher's training may have had {', '.join(data.leave_out)}, which its student's "
+            "leaves out: train the teacher with the same --data.leave_out, or what it passes on is "
+            "not unseen"
+        )
     if theirs != ours:
         rank_zero_warn(f"the teacher was trained on {theirs}, and is shown {ours} here")
     if (fold := header.get("fold")) is None:

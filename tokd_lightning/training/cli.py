@@ -14,15 +14,15 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from tokd_lightning.data import celebdf, ffpp, manifest_table
+from tokd_lightning.data import celebdf, ffpp, manifest_table, mixed
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.errors import TokdError
 from tokd_lightning.loggers.run import CURVES, build_loggers, is_rank_zero, loggers_of_test
 from tokd_lightning.loggers.wandb_run import ended, publish
 from tokd_lightning.metrics.classification import inverted
 from tokd_lightning.modules import DetectionModule
-from tokd_lightning.modules.checkpoint import HEADER, read_checkpoint, state_hash
-from tokd_lightning.modules.partial import weights_hash
+from tokd_lightning.modules.checkpoint import read_checkpoint, state_hash
+from tokd_lightning.modules.partial import HEADER, weights_hash
 from tokd_lightning.runs.folder import Run, letting_go
 from tokd_lightning.runs.identity import cell, measured_otherwise, recipe_hash
 from tokd_lightning.runs.provenance import (
@@ -56,6 +56,7 @@ from tokd_lightning.training.console import (
 from tokd_lightning.training.folder import folder_of, resolve
 from tokd_lightning.training.launch import LaunchingCLI, said_once
 from tokd_lightning.training.learner import Learner
+from tokd_lightning.training.normalisation import follow_weights
 from tokd_lightning.training.pictures import write_pictures
 from tokd_lightning.training.precision import settle_precision
 from tokd_lightning.training.results import (
@@ -69,7 +70,7 @@ from tokd_lightning.training.results import (
 )
 from tokd_lightning.training.shorthand import written_out
 
-__all__ = ["TokdCLI", "celebdf", "ffpp", "manifest_table", "run"]
+__all__ = ["TokdCLI", "celebdf", "ffpp", "manifest_table", "mixed", "run"]
 
 
 class Finished(Exception):
@@ -109,6 +110,7 @@ class TokdCLI(LaunchingCLI):
         add_arguments(parser)
         parser.link_arguments("seed_everything", "model.init_args.seed")
         parser.link_arguments("seed_everything", "data.init_args.seed")
+        parser.link_arguments("data.input_size", "model.init_args.size", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse and check the arguments, without Lightning's warning about ``sys.argv``."""
@@ -116,6 +118,7 @@ class TokdCLI(LaunchingCLI):
         self.recipe = recipe_hash(args)
         name = self.config.subcommand
         check_values(self.config[name])
+        follow_weights(self.config[name], lambda: parser.parse_args(args, defaults=False)[name])
         self.resolved = resolve(self._parser(name), self.config[name])
         checks.check_arguments(self.resolved)
         if name == "fit":
@@ -247,6 +250,8 @@ class TokdCLI(LaunchingCLI):
     def fit(self, **arguments: Any) -> None:
         """Train; an error before the first checkpoint leaves no run folder behind."""
         try:
+            if self.learner is not None:
+                self.learner.ready()
             self.trainer.fit(**arguments)
         except SystemExit:  # how Lightning ends after Ctrl-C
             if not self.trainer.interrupted:
@@ -269,9 +274,9 @@ class TokdCLI(LaunchingCLI):
         elif self.trainer.is_global_zero:
             if not self.run.best.is_file():
                 raise TokdError(
-                    "the run has ended before a validation, so that there is no best.ckpt: let "
-                    "--trainer.max_steps, max_time and limit_train_batches reach one, or set "
-                    "--trainer.val_check_interval or check_val_every_n_epoch to fewer"
+                    "the run ended before its first validation, so there is no best.ckpt: raise "
+                    "--trainer.max_steps, max_time or limit_train_batches, or lower "
+                    "--trainer.val_check_interval or check_val_every_n_epoch"
                 )
             self._finish()
 
@@ -297,9 +302,9 @@ class TokdCLI(LaunchingCLI):
         )
         if never_beat_majority(self.run.folder / CURVES):
             rank_zero_warn(
-                "no validation was better than naming the larger class "
-                f"({metrics['val/frame/majority']:.2%} of the frames): these weights "
-                "tell nothing apart; train longer, or look at --data.balance and --monitor"
+                "no validation accuracy was above that of always naming the larger class "
+                f"({metrics['val/frame/majority']:.2%}): train longer, or change --data.balance "
+                "or --monitor"
             )
         publish(self.trainer.loggers, self.run.folder)
         print(f"best epoch {chosen.epoch + 1} by {monitor}: {self.run.folder}")

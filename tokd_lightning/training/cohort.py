@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -18,11 +19,13 @@ import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from tokd_lightning.data.shared import Stream
-from tokd_lightning.errors import Terminated, TokdError, the_told_one
+from tokd_lightning.errors import AlikeError, Terminated, TokdError, the_told_one
+from tokd_lightning.loggers.run import is_rank_zero
 from tokd_lightning.modules.shared_teacher import SharedTeacher
 from tokd_lightning.training.cli import run
 from tokd_lightning.training.console import quieten
 from tokd_lightning.training.labelled import labelled
+from tokd_lightning.training.launch import said_once
 from tokd_lightning.training.learner import TOLD, Learner, disagreement
 from tokd_lightning.training.turns import Turns
 
@@ -54,9 +57,11 @@ class Cohort:
         self._test = test
         self._logs = logs
         self._turns = Turns(len(arguments), _own_random_numbers)
-        self._stream, teacher = Stream(), SharedTeacher(several=len(arguments) > 1)
+        # By what batches contain: frames without a mask are left out for those that need it alone.
+        self._streams: defaultdict[frozenset[str], Stream] = defaultdict(Stream)
+        teacher, stream = SharedTeacher(several=len(arguments) > 1), self._streams.__getitem__
         self.learners = [
-            Learner(number, args, self._turns, self._stream, teacher, self._agree)
+            Learner(number, args, self._turns, stream, teacher, self._agree)
             for number, args in enumerate(arguments)
         ]
         self.out_of_memory = False
@@ -66,7 +71,8 @@ class Cohort:
         """Run all fits to their ends. One that fails leaves; the others go on.
 
         Raises:
-            TokdError: The arguments of one are wrong, or the fits cannot share.
+            TokdError: The arguments of one are wrong, the fits cannot share, or one of
+                several processes has failed.
         """
         of = {threading.Thread(target=self._learn, args=(it,), daemon=True): it
               for it in self.learners}  # fmt: skip
@@ -76,9 +82,10 @@ class Cohort:
             self._turns.begin()
             for thread in of:
                 thread.join()
-        self._stream.close()
+        for stream in self._streams.values():
+            stream.close()
         if self._obstacle:
-            raise TokdError(self._obstacle)
+            raise TokdError(self._obstacle) if is_rank_zero() else SystemExit(2)  # said already
 
     def tell(self) -> None:
         """Ask all fits to save and end."""
@@ -94,7 +101,8 @@ class Cohort:
                     run(["test", *_of_test(learner.args)], learner)
         except BaseException as error:  # SystemExit and KeyboardInterrupt end one fit, too
             learner.error = error
-            if _is_out_of_memory(error) and len(self.learners) > 1:
+            alone = len(self.learners) == 1 or learner.processes > 1
+            if _is_out_of_memory(error) and not alone:
                 self.out_of_memory = True
                 self.tell()
             elif learner.config is not None and not self._obstacle:
@@ -104,9 +112,17 @@ class Cohort:
             self._turns.leave(learner.number)
 
     def _agree(self) -> None:
-        """Refuse the cohort, in each fit, if one cannot be read or does not fit the first."""
+        """Refuse the cohort, in each fit, if one cannot be read or does not fit the first.
+
+        Fits of several processes end together after an error of one process: the others would wait
+        for it, or for the fit that comes next there.
+        """
         if self._obstacle is None:
             self._obstacle = self._find_obstacle()
+        if not self._obstacle and any(it.processes > 1 for it in self.learners):
+            alike = AlikeError, Terminated
+            failed = [it for it in self.learners if it.error and not isinstance(it.error, alike)]
+            self._obstacle = "".join(f"{it.name}: {it.error}" for it in failed[:1])
         if self._obstacle:
             raise TokdError(self._obstacle)
 
@@ -138,13 +154,14 @@ def fit(args: list[str]) -> None:
     if len(arguments) == 1:
         run(["fit", *arguments[0]])
         if test:
+            gc.collect()  # what the fit leaves
             run(["test", *_of_test(arguments[0])])
         return
     quieten()
     with suppress(OSError, AttributeError):  # glibc: no arena of malloc for each thread
         ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
     waiting, failed = [list(map(reusing, arguments))], list[str]()
-    with _Signals() as signals:
+    with said_once(), _Signals() as signals:
         while waiting:
             group = waiting.pop(0)
             cohort = signals.cohort = Cohort(group, test, logs)
@@ -157,7 +174,7 @@ def fit(args: list[str]) -> None:
             del cohort
             gc.collect()
             torch.cuda.empty_cache()
-    if failed:
+    if failed and is_rank_zero():
         raise TokdError(f"{len(failed)} of {len(arguments)} fits failed: {'; '.join(failed)}")
 
 

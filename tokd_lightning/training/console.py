@@ -76,14 +76,19 @@ def quieten() -> None:
 
 
 def print_metrics(metrics: dict[str, float], split: str, folder: Path) -> None:
-    """Print a table of the frame and video level metrics of a split."""
+    """Print a table of the frame and video level metrics of a split.
+
+    If forgeries were left out of training, it has columns for the seen and the unseen ones.
+    """
     print(f"{folder.name}, {split}:")
-    table = Table()
-    for column in ("", "frame", "video"):
-        table.add_column(column, justify="left" if not column else "right")
-    names = [k.split("/")[2] for k in metrics if k.startswith(f"{split}/frame/")]
-    for name in names:
-        values = (metrics.get(f"{split}/{level}/{name}", math.nan) for level in ("frame", "video"))
+    table, start = Table(), f"{split}/frame/"
+    levels: tuple[str, ...] = ("frame", "video")
+    if any(key.startswith(f"{split}/unseen/") for key in metrics):
+        levels += tuple(f"{part}/{level}" for part in ("seen", "unseen") for level in levels)
+    for column in ("", *(level.replace("/", " ") for level in levels)):
+        table.add_column(column, justify="left" if not column else "right", no_wrap=not column)
+    for name in [key.removeprefix(start) for key in metrics if key.startswith(start)]:
+        values = (metrics.get(f"{split}/{level}/{name}", math.nan) for level in levels)
         table.add_row(name, *(f"{value:.4f}" for value in values))
     Console().print(table)
 

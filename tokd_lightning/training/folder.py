@@ -12,18 +12,21 @@ from tokd_lightning.runs.folder import Run
 from tokd_lightning.runs.identity import EVALUATION, Config, differences, run_name
 from tokd_lightning.runs.shipped import as_yaml, reference
 
+_RESOLVED: dict[tuple[str, str], Config] = {}  # by the parser's name and the text
+
 
 def folder_of(
     parser: LightningArgumentParser, config: Any, resolved: Config, fitting: bool
 ) -> Path:
-    """Name the folder of a run by what it differs in from the experiment that is shipped.
+    """Return a run's folder, named by its differences from the shipped experiment.
 
     Args:
         parser: The subcommand's.
         config: What was parsed: ``config``, ``runs``, ``name``, ``rerun``.
         resolved: The resolved configuration.
-        fitting: Whether it is a fit. Another stage takes the folder of a fit that went without
-            the options in which a stage may differ from its fit.
+        fitting: Whether it is a fit. A test or prediction whose own folder has no checkpoint
+            takes that of the fit that differs only in options free to a test, such as
+            ``data.batch_size``.
     """
     runs, files = Path(config.runs), [Path(str(path)) for path in config.get("config") or []]
     if files and (files[0].parent / "fit.yaml").is_file():
@@ -31,10 +34,10 @@ def folder_of(
     if config.name:
         return runs / str(config.name)
     file = files[0] if files else None
-    own = None if file is None else resolve(parser, parser.parse_args(["--config", str(file)]))
+    own = None if file is None else _resolved(parser, file)
     experiment = own
     if (name := reference(resolved, file)) is not None:
-        experiment = resolve(parser, parser.parse_args(["--config", as_yaml(name)]))
+        experiment = _resolved(parser, as_yaml(name))
     folder = runs / run_name(resolved, experiment)
     earlier, again = runs / run_name(resolved, own), bool(config.get("rerun"))
     if not folder.exists() and earlier != folder and not again and _is_of(resolved, earlier):
@@ -45,6 +48,17 @@ def folder_of(
         trained = runs / run_name(resolved, experiment, EVALUATION)
         return trained if Run(trained).best.is_file() else folder
     return folder
+
+
+def _resolved(parser: LightningArgumentParser, given: Path | str) -> Config:
+    """Resolve an experiment without options, once for all fits of a process that name it."""
+    text = given
+    if isinstance(given, Path):
+        text = f"{given.resolve()}\n{given.read_text()}"
+    key = str(parser.prog), str(text)
+    if key not in _RESOLVED:
+        _RESOLVED[key] = resolve(parser, parser.parse_args(["--config", str(given)]))
+    return _RESOLVED[key]
 
 
 def resolve(parser: LightningArgumentParser, config: Any) -> Config:

@@ -58,7 +58,7 @@ _SCORING = {
     "pictures N": "frames that a test draws in pictures.png (4; 0: none)",
 }
 _STUDENT = {
-    "student NET": "resnet18_thin, resnet34_thin, xception, any CNN of timm, or module.Class",
+    "student NET": "resnet18_thin, resnet34_thin, xception, any name of timm, or module.Class",
     "teacher CKPT": "best.ckpt of a teacher's run",
     "distiller METHOD": "TOKD, Vanilla, Hinton, ADD, …: tokd methods lists them",
     "distiller.KEY X": "an option of the method, such as alpha_rgb, dim, branches",
@@ -93,12 +93,14 @@ _DATA = {
     "crop PX": "side of a square cut out of it, at random in training",
     "batch_size N": "samples per step, over all processes (64)",
     "num_workers N": "dataloader workers (4)",
-    "balance B": "none, repeat_real, half_batch or loss_weight",
+    "balance B": "none, repeat_real, half_batch, loss_weight or paired",
     "samples_per_epoch N": "training samples per epoch (default: every frame)",
     "augmentation LIST": "modules of Kornia; [] is none (default: a horizontal flip)",
     "mean X": "subtracted from images in [0, 1] (0.5)",
     "std X": "divided by (0.5)",
     "teacher_quality Q": "the teacher reads the same frames at this quality",
+    "leave_out LIST": "forgeries only the test has, reported as unseen: '[Deepfakes]'",
+    "degrade LIST": "random H.264, JPEG, resizing, blur, noise, brightness: all, or names",
     "on_error E": "fail or skip, at an unreadable frame (fail)",
 }
 _TRAINER = {

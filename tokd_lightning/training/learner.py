@@ -10,7 +10,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
 from tokd_lightning.data.shared import LAST, TRAINING, Moment, Seat, Stream
-from tokd_lightning.errors import Terminated, TokdError
+from tokd_lightning.errors import Terminated
 from tokd_lightning.modules.distill import DistillModule
 from tokd_lightning.modules.shared_teacher import SharedTeacher
 from tokd_lightning.training.callbacks.resume import LastCheckpoint
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from tokd_lightning.modules import DetectionModule
     from tokd_lightning.runs.identity import Config
 
-_READY = (-1,)  # key of a fit whose arguments are read, before that of any batch
+# Keys of a fit whose arguments are read, and of one that may begin, before that of any batch.
+_READ, _READY = (-1, 0), (-1, 1)
 TOLD = "told to end: the same command goes on from here"
 
 
@@ -32,13 +33,15 @@ class Learner:
         number: Its number, from 0.
         args: Arguments of its ``tokd fit``.
         turns: The cohort's turns.
-        stream: The cohort's batches.
+        stream: Returns the cohort's batches that contain what is given beyond images and labels.
         teacher: The cohort's teacher.
-        agreed: Called when the arguments of all fits are read; raises if they cannot share.
+        agreed: Called when the arguments of all fits are read, and whenever its turn comes; raises
+            if they cannot share, or cannot go on.
 
     Attributes:
         name: Name of its run; its arguments until that is known.
         config: Its resolved configuration; None until it is read.
+        processes: Number of processes of each fit.
         last: Its last.ckpt; None before training.
         error: Why it has ended early; None otherwise.
     """
@@ -48,7 +51,7 @@ class Learner:
         number: int,
         args: list[str],
         turns: Turns,
-        stream: Stream,
+        stream: Callable[[frozenset[str]], Stream],
         teacher: SharedTeacher,
         agreed: Callable[[], None],
     ) -> None:
@@ -56,9 +59,10 @@ class Learner:
         self.args = args
         self.name = f"fit {number + 1}"
         self.config: Config | None = None
+        self.processes = 1
         self.last: LastCheckpoint | None = None
         self.error: BaseException | None = None
-        self.seat = Seat(stream, self._wait)
+        self._stream = stream
         self._teacher = teacher
         self._turns = turns
         self._agreed = agreed
@@ -76,24 +80,21 @@ class Learner:
             TokdError: The fits do not agree in what they share.
         """
         self.config, self.name = config, folder.name
+        self._turns.wait(self.number, _READ)
+        self._agreed()
+
+    def ready(self) -> None:
+        """Wait until no fit has a reason left not to begin; the first one starts all processes."""
         self._turns.wait(self.number, _READY)
         self._agreed()
 
     def share(self, model: DetectionModule, data: Any, trainer: Trainer) -> None:
-        """Give a fit's modules the batches and the teacher of the cohort.
-
-        Raises:
-            TokdError: The fit would run in several processes.
-        """
-        if trainer.world_size > 1:
-            raise TokdError(
-                f"fits that share batches and teacher run in one process, not in "
-                f"{trainer.world_size}: set --trainer.devices 1, or start each by itself"
-            )
-        data.seat = self.seat
+        """Give a fit's modules the batches and the teacher of the cohort."""
+        self.processes = trainer.world_size
+        data.seat = Seat(self._stream(data.annotations.needs), self._wait)
         if isinstance(model, DistillModule):
             model.shared_teacher = self._teacher
-        self.seat.release = model.release
+        data.seat.release = model.release
 
     def watch(self, callbacks: Sequence[Callback]) -> None:
         """Hand signals on to last.ckpt's callback, and have it time this fit's turns alone."""
@@ -114,13 +115,15 @@ class Learner:
 
     def _wait(self, moment: Moment) -> None:
         self._turns.wait(self.number, moment)
-        if self._told and (moment[0] == LAST or not self._trains):
+        self._agreed()
+        begins = not self._trains and self.processes == 1  # several end alike, after a batch
+        if self._told and (moment[0] == LAST or begins):
             raise Terminated(TOLD)  # between batches last.ckpt is saved before
         self._trains |= moment[2] == TRAINING
 
 
 def shared_part(config: Config) -> dict[str, Any]:
-    """Return what all fits of a cohort agree in: data, trainer, seed, and what shapes a batch.
+    """Return the options that all fits of a cohort share: data, trainer, seed, batch handling.
 
     Args:
         config: A resolved configuration.

@@ -21,7 +21,8 @@ from tokd_lightning.models import DualBranchTeacher
 from tokd_lightning.models.detectors import Detector, extras_of
 from tokd_lightning.models.look import attention_maps, energy
 from tokd_lightning.modules import DetectionModule
-from tokd_lightning.modules.checkpoint import HEADER, read_checkpoint
+from tokd_lightning.modules.checkpoint import read_checkpoint
+from tokd_lightning.modules.partial import HEADER
 
 CUTOFF = 0.33  # the teacher's, used for a student whose teacher is not available
 # Of the sheet, in inches: side of a picture, gap between two, margins for labels and titles.

@@ -9,7 +9,6 @@ import pandas as pd
 import torch
 
 from tokd_lightning.data.datamodule import FrameDataModule
-from tokd_lightning.data.synthetic import is_synthetic
 from tokd_lightning.files import write_text
 from tokd_lightning.metrics.classification import metrics_by_method, video_table
 from tokd_lightning.models.complexity import complexity
@@ -23,7 +22,7 @@ def about_fit(trainer: pl.Trainer, model: DetectionModule, data: FrameDataModule
     """Return the network (Table 1), data and device for ``metrics.json``."""
     size = complexity(model.network, data.input_size)
     return {
-        "synthetic": is_synthetic(Path(data.root)),
+        "synthetic": data.synthetic,
         "parameters": size.parameters,
         "macs": size.macs,
         "input_size": data.input_size,

@@ -26,10 +26,10 @@ class StepEnvironment(SLURMEnvironment):
 
     @staticmethod
     def _validate_srun_variables() -> None:
-        """Do nothing: :func:`~tokd_lightning.training.launch.check_processes` compares."""
+        """Do nothing: :func:`~tokd_lightning.training.launch.check_processes` checks them."""
 
     def validate_settings(self, num_devices: int, num_nodes: int) -> None:
-        """Do nothing: :func:`~tokd_lightning.training.launch.check_processes` compares."""
+        """Do nothing: :func:`~tokd_lightning.training.launch.check_processes` checks them."""
 
     def world_size(self) -> int:
         """Return the number of tasks of the step."""

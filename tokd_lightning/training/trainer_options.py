@@ -106,13 +106,15 @@ def check_classes(data: FrameDataModule, limit: float | None, world: int) -> Non
     for split in ("train", "val"):
         labels = data.table(split)["label"]
         if labels.empty:
-            raise TokdError(f"{data.root} has no frames in the split {split}")
+            held_out = split == "val" and getattr(data, "val_fraction", 0) is None
+            advice = ": take some from training with --data.val_fraction 0.1" if held_out else ""
+            raise TokdError(f"{data.root} has no frames in the split {split}{advice}")
         if labels.nunique() == 1:
             there, absent = ("fake", "real") if labels.iloc[0] else ("real", "fake")
-            purpose = "learned" if split == "train" else "selected by"
+            purpose = "learn from" if split == "train" else "select a checkpoint by"
             raise TokdError(
-                f"all {len(labels)} frames of the split {split} are {there}, so that nothing can "
-                f"be {purpose}: add {absent} ones"
+                f"all {len(labels)} frames of the split {split} are {there}, which is nothing to "
+                f"{purpose}: add {absent} ones"
             )
     if limit is None:
         return

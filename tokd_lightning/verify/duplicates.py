@@ -21,7 +21,7 @@ def find_duplicates(
     Args:
         clips: The videos, all encoded or all as frames.
         digests: Digests of each video's images in order, or of its only file.
-        report: Contains ``wrong-crf``, takes the kinds about duplicate content.
+        report: Already holds ``wrong-crf``; takes the findings on duplicate content.
     """
     owners: dict[bytes, dict[int, None]] = defaultdict(dict)
     for number, (clip, mine) in enumerate(zip(clips, digests, strict=True)):

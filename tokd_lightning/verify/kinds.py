@@ -57,6 +57,11 @@ KINDS: dict[str, Kind] = {
         "all videos of training or validation are real, or all are fake",
         "add the others; training refuses to learn, or to select a checkpoint, by one class",
     ),
+    "not-for-training": Kind(
+        "note",
+        "a quality has one class only, or no training or validation videos",
+        "nothing if it is only evaluated; --data.val_fraction takes validation from training",
+    ),
     "missing-real": Kind(
         "warning",
         "the real video that a fake was made from is not there at that quality",

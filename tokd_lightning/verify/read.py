@@ -7,9 +7,11 @@ from pathlib import Path
 
 from tokd_lightning.data.layouts.celebdf_tree import PARTS
 from tokd_lightning.data.layouts.cells import Cells
+from tokd_lightning.data.layouts.collections import collection_of
 from tokd_lightning.data.layouts.dfdc import find_metadata, is_metadata
 from tokd_lightning.data.layouts.ffpp import FAKE, REAL
 from tokd_lightning.data.layouts.listed import SPLIT_NAMES, with_slashes
+from tokd_lightning.data.lmdb_frames import stores
 from tokd_lightning.data.manifest import COLUMNS, check
 from tokd_lightning.data.packed import split_path
 from tokd_lightning.data.reader import MANIFEST, read_any, root_of
@@ -22,7 +24,7 @@ from tokd_lightning.verify.lists import read_table
 from tokd_lightning.verify.streams import find_wrong_sources
 from tokd_lightning.verify.structure import find_leaks
 from tokd_lightning.verify.tree import Tree
-from tokd_lightning.verify.trees import read_celebdf, read_dfdc, read_flat
+from tokd_lightning.verify.trees import read_celebdf, read_collection, read_dfdc, read_flat
 
 
 def read(
@@ -55,6 +57,11 @@ def read(
     elif path.suffix.lower() == ".json" and is_metadata(path):
         clips = read_dfdc(Tree(place, report), [path], quality, report)
     elif path.suffix.lower() == ".json":
+        if packed := stores(place):
+            raise TokdError(
+                f"{place / packed[0]} is an LMDB, of which tokd verify reads nothing: verify the "
+                "frames that it was made from"
+            )
         clips = read_json(path, place, quality, report)
     else:
         raise TokdError(f"{path} is neither a folder nor a manifest (.csv or .json)")
@@ -78,6 +85,8 @@ def _read_tree(path: Path, quality: str | None, splits: Path | None, report: Rep
         clips = read_flat(tree, quality, report)
     elif MANIFEST in tree.files(""):
         return read_table(path / MANIFEST, path, quality, report)
+    elif collection_of(path):
+        clips = read_collection(tree, quality)
     elif lists := find_metadata(path):
         clips = read_dfdc(tree, lists, quality, report)
     else:

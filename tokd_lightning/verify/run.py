@@ -92,6 +92,7 @@ def verify(
         report.add("missed-faces", str(path), missed)
     if not all(clip.is_file for clip in clips):
         report_refusal(path, root, quality, splits, report)
+    structure.find_not_for_training(clips, lengths, report)
     counts = count(clips, lengths)
     told = {
         "path": printable(str(path)),

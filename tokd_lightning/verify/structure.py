@@ -95,27 +95,54 @@ def find_short(
 
 
 def find_one_class(clips: Sequence[Clip], lengths: Sequence[int], report: Report) -> None:
-    """Find splits of which training refuses to learn, or to select a checkpoint by: of one class.
+    """Find training and validation splits of one class, which training refuses.
 
-    What is of one class altogether at a quality may be a part of something else.
+    A quality that has one class only is not reported: it may be a part of another data set.
 
     Args:
-        clips: All that is there.
-        lengths: Frames of each.
+        clips: All videos on disk.
+        lengths: Number of frames of each.
         report: Takes ``one-class``.
     """
+    for quality, splits in _classes(clips, lengths).items():
+        if len(set().union(*splits.values())) > 1:
+            for split in ("train", "val"):
+                labels = splits.get(split, set())
+                if len(labels) == 1:
+                    report.add("one-class", f"{split} of {quality}", f"all {min(labels)}")
+
+
+def find_not_for_training(clips: Sequence[Clip], lengths: Sequence[int], report: Report) -> None:
+    """Note what training refuses, but may be evaluated, if nothing else is wrong.
+
+    Celeb-DF's validation videos are held out by training itself.
+
+    Args:
+        clips: All videos on disk.
+        lengths: Number of frames of each.
+        report: Takes ``not-for-training``.
+    """
+    if any(finding.severity == "error" for finding in report.findings()):
+        return
+    celebdf = {clip.video.quality for clip in clips if clip.video.dataset == "celebdf"}
+    for quality, splits in _classes(clips, lengths).items():
+        whole = set().union(*splits.values())
+        needed = ("train",) if quality in celebdf else ("train", "val")
+        lacking = [split for split in needed if split not in splits]
+        if len(whole) == 1:
+            report.add("not-for-training", quality, f"all {min(whole)}")
+        elif lacking and any(splits):
+            report.add("not-for-training", quality, f"no {' and no '.join(lacking)}")
+
+
+def _classes(clips: Sequence[Clip], lengths: Sequence[int]) -> dict[str, dict[str, set[str]]]:
+    """Return the classes of the videos with frames, by quality and split."""
     classes: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for clip, length in zip(clips, lengths, strict=True):
         if length:
             label = "real" if clip.video.method == "real" else "fake"
             classes[clip.video.quality][clip.video.split].add(label)
-    for quality, splits in classes.items():
-        whole = len(set().union(*splits.values()))
-        for split in ("train", "val"):
-            labels = splits.get(split, set())
-            if len(labels) != 1 or whole == 1:
-                continue
-            report.add("one-class", f"{split} of {quality}", f"all {min(labels)}")
+    return classes
 
 
 def find_repeated_numbers(clips: Iterable[Clip], report: Report) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tokd_lightning.data.layouts.celebdf_tree import TEST_LIST
+from tokd_lightning.data.layouts.dfdc import LISTS
 from tokd_lightning.data.layouts.video_folder import NOT_VIDEOS, SUFFIXES, VIDEO_SUFFIXES
 from tokd_lightning.data.packed import PACK_SUFFIX
 from tokd_lightning.data.synthetic import NOTICE
@@ -15,7 +16,7 @@ from tokd_lightning.verify.findings import Report
 
 MEDIA = SUFFIXES | VIDEO_SUFFIXES | {PACK_SUFFIX}
 # What data sets, their readers and this project leave next to the media.
-_KNOWN = {TEST_LIST.lower(), NOTICE.lower()}
+_KNOWN = {TEST_LIST.lower(), NOTICE.lower(), *LISTS}
 _KNOWN_SUFFIXES = {".json", ".csv", ".md", ".txt", ".pdf"}
 _KNOWN_FOLDERS = {"splits"}
 

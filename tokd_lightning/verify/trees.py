@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tokd_lightning.data.layouts.celebdf_tree import (
     name_groups,
     read_test_list,
 )
+from tokd_lightning.data.layouts.collections import list_collection
 from tokd_lightning.data.layouts.dfdc import frames_place, list_dfdc
 from tokd_lightning.data.layouts.listed import SPLIT_NAMES, UNKNOWN
 from tokd_lightning.data.layouts.video_folder import FOLDERS, SUFFIXES, Video
@@ -101,6 +103,16 @@ def read_dfdc(tree: Tree, lists: Sequence[Path], quality: str | None, report: Re
             clips.append(clip_at(tree, video._replace(place=frames), kind))
         if not (file or frames):
             report.add("missing-video", video.place)
+    return clips
+
+
+def read_collection(tree: Tree, quality: str | None) -> list[Clip]:
+    """List a tree of FFIW, as files and as frames, or of WildDeepfake."""
+    clips: list[Clip] = []
+    for files, kind in ((True, FILES), (False, FOLDERS[1])):
+        with suppress(TokdError):  # it may have one form alone
+            videos = list_collection(tree.root, quality or UNKNOWN, files)
+            clips += [clip_at(tree, video, kind) for video in videos]
     return clips
 
 

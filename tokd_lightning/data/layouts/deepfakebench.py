@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tokd_lightning.data.layouts.deepfakebench_json import JsonVideo, read_entri
 from tokd_lightning.data.layouts.listed import UNKNOWN, is_there, shown
 from tokd_lightning.data.layouts.numbering import frame_numbers
 from tokd_lightning.data.layouts.video_folder import beyond
+from tokd_lightning.data.lmdb_frames import holds, locate
 from tokd_lightning.data.manifest import SPLITS, Scan, build
 from tokd_lightning.data.qualities import names_of
 from tokd_lightning.data.spacing import evenly_spaced
@@ -42,7 +44,9 @@ def scan_deepfakebench(
 
     Frames are searched for below ``root``. Paths may be absolute, come from another machine or have
     backslashes (``.\datasets\rgb\FaceForensics++\…``): leading folders that do not exist below the
-    root are removed, as few as possible and the same number from all paths of the file.
+    root are removed, as few as possible and the same number from all paths of the file. If the
+    frames are not there as files, they are read in place from ``<name>_lmdb`` below the root, which
+    DeepfakeBench's ``dataset2lmdb`` writes.
 
     FF++'s labels become its methods (``FF-F2F``: Face2Face), and people are read from the names of
     videos in FF++, DeepFakeDetection and Celeb-DF. For other data sets the label is the method, and
@@ -144,11 +148,11 @@ def people(e: JsonVideo) -> tuple[str, str]:
 def _scan(
     file: Path, root: Path, entries: Sequence[JsonVideo], quality: str | None, count: int
 ) -> Scan:
-    """Choose frames and remove the leading folders that do not exist below the root."""
+    """Choose frames, and find them below the root or in an LMDB there."""
     counted = [_choose(e, count) for e in entries]
     chosen = [frames for frames, _ in counted]
     whole = sum(number for _, number in counted)
-    extra = leading_folders(root, [frames[0][1] for frames in chosen if frames])
+    place, there = _places(root, [frames[0][1] for frames in chosen if frames])
     rows: list[tuple[Any, ...]] = []
     empty: list[str] = []
     missing: list[str] = []
@@ -156,14 +160,14 @@ def _scan(
         if not frames:
             empty.append("/".join(e.where))
             continue
-        places = ["/".join(path.split("/")[extra:]) for _, path in frames]
-        if not all(places) or not is_there(root / places[0]):
+        places = [place(path) for _, path in frames]
+        if not all(places) or not there(places[0]):
             missing.append(frames[0][1])
         about = (e.dataset, e.method, e.name, *people(e), quality_of(e, quality))
         label = int(e.method != "real")
         rows += [
-            (place, *about, number, label, e.split)
-            for place, (number, _) in zip(places, frames, strict=True)
+            (found, *about, number, label, e.split)
+            for found, (number, _) in zip(places, frames, strict=True)
         ]
     if missing:
         raise TokdError(
@@ -175,6 +179,24 @@ def _scan(
     listed = Counter(e.split for e in entries)
     notes = beyond(whole - len(rows), len(rows), count)
     return Scan(build(rows), empty, notes=notes, listed=dict(listed))
+
+
+def _places(root: Path, paths: Sequence[str]) -> tuple[Callable[[str], str], Callable[[str], bool]]:
+    """Return how a path is written in the manifest, and whether such a frame exists."""
+    extra = leading_folders(root, paths)
+
+    def place(path: str) -> str:
+        return "/".join(path.split("/")[extra:])
+
+    def there(found: str) -> bool:
+        return is_there(root / found)
+
+    some = [*_some(paths)]
+    if not any(there(place(path)) for path in some if place(path)):
+        record = locate(root, some)
+        if record is not None:
+            return record, partial(holds, root)
+    return place, there
 
 
 def _choose(e: JsonVideo, count: int) -> tuple[list[tuple[int, str]], int]:

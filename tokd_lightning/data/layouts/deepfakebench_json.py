@@ -158,7 +158,7 @@ def _read(file: Path) -> Any:
 def _videos(
     file: Path, node: Any, where: tuple[str, ...]
 ) -> Iterator[tuple[str, str, dict[str, Any], tuple[str, ...]]]:
-    """Yield the videos of a split, with or without compressions in between."""
+    """Yield the videos of a split, whether or not they are grouped by compression."""
     if isinstance(node, dict) and isinstance(node.get("frames"), list):
         # For DFDC the authors' script writes one video instead of many: its folder is its name.
         first = next((frame for frame in node["frames"] if isinstance(frame, str)), "")

@@ -114,7 +114,8 @@ def _manifest(
     nothing = [""] * len(cells.lines)
     data: dict[str, Any] = {column: columns.get(column, nothing) for column in COLUMNS}
     data["path"] = cells.each("path", lambda path: below(path, roots))
-    files = [split_path(path) for path in data["path"]]
+    split = (split_path(path) for path in data["path"])  # records of an LMDB have no number
+    files = [(file, record if isinstance(record, int) else None) for file, record in split]
     data["split"] = cells.each("split", _split)
     data["method"], data["label"] = _methods(cells)
     data["dataset"] = [name or dataset for name in data["dataset"]]

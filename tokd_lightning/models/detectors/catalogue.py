@@ -2,25 +2,25 @@
 
 from typing import Any, Literal
 
-import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
 
 from tokd_lightning.models.complexity import complexity
 from tokd_lightning.models.detectors import DETECTORS, Detector, build_detector
-from tokd_lightning.models.probe import meta_copy
+from tokd_lightning.models.probe import activation_bytes
 from tokd_lightning.terminal import keep_words
 
 _COLUMNS: dict[str, Literal["left", "right"]] = {
-    **{"detector": "left", "source": "left", "px": "right", "params (M)": "right"},
-    **{"published": "right", "GMACs": "right", "MiB an image": "right"},
-    **{"needs": "left", "left open": "left"},
+    **{"detector": "left", "source": "left", "px": "right", "params\n(M)": "right"},
+    **{"published": "right", "GMACs": "right", "MiB per\nimage": "right"},
+    **{"needs": "left"},
 }
 
 
 def print_detectors(size: int | None = None) -> None:
     """Print a table of all detectors, each at the side of its publication.
+
+    What a publication leaves open is listed below the table.
 
     Args:
         size: Side of the images in pixels for all of them; None takes each one's own.
@@ -30,12 +30,14 @@ def print_detectors(size: int | None = None) -> None:
     """
     table = Table(title="detectors of Tables 2 and 7, at fp32")
     for name, justify in _COLUMNS.items():
-        narrow = name not in ("left open", "source")
-        table.add_column(name, justify=justify, no_wrap=narrow, overflow="fold")
+        table.add_column(name, justify=justify, no_wrap=name != "source")
     for kind in DETECTORS.values():
         table.add_row(*_row(kind, size))
     console = Console()
     console.print(keep_words(table, console))
+    console.print("left open by the publication, and chosen here:")
+    for kind in DETECTORS.values():
+        console.print(f"- {kind.name}: {kind.unsettled}", markup=False, highlight=False)
 
 
 def _row(kind: type[Detector], size: int | None) -> list[str]:
@@ -55,40 +57,4 @@ def _row(kind: type[Detector], size: int | None) -> list[str]:
         f"{counts.macs / 1e9:.2f}",
         f"{activation_bytes(detector, side) / 2**20:.0f}",
         ", ".join(sorted(kind.needs)) or "–",
-        kind.unsettled,
     ]
-
-
-def activation_bytes(network: nn.Module, size: int) -> int:
-    """Return the bytes per image that a training step keeps for its backward pass.
-
-    Counted on the meta device: the distinct tensors saved by autograd in train mode, without the
-    parameters, for one more image in the batch.
-
-    Args:
-        network: Module from images; not modified.
-        size: Side of the images in pixels.
-    """
-    copy = meta_copy(network).train()
-    return _saved(copy, size, 3) - _saved(copy, size, 2)
-
-
-def _saved(network: nn.Module, size: int, count: int) -> int:
-    parameters = {part.untyped_storage()._cdata for part in network.parameters()}
-    seen: dict[int, int] = {}
-    kept: list[Tensor] = []  # storages of freed tensors could get the same address
-
-    def note(tensor: Tensor) -> Tensor:
-        key = tensor.untyped_storage()._cdata
-        if key not in parameters and key not in seen:
-            kept.append(tensor)
-            seen[key] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    def unpack(tensor: Tensor) -> Tensor:
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, unpack):
-        output = network(torch.empty(count, 3, size, size, device="meta"))
-    del output
-    return sum(seen.values())

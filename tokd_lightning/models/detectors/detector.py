@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.models.backbones import Backbone
+from tokd_lightning.models.objectives import MIN_NORM, NormalisedLinear
 from tokd_lightning.models.outputs import Shapes, TeacherOutput
 from tokd_lightning.models.probe import meta_copy
 
@@ -140,6 +141,14 @@ class Detector(nn.Module, ABC):
         """
         return (output.logits[:, 1] - output.logits[:, 0])[:, None, None]
 
+    def features(self, output: DetectorOutput) -> Tensor:
+        """Return the features ``(B, C)`` that a linear classifier reads.
+
+        Raises:
+            TokdError: The detector has no such features.
+        """
+        raise TokdError(f"{self.title} has no pooled features before a linear classifier")
+
     def panels(self, output: DetectorOutput) -> dict[str, Tensor]:
         """Return title -> map ``(B, h, w)`` in [0, 1] for pictures, from auxiliary outputs."""
         return {}
@@ -166,23 +175,30 @@ class PooledDetector(Detector):
         """The backbone."""
         return self.backbone
 
+    def features(self, output: DetectorOutput) -> Tensor:
+        """Return the mean of the map at stride 32."""
+        return output.maps[32].mean(dim=(2, 3))
+
     def classify(self, maps: dict[int, Tensor]) -> DetectorOutput:
         """Classify the mean of the map at stride 32."""
         return DetectorOutput(self.classifier(maps[32].mean(dim=(2, 3))), maps, {})
 
     def heat_map(self, output: DetectorOutput) -> Tensor:
         """Return the class activation map of the map at stride 32."""
-        return activation_map(output.maps[32], self.classifier.weight, self.classifier.bias)
+        return activation_map(output.maps[32], self.classifier)
 
 
-def activation_map(feature: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def activation_map(feature: Tensor, classifier: nn.Linear) -> Tensor:
     """Return the class activation map for fake minus real, ``(B, h, w)``.
 
     Args:
         feature: ``(B, C, h, w)``, whose spatial mean is classified.
-        weight: ``(2, C)``.
-        bias: ``(2,)``.
+        classifier: Layer of weight ``(2, C)``; it may normalise that mean.
     """
+    weight, bias = classifier.weight, classifier.bias
+    if isinstance(classifier, NormalisedLinear):
+        length = feature.mean(dim=(2, 3), keepdim=True).norm(dim=1, keepdim=True)
+        feature = feature / length.clamp_min(MIN_NORM)
     towards_fake = (weight[1] - weight[0])[None, :, None, None]
     return (feature * towards_fake).sum(1) + (bias[1] - bias[0])
 
@@ -200,8 +216,11 @@ class DetectorLoss(nn.Module, ABC):
         of: Name of the detector whose auxiliary outputs it reads; empty if any will do.
         class_weights: Class weights ``(2,)`` of the cross-entropy; None weights both equally.
         epoch: Number of the current epoch, from 0; set by the training code.
+        label_smoothing: That of the cross-entropy; set by the training code.
+        smooths: Whether it minimises a cross-entropy.
     """
 
+    smooths: ClassVar[bool] = True
     of: ClassVar[str] = ""
     class_weights: Tensor | None
 
@@ -213,6 +232,7 @@ class DetectorLoss(nn.Module, ABC):
                 "--model.loss out, or take CrossEntropy"
             )
         self.epoch = 0
+        self.label_smoothing = 0.0
         self.register_buffer("class_weights", None, persistent=False)
 
     @property
@@ -250,7 +270,8 @@ class DetectorLoss(nn.Module, ABC):
         """Return the mean cross-entropy in at least float32."""
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
         weights = None if self.class_weights is None else self.class_weights.to(wide)
-        return functional.cross_entropy(wide, label, weights)
+        smoothing = self.label_smoothing
+        return functional.cross_entropy(wide, label, weights, label_smoothing=smoothing)
 
 
 class CrossEntropy(DetectorLoss):

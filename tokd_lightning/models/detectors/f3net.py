@@ -287,10 +287,17 @@ class F3Net(Detector):
         pooled = torch.cat([fad.mean(dim=(2, 3)), lfs.mean(dim=(2, 3))], dim=1)
         return DetectorOutput(self.classifier(self.dropout(pooled)), maps, {}, frequency)
 
+    def features(self, output: DetectorOutput) -> Tensor:
+        """Return the means of both branches' last maps."""
+        return _last(output).mean(dim=(2, 3))
+
     def heat_map(self, output: DetectorOutput) -> Tensor:
         """Return the class activation map of both branches."""
-        both = torch.cat([output.maps[32], output.frequency[32]], dim=1)
-        return activation_map(both, self.classifier.weight, self.classifier.bias)
+        return activation_map(_last(output), self.classifier)
+
+
+def _last(output: DetectorOutput) -> Tensor:
+    return torch.cat([output.maps[32], output.frequency[32]], dim=1)
 
 
 def _couplings(backbone: Backbone) -> list[tuple[str, int]]:

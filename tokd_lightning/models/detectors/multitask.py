@@ -129,6 +129,7 @@ class MultiTaskLoss(DetectorLoss):
         ValueError: A weight is negative, or the network has no decoders.
     """
 
+    smooths = False
     of = "multitask"
 
     def __init__(

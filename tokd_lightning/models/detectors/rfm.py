@@ -108,7 +108,7 @@ class RFMLoss(DetectorLoss):
 def attention_map(
     detector: Detector, image: Tensor, extras: Mapping[str, Tensor] | None = None
 ) -> Tensor:
-    r"""Return the forgery attention map, ``(B, H, W)``: where a pixel changes the decision most.
+    r"""Return the forgery attention map, ``(B, H, W)``: how much each pixel changes the decision.
 
     .. math:: \mathrm{FAM}_{yx} = \max_c \left| \frac{\partial (z_1 - z_0)}{\partial x_{cyx}}
         \right|

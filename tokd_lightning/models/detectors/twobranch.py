@@ -121,7 +121,7 @@ class TwoBranch(Detector):
         if not recurrent:  # distances start between the radii: beyond them, fakes have no gradient
             with torch.no_grad():
                 for parameter in self.embed.parameters():
-                    parameter /= _SHRINK
+                    parameter.div_(_SHRINK)
 
     def forward(self, image: Tensor, **extras: Tensor) -> DetectorOutput:
         """Classify normalised clips ``(B, T, 3, H, W)``, or frames ``(B, 3, H, W)``."""

@@ -10,15 +10,15 @@ import torch
 from torch.nn import functional
 from torchvision.io import decode_jpeg, encode_jpeg
 
-from tokd_lightning.errors import TokdError
-from tokd_lightning.evaluation.codecs import decode_h264, encode_h264
-from tokd_lightning.evaluation.perturbations import (
+from tokd_lightning.data.codecs import decode_h264, encode_h264
+from tokd_lightning.data.perturbations import (
     PERTURBATIONS,
     STRENGTHS,
     chosen,
     every_strength,
     perturb,
 )
+from tokd_lightning.errors import TokdError
 
 SIDE = 45  # odd, as 299 is
 KEYS = [f"video/{number}.png" for number in range(4)]

@@ -1,8 +1,9 @@
-"""Seven image perturbations, at five strengths.
+"""Eight image perturbations, at five strengths.
 
-They are applied to the network's input, at its input resolution and before normalisation, and
-round to 8 bits per channel, as a file would. The result for a frame depends only on that frame,
-neither on its batch nor on other processes.
+``tokd evaluate --robustness`` applies them to the network's input, at its input resolution and
+before normalisation; training draws chains of them (:mod:`tokd_lightning.data.degrade`). They round
+to 8 bits per channel, as a file would. The result for a frame depends only on that frame, neither
+on its batch nor on other processes.
 """
 
 import hashlib
@@ -15,8 +16,8 @@ from kornia.filters import gaussian_blur2d
 from torch import Tensor
 from torch.nn import functional
 
+from tokd_lightning.data.codecs import h264, jpeg, refuse_without_h264, through
 from tokd_lightning.errors import TokdError
-from tokd_lightning.evaluation.codecs import h264, jpeg, refuse_without_h264, through
 
 Values = tuple[float, ...]
 STRENGTHS = (1, 2, 3, 4, 5)
@@ -59,6 +60,11 @@ def perturb(images: Tensor, name: str, strength: int, keys: Sequence[str]) -> Te
     [name] = chosen(name)
     one = PERTURBATIONS[name].values[strength - 1 : strength]
     return next(_perturbed(images, PERTURBATIONS[name], one, keys))
+
+
+def perturb_by(images: Tensor, name: str, value: float, keys: Sequence[str]) -> Tensor:
+    """Perturb images as :func:`perturb` does, by any value of the perturbation's parameter."""
+    return next(_perturbed(images, PERTURBATIONS[name], (value,), keys))
 
 
 def every_strength(images: Tensor, name: str, keys: Sequence[str]) -> Iterator[Tensor]:
@@ -123,6 +129,12 @@ def _resize(images: Tensor, values: Values, keys: Sequence[str]) -> Iterator[Ten
         yield functional.interpolate(small, (height, width), mode="bilinear")
 
 
+def _brightness(images: Tensor, values: Values, keys: Sequence[str]) -> Iterator[Tensor]:
+    """Multiply by a factor: below 1 darkens, above 1 brightens and clips."""
+    for factor in values:
+        yield images * float(factor)
+
+
 def _contrast(images: Tensor, values: Values, keys: Sequence[str]) -> Iterator[Tensor]:
     """Reduce the contrast towards the image's mean grey."""
     for factor in values:
@@ -153,6 +165,7 @@ PERTURBATIONS = {
     "blur": Perturbation("Gaussian blur", "sigma (px)", (0.5, 1, 1.5, 2, 3), _blur),
     "noise": Perturbation("Gaussian noise", "sigma (of 255)", (3, 6, 12, 18, 25), _noise),
     "resize": Perturbation("Resizing", "scale of the side", (0.8, 0.65, 0.5, 0.35, 0.25), _resize),
+    "brightness": Perturbation("Brightness", "factor", (0.85, 0.7, 0.55, 0.4, 0.25), _brightness),
     "contrast": Perturbation("Contrast", "factor", (0.85, 0.7, 0.55, 0.4, 0.25), _contrast),
     "occlusion": Perturbation(
         "Occlusion", "covered (% of the area)", (2, 5, 10, 20, 30), _occlusion
