@@ -76,6 +76,16 @@ def test_a_mask_of_ones_is_the_plain_network(network):
     assert torch.equal(network.masked(image, torch.ones(2, 1, 64, 64)).logits, plain)
 
 
+def test_the_image_is_masked_before_the_first_layer(network):
+    seen, image, mask = [], torch.randn(1, 3, 64, 64), torch.rand(1, 1, 64, 64)
+    handle = next(network.backbone.stages[0].children()).register_forward_pre_hook(
+        lambda m, a: seen.append(a[0])
+    )
+    network.masked(image, mask)
+    handle.remove()
+    assert torch.equal(seen[0], image * mask)
+
+
 def test_a_mask_of_zeros_gives_constant_logits(network):
     logits = network.masked(torch.randn(2, 3, 64, 64), torch.zeros(2, 1, 64, 64)).logits
     torch.testing.assert_close(logits[0], logits[1])

@@ -314,6 +314,16 @@ def test_multiatt_moves_its_centres_and_keeps_batch_norm_in_the_second_pass():
     assert set(MultiAttLoss(network, agda=0)(network, output, batch)) == {"ce", "independence"}
 
 
+def test_the_loss_of_multiatt_keeps_the_gradient_of_its_moved_centres():
+    """Rows within their margins: the centres' term alone has a gradient."""
+    network, batch = multiatt(), batch_of()
+    loss = MultiAttLoss(network, agda=0)
+    rows = (1e-3 * torch.randn(4, 3, network.texture.channels)).requires_grad_()
+    output = out(torch.zeros(4, 2), pooled=rows)
+    (gradient,) = torch.autograd.grad(loss(network, output, batch)["independence"], rows)
+    assert float(gradient.norm()) > 0
+
+
 def test_agda_draws_by_mass_and_matches_the_other_maps():
     network, batch = multiatt(), batch_of(400)
     loss = MultiAttLoss(network)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tokd_lightning.errors import TokdError
+from tokd_lightning.models.backbones import build_backbone
 from tokd_lightning.models.detectors import SPSL
 from tokd_lightning.models.detectors.spsl import _by_matrices, phase_image
 
@@ -65,9 +66,12 @@ def test_spsl_feeds_the_phase_of_the_mean_of_the_channels():
 
 def test_spsl_stem_keeps_rgb_and_adds_their_mean():
     torch.manual_seed(0)
+    rgb = next(build_backbone("resnet18_thin", False).parameters())
+    torch.manual_seed(0)
     network = SPSL("resnet18_thin", False)
     weight = next(network.backbone.parameters())
     assert weight.shape[1] == 4
+    assert torch.equal(weight[:, :3], rgb)
     torch.testing.assert_close(weight[:, 3], weight[:, :3].mean(dim=1))
     mean = next(SPSL("resnet18_thin", False, stem="mean").backbone.parameters())
     assert all(torch.equal(mean[:, 0], mean[:, k]) for k in (1, 2, 3))

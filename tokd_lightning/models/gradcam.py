@@ -55,7 +55,8 @@ def grad_cam(
     Args:
         network: The student or detector, or the teacher with a map per branch; in ``eval()``.
         x: Normalised images, ``(B, 3, H, W)``.
-        strides: Strides of the maps: 8, 16 or 32. The teacher's maps are those after its RFAMs.
+        strides: Strides of the maps: 8, 16 or 32. The teacher's maps are those after its RFAMs; a
+            detector with a single map, such as Multi-task with that at 16, has that one.
         extras: Further arguments of a detector's ``forward``.
 
     Returns:
@@ -71,6 +72,8 @@ def grad_cam(
     with torch.inference_mode(False), torch.enable_grad():
         images = x.clone().requires_grad_()  # so that frozen networks have a graph
         logits, of = _with_maps(network, images, extras or {}, set(strides) <= {32})
+        if len(of.get("detector", ())) == 1:
+            strides = [*of["detector"]]
         seen = [(branch, stride) for branch in of for stride in strides]
         for branch, stride in seen:
             if stride not in of[branch]:
