@@ -334,8 +334,9 @@ def _few_pass(stage: _Stage, windows: _Scattered, norms: Floats) -> npt.NDArray[
         value += stage.weights[:, :, rect, None] * boxes[:, :, rect]
     right = value * norms >= stage.nodes[..., None]
     leaf = np.arange(len(stage.leaves))[:, None]
-    second = stage.leaves[leaf, np.where(right[:, 1], *stage.second[:, ::-1].T[..., None])]
-    ends = np.where(right[:, 0], *stage.first[:, ::-1].T[..., None])
+    first, last = stage.first[..., None], stage.second[..., None]
+    second = stage.leaves[leaf, np.where(right[:, 1], last[:, 1], last[:, 0])]
+    ends = np.where(right[:, 0], first[:, 1], first[:, 0])
     total = np.where(ends < 0, second, stage.leaves[leaf, ends.clip(0)]).sum(0)
     passed: npt.NDArray[np.bool_] = total >= stage.threshold
     return passed
