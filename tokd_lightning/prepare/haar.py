@@ -322,11 +322,6 @@ def _passes(stage: _Stage, windows: _Grid | _Scattered, norms: Floats) -> npt.ND
     return passed
 
 
-def _branch(right: npt.NDArray[np.bool_], ends: Ints) -> Ints:
-    """Return each tree's end ``(T, n)``: the second of ``ends`` ``(T, 2)`` where right."""
-    return np.where(right, ends[:, 1, None], ends[:, 0, None])
-
-
 def _few_pass(stage: _Stage, windows: _Scattered, norms: Floats) -> npt.NDArray[np.bool_]:
     """Return the same as :func:`_passes`, for all trees at a time: quick for a few windows."""
     x, y, width, height = np.moveaxis(stage.rects, -1, 0)[..., None]
@@ -339,8 +334,9 @@ def _few_pass(stage: _Stage, windows: _Scattered, norms: Floats) -> npt.NDArray[
         value += stage.weights[:, :, rect, None] * boxes[:, :, rect]
     right = value * norms >= stage.nodes[..., None]
     leaf = np.arange(len(stage.leaves))[:, None]
-    second = stage.leaves[leaf, _branch(right[:, 1], stage.second)]
-    ends = _branch(right[:, 0], stage.first)
+    first, last = stage.first[..., None], stage.second[..., None]
+    second = stage.leaves[leaf, np.where(right[:, 1], last[:, 1], last[:, 0])]
+    ends = np.where(right[:, 0], first[:, 1], first[:, 0])
     total = np.where(ends < 0, second, stage.leaves[leaf, ends.clip(0)]).sum(0)
     passed: npt.NDArray[np.bool_] = total >= stage.threshold
     return passed
