@@ -67,6 +67,13 @@ def _may_be_null(class_path: str, name: str) -> bool:
     return True
 
 
+def link(parser: LightningArgumentParser) -> None:
+    """Give the seed to model and data, and the model the size of the data's images."""
+    for target in ("model.init_args.seed", "data.init_args.seed"):
+        parser.link_arguments("seed_everything", target)
+    parser.link_arguments("data.input_size", "model.init_args.size", apply_on="instantiate")
+
+
 def add_arguments(parser: LightningArgumentParser) -> None:
     """Add the options for the run folder, earlier runs, logging and checkpoints."""
     add = parser.add_argument

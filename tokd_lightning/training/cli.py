@@ -34,7 +34,7 @@ from tokd_lightning.runs.provenance import (
 )
 from tokd_lightning.runs.record import RunRecord
 from tokd_lightning.training import checks, trainer_options
-from tokd_lightning.training.arguments import add_arguments, check_values, config_first
+from tokd_lightning.training.arguments import add_arguments, check_values, config_first, link
 
 # The data modules, and all of `modules` and `distillation`, so that a YAML can name their classes.
 from tokd_lightning.training.callbacks import best_and_last
@@ -108,9 +108,7 @@ class TokdCLI(LaunchingCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options for the run folder, earlier runs and logging."""
         add_arguments(parser)
-        parser.link_arguments("seed_everything", "model.init_args.seed")
-        parser.link_arguments("seed_everything", "data.init_args.seed")
-        parser.link_arguments("data.input_size", "model.init_args.size", apply_on="instantiate")
+        link(parser)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse and check the arguments, without Lightning's warning about ``sys.argv``."""
