@@ -314,9 +314,7 @@ class TokdCLI(LaunchingCLI):
         """Check that the checkpoint fits the configuration."""
         checks.check_fit_of(self.header, self.model, self.datamodule)
 
-    def before_predict(self) -> None:
-        """Check that the checkpoint fits the configuration."""
-        checks.check_fit_of(self.header, self.model, self.datamodule)
+    before_predict = before_validate
 
     def before_test(self) -> None:
         """Check that the checkpoint fits, and whether this is the run's own test."""
