@@ -92,7 +92,7 @@ def test_training_show_verify_and_detect_see_one_picture(tmp_path):
     file.write_bytes(stored("JPEG", 6, side))
     expected = torch.from_numpy(by_opencv(file.read_bytes())).permute(2, 0, 1)
     assert torch.equal(read_frame(file, 64), expected)
-    assert torch.equal(torch.from_numpy(reading._picture(file)).permute(2, 0, 1), expected)
+    assert torch.equal(torch.from_numpy(reading._picture(file)[0]).permute(2, 0, 1), expected)
     shown = torch.from_numpy(read_picture(file, 64, 0.33).rgb).permute(2, 0, 1)
     assert (shown.int() - expected.int()).abs().max() <= 1
     file.write_bytes(stored("JPEG", 6))

@@ -112,7 +112,7 @@ def curves(figure):
 def test_curves_fall_as_planted_and_the_better_run_is_above(runs: Path):
     [its] = made(runs).evaluated
     lines = curves(robustness_figure(its))
-    assert len(lines) == 2 * 7
+    assert len(lines) == 2 * 8
     assert [one.run for one in its.runs] == [BAD, GOOD]
     for bad, good in zip(lines[::2], lines[1::2], strict=True):
         assert len(bad) == len(good) == 6

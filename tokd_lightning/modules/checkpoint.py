@@ -22,6 +22,8 @@ _TEACHERS = {
     ("synthetic", "both"): ("demo", "c23"),
     ("own", "both"): ("own", "unknown"),
 }
+# By name, because their settings are part of it.
+_LATER = {"ffpp-c23_teacher-both_s0-86c117": "modern_teacher_convnext_dinov3"}
 
 
 class TrainedTeacher(NamedTuple):
@@ -159,6 +161,8 @@ def _by(path: Path) -> str:
         return ""
     if (run / "fit.yaml").is_file():
         return f" (tokd fit {run} goes on with it)"
+    if later := _LATER.get(run.name):
+        return f" (tokd fit --config experiments/{later}.yaml)"
     named = re.fullmatch(r"(\w+)-(\w+)_teacher-(\w+)_s(\d+)", run.name)
     shipped = named and _TEACHERS.get((named[1], named[3]))
     if not named or not shipped:
