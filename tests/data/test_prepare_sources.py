@@ -72,7 +72,7 @@ def test_prepare_reads_what_detect_reads_and_counts_the_rest(tmp_path, capsys):
         ("", "notes", "", "passed_over"),
     }
     said = " ".join(capsys.readouterr().out.split())
-    assert "passed_over: files in the videos' folders that are not videos by name (1 .rm, 1 .txt)" in said
+    assert "in the videos' folders that are not videos by name (1 .rm, 1 .txt)" in said
     assert len(find_files([place]).found) == len({row["video"] for row in rows})
 
 
