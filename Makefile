@@ -40,10 +40,10 @@ reproduce-table2-demo: $(READY)  ## Table 2 in small on synthetic data: all dete
 # Workers, and the processes that tests start, share compiled files.
 test test-all: export PYTHONDONTWRITEBYTECODE :=
 test: $(READY)  ## The default test suite (minutes)
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-all: $(READY)  ## The slow tests too
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not gpu"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not gpu"
 
 lint: $(READY)  ## Style: ruff
 	$(BIN)/ruff check .

@@ -18,9 +18,6 @@ torch.set_num_threads(1)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     seen: Counter[str] = Counter()
     for item in items:
-        # A file's tests share fixtures, those in deploy/ an exported student: one process each.
-        part = item.path.parent if item.path.parent.name == "deploy" else item.path
-        item.add_marker(pytest.mark.xdist_group(part.name))
         if mark := item.get_closest_marker("thinned"):
             test = item.nodeid.partition("[")[0]
             if seen[test] % mark.args[0]:
