@@ -98,6 +98,18 @@ def test_each_exchange_is_named_and_only_it(tiny_ffpp):
     assert fold_hash(manifest) != fold_hash(manifest.assign(split=swapped))
 
 
+def test_masks_that_only_a_fit_reads_make_no_other_data():
+    parts = {"files": "f", "paths": "p", "order": "o", "splits": "s"}
+    read = {"data": "fit", "rows": parts | {"masks": "m"}}
+    unread = {"data": "test", "rows": parts | {"order": "other"}}
+    assert changed_data(read, unread) == changed_data(unread, read) == ""
+    assert changed_data(read, {"data": "x", "rows": read["rows"] | {"masks": "n"}}) == "other masks"
+    changed = {"data": "x", "rows": parts | {"splits": "t"}}
+    assert changed_data(read, changed) == "other splits"
+    first, second, third = comparable_data([read, unread, changed])
+    assert first == second != third
+
+
 def test_runs_of_earlier_versions_are_compared_by_their_files_alone():
     old, parts = {"data": "f"}, {"files": "f", "paths": "p", "splits": "s"}
     new = {"data": "whole", "rows": parts}

@@ -16,8 +16,9 @@ different.
 """
 
 import hashlib
+import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ _DIFFERENT = {
     "landmarks": "other landmarks",
     "masks": "other masks",
 }
+# What a fit reads for its loss and a test does not read; compared where both have read it.
+_FOR_THE_LOSS = ("landmarks", "masks")
 UNKNOWN_ROWS = (
     "it was made by an earlier version, which did not record splits, labels and videos: only its "
     "files were compared"
@@ -110,10 +113,21 @@ def changed_data(earlier: Hashes, now: Hashes) -> str:
         return "" if files[0] == files[1] else "other frames"
     if old.get("paths") != new.get("paths"):
         return "other frames"
-    said = [text for part, text in _DIFFERENT.items() if old.get(part) != new.get(part)]
+    unread = {part for part in _FOR_THE_LOSS if (part in old) != (part in new)}
+    if unread and _without(old, {"order", *unread}) == _without(new, {"order", *unread}):
+        return ""
+    said = [
+        text
+        for part, text in _DIFFERENT.items()
+        if part not in unread and old.get(part) != new.get(part)
+    ]
     if old.get("files") != new.get("files") and "other pairs" not in said:
         said.insert(0, "other contents of the frames")
     return ", ".join(said) or "other rows"
+
+
+def _without(rows: Hashes, parts: Collection[str]) -> dict[str, Any]:
+    return {part: found for part, found in rows.items() if part not in parts}
 
 
 def rows_are_known(hashes: Hashes) -> bool:
@@ -126,7 +140,12 @@ def comparable_data(several: Sequence[Hashes]) -> list[str]:
 
     If one of the results is from an earlier version, only the files are compared.
     """
-    if all(map(rows_are_known, several)) or not any(map(rows_are_known, several)):
+    if all(map(rows_are_known, several)):
+        if any(hashes["rows"].keys() & set(_FOR_THE_LOSS) for hashes in several):
+            rows = (_without(hashes["rows"], {"order", *_FOR_THE_LOSS}) for hashes in several)
+            return [json.dumps(one, sort_keys=True) for one in rows]
+        return [str(hashes.get("data") or "") for hashes in several]
+    if not any(map(rows_are_known, several)):
         return [str(hashes.get("data") or "") for hashes in several]
     return [
         str((hashes.get("rows") or {}).get("files") or hashes.get("data") or "")
