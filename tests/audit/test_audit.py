@@ -113,6 +113,17 @@ def test_a_forgery_left_out_of_training_is_unseen(tmp_path: Path, data):
     assert [row["method"] for row in audit["forgeries"] if row["seen"] is False] == ["FaceSwap"]
 
 
+def test_a_forgery_left_out_of_several_data_sets_is_unseen(tmp_path: Path):
+    audit = audit_run(plant(tmp_path, data={"name": "mixed", "leave_out": ["FaceSwap"]}))
+    seen = {row["method"]: row["seen"] for row in audit["forgeries"]}
+    assert seen == dict.fromkeys(FORGERIES) | {"FaceSwap": False}
+
+
+def test_a_run_that_forges_its_fakes_has_seen_no_stored_forgery(tmp_path: Path):
+    audit = audit_run(plant(tmp_path, data={"forge": "sbi"}))
+    assert [row["seen"] for row in audit["forgeries"]] == [False] * len(FORGERIES)
+
+
 def test_the_temperature_is_fitted_on_validation_alone(tmp_path: Path):
     """Scores whose logits are doubled in the test and in validation need T = 2 or so."""
     tables = []

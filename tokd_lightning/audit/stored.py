@@ -173,8 +173,9 @@ def stored_validation(run: Run, weights: str) -> pd.DataFrame | None:
         found = evaluated.get("metrics") or {}
         pairs = [(found.get(key), own.get(key)) for key in _COMPARED]
         same = all(a is not None and b is not None and abs(a - b) < _SAME for a, b in pairs)
-        if evaluated.get("split") == "val" and scored == weights and same:
-            return read_scores(run.folder / "evaluations" / name / "frames.csv")
+        frames = run.folder / "evaluations" / name / "frames.csv"
+        if evaluated.get("split") == "val" and scored == weights and same and frames.is_file():
+            return read_scores(frames)
     return None
 
 
