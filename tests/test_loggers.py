@@ -17,6 +17,7 @@ from test_cli import ROOT, SMALL, TINY_STUDENT
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.loggers import run as loggers
+from tokd_lightning.loggers.mlflow_run import _Curves
 from tokd_lightning.loggers.run import RunLogger, build_loggers
 from tokd_lightning.runs.identity import Cell
 from tokd_lightning.training.callbacks.progress import EpochLines, ProgressBar, progress
@@ -52,6 +53,22 @@ def test_mlflow_that_is_not_installed_names_the_extra(monkeypatch, tmp_path):
     assert not (tmp_path / "mlflow.db").exists()
 
 
+def test_a_store_that_fails_costs_its_curves_and_not_the_training(monkeypatch):
+    asked = []
+
+    def broken(self, metrics, step=None):
+        asked.append(step)
+        raise ConnectionError("the server\nis away")
+
+    monkeypatch.setattr("lightning.pytorch.loggers.MLFlowLogger.log_metrics", broken)
+    logger = _Curves.__new__(_Curves)
+    with pytest.warns(UserWarning, match=r"^MLflow: the server is away; .*metrics\.csv"):
+        logger.log_metrics({"train/loss": 1.0}, 0)
+    logger.log_metrics({"train/loss": 1.0}, 1)
+    logger.finalize("success")
+    assert asked == [0]
+
+
 @pytest.mark.slow
 def test_mlflow_has_the_curves_of_the_csv_and_goes_on_where_the_fit_did(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
@@ -84,6 +101,11 @@ def test_mlflow_has_the_curves_of_the_csv_and_goes_on_where_the_fit_did(tmp_path
     curve = client.get_metric_history(first.info.run_id, "train/loss")
     assert [(one.step, one.value) for one in curve] == [(0, 1.0), (1, 0.5), (2, 0.25)]
     assert first.data.metrics["val/frame/auc"] == 0.75
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/runs/mlflow.db")
+    folder = tmp_path / "others" / folder.name  # of the same name, in the same store
+    follow(2, (2, {"train/loss": 7.0}))
+    found = client.search_runs([experiment.experiment_id])
+    assert sorted(run.data.metrics["train/loss"] for run in found) == [0.25, 7.0, 9.0]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://")
     with pytest.raises(TokdError, match="--log mlflow cannot write to nowhere://: "):
         build_loggers(folder, ["mlflow"], CELL, config)

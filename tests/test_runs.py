@@ -128,10 +128,21 @@ def test_options_added_since_leave_no_trace_in_the_hash_at_their_defaults(name):
     config = {"seed_everything": 0, "model": spec}
     assert config_hash(config).startswith(BEFORE[name])
     for key, value in ADDED.items():
-        spec["init_args"] = {key.rpartition(".")[2]: value}
-        assert config_hash(config).startswith(BEFORE[name])
+        if key.startswith("model."):
+            spec["init_args"] = {key.rpartition(".")[2]: value}
+            assert config_hash(config).startswith(BEFORE[name])
     spec["init_args"] = {"tune": "norms"}
     assert not config_hash(config).startswith(BEFORE[name])
+
+
+@pytest.mark.parametrize("name", ["leave_out", "degrade", "degrade_options", "degrade_for"])
+def test_nor_do_those_of_the_data(name):
+    given = {name: None}  # as the command line resolves them
+    spec = {"class_path": "tokd_lightning.data.ffpp.FFPPDataModule", "init_args": given}
+    config = {"seed_everything": 0, "data": spec}
+    assert config_hash(config).startswith("ad4e9d6f74c4")  # at commit 046bd3b, without it
+    given[name] = "something"
+    assert not config_hash(config).startswith("ad4e9d6f74c4")
 
 
 def test_a_test_finds_the_run_of_a_fit_with_other_batches():

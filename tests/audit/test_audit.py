@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from planted_audit import FORGERIES, plant, scores
+from planted_audit import FORGERIES, plant, plant_evaluation, scores
 from sklearn.metrics import roc_auc_score
 
 from tokd_lightning.audit import audit_run
 from tokd_lightning.audit.checks import VERDICTS, checks, verdict
 from tokd_lightning.cli import main
-from tokd_lightning.metrics.calibration import calibrated, scaled
+from tokd_lightning.metrics.calibration import calibrated, fit_temperature, scaled
 from tokd_lightning.metrics.classification import video_table
 
 CELEBDF = {"dataset": "celebdf", "quality": "original", "folders": ("Celeb-real", "YouTube-real")}
@@ -113,6 +113,17 @@ def test_a_forgery_left_out_of_training_is_unseen(tmp_path: Path, data):
     assert [row["method"] for row in audit["forgeries"] if row["seen"] is False] == ["FaceSwap"]
 
 
+def test_a_forgery_left_out_of_several_data_sets_is_unseen(tmp_path: Path):
+    audit = audit_run(plant(tmp_path, data={"name": "mixed", "leave_out": ["FaceSwap"]}))
+    seen = {row["method"]: row["seen"] for row in audit["forgeries"]}
+    assert seen == dict.fromkeys(FORGERIES) | {"FaceSwap": False}
+
+
+def test_a_run_that_forges_its_fakes_has_seen_no_stored_forgery(tmp_path: Path):
+    audit = audit_run(plant(tmp_path, data={"forge": "sbi"}))
+    assert [row["seen"] for row in audit["forgeries"]] == [False] * len(FORGERIES)
+
+
 def test_the_temperature_is_fitted_on_validation_alone(tmp_path: Path):
     """Scores whose logits are doubled in the test and in validation need T = 2 or so."""
     tables = []
@@ -132,6 +143,18 @@ def test_the_temperature_is_fitted_on_validation_alone(tmp_path: Path):
     wanted = calibrated(label, scaled(p_fake, told["temperature"]))
     assert told["rows"][0]["after"]["nll"] == wanted["nll"]
     assert told["rows"][0]["before"]["nll"] == calibrated(label, p_fake)["nll"]
+
+
+def test_the_temperature_of_a_run_is_fitted_without_what_it_leaves_out(tmp_path: Path):
+    whole = scores(seed=5, split="val")
+    kept = whole[whole["method"] != "FaceSwap"].reset_index(drop=True)
+    run = plant(tmp_path, validation=kept, data={"leave_out": ["FaceSwap"]})
+    (run / "evaluations/own-val").rename(tmp_path / "gone")
+    plant_evaluation(run, "own-val", whole, "val")  # as `tokd evaluate --split val` scores it
+    told = audit_run(run)["calibration"]
+    assert told["validation_frames"] == len(kept) < len(whole)
+    label, p_fake = (kept[key].to_numpy() for key in ("label", "p_fake"))
+    assert told["temperature"] == fit_temperature(label, p_fake)
 
 
 def test_the_verdict_is_the_first_whose_condition_holds(clean: Path, audited):

@@ -76,6 +76,15 @@ def test_a_run_is_compared_with_the_probe_on_the_same_videos(tmp_path, tree, wei
     assert not (run / "audit/probe.csv").exists()
 
 
+def test_what_a_run_leaves_out_its_probe_does_not_train_on(tmp_path, tree, weights, capsys):
+    both = ["Deepfakes", "FaceSwap"]
+    run = plant_run(tmp_path / "runs", tree, methods=both, leave_out=["FaceSwap"])
+    options = ["--probe", "test_resnet", "--weights", str(weights)]
+    _, _, document = audit(run, tree, capsys, *options)
+    assert document["probe"]["about"]["train_frames"] == 12 * 2 * 2
+    assert set(pd.read_csv(run / "audit/probe.csv")["method"]) == {"real", *both}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "words"),

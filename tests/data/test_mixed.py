@@ -163,3 +163,14 @@ def test_forging_and_equal_frames_are_refused(root):
     twice = [{"data": "a=celebdf:sub/celeb"}, {"data": "b=celebdf:sub/celeb"}]
     with pytest.raises(TokdError, match="frames are listed twice"):
         mixed(root, twice).table("train")
+
+
+def test_loss_weights_balance_the_classes_of_batches_not_those_of_the_lists(root):
+    sets = [BOTH[0] | {"weight": 1}, BOTH[1] | {"weight": 9}]
+    module = mixed(root, sets, balance="loss_weight", batch_size=10, samples_per_epoch=20_000)
+    table, weights = module.table("train"), module.class_weights
+    drawn = np.concatenate([*module.train_dataloader().batch_sampler])
+    label = table["label"].to_numpy()
+    number = np.bincount(label[drawn])
+    assert weights.numpy() == pytest.approx(len(drawn) / (2 * number), rel=0.02)
+    assert abs(label[drawn].mean() - label.mean()) > 0.02  # the lists' classes are others

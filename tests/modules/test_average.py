@@ -169,6 +169,22 @@ def test_a_scheduler_of_one_rate_is_refused_with_layer_decay():
         teacher_module(layer_decay=1.5)
 
 
+@pytest.mark.parametrize("after_warm_up", [False, True])
+def test_a_schedule_that_would_raise_the_rates_of_the_first_layers_is_refused(after_warm_up):
+    def cosine(optimizer, end):
+        schedulers = torch.optim.lr_scheduler
+        falls = schedulers.CosineAnnealingLR(optimizer, 9, eta_min=end)
+        if not after_warm_up:
+            return falls
+        return schedulers.SequentialLR(optimizer, [schedulers.LinearLR(optimizer), falls], [1])
+
+    module = teacher_module(lr_scheduler=partial(cosine, end=1e-4), layer_decay=0.1)
+    with pytest.raises(TokdError, match=r"ends at 0\.0001, above the .* first layer.* eta_min"):
+        train(module)
+    train(teacher_module(lr_scheduler=partial(cosine, end=1e-4)), batches=1)
+    train(teacher_module(lr_scheduler=partial(cosine, end=0.0), layer_decay=0.1), batches=1)
+
+
 # Recomputation
 
 

@@ -182,6 +182,17 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, capsys):
     assert not place.exists()
 
 
+def test_negative_sizes_do_not_hide_a_bomb(tmp_path: Path, capsys):
+    large = bytes(100 << 20)
+
+    def change(about):
+        about["files"]["runs/b/metrics.json"]["bytes"] = -len(large)
+
+    content = {"runs/a/metrics.csv": large, "runs/b/metrics.json": b"{}"}
+    assert main(["report", str(forged(tmp_path / "b.tokd", content, change))]) == 2
+    assert "a size is negative" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

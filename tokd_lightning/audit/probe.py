@@ -15,6 +15,7 @@ from tokd_lightning.audit.measured import Section
 from tokd_lightning.data.augment import Normalise
 from tokd_lightning.data.datamodule import FrameDataModule
 from tokd_lightning.data.decode import read_frame
+from tokd_lightning.data.held import without
 from tokd_lightning.data.manifest import VIDEO
 from tokd_lightning.errors import TokdError
 from tokd_lightning.metrics.classification import FloatArray, LabelArray
@@ -46,6 +47,8 @@ def build_probe(name: str, weights: Path | None, size: int) -> Backbone:
 def fit_probe(data: FrameDataModule, name: str, backbone: Backbone) -> tuple[pd.DataFrame, Section]:
     """Fit the probe on the run's training split and score its test split.
 
+    Forgeries that the run leaves out of training are left out of the probe's, too.
+
     Args:
         data: Reads the run's data.
         name: Name of the backbone.
@@ -57,7 +60,7 @@ def fit_probe(data: FrameDataModule, name: str, backbone: Backbone) -> tuple[pd.
     Raises:
         TokdError: A split lacks a class, or a frame cannot be read.
     """
-    manifest = data.scan(data.quality).manifest
+    manifest, _ = without(data.scan(data.quality).manifest, data.leave_out)
     tables = {split: spaced(manifest[manifest["split"] == split]) for split in ("train", "test")}
     for split, table in tables.items():
         if table["label"].nunique() < 2:

@@ -48,12 +48,13 @@ def wasserstein(a: FloatArray, b: FloatArray) -> float:
 def forgeries(stored: Stored) -> list[Section]:
     """Compute video AUC and TPR of each forgery against all reals of its data set.
 
-    ``seen`` is whether the run was trained on the forgery, None where that is unknown;
-    ``without`` is the AUC of all other forgeries together.
+    ``seen`` is whether the run was trained on the forgery, None where that is unknown; a run that
+    forges its own fakes has seen none. ``without`` is the AUC of all other forgeries together.
     """
     rows = []
     methods, left_out = trained_methods(stored.config)
-    name = ((stored.config.get("data") or {}).get("init_args") or {}).get("name")
+    given = (stored.config.get("data") or {}).get("init_args") or {}
+    name, forges = given.get("name"), bool(given.get("forge"))
     for scored in stored.scored:
         for dataset, frames in scored.frames.groupby("dataset", sort=False):
             fakes = frames.loc[frames["label"] == 1, "method"].unique()
@@ -65,8 +66,11 @@ def forgeries(stored: Stored) -> list[Section]:
                 )
                 others = auc(sample(frames[~is_method], "video")) if len(fakes) > 1 else None
                 seen = None
-                if name is not None and dataset == name:
-                    seen = method not in left_out and (methods is None or method in methods)
+                if scored.own and (forges or method in left_out):
+                    seen = False
+                elif name is not None and dataset == name:
+                    listed = methods is None or method in methods
+                    seen = listed and not forges and method not in left_out
                 videos = frames.loc[is_method, ["dataset", "method", "video"]]
                 rows.append(
                     {"on": scored.name, "dataset": str(dataset), "method": method, "seen": seen}

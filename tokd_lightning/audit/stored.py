@@ -152,7 +152,8 @@ def _refuse_another(test: Path, table: pd.DataFrame, record: RunRecord) -> None:
 def stored_validation(run: Run, weights: str) -> pd.DataFrame | None:
     """Return the scores of an evaluation of these weights on the run's own validation split.
 
-    The split is recognised by its metrics, which equal those of the run's own validation.
+    The split is recognised by its metrics, which equal those of the run's own validation. Fakes of
+    the methods that the run leaves out are not among them.
 
     Args:
         run: The run.
@@ -167,14 +168,19 @@ def stored_validation(run: Run, weights: str) -> pd.DataFrame | None:
     record = run.results()
     if record is None:
         return None
-    own = record.metrics
+    own, (_, left_out) = record.metrics, trained_methods(run.config() or {})
     for name, evaluated in run.evaluations().items():
         scored = (evaluated.get("hashes") or {}).get("checkpoint")
-        found = evaluated.get("metrics") or {}
+        frames = run.folder / "evaluations" / name / "frames.csv"
+        if evaluated.get("split") != "val" or scored != weights or not frames.is_file():
+            continue
+        table, found = read_frames(frames), evaluated.get("metrics") or {}
+        if left_out:
+            table = table[(table["label"] == 0) | ~table["method"].isin(left_out)]
+            found = {f"val/{k}": v for k, v in frame_and_video_metrics(table).items()}
         pairs = [(found.get(key), own.get(key)) for key in _COMPARED]
-        same = all(a is not None and b is not None and abs(a - b) < _SAME for a, b in pairs)
-        if evaluated.get("split") == "val" and scored == weights and same:
-            return read_scores(run.folder / "evaluations" / name / "frames.csv")
+        if all(a is not None and b is not None and abs(a - b) < _SAME for a, b in pairs):
+            return table
     return None
 
 

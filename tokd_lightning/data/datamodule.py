@@ -211,10 +211,14 @@ class FrameDataModule(BatchSeeds, FrameIndex, LightningDataModule):
         """Loss weights of (real, fake) that balance both; None unless ``loss_weight`` is set."""
         if self.balance != "loss_weight":
             return None
-        number = torch.bincount(torch.tensor(self.table("train")["label"].tolist()), minlength=2)
+        number = self._class_numbers()
         if not bool(number.all()):
             raise TokdError("balance loss_weight needs real and fake training frames, not one kind")
         return number.sum() / (2.0 * number)
+
+    def _class_numbers(self) -> Tensor:
+        """Return the number of (real, fake) training samples, in any unit."""
+        return torch.bincount(torch.tensor(self.table("train")["label"].tolist()), minlength=2)
 
     def _batch_notes(self) -> list[str]:
         """Return sentences on how training batches are composed."""

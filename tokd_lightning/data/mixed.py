@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import torch
+from torch import Tensor
 
 from tokd_lightning.data.celebdf import CelebDFDataModule
 from tokd_lightning.data.datamodule import FrameDataModule
@@ -144,6 +146,19 @@ class MixedDataModule(FrameDataModule):
         weights = {m.target.name: m.weight or 0.0 for m in self.members if "train" in m.take}
         unit = self.batch_size / sum(weights.values())
         return {name: weight * unit for name, weight in weights.items()}
+
+    def _class_numbers(self) -> Tensor:
+        """Return the number of (real, fake) samples in a batch, on average."""
+        if not self.weighted:
+            return super()._class_numbers()
+        table = self.table("train")
+        fakes = table.groupby("set")["label"].mean()
+        numbers = [
+            torch.tensor([1 - fakes[name], fakes[name]]) * share
+            for name, share in self.composition().items()
+            if share
+        ]
+        return torch.stack(numbers).sum(0)
 
     def _composed(self) -> dict[str, Any]:
         if not (shares := self.composition()):

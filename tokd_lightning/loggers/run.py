@@ -1,7 +1,5 @@
 """Loggers: always a CSV, optionally W&B, TensorBoard and MLflow."""
 
-import logging
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +14,6 @@ from tokd_lightning.loggers.wandb_run import open_run, recorded
 from tokd_lightning.runs.folder import Run
 from tokd_lightning.runs.identity import Cell, Config
 
-PROJECT = "tokd"
 OPTIONAL = ("wandb", "tensorboard", "mlflow")
 CURVES = "metrics.csv"
 
@@ -102,7 +99,9 @@ def build_loggers(
         loggers.append(_tensorboard(folder))
         loggers[-1].log_hyperparams(config)
     if "mlflow" in names:
-        loggers.append(_mlflow(folder, config, resumed=bool(rows)))
+        from tokd_lightning.loggers.mlflow_run import open_mlflow
+
+        loggers.append(open_mlflow(folder, config, resumed=bool(rows)))
     if "wandb" in names and is_rank_zero():
         loggers += open_run(folder, cell, config)
     return loggers
@@ -121,7 +120,9 @@ def loggers_of_test(run: Run, names: Sequence[str], cell: Cell) -> list[Logger]:
     if "wandb" in names and is_rank_zero() and config is not None and recorded(run.folder):
         loggers += open_run(run.folder, cell, config)
     if "mlflow" in names and config is not None:
-        loggers.append(_mlflow(run.folder, config, resumed=True))
+        from tokd_lightning.loggers.mlflow_run import open_mlflow
+
+        loggers.append(open_mlflow(run.folder, config, resumed=True))
     return loggers
 
 
@@ -134,55 +135,3 @@ def _tensorboard(folder: Path) -> Logger:
         raise TokdError(
             'TensorBoard is not installed: pip install "tokd-lightning[tensorboard]"'
         ) from error
-
-
-def _mlflow(folder: Path, config: Config, resumed: bool) -> Logger:
-    """Open the MLflow run of a folder, in ``mlflow.db`` next to it or in ``MLFLOW_TRACKING_URI``.
-
-    MLflow 3 refuses to write to folders of files unless ``MLFLOW_ALLOW_FILE_STORE`` is set.
-
-    Args:
-        folder: The run's folder.
-        config: Its configuration, logged as parameters.
-        resumed: Whether to go on with the last MLflow run of that name, if there is one.
-    """
-    from lightning.pytorch.loggers import MLFlowLogger
-
-    runs = folder.parent.absolute()
-    runs.mkdir(parents=True, exist_ok=True)
-    store = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs / 'mlflow.db'}"
-    try:
-        import mlflow  # noqa: F401  # sets the level of its messages, which is changed below
-
-        # Of the libraries' messages on making a store only errors matter.
-        for library in ("mlflow", "lightning.pytorch.loggers.mlflow"):
-            logging.getLogger(library).setLevel(logging.ERROR)
-        known = _known(store, folder.name) if resumed else None
-        logger = MLFlowLogger(PROJECT, folder.name, store, run_id=known)
-        if logger.run_id and known is None:
-            logger.log_hyperparams(config)
-    except ModuleNotFoundError as error:
-        raise TokdError(
-            f'--log mlflow needs {error.name}: pip install "tokd-lightning[mlflow]"'
-        ) from error
-    except Exception as error:  # those of stores and servers have no common class
-        said = " ".join(str(error).split())[:160]
-        raise TokdError(f"--log mlflow cannot write to {store}: {said}") from error
-    return logger
-
-
-def _known(store: str, name: str) -> str | None:
-    """Return the id of the last MLflow run of a name."""
-    from mlflow.tracking import MlflowClient
-
-    client = MlflowClient(store)
-    experiment = client.get_experiment_by_name(PROJECT)
-    if experiment is None:
-        return None
-    runs = client.search_runs(
-        [experiment.experiment_id],
-        f'tags.`mlflow.runName` = "{name}"',
-        max_results=1,
-        order_by=["attributes.start_time DESC"],
-    )
-    return runs[0].info.run_id if runs else None

@@ -300,7 +300,7 @@ class DetectionModule(TunedModule):
         """
         rates = [float(group["lr"]) for group in optimizer.param_groups]
         scheduler = self._made(make, optimizer, name)
-        check_rates(optimizer, rates, f"{name} {type(scheduler).__name__}")
+        check_rates(optimizer, rates, scheduler, name)
         try:
             inspect.signature(scheduler.step).bind()
         except TypeError as error:

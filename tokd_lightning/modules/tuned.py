@@ -8,6 +8,7 @@ from typing import Any, Self
 import lightning.pytorch as pl
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from tokd_lightning.errors import TokdError
 from tokd_lightning.models.layers import decayed_groups
@@ -158,21 +159,32 @@ class TunedModule(pl.LightningModule):
             self._resumed_average = read_average(checkpoint)
 
 
-def check_rates(optimizer: Optimizer, rates: list[float], name: str) -> None:
-    """Check that a new scheduler has kept the ratios of the layers' learning rates.
+def check_rates(
+    optimizer: Optimizer, rates: list[float], scheduler: LRScheduler, name: str
+) -> None:
+    """Check that a new scheduler keeps the ratios of the layers' learning rates.
 
     Args:
         optimizer: The optimizer, with the scheduler's first learning rates.
         rates: Learning rates before.
-        name: Option and class of the scheduler.
+        scheduler: The scheduler.
+        name: Its option.
 
     Raises:
-        TokdError: It sets one learning rate for all layers.
+        TokdError: It sets one learning rate for all layers, or ends at one above that of a layer.
     """
     now = [float(group["lr"]) for group in optimizer.param_groups]
     pairs = zip(now, rates, strict=True)
+    name = f"--model.{name} {type(scheduler).__name__}"
     if any(not math.isclose(a * rates[0], now[0] * b, rel_tol=1e-6) for a, b in pairs):
         raise TokdError(
-            f"--model.{name} sets one learning rate for all layers, so that --model.layer_decay "
+            f"{name} sets one learning rate for all layers, so that --model.layer_decay "
             "would have no effect: use a scheduler that scales them, such as CosineAnnealingLR"
+        )
+    parts = (scheduler, *getattr(scheduler, "_schedulers", ()))
+    end = max(float(getattr(part, "eta_min", 0.0)) for part in parts)
+    if len({*rates}) > 1 and end > min(rates):
+        raise TokdError(
+            f"{name} ends at {end:g}, above the {min(rates):.3g} that the first layer has by "
+            "--model.layer_decay: lower eta_min"
         )

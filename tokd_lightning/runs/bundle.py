@@ -211,7 +211,10 @@ def _check(archive: zipfile.ZipFile, listed: Mapping[str, Any], file: Path) -> N
         raise TokdError(f"{file} is damaged: {min(odd)!r} is not both in it and listed")
     if hostile := next((name for name in listed if not _ALLOWED.fullmatch(name)), None):
         raise TokdError(f"{file} is refused: {hostile!r} is not a file of a run")
-    total = sum(int(entry["bytes"]) for entry in listed.values())
+    sizes = [int(entry["bytes"]) for entry in listed.values()]
+    if min(sizes, default=0) < 0:
+        raise ValueError("a size is negative")
+    total = sum(sizes)
     packed = sum(entry.compress_size for entry in archive.infolist())
     if total > min(_MAX_BYTES, max(_ALWAYS, _MAX_RATIO * packed)):
         raise TokdError(f"{file} is refused: it would unpack to {total >> 20} MB")

@@ -87,6 +87,10 @@ ADDED: Config = {
     "model.init_args.normalised_head": False,
     "model.init_args.alignment": 0.0,
     "model.init_args.uniformity": 0.0,
+    "data.init_args.leave_out": None,
+    "data.init_args.degrade": None,
+    "data.init_args.degrade_options": None,
+    "data.init_args.degrade_for": None,
 }
 # Options in which a test may differ from its fit.
 EVALUATION = (

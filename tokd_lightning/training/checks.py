@@ -176,9 +176,9 @@ def _teacher(path: str, stamp: tuple[int, ...]) -> tuple[str, Config]:
 def tell_of_teacher(header: Config, data: FrameDataModule) -> None:
     """Warn of a teacher that was trained on another data set, quality or fold."""
     theirs, ours = str(header.get("data")), f"{data.name}-{data.teacher_quality or data.quality}"
-    if data.leave_out and header.get("leave_out") != sorted(data.leave_out):
+    if had := [name for name in data.leave_out if name not in (header.get("leave_out") or ())]:
         rank_zero_warn(
-            f"the teacher's training may have had {', '.join(data.leave_out)}, which its student's "
+            f"the teacher's training may have had {', '.join(had)}, which its student's "
             "leaves out: train the teacher with the same --data.leave_out, or what it passes on is "
             "not unseen"
         )
