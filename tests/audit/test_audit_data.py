@@ -215,14 +215,17 @@ def test_other_data_are_refused_and_a_later_test_makes_a_measurement_stale(tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["measured.json", "files.csv"])
-def test_a_corrupt_measurement_ends_in_one_line(tmp_path: Path, clean: Path, capsys, name: str):
+@pytest.mark.parametrize(
+    ("name", "content"), [("measured.json", "{"), ("files.csv", "{"), ("files.csv", "a,b\n")]
+)
+def test_a_corrupt_measurement_ends_in_one_line(tmp_path, clean, capsys, name, content):
     run = plant_run(tmp_path / "runs", clean)
     assert main(["audit", str(run), "--data", str(clean)]) == 0
-    (run / "audit" / name).write_text("{")
+    (run / "audit" / name).write_text(content)
     capsys.readouterr()
     assert main(["audit", str(run)]) == 2
-    assert "is not what tokd audit writes" in capsys.readouterr().err
+    [line] = capsys.readouterr().err.splitlines()
+    assert "is not what tokd audit writes" in line
 
 
 def test_facts_of_files_are_those_of_pillow(tmp_path: Path):

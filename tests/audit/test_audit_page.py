@@ -26,6 +26,8 @@ CONTRAST = """(() => {
       return (Math.max(a, b) + .05) / (Math.min(a, b) + .05); }));
 })()"""
 
+NARROWEST = "Math.min(...[...document.querySelectorAll('#verdicts dd')].map(e => e.clientWidth))"
+
 
 @pytest.mark.slow
 def test_the_page_fits_and_can_be_read(tmp_path: Path):
@@ -44,6 +46,7 @@ def test_the_page_fits_and_can_be_read(tmp_path: Path):
                 browser.open(page)
                 assert browser.run("document.documentElement.scrollWidth") <= width
                 assert browser.run(CONTRAST) >= 4.5
+                assert browser.run(NARROWEST) >= 0.3 * width
                 shown = browser.run("document.body.innerText")
                 for words in ("Do not trust these numbers: labels", "real against real", "EER"):
                     assert words in shown

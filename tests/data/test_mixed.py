@@ -147,6 +147,13 @@ def test_the_hash_covers_the_contents_of_all(root, tmp_path):
         ([{"data": "ffpp:.."}], "is not below"),
         ([{"data": "ffpp-c23:ff"}, {"data": "ffpp-c40:ff"}], "two are named ffpp"),
         ([{"data": "ffpp-c23:ff", "weight": -1}], "weight must be a number from 0 on"),
+        ([{"data": "ffpp-c23:ff", "weight": float("inf")}], "weight must be a number from 0 on"),
+        ([{"data": "ffpp-c23:ff", "take": [{}]}], "take is a list of train, val, test"),
+        ([{"data": "ffpp-c23:ff", "take": ["test"]}], "none is trained on"),
+        (
+            [{"data": "celebdf:sub/celeb", "options": {"val_fraction": "abc"}}],
+            "option val_fraction must be float, not 'abc'",
+        ),
         ([{"data": "ffpp-c23:ff", "weight": 1}, {"data": "celebdf:sub/celeb"}], "or none"),
         ([{"data": "ffpp-c23:ff", "take": ["dev"]}], "take is a list of train, val, test"),
         ([{"data": "ffpp-c23:ff", "options": {"val_fraction": 1}}], "no option 'val_fraction'"),

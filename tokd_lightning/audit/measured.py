@@ -74,8 +74,9 @@ def read_measured(stored: Stored) -> Measured | str:
         files[["label", "width", "height", "bytes", "digest", *_TEXTS]]  # all are there
         probe = read_frames(folder / PROBE) if "probe" in about else None
     except (OSError, ValueError, KeyError, TypeError) as error:
+        said = " ".join(str(error).split())  # pandas names missing columns on several lines
         raise TokdError(
-            f"{folder} is not what tokd audit writes ({error}): remove it, or audit with --data"
+            f"{folder} is not what tokd audit writes ({said}): remove it, or audit with --data"
         ) from error
     return Measured(about, files, probe)
 

@@ -1,13 +1,15 @@
 """Several data sets in one training, each with its share of every batch and its own splits."""
 
 import inspect
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import pandas as pd
 import torch
+from jsonargparse import ArgumentError, ArgumentParser
 from torch import Tensor
 
 from tokd_lightning.data.celebdf import CelebDFDataModule
@@ -92,6 +94,8 @@ class MixedDataModule(FrameDataModule):
         if twice := sorted({one for one in names if names.count(one) > 1}):
             raise TokdError(f"--data.sets: two are named {twice[0]}: write NAME=KIND:PATH for one")
         training = [member for member in self.members if "train" in member.take]
+        if not training:
+            raise TokdError("--data.sets: none is trained on: take train of one")
         weighted = [member for member in training if member.weight is not None]
         if weighted and len(weighted) < len(training):
             raise TokdError("--data.sets: give all data sets that are trained on a weight, or none")
@@ -193,7 +197,10 @@ def _member(root: Path, number: int, given: Mapping[str, Any]) -> Member:
         raise TokdError(f"{where}: {target.path} is not below {root}: link it there")
     weight, take = given.get("weight"), _take(where, given.get("take"))
     if weight is not None and (
-        isinstance(weight, bool) or not isinstance(weight, int | float) or not weight >= 0
+        isinstance(weight, bool)
+        or not isinstance(weight, int | float)
+        or not math.isfinite(weight)
+        or weight < 0
     ):
         raise TokdError(f"{where}: weight must be a number from 0 on, not {weight!r}")
     options = given.get("options") or {}
@@ -201,12 +208,30 @@ def _member(root: Path, number: int, given: Mapping[str, Any]) -> Member:
     if not isinstance(options, Mapping) or (unknown := sorted(options.keys() - known)):
         named = f"no option {unknown[0]!r}" if isinstance(options, Mapping) else "options is a map"
         raise TokdError(f"{where}: {named}; there is {', '.join(sorted(known))}")
+    checked = _checked(where, _KINDS[target.kind], options)
     folder = "" if inside == Path() else f"{inside.as_posix()}/"
-    return Member(target, folder, weight, take, dict(options))
+    return Member(target, folder, weight, take, checked)
+
+
+def _checked(
+    where: str, module: type[FrameDataModule], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return options as their types, as for a data module that is alone."""
+    hints = get_type_hints(module.__init__)
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_argument(f"--{name}", type=hints[name])
+        try:
+            found[name] = parser.parse_object({name: value})[name]
+        except (ArgumentError, TypeError, ValueError) as error:
+            kind = hints[name].__name__ if isinstance(hints[name], type) else hints[name]
+            raise TokdError(f"{where}: option {name} must be {kind}, not {value!r}") from error
+    return found
 
 
 def _take(where: str, given: Any) -> tuple[str, ...]:
     asked: Sequence[Any] = SPLITS if given is None else [given] if isinstance(given, str) else given
-    if not isinstance(asked, list | tuple) or not asked or not {*asked} <= {*SPLITS}:
+    if not isinstance(asked, list | tuple) or not asked or any(s not in SPLITS for s in asked):
         raise TokdError(f"{where}: take is a list of {', '.join(SPLITS)}, not {given!r}")
     return tuple(asked)
