@@ -123,14 +123,14 @@ def variants(dim: int) -> dict[str, Any]:
 
 
 def distill_module(
-    make: Any, student: str, teacher: Path | None, direction: str = "normalized"
+    make: Any, student: str, teacher: Path | None, direction: Any = "normalized"
 ) -> DistillModule:
     """Build a module as in the paper's experiments."""
     return DistillModule(
         make,
         optimizer=lambda p: torch.optim.Adam(p, lr=1e-4),
         lr_scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, 5, 0.1),
-        rotation_optimizer=lambda p: RotationOptimizer(p, 5e-5, direction),  # type: ignore[arg-type]  # a name from the command line
+        rotation_optimizer=lambda p: RotationOptimizer(p, 5e-5, direction),
         rotation_scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, 5, 0.05),
         student=student,
         teacher=None if teacher is None else str(teacher),
@@ -138,13 +138,13 @@ def distill_module(
 
 
 def quiet_trainer(
-    device: torch.device, precision: str, limit_val_batches: float = 0, **options: Any
+    device: torch.device, precision: Any, limit_val_batches: float = 0, **options: Any
 ) -> pl.Trainer:
     """Build a silent trainer for one epoch that writes no files."""
     return pl.Trainer(
         accelerator=device.type,
         devices=1,
-        precision=precision,  # type: ignore[arg-type]  # a name from the command line
+        precision=precision,
         max_epochs=1,
         limit_val_batches=limit_val_batches,
         logger=False,

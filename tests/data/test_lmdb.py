@@ -1,9 +1,9 @@
 """LMDBs as DeepfakeBench's script writes them, read in place."""
 
 import json
-import os
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 from trees import make_ffpp
@@ -45,12 +45,9 @@ def pack(tree, out, separator):
     out.mkdir(parents=True, exist_ok=True)
     database = lmdb.open(str(out / f"{name}_lmdb"), map_size=1 << 26)
     with database.begin(write=True) as transaction:
-        for root, _, files in os.walk(source):
-            for file in files:
-                path = os.path.join(root, file)  # noqa: PTH118 - as the script has it
-                relative = os.path.relpath(path, source).replace("/", separator)
-                with open(path, "rb") as stream:  # noqa: PTH123
-                    transaction.put(f"{name}\\{relative}".encode(), stream.read())
+        for path in filter(Path.is_file, source.rglob("*")):
+            relative = path.relative_to(source).as_posix().replace("/", separator)
+            transaction.put(f"{name}\\{relative}".encode(), path.read_bytes())
     database.close()
     return out
 

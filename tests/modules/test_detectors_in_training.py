@@ -7,7 +7,7 @@ import torch
 from small import BATCH, SIZE, Statistics, halved, quiet, same, sgd, snapshot
 from test_compiled import _forgotten, compiled  # noqa: F401  # fixtures
 from test_detector_module import Annotated, module_of
-from test_mid_epoch import _a_kill_leaves_no_time, killed_again_and_again, outcome  # noqa: F401
+from test_mid_epoch import _a_kill_leaves_no_time, killed_again_and_again, outcome  # noqa: F401  # a fixture
 from test_mid_epoch import assert_equal as assert_same_outcome
 from test_resume import fit
 from torch.utils.data import DataLoader

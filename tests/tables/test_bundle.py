@@ -37,7 +37,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = plant_cell(place, student("ffpp", "resnet18_thin", "vanilla", "none"), 0.7)
     plant_evaluation(folder, 0.65)
     plant_evaluated(place, "ffpp-c40_resnet18_thin_own_s0", 1.5, "ffpp-c40")
-    config = {"data": {"class_path": "x.Y", "init_args": {"root": "/home/me/data", "name": "ffpp"}}}
+    config = {"data": {"class_path": "x.Y", "init_args": {"root": "/mnt/mine/ff", "name": "ffpp"}}}
     config |= {"seed_everything": 0, "trainer": {"devices": 2, "max_epochs": 3}}
     (folder / "fit.yaml").write_text(yaml.safe_dump(config))
     (folder / "checkpoints").mkdir()
@@ -87,7 +87,7 @@ def test_a_bundle_holds_no_picture_no_checkpoint_and_no_place(runs: Path, bundle
         names = archive.namelist()
         text = b"".join(map(archive.read, names))
     assert {name.rpartition(".")[2] for name in names} == {"json", "csv", "yaml"}
-    assert b"/home/me" not in text
+    assert b"/mnt/mine" not in text
     assert "bundle.json" in names
     found = read_bundle(bundle, tmp_path)
     config = Run(next(found.folder.glob("*vanilla*"))).config()

@@ -37,7 +37,7 @@ class TunedModule(pl.LightningModule):
 
     Attributes:
         kind: Name of the network in the module and in checkpoints.
-        tuning: What is frozen; None before :meth:`freeze`.
+        tuning: What is frozen; None before :meth:`hold_frozen`.
         average: The moving average of a running fit; None without one.
     """
 
