@@ -42,6 +42,7 @@ def fit_and_test(experiment, data, runs, *options):
     config = ROOT / f"experiments/{experiment}.yaml"
     for command in ("fit", "test"):
         given = [f"--config={config}", f"--data.root={data}", f"--runs={runs}", *OPTIONS, *options]
+        given += ["--pictures=0"] if command == "test" else []
         assert main([command, *given]) == 0
 
 
