@@ -20,6 +20,7 @@ from tokd_lightning.data.manifest_table import ManifestDataModule
 from tokd_lightning.distillation import RotationOptimizer
 from tokd_lightning.distillation.catalogue import METHODS, _made, _shapes, extra_parameters
 from tokd_lightning.modules import DistillModule, TeacherModule
+from tokd_lightning.modules.detection import DetectionModule
 from tokd_lightning.training.arguments import add_arguments
 from tokd_lightning.training.help import HELP
 from tokd_lightning.verify.kinds import KINDS
@@ -45,7 +46,7 @@ TAKERS = {
         torch.optim.lr_scheduler.OneCycleLR,
     ),
     "model.optimizer": (torch.optim.Adam,),
-    "model": (TeacherModule, DistillModule),
+    "model": (TeacherModule, DistillModule, DetectionModule),
     "data": (FrameDataModule, FFPPDataModule, CelebDFDataModule, ManifestDataModule),
     "trainer": (pl.Trainer,),
 }
