@@ -159,7 +159,7 @@ def test_an_unreadable_frame_is_replaced_before_it_is_degraded(tiny_ffpp, monkey
         ({"degrade": []}, "no perturbation named"),
         ({"degrade_options": {"share": 0}}, "share is a probability above 0, not 0"),
         ({"degrade_options": {"strength": 6}}, "strength is between 1 and 5, not 6"),
-        ({"degrade_options": {"most": 2}}, "no option 'most'; there is share and strength"),
+        ({"degrade_options": {"most": 2}}, "no option 'most'; choose from share and strength"),
         ({"degrade_options": {"share": "much"}}, "share must be a number, not 'much'"),
         ({"degrade": None, "degrade_options": {"share": 1}}, "belong to --data.degrade"),
         ({"degrade": None, "degrade_for": "student"}, "degrade_for belongs to --data.degrade"),

@@ -152,7 +152,7 @@ def test_the_quality_chooses_rows(tmp_path):
     text = "path,label,split,quality\nb.png,0,test,c23\na/000/0001.png,0,train,c40\nc/1.png,0,test,"
     assert read(tmp_path, text, quality="c40")["path"].tolist() == ["a/000/0001.png"]
     assert read(tmp_path, text)["quality"].tolist() == ["c23", "c40", "unknown"]
-    with pytest.raises(TokdError, match=r"no rows of quality 'raw': there is c23, c40, unknown"):
+    with pytest.raises(TokdError, match=r"no rows of quality 'raw': choose from c23, c40, unknown"):
         read(tmp_path, text, quality="raw")
 
 
@@ -274,7 +274,7 @@ def test_the_module_reads_the_manifest_in_its_root(tmp_path):
 
 def test_the_module_needs_to_be_told_the_quality(tmp_path):
     data = ManifestDataModule(tree(tmp_path), num_workers=0)
-    with pytest.raises(TokdError, match=r"no rows of quality 'unknown': there is c23, c40"):
+    with pytest.raises(TokdError, match=r"no rows of quality 'unknown': choose from c23, c40"):
         _ = data.manifest
 
 

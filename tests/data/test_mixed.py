@@ -141,7 +141,7 @@ def test_the_hash_covers_the_contents_of_all(root, tmp_path):
     [
         ([], "names no data set"),
         ([{"weight": 1}], r"number 1: write \{data: KIND-QUALITY:PATH\}"),
-        ([{"data": "ffpp-c23:ff", "share": 1}], "no key 'share'; there is data, weight"),
+        ([{"data": "ffpp-c23:ff", "share": 1}], "no key 'share'; choose from data, weight"),
         ([{"data": "photos:ff"}], "no data set of the kind 'photos'"),
         ([{"data": "ffpp:nowhere"}], "there is no .*nowhere"),
         ([{"data": "ffpp:.."}], "is not below"),

@@ -163,5 +163,5 @@ def test_what_is_no_data_set_says_what_was_looked_for(tmp_path):
 
 
 def test_an_unknown_quality_is_named(ffpp):
-    with pytest.raises(TokdError, match=r"has no quality 'c99': there is c23, c40"):
+    with pytest.raises(TokdError, match=r"has no quality 'c99': choose from c23, c40"):
         read_any(ffpp, "c99")

@@ -20,7 +20,6 @@ OUR_WORDS = {
     r"--data\.(splits|quality)": r"--\1",
     r"with --data\.root": "as PATH",
     r"\(--data\.root\)": "(--root)",
-    r"by --data\.root": "as PATH",
 }
 # In the order of ``tokd --help``.
 VERBS = (

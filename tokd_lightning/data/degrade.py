@@ -21,7 +21,7 @@ _SALT = 5  # keeps the draws apart from a forger's of the same sample
 
 
 class Degradation:
-    """Chain of perturbations of one training image, drawn anew for every sample.
+    """Chain of perturbations of one training image, drawn again for every sample.
 
     Each link happens with the probability ``share``; those that happen are applied in a random
     order, at a strength s drawn uniformly from [1, ``strength``]. The parameter at s is
@@ -114,7 +114,7 @@ def make_degradation(
     known = [name for name in inspect.signature(Degradation).parameters if name != "links"]
     if unknown := sorted(given.keys() - {*known}):
         raise TokdError(
-            f"degrade_options: no option {unknown[0]!r}; there is {' and '.join(known)}"
+            f"degrade_options: no option {unknown[0]!r}; choose from {' and '.join(known)}"
         )
     for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, int | float):

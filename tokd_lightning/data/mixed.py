@@ -73,7 +73,8 @@ class MixedDataModule(FrameDataModule):
         **frames: Arguments of :class:`~tokd_lightning.data.datamodule.FrameDataModule`.
 
     Raises:
-        TokdError: A data set is not described as above, two have one name, or ``forge`` is given.
+        TokdError: A data set is not described as above, two have the same name, or ``forge`` is
+            given.
     """
 
     def __init__(
@@ -186,7 +187,7 @@ def _member(root: Path, number: int, given: Mapping[str, Any]) -> Member:
     if not isinstance(given, Mapping) or not isinstance(given.get("data"), str):
         raise TokdError(f"{where}: write {{data: KIND-QUALITY:PATH}}, such as ffpp-c23:ffpp")
     if unknown := sorted(given.keys() - {*_KEYS}):
-        raise TokdError(f"{where}: no key {unknown[0]!r}; there is {', '.join(_KEYS)}")
+        raise TokdError(f"{where}: no key {unknown[0]!r}; choose from {', '.join(_KEYS)}")
     head, colon, place = given["data"].partition(":")
     try:
         target = parse_target(f"{head}{colon}{root / place if place else ''}")
@@ -207,7 +208,7 @@ def _member(root: Path, number: int, given: Mapping[str, Any]) -> Member:
     known = inspect.signature(_KINDS[target.kind]).parameters.keys() - _GIVEN
     if not isinstance(options, Mapping) or (unknown := sorted(options.keys() - known)):
         named = f"no option {unknown[0]!r}" if isinstance(options, Mapping) else "options is a map"
-        raise TokdError(f"{where}: {named}; there is {', '.join(sorted(known))}")
+        raise TokdError(f"{where}: {named}; choose from {', '.join(sorted(known))}")
     checked = _checked(where, _KINDS[target.kind], options)
     folder = "" if inside == Path() else f"{inside.as_posix()}/"
     return Member(target, folder, weight, take, checked)

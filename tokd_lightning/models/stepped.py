@@ -215,7 +215,7 @@ class SteppedBackbone(TappedBackbone):
             state = self.advance(index, state, {})
             state = self.write(index, state, self.read(index, state).clone())
         if not _same(self.finish, state, last):
-            raise Misfit("a map that is read and written back changes what follows")
+            raise Misfit("its output changes if a map is read and written back unchanged")
 
 
 def _first(x: Any) -> Any:
