@@ -129,4 +129,5 @@ def _cohorts(sizes: list[int]) -> str:
     """Return how many cells are in how many cohorts, ``6 of them in 2 cohorts of 3``."""
     cohorts = "1 cohort" if len(sizes) == 1 else f"{len(sizes)} cohorts"
     least, most = min(sizes), max(sizes)
-    return f"{sum(sizes)} of them in {cohorts} of {least if least == most else f'{least} to {most}'}"
+    cells = str(most) if least == most else f"{least} to {most}"
+    return f"{sum(sizes)} of them in {cohorts} of {cells}"

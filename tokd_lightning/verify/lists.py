@@ -58,7 +58,8 @@ def read_table(file: Path, root: Path, quality: str | None, report: Report) -> l
         except ValueError as error:
             report.add("missing-file", cell["path"], f"line {line}: {error}")
             continue
-        found.append(_Row(_video(cell, path, where, report), path, cell["frame"].strip().removesuffix(".0"), where))
+        frame = cell["frame"].strip().removesuffix(".0")
+        found.append(_Row(_video(cell, path, where, report), path, frame, where))
     videos: dict[tuple[str, ...], Video] = {}
     rows: dict[Video, list[tuple[str, str]]] = defaultdict(list)
     for row, name in zip(found, name_videos([_image(row) for row in found]).videos, strict=True):
