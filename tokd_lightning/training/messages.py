@@ -146,6 +146,9 @@ def _of_union(text: str) -> str | None:
         return f"{named[1]} names no class that can be imported"
     if missing := re.search(r"(No module named '[^']+'|has no attribute '[^']+')", reasons):
         return f"{value}: {missing[1]}"
+    if lacking := re.search(r"arguments are required: ([\w., ]+?)(?= Expected|$)", reasons):
+        path = re.search(r"class_path='(?:\w+\.)*(\w+)'", kinds[3])
+        return f"{path[1] if path else value} needs {lacking[1]}"
     names = re.findall(r"<class '([\w.]+)'>|(list)\[|(Literal)\[([^\]]*)\]", kinds[1])
     wanted = [
         _TYPES.get(a or b, (a or b).rpartition(".")[2]) for a, b, literal, _ in names if not literal
