@@ -115,6 +115,7 @@ def test_in_a_yaml_the_block_is_named(tmp_path, capsys):
         ("interval: step", "interval: 1", "--model: interval: choose from epoch, step, not 1"),
         ("monitor:", "monitr:", "unknown option 'monitr' (did you mean monitor?)"),
         ("model:", "model: [", "--config: not a readable YAML"),
+        ("[0.95, 1.05]", "null", "RandomBrightness cannot be made from its options: must be real"),
     ):
         mine.write_text(text.replace("../configs", f"{ROOT}/configs").replace(old, new, 1))
         assert main(["fit", f"--config={mine}"]) == 2

@@ -86,6 +86,18 @@ def one_line(message: str, known: Iterable[str] = ()) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
+def classes_in(message: str) -> str:
+    """Return the names of the classes that jsonargparse quotes where none of a union is accepted.
+
+    Args:
+        message: The raised message.
+    """
+    if not message.startswith("Does not validate against"):
+        return ""
+    given = message.rpartition("Given value:")[2]
+    return ", ".join(dict.fromkeys(re.findall(r"class_path='(?:\w+\.)*(\w+)'", given)))
+
+
 def meant(name: str, known: Iterable[str]) -> str:
     """Return ``(did you mean …?)`` with the nearest name; empty if none is near."""
     names = sorted({option for option in known if option and option.strip("-")})
