@@ -106,6 +106,26 @@ def test_an_index_column_of_pandas_is_left_out(tmp_path):
     assert tuple(rows.columns) == COLUMNS
 
 
+def test_what_pandas_writes_beside_an_empty_cell_is_read(tmp_path):
+    table = pd.DataFrame(
+        {
+            "path": [f"v/{frame}.png" for frame in range(3)],
+            "label": [1, 1, None],
+            "method": ["fake", "fake", "fake"],
+            "split": "test",
+            "video": "v",
+            "frame": [8, 9, None],
+        }
+    )
+    table.to_csv(tmp_path / "p.csv", index=False)
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v/0.png").touch()
+    assert "1.0,fake,test,v,8.0" in (tmp_path / "p.csv").read_text()
+    rows = read(tmp_path, (tmp_path / "p.csv").read_text())
+    assert rows["label"].tolist() == [1, 1, 1]
+    assert {8, 9} < set(rows["frame"])
+
+
 def test_paths_are_relative_to_the_file_or_to_the_root(tmp_path):
     here = tmp_path / "root"
     (here / "deep").mkdir(parents=True)

@@ -261,7 +261,8 @@ def test_wrong_options_are_named(tree, tmp_path, wrong, message):
 
 
 def test_other_layout_than_said_is_refused(tree, tmp_path):
-    with pytest.raises(TokdError, match=r"is not a Celeb-DF tree but a FF\+\+ one"):
+    right = rf"is not a Celeb-DF tree but a FF\+\+ one: tokd prepare ffpp {tree}$"
+    with pytest.raises(TokdError, match=right):
         prepare("celebdf", tree, tmp_path / "out", **SMALL)
     with pytest.raises(TokdError, match="no layout 'wild'"):
         prepare("wild", tree, tmp_path / "out", **SMALL)

@@ -489,7 +489,7 @@ def test_cells_that_share_a_teacher_are_fitted_in_cohorts(place):
     for cell in made.cells:
         assert done.count(f"end fit {cell.name}") == done.count(f"end test {cell.name}") == 1
     assert set(kinds(made).values()) == {"done"}
-    assert "7 to go (3 + 3 of them share batches and teacher)" in said
+    assert "7 to go, 6 of them in 2 cohorts of 3 that share batches and teacher" in said
     assert f"{VANILLA} and 2 more: done" in said
     assert go(made)[0] == 0
     assert calls(place) == []

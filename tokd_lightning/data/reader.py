@@ -147,6 +147,11 @@ def _kind(path: Path) -> str:
             return "collection"
         if find_metadata(path):
             return "dfdc"
+        if {"real", "fake"} <= {place.name.lower() for place in path.iterdir()}:
+            raise TokdError(
+                f"{path} has real/ and fake/ but no splits: move both below train/, and the videos "
+                "of other people below val/ and test/"
+            )
     raise TokdError(
         f"{path} is not a data set of a known layout: neither a .csv nor a .json file, nor "
         f"a folder with {_FFPP[0]}/ (FF++), Celeb-real/ (Celeb-DF), train/real/ (flat) or "

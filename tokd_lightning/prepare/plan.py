@@ -113,7 +113,8 @@ def make_plan(
     videos = [v for name in wanted for v in list_any(root, name, splits, strict=False)]
     if any(_layout_of(v) != layout for v in videos[:1]):
         found = _NAMES[_layout_of(videos[0])]
-        raise TokdError(f"{root} is not a {_NAMES[layout]} tree but a {found} one")
+        right = f"tokd prepare {_layout_of(videos[0])} {root}"
+        raise TokdError(f"{root} is not a {_NAMES[layout]} tree but a {found} one: {right}")
     if methods is not None:
         there = sorted({v.method for v in videos} - {"real"})
         if unknown := [name for name in methods if name not in there]:

@@ -86,6 +86,18 @@ def one_line(message: str, known: Iterable[str] = ()) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
+def classes_in(message: str) -> str:
+    """Return the names of the classes that jsonargparse quotes where none of a union is accepted.
+
+    Args:
+        message: The raised message.
+    """
+    if not message.startswith("Does not validate against"):
+        return ""
+    given = message.rpartition("Given value:")[2]
+    return ", ".join(dict.fromkeys(re.findall(r"class_path='(?:\w+\.)*(\w+)'", given)))
+
+
 def meant(name: str, known: Iterable[str]) -> str:
     """Return ``(did you mean …?)`` with the nearest name; empty if none is near."""
     names = sorted({option for option in known if option and option.strip("-")})
@@ -146,6 +158,9 @@ def _of_union(text: str) -> str | None:
         return f"{named[1]} names no class that can be imported"
     if missing := re.search(r"(No module named '[^']+'|has no attribute '[^']+')", reasons):
         return f"{value}: {missing[1]}"
+    if lacking := re.search(r"arguments are required: ([\w., ]+?)(?= Expected|$)", reasons):
+        path = re.search(r"class_path='(?:\w+\.)*(\w+)'", kinds[3])
+        return f"{path[1] if path else value} needs {lacking[1]}"
     names = re.findall(r"<class '([\w.]+)'>|(list)\[|(Literal)\[([^\]]*)\]", kinds[1])
     wanted = [
         _TYPES.get(a or b, (a or b).rpartition(".")[2]) for a, b, literal, _ in names if not literal
