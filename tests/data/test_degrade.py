@@ -49,6 +49,18 @@ def test_a_chain_applies_its_links_one_after_another():
     assert made(image, 4, 5, 6).equal((work[0] * 255).round().to(torch.uint8))
 
 
+def test_a_fit_says_how_many_images_are_degraded_for_whom_and_by_what(tiny_ffpp, capsys):
+    options = {"share": 0.5, "strength": 2}
+    given = {"degrade": "blur,jpeg", "degrade_options": options, "degrade_for": "student"}
+    module = data(tiny_ffpp, **given)
+    module.setup("fit")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "75% of the training images are degraded, for the student alone: each of" in said
+    assert "blur, jpeg with probability 0.5, at strengths from 1 to 2" in said
+    drawn = [bool(module.degrade.draw(0, 0, row)) for row in range(2000)]
+    assert abs(np.mean(drawn) - 0.75) < 0.03
+
+
 def test_draws_have_the_share_range_and_order_that_are_documented():
     made = make_degradation("all", {"share": 0.4, "strength": 4})
     chains = [made.draw(0, 0, row) for row in range(3000)]

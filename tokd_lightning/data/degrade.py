@@ -51,6 +51,20 @@ class Degradation:
         if "h264" in self.links:
             refuse_without_h264()
 
+    def describe(self, images: DegradeFor) -> str:
+        """Return a sentence on what is degraded, and how often.
+
+        Args:
+            images: Whose images are.
+        """
+        whole = 1 - (1 - self.share) ** len(self.links)
+        whose = "teacher and student alike" if images == "both" else "the student alone"
+        return (
+            f"{whole:.0%} of the training images are degraded, for {whose}: each of "
+            f"{', '.join(self.links)} with probability {self.share:g}, at strengths from 1 to "
+            f"{self.strength:g}"
+        )
+
     def draw(self, *key: int) -> list[tuple[str, float]]:
         """Draw the chain of a sample: perturbations and values of their parameters, in order.
 
