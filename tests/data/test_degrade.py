@@ -56,7 +56,7 @@ def test_a_fit_says_how_many_images_are_degraded_for_whom_and_by_what(tiny_ffpp,
     module.setup("fit")
     said = " ".join(capsys.readouterr().out.split())
     assert "75% of the training images are degraded, for the student alone: each of" in said
-    assert "blur, jpeg with probability 0.5, at strengths from 1 to 2" in said
+    assert "jpeg, blur with probability 0.5, at strengths from 1 to 2" in said
     drawn = [bool(module.degrade.draw(0, 0, row)) for row in range(2000)]
     assert abs(np.mean(drawn) - 0.75) < 0.03
 
