@@ -210,7 +210,7 @@ def test_celebdf_may_share_people_between_training_and_test(tmp_path):
         ),
         ("path,method,label,split\nb.png,real,1,test\n", "line 2: label 1 does not go with"),
         ("path,frame,label,split\nb.png,-1,0,test\n", "line 2: frame '-1' is not a number"),
-        ("path,frame,label,split\nb.png,1.0,0,test\n", "line 2: frame '1.0' is not a number"),
+        ("path,frame,label,split\nb.png,1.5,0,test\n", "line 2: frame '1.5' is not a number"),
         ("path,frame,label,split\nb.png,²,0,test\n", "line 2: frame '²' is not a number"),
         (f"path,frame,label,split\nb.png,{10**30},0,test\n", "line 2: frame '1000.*not a number"),
         (LEAST + ",0,test\n", "line 2: path '' names no file"),
