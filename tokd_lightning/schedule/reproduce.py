@@ -122,7 +122,7 @@ def _list_commands(plan: Plan, states: Mapping[str, State], console: Console) ->
     say(console, "")
 
 
-def estimate(plan: Plan, workers: int | None = None) -> int:
+def estimate(plan: Plan, workers: int | None = None, console: Console | None = None) -> int:
     """Time a few batches of each kind of cell and print the estimated total.
 
     Returns:
@@ -131,7 +131,7 @@ def estimate(plan: Plan, workers: int | None = None) -> int:
     Raises:
         TokdError: A data set is missing, or ``workers`` is below 1.
     """
-    console, gpus = Console(), visible_gpus()
+    console, gpus = console or Console(), visible_gpus()
     workers, jobs = _workers(workers, gpus), probe_jobs(plan)
     need_data(plan, jobs)
     tasks = run_jobs(jobs, len(gpus) or 1, console, gpus)
