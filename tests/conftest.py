@@ -100,7 +100,8 @@ def celebdf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained(tiny_ffpp: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two batches on ``tiny_ffpp``. Copy it to write into it."""
-    from evaluated import SHORT, TINY_STUDENT, fit_and_test, folder
+    from evaluated import SHORT, fit_and_test
+    from test_cli import TINY_STUDENT, folder
 
     runs = tmp_path_factory.mktemp("runs")
     fit_and_test("demo_vanilla", tiny_ffpp, runs, *TINY_STUDENT, *SHORT)

@@ -2,7 +2,7 @@
 
 import numpy as np
 from PIL import Image
-from test_cli import ROOT, TINY_STUDENT, TINY_TEACHER, folder
+from test_cli import ROOT
 from trees import make_celebdf, make_ffpp
 
 from tokd_lightning.cli import main
@@ -44,10 +44,3 @@ def fit_and_test(experiment, data, runs, *options, pictures=False):
         given = [f"--config={config}", f"--data.root={data}", f"--runs={runs}", *OPTIONS, *options]
         given += ["--pictures=0"] if command == "test" and not pictures else []
         assert main([command, *given]) == 0
-
-
-def make_runs(data, runs):
-    """A student that finds what is bright fake, and a teacher; return their folders."""
-    fit_and_test("demo_vanilla", data, runs, *TINY_STUDENT, *LONG)
-    fit_and_test("demo_teacher", data, runs, *TINY_TEACHER, *SHORT)
-    return {what: folder(runs, what) for what in ("vanilla", "teacher")}

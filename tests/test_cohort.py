@@ -337,7 +337,7 @@ def test_a_cohort_that_does_not_fit_the_memory_is_halved(arguments, tmp_path, mo
     alone(arguments, names, tmp_path / "alone")
     at(monkeypatch, "vanilla", 1, 1, raising(torch.OutOfMemoryError("CUDA out of memory")))
     assert cohort(arguments, names, tmp_path / "together") == 0
-    assert "out of memory with 3 fits at a time: going on with 2" in capsys.readouterr().err
+    assert "out of memory with 3 fits at a time: continuing with 2" in capsys.readouterr().err
     assert_same(names, tmp_path / "together", tmp_path / "alone")
 
 

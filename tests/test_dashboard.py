@@ -135,10 +135,11 @@ def test_without_a_network_nothing_is_built(runs, nobody, capsys):
     assert "http://127.0.0.1:1 cannot be reached (" in one_line(capsys)
 
 
-def test_it_needs_neither_torch_nor_lightning(runs):
+def test_it_compare_and_tour_need_neither_torch_nor_lightning(runs):
     code = (
         "import sys; from tokd_lightning.cli import main\n"
         f"assert main(['dashboard', {str(runs)!r}, '--dry-run']) == 0\n"
+        "import tokd_lightning.report.compare, tokd_lightning.schedule.tour\n"
         "assert not {'torch', 'lightning'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -5,7 +5,8 @@ import shutil
 
 import pandas as pd
 import pytest
-from evaluated import bright_ffpp, brighten, make_runs
+from evaluated import LONG, SHORT, bright_ffpp, brighten, fit_and_test
+from test_cli import TINY_STUDENT, TINY_TEACHER, folder
 
 from tokd_lightning.cli import main
 from tokd_lightning.data.target import parse_target
@@ -19,14 +20,24 @@ def ffpp(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def runs(ffpp, tmp_path_factory):
-    return make_runs(ffpp, tmp_path_factory.mktemp("runs"))
+def vanilla(ffpp, tmp_path_factory):
+    """A student that finds what is bright fake."""
+    runs = tmp_path_factory.mktemp("runs")
+    fit_and_test("demo_vanilla", ffpp, runs, *TINY_STUDENT, *LONG)
+    return folder(runs, "vanilla")
+
+
+@pytest.fixture(scope="module")
+def teacher(ffpp, tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    fit_and_test("demo_teacher", ffpp, runs, *TINY_TEACHER, *SHORT)
+    return folder(runs, "teacher")
 
 
 @pytest.fixture
-def student(runs, tmp_path):
+def student(vanilla, tmp_path):
     """A run that a test may write into."""
-    return shutil.copytree(runs["vanilla"], tmp_path / runs["vanilla"].name)
+    return shutil.copytree(vanilla, tmp_path / vanilla.name)
 
 
 def test_a_run_on_ffpp_is_evaluated_on_celeb_df_whose_list_calls_real_1(student, celebdf, capsys):
@@ -68,8 +79,11 @@ def test_a_run_on_ffpp_is_evaluated_on_celeb_df_whose_list_calls_real_1(student,
 
 @pytest.mark.thinned(2)
 @pytest.mark.parametrize("what", ["vanilla", "teacher"])
-def test_on_its_own_data_a_run_scores_bit_for_bit_what_its_test_scored(what, runs, ffpp, tmp_path):
-    run = shutil.copytree(runs[what], tmp_path / runs[what].name)
+def test_on_its_own_data_a_run_scores_bit_for_bit_what_its_test_scored(
+    what, ffpp, tmp_path, request
+):
+    tested = request.getfixturevalue(what)
+    run = shutil.copytree(tested, tmp_path / tested.name)
     best = run / "checkpoints" / "best.ckpt"
     assert main(["evaluate", str(best), "--on", f"synthetic=ffpp-c23:{ffpp}"]) == 0
     for level in ("frames", "videos", "methods"):
@@ -136,7 +150,7 @@ def test_what_differs_from_an_earlier_evaluation_is_named(student, celebdf, tmp_
     assert "precision 32-true instead of bf16-mixed" in capsys.readouterr().err
 
 
-def test_other_weights_are_noticed(runs, student, celebdf, capsys):
+def test_other_weights_are_noticed(student, celebdf, capsys):
     command = ["evaluate", str(student), "--on", f"celebdf:{celebdf}"]
     assert main(command) == 0
     path = student / "evaluations" / "celebdf-original" / "evaluation.json"

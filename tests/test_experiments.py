@@ -65,7 +65,7 @@ def keys(block):
             yield from keys(value)
 
 
-@pytest.mark.thinned(10)
+@pytest.mark.thinned(20)
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: p.stem)
 def test_every_experiment_parses_and_is_named_by_its_cell(path, tmp_path):
     cli = parse("fit", "--config", path, "--runs", tmp_path)

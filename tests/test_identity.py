@@ -283,9 +283,9 @@ def test_a_teacher_of_other_data_or_another_fold_is_announced(tiny_ffpp, tmp_pat
         told = [str(warning.message) for warning in recwarn]
         assert len(told) == len(said)
         assert all(words in told[0] for words in said)
-    assert "does not say its splits" not in caplog.text
+    assert "does not record its splits" not in caplog.text
     tell_of_teacher({"data": "ffpp-c23"}, data)  # of an earlier version
-    assert "does not say its splits" in caplog.text
+    assert "does not record its splits" in caplog.text
 
 
 # Checkpoints that a disk has lost

@@ -118,13 +118,3 @@ def test_help_needs_neither_torch_nor_lightning():
         "assert not {'torch', 'lightning', 'pandas', 'matplotlib'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-
-
-def test_listing_a_table_needs_neither_torch_nor_submitit():
-    code = (
-        "import sys; from tokd_lightning.cli import main\n"
-        "assert main(['table', '3', '--dry-run']) == 0\n"
-        "assert not {'torch', 'lightning', 'pandas', 'submitit'} & set(sys.modules)"
-    )
-    command = [sys.executable, "-c", code]
-    subprocess.run(command, check=True, capture_output=True, cwd=PACKAGE.parent)

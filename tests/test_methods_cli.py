@@ -90,16 +90,3 @@ def test_a_cell_is_fitted_resumed_and_tested(
 
 def state_of(run):
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-
-
-@pytest.mark.thinned(4)
-@pytest.mark.parametrize("method", ["Hinton", "AttentionTransfer", "PKT", "SimilarityPreserving"])
-def test_a_learned_rotation_is_refused_in_one_line(
-    tiny_ffpp, small_teacher, tmp_path, capsys, method
-):
-    options = [f"--model.distiller={method}", "--model.distiller.rotation=learned"]
-    options.append(f"--model.teacher={small_teacher}")
-    assert tokd("fit", "demo_tokd", tiny_ffpp, tmp_path, *options) == 2
-    error = capsys.readouterr().err.strip()
-    assert f"{method} cannot take rotation: learned, because" in error.splitlines()[-1]
-    assert not list(tmp_path.iterdir())

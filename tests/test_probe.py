@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from test_cli import ROOT, SMALL, TINY_STUDENT, TINY_TEACHER, folder, tokd
+from test_cli import ROOT, SMALL, TINY_STUDENT, folder, tokd
 
 from tokd_lightning.cli import main
 from tokd_lightning.modules.checkpoint import state_hash
@@ -11,9 +11,8 @@ from tokd_lightning.modules.checkpoint import state_hash
 
 @pytest.fixture(scope="module")
 def runs(tiny_ffpp, tmp_path_factory):
-    """A teacher and a vanilla student."""
+    """A vanilla student."""
     runs = tmp_path_factory.mktemp("runs")
-    assert tokd("fit", "demo_teacher", tiny_ffpp, runs, *TINY_TEACHER) == 0
     assert tokd("fit", "demo_vanilla", tiny_ffpp, runs, *TINY_STUDENT) == 0
     return runs
 
@@ -29,17 +28,17 @@ def arguments(experiment, root, *options):
 
 
 @pytest.mark.slow
-def test_inputs_are_the_hashes_that_a_fit_records(tiny_ffpp, runs, capsys):
+def test_inputs_are_the_hashes_that_a_fit_records(tiny_ffpp, small_teacher, runs, capsys):
     capsys.readouterr()
     assert main(["inputs", *arguments("demo_vanilla", tiny_ffpp, *TINY_STUDENT)]) == 0
     recorded = json.loads((folder(runs, "vanilla") / "inputs.json").read_text())
     of_data = {key: recorded[key] for key in ("data", "rows")}
     assert json.loads(capsys.readouterr().out) == of_data
-    teacher = folder(runs, "teacher") / "checkpoints" / "best.ckpt"
-    assert main(["inputs", *arguments("demo_tokd", tiny_ffpp, f"--model.teacher={teacher}")]) == 0
+    options = arguments("demo_tokd", tiny_ffpp, f"--model.teacher={small_teacher}")
+    assert main(["inputs", *options]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found == of_data | {"teacher": state_hash(teacher)}
-    made = json.loads((folder(runs, "teacher") / "metrics.json").read_text())
+    assert found == of_data | {"teacher": state_hash(small_teacher)}
+    made = json.loads((small_teacher.parents[1] / "metrics.json").read_text())
     assert made["hashes"]["weights"] == found["teacher"]
 
 
@@ -92,9 +91,9 @@ def test_a_probe_of_what_cannot_be_fitted_is_one_line(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_probe_says_what_of_a_fit_is_the_teacher_s(tiny_ffpp, runs, tmp_path):
-    out, [teacher] = tmp_path / "probe.json", runs.glob("*teacher*/checkpoints/best.ckpt")
-    options = arguments("demo_tokd", tiny_ffpp, *TINY_STUDENT, f"--model.teacher={teacher}")
+def test_a_probe_says_what_of_a_fit_is_the_teacher_s(tiny_ffpp, small_teacher, tmp_path):
+    out = tmp_path / "probe.json"
+    options = arguments("demo_tokd", tiny_ffpp, *TINY_STUDENT, f"--model.teacher={small_teacher}")
     options += [
         "--model.distiller=at",
         "--data.samples_per_epoch=400",

@@ -67,8 +67,8 @@ def test_frames_of_a_clip_are_cropped_and_augmented_alike(tiny_ffpp):
     ("options", "message"),
     [
         ({"clip": 0}, "clip must be at least 1, not 0"),
-        ({"forge": "sbi"}, "clips are of stored frames alone"),
-        ({"teacher_quality": "c40"}, "clips are of stored frames alone"),
+        ({"forge": "sbi"}, "clips consist of stored frames only"),
+        ({"teacher_quality": "c40"}, "clips consist of stored frames only"),
     ],
 )
 def test_contradictions_are_one_line(tiny_ffpp, options, message):

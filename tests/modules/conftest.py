@@ -1,17 +1,7 @@
 from pathlib import Path
 
 import pytest
-import torch
 from small import Images, quiet, teacher_module
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread():
-    """Bit-identical runs need one number of threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

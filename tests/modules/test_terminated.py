@@ -1,4 +1,4 @@
-"""Told to end, a run saves the batch at hand; the same command goes on bit for bit."""
+"""Told to end, a run saves the batch at hand; the same command continues bit for bit."""
 
 import os
 import signal

@@ -131,7 +131,7 @@ def examine(root: Path, path: str) -> dict[str, Any]:
 
 
 def _encoder(image: Image.Image) -> str:
-    """Return what an image's header tells of its encoder: ``JPEG 4:2:0, tables 1a2b3c``."""
+    """Return what an image's header reveals about its encoder: ``JPEG 4:2:0, tables 1a2b3c``."""
     if image.format != "JPEG":
         return f"{image.format} {image.mode}"
     tables = sorted(image.quantization.items())  # type: ignore[attr-defined]  # of JPEG alone

@@ -151,7 +151,7 @@ def duplicates(files: pd.DataFrame) -> Section:
 
 
 def shortcuts_of(stored: Stored, known: Measured) -> Section:
-    """Compute the AUC of each measure of the files alone, without looking at the picture."""
+    """Compute the AUC of each measure of the files only, without looking at the picture."""
     rows = [*_measures(known.files), _frames_per_video(stored)]
     if counts := known.about.get("no_face"):
         rows.append(_missed(counts))
@@ -244,7 +244,7 @@ def _frames_per_video(stored: Stored) -> Section:
 
 
 def _missed(counts: dict[str, tuple[int, int]]) -> Section:
-    """Compute the AUC of “no face was found” alone."""
+    """Compute the AUC of “no face was found” as the score."""
     fake, missed = [], []
     for name, (number, of) in counts.items():
         fake += [name != "real"] * of

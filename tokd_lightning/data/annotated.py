@@ -26,7 +26,7 @@ _HALF = 128
 class AnnotatedDataset(FrameDataset):
     """Frames of one split with masks, landmarks and forged samples, all made on the workers.
 
-    A forged sample depends on the seed, the epoch and the row alone. The first half of a forged
+    A forged sample depends on the seed, the epoch and the row only. The first half of a forged
     table holds the real rows, the second the same rows to be forged; both rows of a frame make the
     same draws, so that they differ by the blend.
 

@@ -61,7 +61,7 @@ class Annotations:
 
     @property
     def used(self) -> bool:
-        """Whether batches contain anything beyond frames as they are stored."""
+        """Whether batches contain anything beyond the stored frames."""
         return bool(self.needs) or self.forger is not None
 
     def require(self, needs: Iterable[str]) -> bool:

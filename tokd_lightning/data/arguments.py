@@ -50,7 +50,7 @@ def check_sources(
             "name another one of the data set"
         )
     if clip is not None and (forge or teacher_quality):
-        raise TokdError("clips are of stored frames alone: leave out forge, teacher_quality")
+        raise TokdError("clips consist of stored frames only: leave out forge, teacher_quality")
     if forge is None:
         return
     if teacher_quality is not None:

@@ -63,8 +63,8 @@ class FrameDataModule(BatchSeeds, FrameIndex, LightningDataModule):
         max_unpaired: Largest share of the training frames that may be left out because they have no
             partner at ``teacher_quality``.
         forge: ``sbi`` (self-blended images) or ``bi`` (blended images): training and validation
-            read real frames alone, and half of their samples are forged from them on the workers;
-            see :mod:`tokd_lightning.data.blending`. The test is as it is.
+            read only real frames, and half of their samples are forged from them on the workers;
+            see :mod:`tokd_lightning.data.blending`. The test is unchanged.
         forge_options: Arguments of :class:`~tokd_lightning.data.blending.selfblended.SBI` or
             :class:`~tokd_lightning.data.blending.blended.BI`.
         landmarks: File of the frames' landmarks; by default ``<root>/landmarks.csv``.
@@ -79,7 +79,7 @@ class FrameDataModule(BatchSeeds, FrameIndex, LightningDataModule):
         degrade_options: ``share`` (0.3), the probability of each link, and ``strength`` (3), the
             largest one, between 1 and 5.
         degrade_for: ``both`` degrades the teacher's images exactly as the student's; ``student``
-            leaves the teacher's as they are. By default ``both``.
+            leaves the teacher's unchanged. By default ``both``.
 
     Attributes:
         skipped: Rows of each split found unreadable so far by this process.
@@ -87,7 +87,7 @@ class FrameDataModule(BatchSeeds, FrameIndex, LightningDataModule):
         unpaired: Number of training frames left out without a partner at ``teacher_quality``.
         announced: Whether the output of :meth:`setup` has been printed, or is suppressed.
         say: Prints the lines below the table of :meth:`setup`.
-        seat: Place at a stream of batches that several fits share; None for a fit alone.
+        seat: Place at a stream of batches that several fits share; None for a single fit.
 
     Raises:
         TokdError: ``crop`` is above ``size``, ``teacher_quality`` is ``quality``, or a number is

@@ -93,7 +93,7 @@ class Degradation:
 
         Args:
             images: uint8, ``(3, H, W)``, or of a clip ``(T, 3, H, W)``.
-            *key: See :meth:`draw`; noise too depends on it alone.
+            *key: See :meth:`draw`; noise, too, depends only on it.
         """
         chain = self.draw(*key)
         if not chain:

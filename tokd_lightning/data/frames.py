@@ -70,7 +70,7 @@ class FrameDataset(Dataset[Any]):
         paired: Whether the files in ``teacher_path`` are read too. A row is unreadable if either of
             its two files is.
         degrade: Degrades the images of a sample, by (seed, epoch, row).
-        clean_teacher: Whether ``degrade`` leaves ``teacher_image`` as it is; without pairs the
+        clean_teacher: Whether ``degrade`` leaves ``teacher_image`` unchanged; without pairs the
             batch then has the frame before degradation as ``teacher_image``.
         seed: Seed of what is drawn for a sample.
 

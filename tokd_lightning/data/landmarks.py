@@ -74,7 +74,7 @@ def read_landmarks(file: Path, table: pd.DataFrame) -> Points:
     Raises:
         TokdError: The file is missing or malformed.
     """
-    import pandas as pd  # here, as `tokd demo` needs the order of the points alone
+    import pandas as pd  # here, as `tokd demo` needs only the order of the points
 
     try:
         found = pd.read_csv(

@@ -48,7 +48,7 @@ class Member(NamedTuple):
     options: Mapping[str, Any]
 
     def module(self, **frames: Any) -> FrameDataModule:
-        """Build the data module that reads it alone."""
+        """Build the data module that reads only this one."""
         listed = {"manifest": self.target.path} if self.target.listed else {}
         given: dict[str, Any] = {"name": self.target.name, "quality": self.target.quality, **listed}
         return _KINDS[self.target.kind](self.target.root(), **given, **self.options, **frames)
@@ -227,7 +227,7 @@ def _member(root: Path, number: int, given: Mapping[str, Any]) -> Member:
 def _checked(
     where: str, module: type[FrameDataModule], options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return options as their types, as for a data module that is alone."""
+    """Return options as their types, as for a single data module."""
     hints = get_type_hints(module.__init__)
     found: dict[str, Any] = {}
     for name, value in options.items():

@@ -21,7 +21,7 @@ class Packets(NamedTuple):
     Attributes:
         length: Number of frames, counted by packets, which is exact for a whole file of H.264.
         keys: Which of them are key frames.
-        size: Width and height of the frames as they are coded.
+        size: Width and height of the coded frames.
         crf: The encoder's setting in the first packet.
     """
 

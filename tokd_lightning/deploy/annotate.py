@@ -91,7 +91,7 @@ def _sheet(
         lines[0] += f", mean of {len(verdict.frames)} frames"
         lines.append(f"shown: the highest, {score.p_fake:.3f} at {when}")
     lines.append(
-        f"heat: class activation, red speaks for fake, blue for real; strongest {strongest:.1f}"
+        f"heat: class activation, red indicates fake, blue real; strongest {strongest:.1f}"
     )
     for number, line in enumerate(lines):
         draw.text((6, _SIDE + 6 + number * _LINE), line, colour if not number else _INK, _font(16))

@@ -61,7 +61,7 @@ def reference(
 
 
 def example_files() -> dict[str, bytes]:
-    """Return the programs that score the reference picture with ONNX Runtime alone, by name."""
+    """Return the programs that score the reference picture with only ONNX Runtime, by name."""
     here = Path(__file__).parent
     places = (here / "examples", here / "page")
     return {

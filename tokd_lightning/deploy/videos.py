@@ -29,7 +29,7 @@ from tokd_lightning.prepare.imaging import shrink
 
 _BUDGET = 400_000_000
 _SHORT_OF_TIME = (
-    "time was short: its key frames alone are scored, rather than frames as in training; "
+    "time was short: only its key frames are scored, rather than frames as in training; "
     "--time-limit gives it more"
 )
 
@@ -160,7 +160,7 @@ def _skim(shots: _Shots, wanted: Sequence[int]) -> bool:
 def _decoded(
     container: av.container.InputContainer, stream: av.VideoStream, wanted: Container[int | None]
 ) -> Iterator[av.VideoFrame]:
-    """Decode from here on, without frames that are neither wanted nor referred to."""
+    """Decode from this position, without frames that are neither wanted nor referenced."""
     context: Any = stream.codec_context
     for packet in container.demux(stream):
         context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"

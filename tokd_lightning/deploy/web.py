@@ -1,6 +1,6 @@
 """``tokd export --format web``: a folder with a page that runs the student in a browser.
 
-It works from a USB stick (file://) and from any static host: classic scripts alone, the runtime,
+It works from a USB stick (file://) and from any static host: only classic scripts, the runtime,
 the network and the cascade as text in scripts, no module, worker or request.
 """
 
@@ -106,7 +106,7 @@ def _script(values: Mapping[str, Any]) -> bytes:
     """Return a script that adds values to ``tokd.parts``; they enter as JSON, which cannot act."""
     lines = ['"use strict";', "tokd.parts ??= {};"]
     for name, value in values.items():
-        # A string of JSON within a string of JSON: even a key "__proto__" is a key alone.
+        # A string of JSON within a string of JSON: even a key "__proto__" is only a key.
         quoted = json.dumps(json.dumps(value)).replace("<", "\\u003c")
         lines.append(f"tokd.parts.{name} = JSON.parse({quoted});")
     return ("\n".join(lines) + "\n").encode("ascii")

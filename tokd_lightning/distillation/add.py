@@ -108,7 +108,6 @@ class ADD(Distiller):
                 same = ours == theirs
                 adapter = nn.Identity() if same else nn.Conv2d(ours, theirs, 1, bias=False)
                 adapters.add_module(str(tap), adapter)
-        self._last: dict[str, Tensor] = {}
 
     def get_extra_state(self) -> Tensor:
         """Return the number of steps that have drawn directions, for the state dict."""
@@ -122,6 +121,9 @@ class ADD(Distiller):
         self, student: StudentOutput, teacher: TeacherOutput | None, labels: Tensor
     ) -> dict[str, Tensor]:
         """Return "ce" and, weighted, "frequency_attention" and "multi_view".
+
+        Diagnostics, unweighted: ``frequency_attention``, ``histogram`` and ``contrastive``, each
+        followed by ``_<branch>_<stride>``.
 
         Args:
             student: Logits ``(B, K)`` and maps of the student.
@@ -166,15 +168,6 @@ class ADD(Distiller):
                     self._last[f"histogram_{name}"] = histogram.detach()
                     self._last[f"contrastive_{name}"] = contrastive.detach()
         return {name: torch.stack(values).sum() for name, values in parts.items() if values}
-
-    def diagnostics(self) -> dict[str, Tensor]:
-        """Return detached scalars of the last forward, without any weight.
-
-        Returns:
-            ``frequency_attention``, ``histogram`` and ``contrastive``, each followed by
-            ``_<branch>_<stride>``.
-        """
-        return dict(self._last)
 
 
 def _by_stage(weights: Stages, factor: float) -> Mapping[int, float]:

@@ -85,14 +85,7 @@ class AttentionTransfer(MapDistiller):
             "the energy that it compares is the same under every rotation of the channels, and "
             "one across positions would scramble where it looks",
         )
-        super().__init__(
-            student_shapes,
-            teacher_shapes,
-            weight=weight,
-            branches=branches,
-            branch_reduce=branch_reduce,
-            taps=taps,
-        )
+        super().__init__(student_shapes, teacher_shapes, weight, branches, branch_reduce, taps)
         self.share_map(self.shared_shape)
 
     def compare(self, student: Tensor, teacher: Tensor, head: nn.Module) -> Tensor:

@@ -26,7 +26,8 @@ class Branched(Distiller):
     The branches share one map z of the student. Each reads it in its own form:
     m_k = R_k z with a rotation (Eq. 11, 12), otherwise z itself. With two branches, their gradients
     at z are recorded. A subclass sets the map once (:meth:`share_map`) and calls
-    :meth:`branch_maps` in its forward.
+    :meth:`branch_maps` in its forward. Diagnostics are ``distance_<branch>``, unweighted; some
+    methods add their own.
 
     Args:
         weights: Branch -> weight of its loss in L_S, above 0, for one branch or both.
@@ -37,7 +38,6 @@ class Branched(Distiller):
         self.weights = {str(branch): weight for branch, weight in weights.items()}
         self.branches = "both" if len(weights) == 2 else next(iter(weights))
         self.gradients: BranchGradients | None = None
-        self._last: dict[str, Tensor] = {}
 
     def share_map(
         self,
@@ -118,13 +118,6 @@ class Branched(Distiller):
         if self.gradients is not None:
             return conflict_of({b: polar(v) for b, v in gradients.items()}, self.weights)
         return {}
-
-    def diagnostics(self) -> dict[str, Tensor]:
-        """Return detached scalars of the last forward: ``distance_<branch>``, unweighted.
-
-        Some methods add their own.
-        """
-        return dict(self._last)
 
 
 def check_choice(name: str, value: object, choices: Collection[object]) -> None:

@@ -55,6 +55,7 @@ class Distiller(nn.Module, ABC):
         self.branches = "none"
         self.weights = {}
         self.rotation = None
+        self._last: dict[str, Tensor] = {}
         self.register_buffer("class_weights", None, persistent=False)
 
     @abstractmethod
@@ -114,8 +115,8 @@ class Distiller(nn.Module, ABC):
         return {}
 
     def diagnostics(self) -> dict[str, Tensor]:
-        """Return detached scalars about the last forward."""
-        return {}
+        """Return detached scalars of the last forward; each method documents its own."""
+        return dict(self._last)
 
 
 def shape_at(shapes: Shapes, stride: int, whose: str) -> tuple[int, int, int]:

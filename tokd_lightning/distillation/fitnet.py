@@ -132,25 +132,12 @@ class FitNet(MapDistiller):
         seed: int | None = None,
     ) -> None:
         check_choice("rectify", rectify, get_args(Rectify))
+        head = partial(Regressor, rectify=rectify)
         super().__init__(
-            student_shapes,
-            teacher_shapes,
-            weight=weight,
-            branches=branches,
-            branch_reduce=branch_reduce,
-            taps=taps,
-            head=partial(Regressor, rectify=rectify),
+            student_shapes, teacher_shapes, weight, branches, branch_reduce, taps, head
         )
-        self.share_map(
-            self.shared_shape,
-            rotation,
-            layout,
-            dim,
-            rotation_init,
-            rotation_target,
-            conflict,
-            seed,
-        )
+        shape = self.shared_shape
+        self.share_map(shape, rotation, layout, dim, rotation_init, rotation_target, conflict, seed)
 
     def compare(self, student: Tensor, teacher: Tensor, head: nn.Module) -> Tensor:
         """Return :func:`hint` of the head's prediction."""

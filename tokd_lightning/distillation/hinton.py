@@ -76,12 +76,13 @@ class Hinton(Distiller):
                 f"negative, got {weight}, {temperature} and {ce_weight}"
             )
         self.weight, self.ce_weight, self.temperature = weight, ce_weight, temperature
-        self._last: dict[str, Tensor] = {}
 
     def forward(
         self, student: StudentOutput, teacher: TeacherOutput | None, labels: Tensor
     ) -> dict[str, Tensor]:
         """Return both terms, "ce" and "kd", weighted; see :meth:`Distiller.forward`.
+
+        Diagnostics: ``distance_logits``, the unweighted divergence.
 
         Raises:
             ValueError: ``teacher`` is None.
@@ -92,7 +93,3 @@ class Hinton(Distiller):
         self._last = {"distance_logits": distance.detach()}
         ce = self.cross_entropy(student.logits, labels)
         return {"ce": self.ce_weight * ce, "kd": self.weight * distance}
-
-    def diagnostics(self) -> dict[str, Tensor]:
-        """Return ``distance_logits`` of the last forward, the unweighted divergence."""
-        return dict(self._last)

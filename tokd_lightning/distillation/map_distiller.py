@@ -52,7 +52,6 @@ class MapDistiller(Branched):
         self,
         student_shapes: Shapes,
         teacher_shapes: Shapes,
-        *,
         weight: float,
         branches: Branches,
         branch_reduce: BranchReduce,

@@ -94,14 +94,7 @@ class PKT(MapDistiller):
             "the cosines of pooled maps that it compares are the same under every rotation of the "
             "channels, and one across positions would scramble what is pooled",
         )
-        super().__init__(
-            student_shapes,
-            teacher_shapes,
-            weight=weight,
-            branches=branches,
-            branch_reduce=branch_reduce,
-            taps=taps,
-        )
+        super().__init__(student_shapes, teacher_shapes, weight, branches, branch_reduce, taps)
         self.gather = gather
         self.share_map(self.shared_shape)
 

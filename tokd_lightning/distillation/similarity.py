@@ -84,14 +84,7 @@ class SimilarityPreserving(MapDistiller):
             "the products of flattened maps that it compares are the same under every rotation of "
             "the map, whatever its layout",
         )
-        super().__init__(
-            student_shapes,
-            teacher_shapes,
-            weight=weight,
-            branches=branches,
-            branch_reduce=branch_reduce,
-            taps=taps,
-        )
+        super().__init__(student_shapes, teacher_shapes, weight, branches, branch_reduce, taps)
         self.gather = gather
         self.share_map(self.shared_shape)
 

@@ -172,6 +172,10 @@ class TOKD(Branched):
     ) -> dict[str, Tensor]:
         """Return the three terms of Eq. 10, "ce" and, weighted, "rgb" and "frequency".
 
+        Diagnostics: ``distance_<branch>``, the unweighted loss (0 to 4), and
+        ``variance_{student,teacher}_<branch>``, the batch variance of the normalised condensed maps
+        summed over their entries (0: all images equal, 1: nothing in common).
+
         Args:
             student: Logits ``(B, K)`` and maps; S_B(x) is the map at stride 32.
             teacher: Maps of both branches at stride 32; they are detached.
@@ -211,13 +215,3 @@ class TOKD(Branched):
             self.teacher_project.calibrate(*maps.values())
             self._calibrated = True
         return {b: self.teacher_project.get_submodule(b)(maps[b]) for b in self.weights}
-
-    def diagnostics(self) -> dict[str, Tensor]:
-        """Return detached scalars of the last forward, per branch.
-
-        Returns:
-            ``distance_<branch>``, the unweighted loss (0 to 4), and
-            ``variance_{student,teacher}_<branch>``, the batch variance of the normalised condensed
-            maps summed over their entries (0: all images equal, 1: nothing in common).
-        """
-        return dict(self._last)

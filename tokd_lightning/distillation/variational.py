@@ -124,25 +124,12 @@ class VID(MapDistiller):
         conflict: Conflict = "none",
         seed: int | None = None,
     ) -> None:
+        head = VariationalHead
         super().__init__(
-            student_shapes,
-            teacher_shapes,
-            weight=weight,
-            branches=branches,
-            branch_reduce=branch_reduce,
-            taps=taps,
-            head=VariationalHead,
+            student_shapes, teacher_shapes, weight, branches, branch_reduce, taps, head
         )
-        self.share_map(
-            self.shared_shape,
-            rotation,
-            layout,
-            dim,
-            rotation_init,
-            rotation_target,
-            conflict,
-            seed,
-        )
+        shape = self.shared_shape
+        self.share_map(shape, rotation, layout, dim, rotation_init, rotation_target, conflict, seed)
 
     def compare(self, student: Tensor, teacher: Tensor, head: nn.Module) -> Tensor:
         """Return the head's loss."""

@@ -15,6 +15,7 @@ from tokd_lightning.models.detectors import DETECTORS, build_detector
 from tokd_lightning.runs.provenance import source_hash, versions
 
 _SIZE = 299
+_REPEATS = 5
 _STUDENTS = {
     "ResNet18-T": "resnet18_thin",
     "ResNet34-T": "resnet34_thin",
@@ -22,14 +23,13 @@ _STUDENTS = {
 }
 
 
-def measure_sizes(out: Path, repeats: int = 5) -> None:
+def measure_sizes(out: Path) -> None:
     """Write Table 1 as measured here, for one image at a time, on the GPU if there is one.
 
     Args:
         out: JSON file: network name -> ``parameters``, ``macs`` and ``latency`` in ms, the median
-            over ``repeats`` forward passes of the network in ``eval()``, fp32. Detectors of Table 2
+            over five forward passes of the network in ``eval()``, fp32. Detectors of Table 2
             are counted at the side of their own publication, without latency.
-        repeats: Number of timed forward passes.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     networks: dict[str, nn.Module] = {name: Student(b) for name, b in _STUDENTS.items()}
@@ -37,7 +37,7 @@ def measure_sizes(out: Path, repeats: int = 5) -> None:
     measured: dict[str, dict[str, Any]] = {}
     for name, network in networks.items():
         size = complexity(network, _SIZE)
-        latency = _latency(network.eval().to(device), device, repeats)
+        latency = _latency(network.eval().to(device), device)
         measured[name] = {**size._asdict(), "latency": round(latency, 2)}
     for detector in DETECTORS.values():
         network = build_detector({"detector": detector.name, "pretrained": False})
@@ -55,11 +55,11 @@ def measure_sizes(out: Path, repeats: int = 5) -> None:
 
 
 @torch.inference_mode()
-def _latency(network: nn.Module, device: torch.device, repeats: int) -> float:
+def _latency(network: nn.Module, device: torch.device) -> float:
     """Return the median time per image in ms."""
     image = torch.randn(1, 3, _SIZE, _SIZE, generator=torch.Generator().manual_seed(0)).to(device)
     seconds = []
-    for _ in range(repeats + 1):
+    for _ in range(_REPEATS + 1):
         _wait(device)
         started = time.perf_counter()
         network(image)

@@ -58,7 +58,7 @@ def open_mlflow(folder: Path, config: Config, resumed: bool) -> Logger:
     Args:
         folder: The run's folder.
         config: Its configuration, logged as parameters.
-        resumed: Whether to go on with the last MLflow run of that folder, if there is one.
+        resumed: Whether to continue the last MLflow run of that folder, if there is one.
 
     Raises:
         TokdError: MLflow is not installed, or has no store to write to.

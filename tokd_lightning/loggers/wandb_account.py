@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from tokd_lightning.errors import TokdError
 
+_TIMEOUT = 5.0  # seconds, including name resolution
 MODES = {
     "online": "online",
     "run": "online",
@@ -85,23 +86,20 @@ def wandb_mode() -> str:
     return MODES[mode]
 
 
-def unreachable(seconds: float = 5.0) -> str | None:
+def unreachable() -> str | None:
     """Check that W&B's server answers, through the same proxies as the library.
-
-    Args:
-        seconds: Timeout, including name resolution.
 
     Returns:
         The reason if there is no answer; None if the server answers with a status below 500.
     """
     said: list[str | None] = []
-    asking = threading.Thread(target=lambda: said.append(_ask(base_url(), seconds)), daemon=True)
+    asking = threading.Thread(target=lambda: said.append(_ask(base_url())), daemon=True)
     asking.start()
-    asking.join(seconds)
-    return said[0] if said else f"no answer within {seconds:g} s"
+    asking.join(_TIMEOUT)
+    return said[0] if said else f"no answer within {_TIMEOUT:g} s"
 
 
-def _ask(url: str, seconds: float) -> str | None:
+def _ask(url: str) -> str | None:
     request = urllib.request.Request(
         f"{url}/graphql", b'{"query": "{ __typename }"}', {"Content-Type": "application/json"}
     )
@@ -114,7 +112,7 @@ def _ask(url: str, seconds: float) -> str | None:
         proxies = {}
     opener = urllib.request.build_opener(urllib.request.ProxyHandler(proxies))
     try:
-        opener.open(request, timeout=seconds).close()
+        opener.open(request, timeout=_TIMEOUT).close()
     except urllib.error.HTTPError as error:
         return f"{host} answers {error.code}" if error.code >= 500 else None
     except urllib.error.URLError as error:

@@ -43,7 +43,7 @@ def frame_and_video_metrics(table: pd.DataFrame) -> dict[str, float]:
     return {
         f"{level}/{name}": value
         for level, rows in levels.items()
-        for name, value in binary_metrics(*_columns(rows)).items()
+        for name, value in binary_metrics(*labels_and_scores(rows)).items()
     }
 
 
@@ -122,7 +122,7 @@ def inverted(table: pd.DataFrame) -> str:
         table: One row per frame, as for ``frame_and_video_metrics``.
     """
     videos = video_table(table)
-    label, p_fake = _columns(videos)
+    label, p_fake = labels_and_scores(videos)
     fakes = int(label.sum())
     reals = len(label) - fakes
     if not fakes or not reals:
@@ -206,7 +206,8 @@ def _share(flags: NDArray[np.bool_]) -> float:
     return float(flags.mean()) if len(flags) else float("nan")
 
 
-def _columns(table: pd.DataFrame) -> tuple[LabelArray, FloatArray]:
+def labels_and_scores(table: pd.DataFrame) -> tuple[LabelArray, FloatArray]:
+    """Return the columns ``label`` and ``p_fake``."""
     return table["label"].to_numpy(np.int64), table["p_fake"].to_numpy(np.float64)
 
 

@@ -7,8 +7,8 @@ import pandas as pd
 
 from tokd_lightning.metrics.classification import (
     FloatArray,
-    LabelArray,
     binary_metrics,
+    labels_and_scores,
     video_table,
 )
 
@@ -57,8 +57,8 @@ def points(chosen_on: pd.DataFrame, applied_to: pd.DataFrame) -> list[dict[str, 
         fake). If ``allowed`` is 0, there are too few reals for the rate, and threshold, FPR and TPR
         are None.
     """
-    label, p_fake = _columns(applied_to)
-    real = _columns(chosen_on)[1][_columns(chosen_on)[0] == 0]
+    label, p_fake = labels_and_scores(applied_to)
+    real = labels_and_scores(chosen_on)[1][labels_and_scores(chosen_on)[0] == 0]
     found = []
     for rate in RATES:
         threshold = threshold_at(real, rate)
@@ -113,7 +113,7 @@ def by_forgery(scores: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _told(table: pd.DataFrame, method: Any) -> dict[str, Any]:
-    label, p_fake = _columns(table)
+    label, p_fake = labels_and_scores(table)
     fake = (label == 1) & (table["method"] == method).to_numpy()
     either = fake | (label == 0)
     auc = binary_metrics(label[either], p_fake[either])["auc"]
@@ -132,7 +132,3 @@ def _allowed(reals: int, rate: float) -> int:
 
 def _share(flags: np.ndarray[Any, np.dtype[np.bool_]]) -> float | None:
     return round(float(flags.mean()), 7) if len(flags) else None
-
-
-def _columns(table: pd.DataFrame) -> tuple[LabelArray, FloatArray]:
-    return table["label"].to_numpy(np.int64), table["p_fake"].to_numpy(np.float64)

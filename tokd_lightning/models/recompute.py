@@ -74,7 +74,7 @@ def _contexts(
 
 @contextmanager
 def _fixed_statistics(block: nn.Module) -> Iterator[None]:
-    """Leave the running statistics of BatchNorm alone, which the first pass has moved."""
+    """Keep the running statistics of BatchNorm, which the first pass has updated already."""
     norms = [m for m in block.modules() if is_batchnorm(m) and m.training]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

@@ -39,10 +39,10 @@ def native_size(model: nn.Module) -> int:
 
 
 def fit_size(model: nn.Module, size: int, make: Callable[..., nn.Module]) -> Fit:
-    """Return how a network reads images of a size: as it is, built for it, or padded.
+    """Return how a network reads images of a size: unchanged, built for it, or padded.
 
     Args:
-        model: The network as it is; not modified.
+        model: The network; not modified.
         size: Side of the images in pixels.
         make: Builds the network with options, such as ``img_size``.
 

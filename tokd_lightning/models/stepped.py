@@ -178,7 +178,7 @@ class SteppedBackbone(TappedBackbone):
             state = self._enter(x)
         while whole and not isinstance(calls[-1], _Recorder):
             if any(True for _ in calls.pop().parameters()):
-                raise Misfit("layers of its own would run before its blocks have")
+                raise Misfit("layers outside its blocks would run before them")
         states = []
         for number in range(len(self.blocks)):
             state = self.run_block(number, state)

@@ -21,7 +21,7 @@ class DualBranchTeacher(nn.Module):
     Two equal backbones run side by side. After each coupled stage an RFAM weights both maps, and
     the weighted maps continue: in Xception after block3 (end of the entry flow), block11 (middle
     flow) and act4 (exit flow), in others at strides 8, 16 and 32; in a plain transformer after a
-    third, two thirds and all of its blocks, whose prefix tokens are left as they are. The last two
+    third, two thirds and all of its blocks, whose prefix tokens are left unchanged. The last two
     maps are concatenated, averaged over space and classified by one linear layer.
 
     With ``branches`` "rgb" or "frequency" the teacher has only that branch, on x or x^F: one

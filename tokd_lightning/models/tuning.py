@@ -29,7 +29,7 @@ class Tune(NamedTuple):
     rank: int = 0
 
     def __str__(self) -> str:
-        """Return it as it is written."""
+        """Return it as in the configuration."""
         return f"lora({self.rank})" if self.rank else self.kind
 
     @classmethod

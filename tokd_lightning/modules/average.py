@@ -98,7 +98,7 @@ def check_decay(decay: float | None) -> None:
 
 
 WEIGHTS = "weights_in_training"
-"""Entry of a checkpoint whose state dict is an average: the weights that training goes on with."""
+"""Entry of a checkpoint whose state dict is an average: the weights for resuming the training."""
 
 
 def write_average(checkpoint: dict[str, Any], average: WeightAverage) -> None:

@@ -24,8 +24,8 @@ class DetectorModule(DetectionModule):
 
     Args:
         detector: Factory of the network, such as ``SPSL``; ``tokd detectors`` lists them.
-        optimizer: As in :class:`DetectionModule`.
-        lr_scheduler: As in :class:`DetectionModule`.
+        optimizer: Factory of the optimizer, given parameters.
+        lr_scheduler: Factory of its scheduler.
         loss: Factory of the loss, given the network; None takes the detector's own, with its
             defaults.
         recipe: Name of the training recipe in run names and tables: ``paper`` for that of the

@@ -26,8 +26,8 @@ class TeacherModule(DetectionModule):
     checkpoint with ``teacher_projectors: with_teacher``.
 
     Args:
-        optimizer: As in :class:`DetectionModule`.
-        lr_scheduler: As in :class:`DetectionModule`.
+        optimizer: Factory of the optimizer, given parameters.
+        lr_scheduler: Factory of its scheduler.
         backbone: Network of each branch, ``xception`` or any name of timm.
         pretrained: Start from ImageNet weights: True through timm, or the path of a weight file.
         cutoff: Legs of the triangle that the high-pass zeroes, Eq. 1.

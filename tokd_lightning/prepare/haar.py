@@ -49,7 +49,7 @@ class _Stage(NamedTuple):
 
 
 class Cascade(NamedTuple):
-    """The cascade as it is written in OpenCV's file.
+    """The cascade of OpenCV's file.
 
     Attributes:
         stages: Threshold and number of trees of each stage.

@@ -94,8 +94,8 @@ def find_landmarks(
     """Find 68 landmarks on every frame of a data set, and write them next to its manifest.
 
     In the output of ``tokd prepare`` the qualities of a frame show the same crop: the points are
-    found on the best one and belong to all. In other trees every file has points of its own.
-    What was found earlier stays; an interrupted command goes on where it was.
+    found on the best one and belong to all. In other trees every file has its own points.
+    What was found earlier stays; an interrupted command continues where it stopped.
 
     Args:
         path: A data set of frames of any known layout.
@@ -265,7 +265,7 @@ def _points(file: Path, margin: float, predictor: Predictor) -> Points | None:
 
 
 def _kept(results: Any, draft: Path, keys: Sequence[str]) -> Iterator[_Found]:
-    """Yield results, and append each to a draft, from which a killed command goes on."""
+    """Yield results, and append each to a draft, from which a killed command continues."""
     draft.parent.mkdir(parents=True, exist_ok=True)
     known = _earlier(draft, keys, whole=False)
     write_landmarks(draft, keys, known.items())

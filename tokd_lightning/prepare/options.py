@@ -25,9 +25,12 @@ class Options:
         encoding: ``jpeg`` or ``png``.
         jpeg_quality: 1 to 100.
         pack: Whether to write one file of raw pixels per video instead of a folder of images.
-        reencode: CRF of a re-encoded copy of every video, 0 to 51; None for no copy.
-        masks: Whether to cut the mask videos of FF++ too.
-        clips: Consecutive frames: ``frames`` are taken as evenly spaced clips of so many.
+        reencode: CRF of a re-encoded copy of every video, made from its best quality, 0 to 51; None
+            for no copy.
+        masks: Whether to cut the mask videos of FF++ by the frames and crops of the fakes, to
+            ``manipulated_sequences/<method>/masks/faces/<video>/<frame>.png``.
+        clips: Consecutive frames: ``frames`` are taken as evenly spaced clips of so many, for
+            ``--data.clip``.
 
     Raises:
         TokdError: A value is out of range, or options contradict each other (``pack`` with PNG, a

@@ -30,7 +30,7 @@ from tokd_lightning.errors import TokdError, reason
 from tokd_lightning.files import replacing
 from tokd_lightning.prepare.finders import fingerprint, make_finder
 from tokd_lightning.prepare.group import GroupJob, prepare_group
-from tokd_lightning.prepare.options import Encoding, Options
+from tokd_lightning.prepare.options import Options
 from tokd_lightning.prepare.plan import Layout, identify, make_plan, split_files, stamps
 from tokd_lightning.prepare.summary import (
     TRACK,
@@ -58,21 +58,13 @@ def prepare(
     root: Path,
     out: Path,
     *,
-    frames: int = 32,
-    size: int = 299,
-    margin: float = 1.3,
     detector: str = "haar",
     quality: Sequence[str] | None = None,
     methods: Sequence[str] | None = None,
     splits: Path | None = None,
-    encoding: Encoding = "jpeg",
-    jpeg_quality: int = 95,
-    pack: bool = False,
     workers: int | None = None,
-    reencode: int | None = None,
     subset: bool = False,
-    masks: bool = False,
-    clips: int = 1,
+    **crops: Any,
 ) -> int:
     """Cut faces out of the videos of a data set (paper, Sec. 5.1: 32 frames, 299 pixels).
 
@@ -84,24 +76,14 @@ def prepare(
         layout: Layout of the tree: ``ffpp``, ``celebdf``, or ``folder`` for the flat one.
         root: The tree.
         out: Folder to fill; new, empty, or holding an earlier output of the same options.
-        frames: Evenly spaced frames per video.
-        size: Side of the crops in pixels.
-        margin: Side of the crop in units of the face box's side.
         detector: ``haar``, ``mtcnn``, ``none``, or the path of a YuNet ``.onnx`` or a ``.csv`` of
             boxes, see :class:`~.finders.Listed`.
         quality: Qualities to take; None takes all.
         methods: Manipulations to take; None takes all.
         splits: FF++'s split files or Celeb-DF's test list, if they are elsewhere.
-        encoding: ``jpeg`` or ``png``.
-        jpeg_quality: 1 to 100.
-        pack: Whether to write one file of raw pixels per video instead of a folder of images.
         workers: Number of processes; default one per core.
-        reencode: CRF of a re-encoded copy of every video, made from its best quality.
         subset: Whether to take only the existing videos and trim the split files to them.
-        masks: Whether to cut the mask videos of FF++ by the frames and crops of the fakes, to
-            ``manipulated_sequences/<method>/masks/faces/<video>/<frame>.png``.
-        clips: Frames are taken as evenly spaced clips of so many consecutive frames, for
-            ``--data.clip``.
+        **crops: Fields of :class:`~.options.Options`.
 
     Returns:
         The command's exit code: 0, or 1 if no video gave a frame.
@@ -110,12 +92,12 @@ def prepare(
         TokdError: Options are invalid, the tree is not as described, the folder holds something
             else, or the output cannot be written.
     """
-    options = Options(frames, size, margin, encoding, jpeg_quality, pack, reencode, masks, clips)
-    if masks and layout != "ffpp":
+    options = Options(**crops)
+    if options.masks and layout != "ffpp":
         raise TokdError(f"--masks cuts the mask videos of FF++; the layout {layout} has none")
     if workers is not None and workers < 1:
         raise TokdError(f"--workers {workers} must be at least 1")
-    plan = make_plan(layout, root, quality, methods, splits, reencode, subset)
+    plan = make_plan(layout, root, quality, methods, splits, options.reencode, subset)
     groups = {identify(group): group for group in plan.groups}
     record = {"recipe": _RECIPE, "layout": layout} | options.record
     record |= {"detector": fingerprint(detector)}

@@ -28,10 +28,10 @@ EXTRA_COLUMNS = (
     *("x", "y", "side"),
 )
 _KINDS = {
-    "missing": "the tree or its split files promise it, and it is not there",
+    "missing": "the tree or its split files name it, but it does not exist",
     "unreadable": "no frame of it can be decoded",
     "truncated": "it ends too early; the frames before that are used",
-    "wrong_crf": "its encoder says another compression than its folder's name; it is used",
+    "wrong_crf": "its encoder states another compression than its folder's name; it is used",
     "no_face": "no face was found, so it has no frames",
     "face_lost": "the face is not on all of the frames; those without it are left out",
     "several_faces": "several faces are about as large and which was changed is not known; the "

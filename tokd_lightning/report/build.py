@@ -33,13 +33,12 @@ _NETWORKS = {name: name for name in (*STUDENTS.values(), "Teacher")} | {"TOKD": 
 _NETWORKS |= {title: title for title in DETECTORS.values()}
 
 
-def build(tables: Sequence[PaperTable], reader: Reader, when: datetime | None = None) -> Report:
+def build(tables: Sequence[PaperTable], reader: Reader) -> Report:
     """Fill the tables with the results of the runs.
 
     Args:
         tables: Tables and figures.
         reader: Reader of the folder of runs.
-        when: Date of the report; None for now.
     """
     filled = tuple(_fill(table, reader) for table in tables)
     third = [table for table in filled if table.table.key == "table3"]
@@ -47,14 +46,13 @@ def build(tables: Sequence[PaperTable], reader: Reader, when: datetime | None = 
     shown = {entry.cell.dataset.name for t in tables for entry in t.entries if entry.cell}
     evaluated = read_evaluations(reader, shown)
     figures = _figures(filled, pairs, evaluated, reader)
-    moment = when or datetime.now(UTC)
     return Report(
         filled,
         pairs,
         figures,
         tuple(reader.warnings),
         str(reader.runs),
-        moment.strftime("%Y-%m-%d %H:%M UTC"),
+        datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         __version__,
         commit() or "",
         evaluated,

@@ -89,7 +89,7 @@ def _draw_pair(axes: Any, pair: Pair, y: int, limit: float) -> None:
         inside = np.clip([low, high], -limit, limit)
         axes.plot(inside, [y, y], color=OURS, linewidth=2.4)
         for end, sign in ((low, -1), (high, 1)):
-            beyond = sign * end > limit  # an arrow shows that the interval goes on
+            beyond = sign * end > limit  # an arrow shows that the interval continues
             arrow = "<" if sign < 0 else ">"
             axes.plot(
                 np.clip(end, -limit, limit), y, color=OURS, clip_on=False,

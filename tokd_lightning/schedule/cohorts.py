@@ -45,7 +45,7 @@ def in_cohorts(
 
     Args:
         jobs: Jobs of one cell each, or of something else.
-        limit: Most fits of a cohort; 1 leaves all jobs alone.
+        limit: Most fits of a cohort; 1 leaves all jobs single.
         workers: Number of jobs that run at a time.
         shared: Name of a job -> what of its ``expected`` a cohort pays once; None if it is unknown.
     """

@@ -11,6 +11,7 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.files import write_text
 from tokd_lightning.schedule.cohorts import in_cohorts
 from tokd_lightning.schedule.plan import Plan, jobs_of, looker_of
+from tokd_lightning.schedule.progress import say
 from tokd_lightning.schedule.slurm import slurm_parameters
 from tokd_lightning.tables.grid import GridCell
 
@@ -107,16 +108,13 @@ esac
 """
 
 
-def export_sbatch(
-    plan: Plan, given: Sequence[str], out: Path | None = None, console: Console | None = None
-) -> int:
+def export_sbatch(plan: Plan, given: Sequence[str], out: Path | None = None) -> int:
     """Write the sbatch script.
 
     Args:
         plan: The plan; finished cells are left out.
         given: Values of ``--slurm``.
         out: The file; None for ``<table>.sbatch`` in the folder of runs.
-        console: Console to print the start command to.
 
     Returns:
         The exit code: 2 if a cell was left out because its teacher cannot be used, else 0.
@@ -124,7 +122,7 @@ def export_sbatch(
     Raises:
         TokdError: There is nothing left to do, a parameter is wrong, or the plan has ``rerun``.
     """
-    console = console or Console()
+    console = Console()
     if plan.rerun:
         raise TokdError(
             "--export takes no --rerun: an element that is requeued would start again each time"
@@ -163,8 +161,8 @@ def export_sbatch(
     )
     write_text(out, script)
     for name, why in left_out.items():
-        _say(console, f"{name}: left out, {why}")
-    _say(console, f"{len(elements)} elements: {out}\n{launch}")
+        say(console, f"{name}: left out, {why}")
+    say(console, f"{len(elements)} elements: {out}\n{launch}")
     return 2 if left_out else 0
 
 
@@ -225,7 +223,3 @@ def _launch(teachers: int, elements: int, parallel: int, out: Path) -> str:
         'sbatch --export=ALL --dependency=afterok:"${T%%;*}" --kill-on-invalid-dep=yes '
         f"--array={teachers}-{last}%{parallel} {file}"
     )
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, soft_wrap=True, highlight=False, markup=False)

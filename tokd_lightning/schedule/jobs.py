@@ -229,9 +229,9 @@ class Task:
             os.close(self._locks.pop())
 
 
-def stop(tasks: Sequence[Task], grace: float = _GRACE) -> None:
+def stop(tasks: Sequence[Task]) -> None:
     """Stop running tasks: terminate them, and kill them and all children after the grace period."""
-    deadline = time.monotonic() + grace
+    deadline = time.monotonic() + _GRACE
     try:
         for task in tasks:
             task.terminate()

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -68,3 +68,8 @@ def seconds_left(tasks: Sequence[Task], workers: int) -> float | None:
         if task.state in {"running", "waiting"}
     )
     return left / workers
+
+
+def say(console: Console, text: str, style: str = "") -> None:
+    """Print a line without wrapping, markup or highlighting."""
+    console.print(text, style=style, soft_wrap=True, highlight=False, markup=False)

@@ -22,6 +22,7 @@ from tokd_lightning.schedule.estimate import (
 from tokd_lightning.schedule.jobs import Job, Task
 from tokd_lightning.schedule.overview import Standing, count, overview
 from tokd_lightning.schedule.plan import Plan, jobs_of, looker_of, need_data, visible_gpus
+from tokd_lightning.schedule.progress import say
 from tokd_lightning.schedule.queue import queue_of
 from tokd_lightning.schedule.runner import run_jobs
 from tokd_lightning.schedule.slurm import slurm_parameters
@@ -62,7 +63,7 @@ def dry_run(
     states = {cell.name: looker(cell) for cell in plan.cells}
     teachers = sum(cell.role == "teacher" for cell in plan.cells)
     counted = f"{_some(len(plan.cells) - teachers, 'cell')}, {_some(teachers, 'teacher')}"
-    _say(console, f"{plan.table.key}: {plan.table.title}. {counted}", style="bold")
+    say(console, f"{plan.table.key}: {plan.table.title}. {counted}", style="bold")
     if cluster == "slurm" and shutil.which("squeue") is None:
         raise TokdError("there is no squeue here: ask for the queue where jobs are submitted")
     silent = ""
@@ -96,29 +97,29 @@ def dry_run(
         if state.kind in {"stale", "unreadable"}:
             notes.append(f"{name}: {state}" + ("" if plan.rerun else ", --rerun sets it aside"))
     for line in ["", *overview(plan.table, plan.cells, standing, console.width)]:
-        _say(console, line)
-    _say(console, f"\n{count(standing)}", style="bold")
+        say(console, line)
+    say(console, f"\n{count(standing)}", style="bold")
     for note in notes:
-        _say(console, note)
+        say(console, note)
     if silent or (records and queue is None):
         why = silent or "which is not installed here"
-        _say(console, f"jobs were given to SLURM, {why}: what is queued is not known")
+        say(console, f"jobs were given to SLURM, {why}: what is queued is not known")
     if commands:
         _list_commands(plan, states, console)
     jobs = _together(plan, jobs_of(plan, looker, expected_seconds(plan))[0], workers)
-    _say(console, to_go(plan, states, jobs, workers))
+    say(console, to_go(plan, states, jobs, workers))
 
 
 def _list_commands(plan: Plan, states: Mapping[str, State], console: Console) -> None:
     for cell in plan.cells:
         state = states[cell.name]
-        _say(console, f"\n{cell.title}: {state}", style=_STYLES.get(state.kind, ""))
-        _say(console, f"  {shlex.join(['tokd', 'fit', *plan.arguments(cell)])}")
+        say(console, f"\n{cell.title}: {state}", style=_STYLES.get(state.kind, ""))
+        say(console, f"  {shlex.join(['tokd', 'fit', *plan.arguments(cell)])}")
     for cell in plan.cells if plan.on else ():
         if cell.role != "teacher":
-            _say(console, f"\n{cell.title} on {plan.on}")
-            _say(console, f"  {shlex.join(['tokd', *plan.evaluation(cell)])}")
-    _say(console, "")
+            say(console, f"\n{cell.title} on {plan.on}")
+            say(console, f"  {shlex.join(['tokd', *plan.evaluation(cell)])}")
+    say(console, "")
 
 
 def estimate(plan: Plan, workers: int | None = None, console: Console | None = None) -> int:
@@ -130,8 +131,7 @@ def estimate(plan: Plan, workers: int | None = None, console: Console | None = N
     Raises:
         TokdError: A data set is missing, or ``workers`` is below 1.
     """
-    console = console or Console()
-    gpus = visible_gpus()
+    console, gpus = console or Console(), visible_gpus()
     workers, jobs = _workers(workers, gpus), probe_jobs(plan)
     need_data(plan, jobs)
     tasks = run_jobs(jobs, len(gpus) or 1, console, gpus)
@@ -139,7 +139,7 @@ def estimate(plan: Plan, workers: int | None = None, console: Console | None = N
     looker = looker_of(plan)
     states = {cell.name: looker(cell) for cell in plan.cells}
     left = _together(plan, jobs_of(plan, looker, expected_seconds(plan))[0], workers)
-    _say(console, to_go(plan, states, left, workers))
+    say(console, to_go(plan, states, left, workers))
     return report_failures(tasks, console)
 
 
@@ -181,23 +181,23 @@ def reproduce(
     for cell in plan.cells:
         state = states[cell.name]
         if plan.settled(state) and state.kind != "done":
-            _say(console, f"{cell.name}: {state}; kept, --rerun sets it aside and makes it again")
+            say(console, f"{cell.name}: {state}; kept, --rerun sets it aside and makes it again")
     for name, why in left_out.items():
-        _say(console, f"{name}: not started, {why}")
+        say(console, f"{name}: not started, {why}")
     if queue is not None:
         jobs_at_once = parameters["array_parallelism"]
-        _say(console, to_go(plan, states, _together(plan, jobs, 1), jobs_at_once))
+        say(console, to_go(plan, states, _together(plan, jobs, 1), jobs_at_once))
         left = queue.submit(jobs, console, lambda jobs: _together(plan, jobs, 1))
         return 2 if left or left_out else 0
     jobs = _together(plan, jobs, workers)
-    _say(console, to_go(plan, states, jobs, workers))
+    say(console, to_go(plan, states, jobs, workers))
     tasks = run_jobs(jobs, workers, console, gpus, start)
     code = 0
     try:
         if plan.runs.is_dir():
             _report(plan, console, looker)
     except (TokdError, OSError) as error:
-        _say(console, f"the page of {plan.table.key} was not made: {error}", style="red")
+        say(console, f"the page of {plan.table.key} was not made: {error}", style="red")
         code = 2
     return report_failures(tasks, console, len(left_out)) or code
 
@@ -230,12 +230,12 @@ def report_failures(tasks: Sequence[Task], console: Console, left_out: int = 0) 
     """Print a line per failed job and return the exit code, 2 if not all jobs are done."""
     failed = [task for task in tasks if task.state == "failed"]
     for task in failed:
-        _say(console, f"{task.job.name} {task.reason}", style="red")
+        say(console, f"{task.job.name} {task.reason}", style="red")
     waiting = left_out + sum(task.state == "dropped" for task in tasks)
     if not failed and not waiting:
         return 0
     rest = f", {waiting} not started" if waiting else ""
-    _say(console, f"{len(failed)} failed{rest}; the same command continues from here")
+    say(console, f"{len(failed)} failed{rest}; the same command continues from here")
     return 2
 
 
@@ -243,10 +243,6 @@ def _workers(asked: int | None, gpus: Sequence[str]) -> int:
     if asked is not None and asked < 1:
         raise TokdError(f"--workers must be at least 1, not {asked}")
     return asked or len(gpus) or min(2, os.cpu_count() or 1)
-
-
-def _say(console: Console, text: str, style: str = "") -> None:
-    console.print(text, style=style, soft_wrap=True, highlight=False, markup=False)
 
 
 def _some(number: int, what: str) -> str:

@@ -18,6 +18,7 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.files import is_locked, take_lock, write_text
 from tokd_lightning.schedule.cluster import CellJob, find_submitit
 from tokd_lightning.schedule.jobs import Job
+from tokd_lightning.schedule.progress import say
 from tokd_lightning.schedule.queue import (
     FOLDER,
     Queue,
@@ -263,32 +264,32 @@ class Slurm:
                 text += ", in the queue already" if job.name in before else ""
                 text += f", {entries[number]}" if number in entries else ""
                 text += f"  (log: {job.log})"
-            _say(console, f"{job.name:{width}}  {text}")
+            say(console, f"{job.name:{width}}  {text}")
             if job.name in ended:
-                _say(console, f"{'':{width}}  before: {ended[job.name]}")
+                say(console, f"{'':{width}}  before: {ended[job.name]}")
         new = len(known) - len(before)
-        _say(console, f"{new} submitted, {len(before)} in the queue already")
+        say(console, f"{new} submitted, {len(before)} in the queue already")
         remaining = sum(why == "not submitted" for why in without.values())
         if refused:
-            _say(
+            say(
                 console,
                 f"{remaining} not submitted, SLURM takes no more: {refused}; the same command "
                 "submits them when jobs have left the queue",
             )
         if stuck:
             numbers = " ".join(dict.fromkeys(known[name] for name in stuck))
-            _say(
+            say(
                 console,
                 f"{len(stuck)} of them cannot start until SLURM resolves the reasons above; to "
                 f"change the request, scancel {numbers} and run the command again with other "
                 "--slurm values",
             )
         if new and not asks_for_gpus(self._parameters):
-            _say(console, "no GPU was asked for: --slurm gpus_per_node=1")
+            say(console, "no GPU was asked for: --slurm gpus_per_node=1")
         if known:
             arrays = dict.fromkeys(number.partition("_")[0] for number in known.values())
-            _say(console, f"squeue --jobs {','.join(arrays)}")
-            _say(
+            say(console, f"squeue --jobs {','.join(arrays)}")
+            say(
                 console,
                 f"submitit's own logs: {self._folder}; the same command continues from here",
             )
@@ -323,10 +324,6 @@ def _sort(
             why = without[lacking[0]].removeprefix("not submitted: ")
             without[job.name] = f"not submitted: {lacking[0]} {why}"
     return known, without
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 @contextmanager

@@ -84,7 +84,7 @@ def show(
             path, out, root, quality, split, forge, landmarks, identities, tile, seed
         )
     if landmarks is not None:
-        raise TokdError("landmarks are drawn with a forging method alone: give --forge sbi")
+        raise TokdError("landmarks are only drawn with a forging method: give --forge sbi")
     if is_run(path):
         scores = keep(read_scores(path), quality, method, split)
         sheet = sheet_of_run(path, root, scores, identities)

@@ -59,15 +59,15 @@ class Difference(NamedTuple):
         return sum(difference > 0 for difference in self.seeds)
 
 
-def student_quantile(degrees: int, level: float = LEVEL) -> float:
-    """Return the t that a Student variable exceeds in absolute value with probability 1 - level.
+def student_quantile(degrees: int) -> float:
+    """Return the t that a Student variable exceeds in absolute value in 5 % of cases.
 
     With t = sqrt(degrees) tan(a), the density of a is proportional to cos(a) ** (degrees - 1).
     """
     angle = np.linspace(0, math.pi / 2, 100_001)
     density = np.cos(angle) ** (degrees - 1)
     mass = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
-    return math.sqrt(degrees) * math.tan(float(np.interp(level * mass[-1], mass, angle)))
+    return math.sqrt(degrees) * math.tan(float(np.interp(LEVEL * mass[-1], mass, angle)))
 
 
 def summary(values: Sequence[float]) -> Summary | None:
@@ -88,7 +88,6 @@ def paired_difference(
     *,
     seeds: Literal["student", "resampled", "fixed"] = "student",
     resamples: int = RESAMPLES,
-    level: float = LEVEL,
     seed: int = 0,
 ) -> Difference:
     r"""Bootstrap the difference of two accuracies over test videos and over training seeds.
@@ -111,7 +110,6 @@ def paired_difference(
         seeds: ``student``; ``resampled`` (the plain bootstrap, whose intervals are too narrow with
             few seeds); ``fixed`` (seeds are not a source of variance). A single seed is ``fixed``.
         resamples: Number of resamples.
-        level: Nominal coverage.
         seed: Seed of the resampling.
 
     Raises:
@@ -133,7 +131,7 @@ def paired_difference(
         error = float(np.std(each, ddof=1)) / math.sqrt(n)
         drawn = each.mean() + alone * (drawn - each.mean())
         drawn += error * rng.standard_t(n - 1, resamples)
-    tail = (1 - level) / 2
+    tail = (1 - LEVEL) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return Difference(float(each.mean()), float(low), float(high), tuple(each.tolist()), videos)
 

@@ -185,7 +185,7 @@ def tell_of_teacher(header: Config, data: FrameDataModule) -> None:
     if theirs != ours:
         rank_zero_warn(f"the teacher was trained on {theirs}, and is shown {ours} here")
     if (fold := header.get("fold")) is None:
-        rank_zero_info("the teacher's checkpoint does not say its splits: they are not compared")
+        rank_zero_info("the teacher's checkpoint does not record its splits: they are not compared")
     elif fold != data.fold_hash() and theirs.rpartition("-")[0] == data.name:
         rank_zero_warn(
             "the teacher was trained on other splits or videos: it may have seen this student's "

@@ -82,7 +82,7 @@ class TokdCLI(LaunchingCLI):
 
     Args:
         args: Arguments as on the command line, the subcommand first.
-        learner: The fit of a cohort that this is; None for one alone.
+        learner: The fit of a cohort that this is; None for a single fit.
     """
 
     def __init__(self, args: list[str], learner: Learner | None = None) -> None:
@@ -402,7 +402,7 @@ def run(args: list[str], learner: Learner | None = None) -> int:
 
     Args:
         args: Arguments as on the command line, the subcommand first.
-        learner: The fit of a cohort that this is; None for one alone.
+        learner: The fit of a cohort that this is; None for a single fit.
 
     Raises:
         TokdError: Any error the user can fix, including Lightning's misconfigurations.

@@ -40,7 +40,7 @@ _MEMORY = re.compile(r"out of memory|can't allocate memory", re.IGNORECASE)
 class Cohort:
     """Several whole fits in one process, of which one runs at a time.
 
-    Each fit is what ``tokd fit`` is alone: its own Trainer, folder, loggers and checkpoints. It
+    Each fit is what a single ``tokd fit`` is: its own Trainer, folder, loggers and checkpoints. It
     runs in a thread and passes the turn on before every batch, so that all train on a batch before
     one takes the next. The batch is loaded and the teacher evaluated once for all. The random
     numbers of Python, NumPy and torch belong to a fit, not to the process.
@@ -57,7 +57,7 @@ class Cohort:
         self._test = test
         self._logs = logs
         self._turns = Turns(len(arguments), _own_random_numbers)
-        # By what batches contain: frames without a mask are left out for those that need it alone.
+        # By what batches contain: frames without a mask are left out only for those that need it.
         self._streams: defaultdict[frozenset[str], Stream] = defaultdict(Stream)
         teacher, stream = SharedTeacher(several=len(arguments) > 1), self._streams.__getitem__
         self.learners = [
@@ -68,7 +68,7 @@ class Cohort:
         self._obstacle: str | None = None
 
     def run(self) -> None:
-        """Run all fits to their ends. One that fails leaves; the others go on.
+        """Run all fits to their ends. One that fails leaves; the others continue.
 
         Raises:
             TokdError: The arguments of one are wrong, the fits cannot share, or one of
@@ -207,7 +207,7 @@ def split(args: list[str]) -> tuple[list[list[str]], bool, Path | None]:
 def reusing(args: list[str]) -> list[str]:
     """Return the arguments of a fit of several, which reuses its run where that is finished.
 
-    The same command can then go on after some of them are.
+    The same command can then continue after some of them are.
     """
     return args if _AGAIN & set(args) else [*args, "--reuse"]
 
@@ -252,7 +252,7 @@ def _halves(cohort: Cohort) -> list[list[list[str]]]:
     again = [reusing(_of_test(it.args)) for it in left]
     groups = [part for part in (again[:half], again[half:]) if part]
     print(
-        f"out of memory with {len(cohort.learners)} fits at a time: going on with "
+        f"out of memory with {len(cohort.learners)} fits at a time: continuing with "
         f"{half} from their last checkpoints",
         file=sys.stderr,
         flush=True,
@@ -286,7 +286,7 @@ def _own_random_numbers() -> Callable[[], None]:
 
 
 class _Signals:
-    """Hands signals, which reach the main thread alone, on to the fits of a cohort."""
+    """Hands signals, which reach only the main thread, on to the fits of a cohort."""
 
     cohort: Cohort | None = None
 

@@ -36,7 +36,7 @@ class Learner:
         stream: Returns the cohort's batches that contain what is given beyond images and labels.
         teacher: The cohort's teacher.
         agreed: Called when the arguments of all fits are read, and whenever its turn comes; raises
-            if they cannot share, or cannot go on.
+            if they cannot share, or cannot continue.
 
     Attributes:
         name: Name of its run; its arguments until that is known.
@@ -97,7 +97,7 @@ class Learner:
         data.seat.release = model.release
 
     def watch(self, callbacks: Sequence[Callback]) -> None:
-        """Hand signals on to last.ckpt's callback, and have it time this fit's turns alone."""
+        """Hand signals on to last.ckpt's callback, and have it time only this fit's turns."""
         for callback in callbacks:
             if isinstance(callback, LastCheckpoint):
                 self.last = callback

@@ -9,7 +9,7 @@ Key = tuple[int, ...]
 
 
 class Turns:
-    """Gives the turn to the thread with the smallest key; of equal keys the first thread's counts.
+    """Gives the turn to the thread with the smallest key, among equal keys to the first thread.
 
     A thread states the key of what it does next and waits. One that is behind the others catches up
     by itself, as its keys are smaller; one that has ended drops out.

@@ -110,7 +110,7 @@ def read_collection(tree: Tree, quality: str | None) -> list[Clip]:
     """List a tree of FFIW, as files and as frames, or of WildDeepfake."""
     clips: list[Clip] = []
     for files, kind in ((True, FILES), (False, FOLDERS[1])):
-        with suppress(TokdError):  # it may have one form alone
+        with suppress(TokdError):  # it may have only one form
             videos = list_collection(tree.root, quality or UNKNOWN, files)
             clips += [clip_at(tree, video, kind) for video in videos]
     return clips

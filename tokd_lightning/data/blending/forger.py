@@ -36,7 +36,7 @@ class Forger(ABC):
     """Maker of forged samples from real frames.
 
     Both classes go through the same changes: ``__call__`` with ``fake=False`` returns the real
-    counterpart, equal but for the blend, so that a network cannot learn the changes themselves.
+    counterpart, equal except for the blend, so that a network cannot learn the changes themselves.
 
     Attributes:
         name: Name of the method in tables.

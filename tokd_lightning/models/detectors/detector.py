@@ -52,7 +52,7 @@ class Detector(nn.Module, ABC):
         citation: Authors and venue.
         needs: What training needs beyond frames and labels: ``mask``, ``landmarks``, ``clip``.
         reads: Batch entries that :meth:`forward` takes by name, in evaluation too.
-        reads_in_training: Further entries that it takes in training alone.
+        reads_in_training: Further entries that it takes in training only.
         size: Side of the published input in pixels.
         multiple: The side of an image must be a multiple of it.
         mean: Mean of the published normalisation of images in [0, 1].
@@ -275,7 +275,7 @@ class DetectorLoss(nn.Module, ABC):
 
 
 class CrossEntropy(DetectorLoss):
-    """The cross-entropy alone."""
+    """Only the cross-entropy."""
 
     def forward(
         self, detector: Detector, output: DetectorOutput, batch: Mapping[str, Any]

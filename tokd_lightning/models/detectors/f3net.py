@@ -80,7 +80,7 @@ class FAD(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the bands of images ``(B, 3, N, N)``: ``(B, 12, N, N)``, band by band."""
-        if x.is_meta:  # shapes alone are asked for
+        if x.is_meta:  # only shapes are needed
             return x.new_empty(len(x), 12, *x.shape[-2:])
         wide = full_precision(x.dtype, x.device)
         with without_autocast(x.device):
@@ -124,7 +124,7 @@ class LFS(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the statistics of normalised images ``(B, 3, H, W)``: ``(B, 6, H / 2, W / 2)``."""
-        if x.is_meta:  # shapes alone are asked for
+        if x.is_meta:  # only shapes are needed
             sides = [(side + 2 * _PADDING - _WINDOW) // _STRIDE + 1 for side in x.shape[-2:]]
             return x.new_empty(len(x), _LOCAL, *sides)
         wide = full_precision(x.dtype, x.device)

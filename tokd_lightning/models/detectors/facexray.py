@@ -18,7 +18,7 @@ _SLOPE = 10.0  # of the logits in the mean of the X-ray, at the start
 def face_xray(mask: Tensor) -> Tensor:
     """Return 4 m (1 - m), the X-ray of blending masks, ``(B, 1, H, W)`` in [0, 1].
 
-    A mask of zeros and ones alone, as those of FF++, is blurred first (9 px, sigma 5).
+    A mask of only zeros and ones, like those of FF++, is blurred first (9 px, sigma 5).
 
     Args:
         mask: Blending masks in [0, 1], ``(B, 1, H, W)``.

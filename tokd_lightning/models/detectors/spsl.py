@@ -30,7 +30,7 @@ def phase_image(grey: Tensor) -> Tensor:
         The same shape, ``promote_types(dtype, float32)``.
     """
     dtype = torch.promote_types(grey.dtype, torch.float32)
-    if grey.is_meta:  # shapes alone are asked for
+    if grey.is_meta:  # only shapes are needed
         return grey.new_empty(grey.shape, dtype=dtype)
     with without_autocast(grey.device):
         if torch.compiler.is_exporting():

@@ -58,7 +58,7 @@ class LaplacianOfGaussian(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Filter maps ``(B, C, H, W)``; borders repeat the last pixel."""
-        if x.is_meta:  # shapes alone are asked for
+        if x.is_meta:  # only shapes are needed
             return torch.empty_like(x)
         half = self.kernel.shape[-1] // 2
         padded = functional.pad(x, (half,) * 4, mode="replicate")
@@ -77,7 +77,7 @@ class TwoBranch(Detector):
     Args:
         backbone: ``densenet121`` or a name for :func:`~tokd_lightning.models.build_backbone`.
         pretrained: ImageNet weights: True, False or a path.
-        recurrent: Whether there are LSTM layers; without, frames are scored alone.
+        recurrent: Whether there are LSTM layers; without, frames are scored one by one.
 
     Raises:
         TokdError: The backbone is unknown or unsuitable, or its weights are unavailable.

@@ -83,7 +83,7 @@ class BestCheckpoint(ModelCheckpoint):
         best = Path(state["best_model_path"])
         if state["best_model_path"] and not best.is_file():
             raise TokdError(
-                f"{best} is missing, so that the run cannot go on as it was: put it back, or "
+                f"{best} is missing, so that the run cannot be resumed unchanged: put it back, or "
                 "--rerun sets the run aside and starts again"
             )
         super().load_state_dict(state)
