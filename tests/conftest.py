@@ -1,7 +1,9 @@
+import gc
 import logging
 import os
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 # Read once, when the first product on a GPU is made; deterministic runs need it.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -12,6 +14,38 @@ from trees import make_ffpp
 
 # Threads that wait for each other make tiny networks several times slower.
 torch.set_num_threads(1)
+
+# Files whose tests share what costs seconds: an exported student, runs, a teacher.
+TOGETHER = (
+    ("tests/deploy/",),
+    ("tests/test_evaluate", "tests/test_robustness", "tests/test_fuzz_cli", "tests/test_identity",
+     "tests/test_shorthand", "tests/test_whole_images", "tests/test_generalisation"),
+    ("tests/test_cli", "tests/test_cohort", "tests/test_own", "tests/test_methods_cli",
+     "tests/test_wandb_cli", "tests/test_probe", "tests/whole/"),
+)  # fmt: skip
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each file to one worker, and those that share something to the same."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return next((group[0] for group in TOGETHER if file.startswith(group)), file)
+
+    return Together(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave alone what was imported: a tenth of the time."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
@@ -71,3 +105,14 @@ def trained(tiny_ffpp: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("runs")
     fit_and_test("demo_vanilla", tiny_ffpp, runs, *TINY_STUDENT, *SHORT)
     return folder(runs, "vanilla")
+
+
+@pytest.fixture(scope="session")
+def small_teacher(tiny_ffpp: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The best.ckpt of a teacher that was fitted in three batches. Do not write beside it."""
+    from test_cli import TINY_TEACHER, tokd
+
+    runs = tmp_path_factory.mktemp("teacher")
+    assert tokd("fit", "demo_teacher", tiny_ffpp, runs, *TINY_TEACHER) == 0
+    [best] = runs.glob("*/checkpoints/best.ckpt")
+    return best

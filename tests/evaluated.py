@@ -38,10 +38,11 @@ def bright_celebdf(root):
     return brighten(make_celebdf(root, frames=2, size=48), "Celeb-synthesis")
 
 
-def fit_and_test(experiment, data, runs, *options):
+def fit_and_test(experiment, data, runs, *options, pictures=False):
     config = ROOT / f"experiments/{experiment}.yaml"
     for command in ("fit", "test"):
         given = [f"--config={config}", f"--data.root={data}", f"--runs={runs}", *OPTIONS, *options]
+        given += ["--pictures=0"] if command == "test" and not pictures else []
         assert main([command, *given]) == 0
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 import wandb_log
 from PIL import Image
-from test_cli import ROOT, TINY_TEACHER, tokd
+from test_cli import ROOT
 from test_kills import flat, kill, stamps, training_starts
 from trees import make_ffpp
 
@@ -78,22 +78,14 @@ ALL = {
 }
 
 
-@pytest.fixture(scope="module")
-def teacher(tiny_ffpp, tmp_path_factory):
-    runs = tmp_path_factory.mktemp("teacher")
-    assert tokd("fit", "demo_teacher", tiny_ffpp, runs, *TINY_TEACHER) == 0
-    [best] = runs.glob("*/checkpoints/best.ckpt")
-    return best
-
-
 @pytest.fixture
-def arguments(tiny_ffpp, teacher):
+def arguments(tiny_ffpp, small_teacher):
     """Return the arguments of a method's fit."""
 
     def of(name, runs, *options, root=tiny_ffpp):
         experiment = f"demo_{name}" if name in UNTAUGHT else "demo_tokd"
         own = (METHODS | UNTAUGHT)[name]
-        taught = [] if name in UNTAUGHT else [f"--model.teacher={teacher}"]
+        taught = [] if name in UNTAUGHT else [f"--model.teacher={small_teacher}"]
         return [
             *(f"--config={ROOT}/experiments/{experiment}.yaml", f"--data.root={root}"),
             *(*SMALL, *own, *taught, f"--runs={runs}", f"--name={name}", *options),

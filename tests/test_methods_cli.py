@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 import yaml
-from test_cli import TINY_TEACHER, folder, tokd
+from test_cli import tokd
 from test_distiller_parts import PARTS as EVERY_PART
 
 from tokd_lightning.cli import main
@@ -38,13 +38,6 @@ def cells():
     yield from sorted(QUICK)
 
 
-@pytest.fixture(scope="module")
-def teacher(tiny_ffpp, tmp_path_factory):
-    runs = tmp_path_factory.mktemp("teacher")
-    assert tokd("fit", "demo_teacher", tiny_ffpp, runs, *TINY_TEACHER) == 0
-    return folder(runs, "teacher") / "checkpoints" / "best.ckpt"
-
-
 def broken_off(module):
     if module.current_epoch == 1:
         raise TokdError("broken off")
@@ -53,13 +46,13 @@ def broken_off(module):
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "branches", "student"), cells())
 def test_a_cell_is_fitted_resumed_and_tested(
-    tiny_ffpp, teacher, tmp_path, capsys, monkeypatch, method, branches, student
+    tiny_ffpp, small_teacher, tmp_path, capsys, monkeypatch, method, branches, student
 ):
     options = [
         *LENGTH,
         f"--model.distiller={PARTS[method]}",
         f"--model.student={student}",
-        f"--model.teacher={teacher}",
+        f"--model.teacher={small_teacher}",
     ]
     if branches != "none":
         options.append(f"--model.distiller.branches={branches}")
@@ -101,9 +94,11 @@ def state_of(run):
 
 @pytest.mark.thinned(4)
 @pytest.mark.parametrize("method", ["Hinton", "AttentionTransfer", "PKT", "SimilarityPreserving"])
-def test_a_learned_rotation_is_refused_in_one_line(tiny_ffpp, teacher, tmp_path, capsys, method):
+def test_a_learned_rotation_is_refused_in_one_line(
+    tiny_ffpp, small_teacher, tmp_path, capsys, method
+):
     options = [f"--model.distiller={method}", "--model.distiller.rotation=learned"]
-    options.append(f"--model.teacher={teacher}")
+    options.append(f"--model.teacher={small_teacher}")
     assert tokd("fit", "demo_tokd", tiny_ffpp, tmp_path, *options) == 2
     error = capsys.readouterr().err.strip()
     assert f"{method} cannot take rotation: learned, because" in error.splitlines()[-1]

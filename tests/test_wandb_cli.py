@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import wandb_log
 import yaml
-from test_cli import TINY_TEACHER, TINY_TOKD, folder, tokd
+from test_cli import TINY_TOKD, folder, tokd
 
 from tokd_lightning.modules import DistillModule
 
@@ -15,13 +15,12 @@ MEDIA = {"tables/methods", "tables/videos", "tables/errors", "pictures"}
 
 
 @pytest.fixture(scope="module")
-def runs(tiny_ffpp, tmp_path_factory):
-    """A teacher off W&B; a student that broke off in its second epoch, went on, and was tested."""
+def runs(tiny_ffpp, small_teacher, tmp_path_factory):
+    """A student that broke off in its second epoch, went on, and was tested."""
     runs = tmp_path_factory.mktemp("runs")
-    assert tokd("fit", "demo_teacher", tiny_ffpp, runs, *TINY_TEACHER) == 0
     student = [
         *TINY_TOKD,
-        f"--model.teacher={folder(runs, 'teacher')}/checkpoints/best.ckpt",
+        f"--model.teacher={small_teacher}",
         "--trainer.max_epochs=2",
         "--model.lr_scheduler.total_steps=6",
         "--model.rotation_scheduler.total_steps=6",

@@ -216,7 +216,7 @@ def test_only_named_qualities_and_methods_are_taken(tree, tmp_path):
     assert json.loads((tmp_path / "a/prepare.json").read_text())["quality"] == ["c40"]
     prepare("ffpp", tree, tmp_path / "b", **SMALL, quality=["c40"], methods=[])
     assert {r["method"] for r in rows_of(tmp_path / "b/manifest.csv")} == {"real"}
-    with pytest.raises(TokdError, match="no method 'FaceSwap': there is Deepfakes"):
+    with pytest.raises(TokdError, match="no method 'FaceSwap': choose from Deepfakes"):
         prepare("ffpp", tree, tmp_path / "c", **SMALL, methods=["FaceSwap"])
     with pytest.raises(TokdError, match="no quality 'c51'"):
         prepare("ffpp", tree, tmp_path / "c", **SMALL, quality=["c51"])

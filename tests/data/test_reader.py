@@ -170,5 +170,5 @@ def test_a_flat_tree_without_splits_is_told_how_to_have_them(tmp_path):
 
 
 def test_an_unknown_quality_is_named(ffpp):
-    with pytest.raises(TokdError, match=r"has no quality 'c99': there is c23, c40"):
+    with pytest.raises(TokdError, match=r"has no quality 'c99': choose from c23, c40"):
         read_any(ffpp, "c99")

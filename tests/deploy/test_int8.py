@@ -136,6 +136,22 @@ def test_trunk_is_quantised_and_head_stays_in_float(content, made):
     assert onnx.load_from_string(made).metadata_props[0].value == '"tiny"'
 
 
+def test_transform_of_the_image_stays_in_float(content, frames):
+    model = onnx.load_from_string(content)
+    model.graph.node[0].input[0] = "wave"
+    factor = numpy_helper.from_array(np.array(1000, np.float32), "factor")
+    model.graph.initializer.append(factor)
+    model.graph.node.insert(0, helper.make_node("Sin", ["phase"], ["wave"], "sine"))
+    model.graph.node.insert(0, helper.make_node("Mul", ["image", "factor"], ["phase"], "scale"))
+    onnx.checker.check_model(model)
+    assert int8.transforms(model.graph) == ["scale", "sine"]
+    given = model.SerializeToString()
+    images = frames.images[::4].numpy()
+    float_logits, logits = (run(one, images)[0] for one in (given, int8.quantise(given, images)))
+    apart = np.abs(logits - float_logits).max()
+    assert apart < 0.1 * np.ptp(float_logits)
+
+
 def test_mean_of_heat_map_stays_difference_of_logits(made, frames):
     logits, heat = run(made, frames.images.numpy())
     np.testing.assert_allclose(heat.mean((1, 2)), logits[:, 1] - logits[:, 0], atol=1e-4)

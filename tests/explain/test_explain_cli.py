@@ -43,7 +43,7 @@ def runs(data, tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "offline")
-        fit_and_test("demo_vanilla", data, runs, *TINY_STUDENT, *SHORT)
+        fit_and_test("demo_vanilla", data, runs, *TINY_STUDENT, *SHORT, pictures=True)
         teacher = ["fit", f"--config={ROOT}/experiments/demo_teacher.yaml", f"--runs={runs}"]
         assert main([*teacher, f"--data.root={data}", *OPTIONS, *TINY_TEACHER, *SHORT]) == 0
         both = [str(folder(runs, what)) for what in ("vanilla", "teacher")]

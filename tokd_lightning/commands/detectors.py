@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from tokd_lightning.commands import asked
+from tokd_lightning.commands import asked, importing
 
 
 def add_to(commands: Any) -> None:
@@ -16,7 +16,8 @@ def add_to(commands: Any) -> None:
 
 
 def _detectors(options: argparse.Namespace) -> int:
-    from tokd_lightning.models.detectors.catalogue import print_detectors
+    with importing():
+        from tokd_lightning.models.detectors.catalogue import print_detectors
 
     print_detectors(**asked(options))
     return 0

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tokd_lightning.commands import asked, refuse_missing
+from tokd_lightning.commands import asked, importing, refuse_missing
 
 
 def add_to(commands: Any) -> None:
@@ -55,6 +55,7 @@ def add_to(commands: Any) -> None:
 
 def _evaluate(options: argparse.Namespace) -> int:
     refuse_missing(options.runs)
-    from tokd_lightning.evaluation import evaluate_command
+    with importing():
+        from tokd_lightning.evaluation import evaluate_command
 
     return evaluate_command(**asked(options))

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tokd_lightning.commands import asked
+from tokd_lightning.commands import asked, importing
 
 
 def add_to(commands: Any) -> None:
@@ -44,6 +44,7 @@ def _formats(text: str) -> list[str]:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from tokd_lightning.deploy.export import export
+    with importing():
+        from tokd_lightning.deploy.export import export
 
     return export(**asked(options))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tokd_lightning.commands import without_wandb
+from tokd_lightning.commands import importing
 from tokd_lightning.training.help import add_help
 
 
@@ -13,7 +13,7 @@ def add_to(commands: Any) -> None:
 
 def main(args: list[str]) -> int:
     """Run ``tokd fit`` with its arguments; return the exit code."""
-    with without_wandb():
+    with importing():
         from tokd_lightning.training.cohort import fit
 
     fit(args)

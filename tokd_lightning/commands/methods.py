@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from tokd_lightning.commands import asked
+from tokd_lightning.commands import asked, importing
 
 
 def add_to(commands: Any) -> None:
@@ -22,7 +22,8 @@ def add_to(commands: Any) -> None:
 
 
 def _methods(options: argparse.Namespace) -> int:
-    from tokd_lightning.distillation.catalogue import print_methods
+    with importing():
+        from tokd_lightning.distillation.catalogue import print_methods
 
     print_methods(**asked(options))
     return 0

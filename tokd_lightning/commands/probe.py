@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from tokd_lightning.commands import LineParser
+from tokd_lightning.commands import LineParser, importing
 from tokd_lightning.training.help import add_help
 
 
@@ -17,6 +17,7 @@ def main(args: list[str]) -> int:
     parser = LineParser(prog="tokd probe", add_help=False, allow_abbrev=False)
     parser.add_argument("--out", type=Path, required=True)
     given, fit = parser.parse_known_args(args)
-    from tokd_lightning.training.probe import probe
+    with importing():
+        from tokd_lightning.training.probe import probe
 
     return probe(fit, given.out)

@@ -178,7 +178,7 @@ def _list_ffpp(
     wanted = [q for i, q in enumerate(found) if not any(same_quality(q, p) for p in found[:i])]
     if quality is not None:
         if not any(same_quality(quality, q) for q in found):
-            raise TokdError(f"{root} has no quality {quality!r}: there is {', '.join(found)}")
+            raise TokdError(f"{root} has no quality {quality!r}: choose from {', '.join(found)}")
         wanted = [quality]
     methods = {
         name: [m for m, there in parts.items() if any(same_quality(name, q) for q in there)]

@@ -126,7 +126,8 @@ def quantise(content: bytes, images: Pictures) -> bytes:
     """Quantise a network statically: 8-bit weights per channel, unsigned 8-bit activations.
 
     The layers after the last one that both outputs share, which is the classifier and the class
-    activation map, stay in float: the mean of the heatmap stays the difference of the logits.
+    activation map, stay in float: the mean of the heatmap stays the difference of the logits. So
+    does what comes before the first convolution, a transform of the image such as SPSL's phase.
 
     Args:
         content: The float network.
@@ -166,7 +167,7 @@ def quantise(content: bytes, images: Pictures) -> bytes:
                 per_channel=True,
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
-                nodes_to_exclude=head(model.graph),
+                nodes_to_exclude=head(model.graph) + transforms(model.graph),
             )
         except Exception as error:  # its exceptions have no common class
             said = " ".join(str(error).split())[:160]
@@ -195,6 +196,18 @@ def head(graph: Any) -> list[str]:
         reached.append(names)
     shared = set.intersection(*reached)
     return [node.name for node in graph.node if node.name not in shared]
+
+
+def transforms(graph: Any) -> list[str]:
+    """Return the names of a graph's nodes that no convolution comes before, but convolutions."""
+    found: list[str] = []
+    convolved: set[str] = set()
+    for node in graph.node:
+        if node.op_type == "Conv" or not convolved.isdisjoint(node.input):
+            convolved.update(node.output)
+        else:
+            found.append(node.name)
+    return found
 
 
 def _images(known: Validation, rows: list[int]) -> Iterator[Pictures]:

@@ -118,6 +118,7 @@ class TokdCLI(LaunchingCLI):
         check_values(self.config[name])
         follow_weights(self.config[name], lambda: parser.parse_args(args, defaults=False)[name])
         self.resolved = resolve(self._parser(name), self.config[name])
+        self.config_dump = self.resolved  # for hyperparameters, else dumped anew
         checks.check_arguments(self.resolved)
         if name == "fit":
             trainer_options.check_trainer_options(self.resolved["trainer"])

@@ -65,7 +65,7 @@ KINDS: dict[str, Kind] = {
     "missing-real": Kind(
         "warning",
         "the real video that a fake was made from is not there at that quality",
-        "get it, if real and fake shall be compared",
+        "get it, if real and fake are to be compared",
     ),
     "same-name": Kind(
         "warning",

@@ -266,7 +266,7 @@ def _of_quality(
     if quality not in there:
         names = ", ".join(sorted(there)[:5])
         raise TokdError(
-            f"{file} has no rows of quality {quality!r}: there is {names} (--data.quality)"
+            f"{file} has no rows of quality {quality!r}: choose from {names} (--data.quality)"
         )
     others = [
         f"{number} frames {'without a quality' if name == UNKNOWN else f'of quality {name}'} are "
