@@ -120,6 +120,17 @@ def test_help_needs_neither_torch_nor_lightning():
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+def test_preparing_needs_no_torch():
+    code = (
+        "import sys; from tokd_lightning.cli import main\n"
+        "assert main(['prepare', 'ffpp', 'nowhere', '--out', 'none']) == 2\n"
+        "assert not {'torch', 'lightning', 'matplotlib'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "tokd: there is no nowhere\n"
+
+
 def test_listing_a_table_needs_neither_torch_nor_submitit():
     code = (
         "import sys; from tokd_lightning.cli import main\n"
