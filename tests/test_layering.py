@@ -118,3 +118,14 @@ def test_help_needs_neither_torch_nor_lightning():
         "assert not {'torch', 'lightning', 'pandas', 'matplotlib'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_preparing_needs_no_torch():
+    code = (
+        "import sys; from tokd_lightning.cli import main\n"
+        "assert main(['prepare', 'ffpp', 'nowhere', '--out', 'none']) == 2\n"
+        "assert not {'torch', 'lightning', 'matplotlib'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "tokd: there is no nowhere\n"

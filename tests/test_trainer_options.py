@@ -78,6 +78,7 @@ def test_callbacks_that_watch_and_stop_are_accepted():
         ({"enable_checkpointing": False}, r"leaves no best\.ckpt"),
         ({"check_val_every_n_epoch": 0}, "must be above 0, not 0"),
         ({"val_check_interval": 0.0}, r"must be above 0, not 0\.0"),
+        ({"devices": "x"}, "devices .x.: give a number"),
     ],
     ids=str,
 )

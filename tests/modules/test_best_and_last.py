@@ -1,4 +1,7 @@
+from types import SimpleNamespace
+
 import lightning.pytorch as pl
+import pandas as pd
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -14,7 +17,7 @@ from tokd_lightning.training.callbacks.resume import (
     LastCheckpoint,
     checkpoint_to_resume,
 )
-from tokd_lightning.training.results import selected
+from tokd_lightning.training.results import selected, write_scores
 
 
 class WorseAndWorse(pl.LightningModule):
@@ -176,3 +179,15 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_earlier_one(tmp_path, mo
         writer.save_checkpoint({"epoch": 2}, path)
     assert torch.load(path, weights_only=True) == {"epoch": 1}
     assert [p.name for p in path.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_tables_of_scores_are_counted_in_words(tmp_path, capsys):
+    rows = [(m, f, m != "real", p) for m, p in (("real", 0.1), ("FaceSwap", 0.9)) for f in range(2)]
+    scores = pd.DataFrame(rows, columns=["method", "frame", "label", "p_fake"])
+    scores["label"] = scores["label"].astype(int)
+    for name in ("path", "dataset", "video", "quality", "target", "source", "split"):
+        scores[name] = "one"
+    scores["path"] = [f"{n}.png" for n in range(len(scores))]
+    write_scores(SimpleNamespace(scores=scores.assign(loss=0.0)), tmp_path, "test")
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in said] == ["4 frames", "2 videos", "1 method"]

@@ -15,7 +15,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from rich.progress import track
 
-from tokd_lightning.data.decode import load_frame
 from tokd_lightning.data.landmarks import COUNT, LANDMARKS, Points, read_landmarks, write_landmarks
 from tokd_lightning.data.manifest import VIDEO
 from tokd_lightning.data.parallel import in_processes
@@ -257,6 +256,8 @@ def _find(job: _Job) -> _Found:
 
 
 def _points(file: Path, margin: float, predictor: Predictor) -> Points | None:
+    from tokd_lightning.data.decode import load_frame  # torch, which tokd prepare does not need
+
     try:
         image = load_frame(file)
     except ValueError:

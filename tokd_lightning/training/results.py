@@ -117,4 +117,4 @@ def write_scores(model: DetectionModule, folder: Path, stage: str) -> None:
     for level, table in tables.items():
         path = folder / f"{stage}_{level}.csv"
         write_text(path, table.to_csv(index=False))
-        print(f"{len(table)} {level}: {path}")
+        print(f"{len(table)} {level if len(table) > 1 else level.removesuffix('s')}: {path}")

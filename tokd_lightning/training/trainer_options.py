@@ -1,6 +1,7 @@
 """Checks of Lightning trainer options that would train or select differently from their name."""
 
 import math
+import re
 from collections.abc import Iterable
 
 from lightning.pytorch import callbacks as lightning
@@ -26,6 +27,7 @@ _CALLBACKS: dict[str, str] = {
     "SpikeDetection": "it needs a loss from every training step; a loss that is not finite ends "
     "the run without it",
 }
+_DEVICES = re.compile(r"auto|-1|\d+(\s*,\s*\d+)*,?")
 _RISING = ("acc", "acc_real", "acc_fake", "balanced_acc", "auc", "ap")
 
 
@@ -48,6 +50,9 @@ def check_trainer_options(trainer: Config) -> None:
     for key, instead in refused.items():
         if trainer.get(key) not in (None, False, 0):
             raise TokdError(f"--trainer.{key} is not supported: {instead}")
+    devices = trainer.get("devices")
+    if isinstance(devices, str) and not _DEVICES.fullmatch(devices):
+        raise TokdError(f"--trainer.devices {devices!r}: give a number, indices as 0,1, or auto")
     for key in ("check_val_every_n_epoch", "val_check_interval"):
         value = trainer.get(key)
         if isinstance(value, int | float) and value <= 0:
