@@ -79,6 +79,13 @@ def test_what_follows_the_last_block_is_found_and_the_same_to_the_bit(name, norm
     torch.testing.assert_close(stepped, functional.adaptive_avg_pool2d(last, 2))
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_blocks_are_found_without_data_too(name):
+    found = build_backbone(name, size=SIZE, role="steps")
+    with torch.device("meta"):
+        assert build_backbone(name, size=SIZE, role="steps").ends == found.ends
+
+
 @torch.no_grad()
 def test_a_plain_transformer_is_tapped_after_each_third_of_its_blocks(teachers, images):
     """Against the blocks' own outputs, rearranged by hand."""

@@ -193,6 +193,9 @@ class SteppedBackbone(TappedBackbone):
                 raise Misfit(f"its map at stride {stride} is not the output of a block")
             self.ends[stride], self.layouts[stride] = ends[-1]
         order = [self.ends[stride] for stride in STRIDES]
+        if x.is_meta and len({*order}) < len(order):  # blocks of one grid look alike there
+            self.ends = dict(self.taps)  # one grid, one map of each block
+            order = [self.ends[stride] for stride in STRIDES]
         if order != sorted(set(order)):
             raise Misfit("fewer than three of its blocks end at different maps")
         self._find_last(states[-1], last)
