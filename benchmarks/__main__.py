@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     found = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     found.add_argument("--all", action="store_true", help="the whole matrix; goes on where it was")
-    found.add_argument("--rerun", action="store_true", help="with --all: begin anew")
+    found.add_argument("--rerun", action="store_true", help="with --all: start again")
     found.add_argument("--only", nargs="+", default=[], metavar="PART")
     found.add_argument("--repeats", type=int, default=10, help="of each figure, fewer of slow ones")
     found.add_argument("--tiny", action="store_true", help="see that everything runs")

@@ -44,6 +44,7 @@ class Sizes(NamedTuple):
     backbone: str = "xception"
     resnet: str = "resnet50"
     transformer: str = "vit_large_patch14_clip_224"
+    transformers: str = "vit_base_patch16_224"  # of a dual-branch teacher
     detecting: tuple[int, int, int] = (224, 299, 380)
     efficient: str = "tf_efficientnet_b4"
     repeats: int = 10
@@ -70,6 +71,7 @@ TINY = Sizes(
     backbone="test_resnet",
     resnet="test_resnet",
     transformer="test_vit",
+    transformers="test_vit",
     detecting=(64, 64, 64),
     efficient="resnet18_thin",
     repeats=2,

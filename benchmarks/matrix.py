@@ -128,6 +128,19 @@ def tuned_teacher(sizes: Sizes) -> Iterator[Row]:
     yield from tuning.measure(sizes.transformer, 224 if sizes.large > 224 else 64, sizes.batch)
 
 
+def steps_of_transformers(sizes: Sizes) -> Iterator[Row]:
+    """Measure TOKD's step with transformers as teachers, of one branch and of two."""
+    side, batch = 224 if sizes.large > 224 else 64, min(2, sizes.batch)
+    common = (sizes.student, batch, side, sizes.dim, max(2, sizes.repeats // 2))
+    for backbone, branches in ((sizes.transformer, "rgb"), (sizes.transformers, "both")):
+        method = f"TOKD {branches}"
+        measured = step.measure(*common, backbone=backbone, only=[method], branches=branches)
+        found = next(measured)[1]
+        what = f"{method}, teacher {backbone} ({branches}), {side} px, batch {batch}"
+        yield Row(f"step / lower bound, {what}", "x", found.ratio, "<= 1.08")
+        yield Row(f"step, {what}", "ms", milliseconds_of(found.step))
+
+
 PARTS: tuple[Part, ...] = (
     filter_sizes,
     rotation_forms,
@@ -137,4 +150,5 @@ PARTS: tuple[Part, ...] = (
     teacher_forms,
     loading_with_workers,
     tuned_teacher,
+    steps_of_transformers,
 )

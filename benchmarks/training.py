@@ -74,10 +74,12 @@ def mixed(precision: str, device: torch.device) -> AbstractContextManager[Any]:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed")
 
 
-def save_teacher(folder: Path, backbone: str = "xception") -> tuple[DualBranchTeacher, Path]:
-    """Write an untrained teacher as `TeacherModule` would."""
-    teacher = DualBranchTeacher(backbone, pretrained=False)
-    projectors = TeacherProjectors(teacher.rgb.channels[-1])
+def save_teacher(
+    folder: Path, backbone: str = "xception", **options: Any
+) -> tuple[DualBranchTeacher, Path]:
+    """Write an untrained teacher as `TeacherModule` would; options are those of the network."""
+    teacher = DualBranchTeacher(backbone, pretrained=False, **options)
+    projectors = TeacherProjectors(teacher.backbones()[0].channels[-1])
     state = {f"teacher.{key}": value for key, value in teacher.state_dict().items()}
     state |= {f"projectors.{key}": value for key, value in projectors.state_dict().items()}
     header = {"kind": "teacher", "network": teacher.spec, "mean": 0.5, "std": 0.5}

@@ -5,9 +5,9 @@ import json
 import pandas as pd
 import pytest
 import yaml
-from evaluated import SHORT, TINY_STUDENT, fit_and_test
+from evaluated import SHORT, fit_and_test
 from sklearn.metrics import roc_auc_score
-from test_cli import ROOT, TINY_TEACHER
+from test_cli import ROOT, TINY_STUDENT, TINY_TEACHER
 from trees import make_celebdf, make_ffpp
 
 from tokd_lightning.cli import main
@@ -69,7 +69,7 @@ def test_a_teacher_that_had_the_forgery_is_told_of(tiny_ffpp, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("option", "says"),
     [
-        ("--data.leave_out=[Deepfake]", "no fake of that method; there is Deepfakes"),
+        ("--data.leave_out=[Deepfake]", "no fake of that method; choose from Deepfakes"),
         ("--data.degrade=haze", "no perturbation 'haze'"),
         ("--data.balance=pairs", "--data.balance"),
     ],

@@ -251,7 +251,7 @@ def test_a_run_resumed_under_other_code_names_both_and_says_so(made, monkeypatch
     folder, where, _ = made
     before = read(folder)
     assert before["hashes"]["sources"] == [before["hashes"]["source"]]
-    with pytest.warns(UserWarning, match="was begun with code .* and goes on with abababab"):
+    with pytest.warns(UserWarning, match="was started with code .* and resumes with abababab"):
         results = resumed(folder, where, monkeypatch, seconds=4000.0, code="ab" * 32)
     assert results["hashes"]["sources"] == [before["hashes"]["source"], "ab" * 32]
     assert 4000 <= results["seconds"]["fit"] < 4300

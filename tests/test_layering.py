@@ -19,7 +19,7 @@ ALLOWED = {
     "terminal": set(),
     "models": {"frequency", "terminal"},
     "distillation": {"models", "terminal"},
-    "modules": {"distillation", "metrics", "models"},
+    "modules": {"distillation", "metrics", "models", "runs"},
     "data": {"terminal"},
     "demo": {"data"},
     "prepare": {"data", "terminal"},

@@ -86,6 +86,9 @@ def test_what_a_constructor_raises_is_told_first(options, says, tiny_ffpp, capsy
             "--model.lr_scheduler.total_steps: expected",
         ),
         (["--data.balance=whole"], "--data.balance: choose from none, repeat_real, half_batch, lo"),
+        (["--data.size="], "--data.size: expected an integer, not ''"),
+        (["--trainer.max_steps="], "--trainer.max_steps: expected an integer, not ''"),
+        (["--data.mean="], "--data.mean: expected a number or a list, not ''"),
         (["--pictures=x"], "--pictures: expected an integer or null, not x"),
         (["--data.num_workers=null"], "--data.num_workers must not be null"),
         (["--data.num_workers=-1"], "--data.num_workers must be a number from 0 on, not -1"),
@@ -94,6 +97,10 @@ def test_what_a_constructor_raises_is_told_first(options, says, tiny_ffpp, capsy
         (["--data=Nothing"], "--data: Nothing names no class that can be imported"),
         (["--model.optimizer=torch.optim.Adamm"], "--model.optimizer: torch.optim.Adamm is nei"),
         (["--trainer.callbacks=Nope"], "--trainer.callbacks: Nope is neither a file nor a list"),
+        (
+            ["--trainer.callbacks=GradientAccumulationScheduler"],
+            "--trainer.callbacks: GradientAccumulationScheduler needs scheduling",
+        ),
         (["--data.augmentation=[{class_path: Nope}]"], "--data.augmentation: Nope names no class"),
     ],
     ids=str,
@@ -111,6 +118,7 @@ def test_in_a_yaml_the_block_is_named(tmp_path, capsys):
         ("interval: step", "interval: 1", "--model: interval: choose from epoch, step, not 1"),
         ("monitor:", "monitr:", "unknown option 'monitr' (did you mean monitor?)"),
         ("model:", "model: [", "--config: not a readable YAML"),
+        ("[0.95, 1.05]", "null", "RandomBrightness cannot be made from its options: must be real"),
     ):
         mine.write_text(text.replace("../configs", f"{ROOT}/configs").replace(old, new, 1))
         assert main(["fit", f"--config={mine}"]) == 2
@@ -144,6 +152,9 @@ def test_options_without_a_config_ask_for_one(capsys):
     for options in (["--data.root=x"], ["--model.student=resnet18_thin"], []):
         assert main(["fit", *options]) == 2
         assert "name an experiment: tokd fit --config" in line(capsys)
+    for verb in (["inputs"], ["probe", "--out=probe.json"]):
+        assert main(verb) == 2
+        assert f"name an experiment: tokd {verb[0]} --config" in line(capsys)
 
 
 def test_the_first_told_error_of_a_chain_is_raised():

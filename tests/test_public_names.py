@@ -33,6 +33,13 @@ def test_an_unknown_name_is_an_attribute_error():
     assert set(tokd_lightning._NAMES) <= set(dir(tokd_lightning))
 
 
+def test_an_earlier_name_of_a_loader_is_still_imported():
+    from tokd_lightning import load_exported
+    from tokd_lightning.deploy.record import open_model
+
+    assert load_exported is open_model
+
+
 def test_importing_the_package_imports_no_library():
     code = (
         "import sys, tokd_lightning; assert not {'torch', 'lightning', 'pandas'} & set(sys.modules)"

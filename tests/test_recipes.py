@@ -62,6 +62,10 @@ def test_init_copies_all_and_replaces_nothing(elsewhere, capsys):
         assert made == {p.relative_to(recipes()) for p in (recipes() / name).rglob("*")}
     assert main(["init", "work"]) == 2
     assert "exists: it is not replaced" in capsys.readouterr().err
+    assert main(["init", "/proc/own"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("tokd: /proc/own cannot be written: ")
+    assert said.count("\n") == 1
 
 
 def test_a_table_is_planned_in_an_empty_folder(elsewhere, capsys):

@@ -110,6 +110,11 @@ def test_a_short_name_leaves_the_experiment_s_own_method_as_it_is(tmp_path):
     assert written(tmp_path, "--model.distiller", "tokd").resolved == alone.resolved
 
 
+def test_the_class_after_model_help_is_no_run():
+    given = ["fit", "--model.help", "DistillModule"]
+    assert written_out(given) == given
+
+
 def test_what_is_no_method_is_left_to_the_parser():
     given = ["fit", "--config", RES18, "--model.distiller", "configs/distillers/at.yaml"]
     assert written_out(given) == given
@@ -181,7 +186,7 @@ def test_a_teacher_that_is_being_trained_is_said_to_be(tmp_path):
     run = tmp_path / "ffpp-c40_teacher-both_s0"
     run.mkdir()
     (run / "fit.yaml").write_text("")
-    with pytest.raises(TokdError, match=rf"tokd fit {run} goes on with it"):
+    with pytest.raises(TokdError, match=rf"tokd fit {run} resumes it"):
         read_checkpoint(run / "checkpoints" / "best.ckpt", "teacher")
 
 

@@ -65,15 +65,8 @@ A trained run is read with :func:`load_run`; its ``model`` holds the network in 
 Traceback (most recent call last):
 tokd_lightning.errors.TokdError: runs/missing does not exist: ...
 
-An exported student, for programs without torch, is read with :func:`load_exported`:
-
->>> from pathlib import Path
->>> from tokd_lightning import load_exported
->>> load_exported(Path("exported/missing"))
-Traceback (most recent call last):
-tokd_lightning.errors.TokdError: exported/missing does not exist: ...
-
-:func:`load_detector` makes a :class:`Detector` of it, which scores pictures and videos:
+:func:`load_detector` reads an exported student as a :class:`Detector`, which scores pictures and
+videos without torch:
 
 >>> from tokd_lightning import Detector, load_detector
 >>> load_detector("exported/missing")
@@ -104,18 +97,19 @@ _NAMES = {
     "CelebDFDataModule": "data.celebdf",
     "ManifestDataModule": "data.manifest_table",
     "load_run": "evaluation.open_run",
-    "load_exported": "deploy.record",
     "Detector": "deploy.detector",
     "load_detector": "deploy.detector",
 }
 _OTHERWISE = {"load_run": "open_run", "load_exported": "open_model"}  # names in their modules
+_EARLIER = {"load_exported": "deploy.record"}  # kept for programs that import it
 __all__ = ["__version__", *_NAMES]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _NAMES:
+    places = _NAMES | _EARLIER
+    if name not in places:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_NAMES[name]}"), _OTHERWISE.get(name, name))
+    return getattr(import_module(f"{__name__}.{places[name]}"), _OTHERWISE.get(name, name))
 
 
 def __dir__() -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,13 @@ def test_a_forgery_left_out_of_several_data_sets_is_unseen(tmp_path: Path):
 def test_a_run_that_forges_its_fakes_has_seen_no_stored_forgery(tmp_path: Path):
     audit = audit_run(plant(tmp_path, data={"forge": "sbi"}))
     assert [row["seen"] for row in audit["forgeries"]] == [False] * len(FORGERIES)
+
+
+@pytest.mark.parametrize(("data", "words"), [({"forge": "sbi"}, "it forges"), ({}, "evaluate RUN")])
+def test_without_scores_of_its_validation_an_audit_says_what_is_missing(tmp_path, data, words):
+    run = plant(tmp_path, data=data)
+    shutil.rmtree(run / "evaluations", ignore_errors=True)
+    assert words in audit_run(run)["calibration"]["why"]
 
 
 def test_the_temperature_is_fitted_on_validation_alone(tmp_path: Path):

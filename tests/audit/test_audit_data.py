@@ -176,6 +176,26 @@ def test_columns_of_a_prepared_tree_are_measures_too(tmp_path: Path, clean: Path
 
 
 @pytest.mark.slow
+def test_what_prepare_wrote_of_each_data_set_of_several_is_measured(tmp_path, clean, capsys):
+    root = spoiled(tmp_path / "all", clean)
+    run = plant_run(tmp_path / "runs", root)
+    table = pd.DataFrame({"path": [f.relative_to(root).as_posix() for f in root.rglob("*.jpg")]})
+    table["side"] = np.where(table["path"].str.startswith(FAKES), 120, 200)
+    table.to_csv(root / "manifest.csv", index=False)
+    (root / "prepare.json").write_text('{"no_face": {"real": [2, 40], "fake": [90, 160]}}')
+    sets = {"root": str(root.parent), "sets": [{"data": "ffpp-c23:data"}], "size": 48}
+    data = {"class_path": "tokd_lightning.data.mixed.MixedDataModule", "init_args": sets}
+    config = yaml.safe_load((run / "fit.yaml").read_text()) | {"data": data}
+    (run / "fit.yaml").write_text(yaml.safe_dump(config))
+    frames = pd.read_csv(run / "test_frames.csv", dtype=str)
+    frames.assign(path="data/" + frames["path"]).to_csv(run / "test_frames.csv", index=False)
+    _, checks, document = audit(run, root.parent, capsys)
+    assert "size before the crop: AUC 0.0" in checks["shortcuts"]["said"]
+    missed = next(row for row in document["shortcuts"]["rows"] if row["name"] == "no face found")
+    assert missed["auc"]["value"] == pytest.approx(0.5 + (90 / 160 - 2 / 40) / 2, abs=1e-6)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -300,3 +300,14 @@ def test_a_mask_of_a_quarter_has_an_xray_of_three_quarters():
     made = SBI().apply(face(), draws, True)
     assert made.mask.max() == pytest.approx(0.25, abs=1e-4)
     assert xray(made.mask).max() == pytest.approx(0.75, abs=1e-3)
+
+
+def test_mirrored_points_lie_on_the_pixels_of_the_mirrored_picture():
+    points = np.stack([np.arange(68), np.arange(68) // 2], 1).astype(np.float32)
+    picture = np.zeros((40, 90), int)
+    picture[points[:, 1].astype(int), points[:, 0].astype(int)] = 1 + np.arange(68)
+    moved = mirrored(points, 90).astype(int)
+    marked = picture[:, ::-1][moved[:, 1], moved[:, 0]] - 1
+    assert sorted(marked) == list(range(68))  # each on a mark
+    assert marked[0] == 16  # the ends of the jaw change places
+    assert marked[8] == 8

@@ -208,13 +208,15 @@ def test_what_is_wrong_with_a_tree_is_said_in_one_line(tree, spoil, message):
 @pytest.mark.parametrize("inner", ["", "faces", "original/faces"])
 def test_frames_as_published_are_of_no_other_quality(tmp_path, inner):
     make_celebdf(tmp_path, inner=inner)
-    with pytest.raises(TokdError, match=r"no frames of quality 'c40' in .*: there is original "):
+    with pytest.raises(TokdError, match=r"no frames of quality 'c40' in .*: choose from original "):
         scan(tmp_path, quality="c40")
 
 
 def test_a_kind_or_quality_that_is_not_there_is_named(tmp_path):
     make_celebdf(tmp_path, inner="c40/faces")
-    with pytest.raises(TokdError, match=r"no frames of quality 'original'.*there is c40 \(--data"):
+    with pytest.raises(
+        TokdError, match=r"no frames of quality 'original'.*choose from c40 \(--data"
+    ):
         scan(tmp_path)
     with pytest.raises(TokdError, match=r"no images of quality 'c40' in .*: extract them first"):
         scan(tmp_path, quality="c40", folder="images")

@@ -99,7 +99,7 @@ def test_all_qualities_are_read_unless_one_is_named(tmp_path):
     assert set(read(tmp_path, content)["quality"]) == {"raw", "c40"}
     assert set(read(tmp_path, content, quality="c40")["path"].str.contains("/c40/")) == {True}
     assert set(read(tmp_path, content, quality="c0")["quality"]) == {"c0"}
-    with pytest.raises(TokdError, match=r"no videos of quality 'c23': there is c40, raw"):
+    with pytest.raises(TokdError, match=r"no videos of quality 'c23': choose from c40, raw"):
         read(tmp_path, content, quality="c23")
 
 

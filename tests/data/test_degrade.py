@@ -49,6 +49,18 @@ def test_a_chain_applies_its_links_one_after_another():
     assert made(image, 4, 5, 6).equal((work[0] * 255).round().to(torch.uint8))
 
 
+def test_a_fit_says_how_many_images_are_degraded_for_whom_and_by_what(tiny_ffpp, capsys):
+    options = {"share": 0.5, "strength": 2}
+    given = {"degrade": "blur,jpeg", "degrade_options": options, "degrade_for": "student"}
+    module = data(tiny_ffpp, **given)
+    module.setup("fit")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "75% of the training images are degraded, for the student alone: each of" in said
+    assert "jpeg, blur with probability 0.5, at strengths from 1 to 2" in said
+    drawn = [bool(module.degrade.draw(0, 0, row)) for row in range(2000)]
+    assert abs(np.mean(drawn) - 0.75) < 0.03
+
+
 def test_draws_have_the_share_range_and_order_that_are_documented():
     made = make_degradation("all", {"share": 0.4, "strength": 4})
     chains = [made.draw(0, 0, row) for row in range(3000)]
@@ -159,7 +171,7 @@ def test_an_unreadable_frame_is_replaced_before_it_is_degraded(tiny_ffpp, monkey
         ({"degrade": []}, "no perturbation named"),
         ({"degrade_options": {"share": 0}}, "share is a probability above 0, not 0"),
         ({"degrade_options": {"strength": 6}}, "strength is between 1 and 5, not 6"),
-        ({"degrade_options": {"most": 2}}, "no option 'most'; there is share and strength"),
+        ({"degrade_options": {"most": 2}}, "no option 'most'; choose from share and strength"),
         ({"degrade_options": {"share": "much"}}, "share must be a number, not 'much'"),
         ({"degrade": None, "degrade_options": {"share": 1}}, "belong to --data.degrade"),
         ({"degrade": None, "degrade_for": "student"}, "degrade_for belongs to --data.degrade"),

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -155,6 +156,14 @@ def test_a_finished_tree_is_reused_with_one_line(made, capsys, monkeypatch):
     make_demo(made, **SMALL)
     assert capsys.readouterr().out.strip().endswith("made earlier with the same arguments, reused")
     assert {path: path.stat().st_mtime_ns for path in made.rglob("*")} == before
+
+
+def test_a_tree_that_an_earlier_version_made_without_masks_is_reused_and_said_to_be(
+    made, tmp_path, capsys
+):
+    old = shutil.copytree(made, tmp_path / "old", ignore=shutil.ignore_patterns("masks"))
+    make_demo(old, **SMALL)
+    assert "reused; it has no masks" in capsys.readouterr().out
 
 
 def test_an_interrupted_tree_does_not_pass_as_finished_and_is_completed(

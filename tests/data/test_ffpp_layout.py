@@ -172,7 +172,7 @@ def write(name, content):
         (rename("manipulated_sequences/FaceSwap", "x"), "no folder .*FaceSwap.*--data.methods"),
         (
             rename("original_sequences/youtube/c23", "original_sequences/youtube/c40"),
-            r"no quality 'c23' in .*youtube: there is c40 \(--data.quality\)",
+            r"no quality 'c23' in .*youtube: choose from c40 \(--data.quality\)",
         ),
         (only_videos, "has only videos: extract their frames to .*faces/<video>/ first"),
         (
@@ -212,7 +212,7 @@ def test_some_other_folder_is_not_a_tree(tmp_path):
 
 
 def test_an_unknown_method_is_named(tiny_ffpp):
-    with pytest.raises(TokdError, match=r"no method 'Deepfake' in FF\+\+; there are Deepfakes, "):
+    with pytest.raises(TokdError, match=r"no method 'Deepfake' in FF\+\+; choose from Deepfakes, "):
         scan_ffpp(tiny_ffpp, "c23", methods=["Deepfake"])
 
 

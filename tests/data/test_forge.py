@@ -281,12 +281,12 @@ def test_the_hash_covers_landmarks_masks_and_the_rows_in_use(tree, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"forge": "xyz"}, "no forging method 'xyz': there is bi and sbi"),
+        ({"forge": "xyz"}, "no forging method 'xyz': choose from bi and sbi"),
         ({"forge": "sbi", "balance": "repeat_real"}, "leave out balance repeat_real"),
         ({"forge": "sbi", "batch_size": 7}, "forge needs an even batch size, not 7"),
         ({"forge": "sbi", "teacher_quality": "c40"}, "leave out forge or teacher_quality"),
         ({"forge_options": {"shift": 3}}, "name it with --data.forge"),
-        ({"forge": "sbi", "forge_options": {"shfit": 3}}, "sbi has no option 'shfit': there is"),
+        ({"forge": "sbi", "forge_options": {"shfit": 3}}, "sbi has no option 'shfit': choose"),
     ],
 )
 def test_contradictions_are_one_line(tree, options, message):

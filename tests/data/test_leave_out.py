@@ -39,7 +39,10 @@ def test_other_data_have_another_hash_but_the_same_fold(tiny_ffpp):
 @pytest.mark.parametrize(
     ("methods", "message"),
     [
-        (["Deepfake"], "leave_out Deepfake: no fake of that method; there is Deepfakes, Face2Face"),
+        (
+            ["Deepfake"],
+            "leave_out Deepfake: no fake of that method; choose from Deepfakes, Face2Face",
+        ),
         (["real"], "leave_out real: no fake of that method"),
         (["Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"], "no fake is left in the split"),
     ],

@@ -9,7 +9,16 @@ from rich.console import Console
 from tokd_lightning.data.layouts.ffpp import scan_ffpp
 from tokd_lightning.data.layouts.numbering import frame_numbers
 from tokd_lightning.data.layouts.video_folder import list_frames
-from tokd_lightning.data.manifest import COLUMNS, build, check, counts, counts_table, data_hash
+from tokd_lightning.data.manifest import (
+    COLUMNS,
+    VIDEO,
+    build,
+    check,
+    counts,
+    counts_table,
+    data_hash,
+    first_rows,
+)
 from tokd_lightning.data.spacing import evenly_spaced
 from tokd_lightning.errors import TokdError
 
@@ -85,6 +94,21 @@ def test_counts_say_which_videos_are_short(tiny_ffpp):
     assert "22 (6)" in text
     assert "1 videos have fewer than 4 frames" in text
     assert "3 videos have no frames" in " ".join(text.split())
+
+
+def test_rows_in_any_order_are_counted_and_checked_alike(manifest):
+    mixed = manifest.sample(frac=1, random_state=0)
+    expected = manifest.value_counts(["split", "method"])
+    for rows in (manifest, mixed):
+        found = counts(rows, 4).set_index(["split", "method"])
+        assert found["frames"].to_dict() == expected.to_dict()
+        assert (4 * found["videos"] == found["frames"]).all()
+        assert not found["short"].any()
+        pd.testing.assert_frame_equal(first_rows(rows), rows.drop_duplicates(VIDEO))
+        check(rows)
+    mixed.loc[mixed.index[5], "split"] = "test" if mixed["split"].iloc[5] != "test" else "val"
+    with pytest.raises(TokdError, match="videos in more than one split"):
+        check(mixed)
 
 
 def test_the_hash_knows_content_and_names_but_not_the_place(tiny_ffpp, manifest, tmp_path):

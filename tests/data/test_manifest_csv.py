@@ -106,6 +106,26 @@ def test_an_index_column_of_pandas_is_left_out(tmp_path):
     assert tuple(rows.columns) == COLUMNS
 
 
+def test_what_pandas_writes_beside_an_empty_cell_is_read(tmp_path):
+    table = pd.DataFrame(
+        {
+            "path": [f"v/{frame}.png" for frame in range(3)],
+            "label": [1, 1, None],
+            "method": ["fake", "fake", "fake"],
+            "split": "test",
+            "video": "v",
+            "frame": [8, 9, None],
+        }
+    )
+    table.to_csv(tmp_path / "p.csv", index=False)
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v/0.png").touch()
+    assert "1.0,fake,test,v,8.0" in (tmp_path / "p.csv").read_text()
+    rows = read(tmp_path, (tmp_path / "p.csv").read_text())
+    assert rows["label"].tolist() == [1, 1, 1]
+    assert {8, 9} < set(rows["frame"])
+
+
 def test_paths_are_relative_to_the_file_or_to_the_root(tmp_path):
     here = tmp_path / "root"
     (here / "deep").mkdir(parents=True)
@@ -152,7 +172,7 @@ def test_the_quality_chooses_rows(tmp_path):
     text = "path,label,split,quality\nb.png,0,test,c23\na/000/0001.png,0,train,c40\nc/1.png,0,test,"
     assert read(tmp_path, text, quality="c40")["path"].tolist() == ["a/000/0001.png"]
     assert read(tmp_path, text)["quality"].tolist() == ["c23", "c40", "unknown"]
-    with pytest.raises(TokdError, match=r"no rows of quality 'raw': there is c23, c40, unknown"):
+    with pytest.raises(TokdError, match=r"no rows of quality 'raw': choose from c23, c40, unknown"):
         read(tmp_path, text, quality="raw")
 
 
@@ -190,7 +210,7 @@ def test_celebdf_may_share_people_between_training_and_test(tmp_path):
         ),
         ("path,method,label,split\nb.png,real,1,test\n", "line 2: label 1 does not go with"),
         ("path,frame,label,split\nb.png,-1,0,test\n", "line 2: frame '-1' is not a number"),
-        ("path,frame,label,split\nb.png,1.0,0,test\n", "line 2: frame '1.0' is not a number"),
+        ("path,frame,label,split\nb.png,1.5,0,test\n", "line 2: frame '1.5' is not a number"),
         ("path,frame,label,split\nb.png,²,0,test\n", "line 2: frame '²' is not a number"),
         (f"path,frame,label,split\nb.png,{10**30},0,test\n", "line 2: frame '1000.*not a number"),
         (LEAST + ",0,test\n", "line 2: path '' names no file"),
@@ -274,7 +294,7 @@ def test_the_module_reads_the_manifest_in_its_root(tmp_path):
 
 def test_the_module_needs_to_be_told_the_quality(tmp_path):
     data = ManifestDataModule(tree(tmp_path), num_workers=0)
-    with pytest.raises(TokdError, match=r"no rows of quality 'unknown': there is c23, c40"):
+    with pytest.raises(TokdError, match=r"no rows of quality 'unknown': choose from c23, c40"):
         _ = data.manifest
 
 

@@ -122,6 +122,17 @@ def test_the_table_counts_by_data_set_and_the_shares_are_said(root, capsys):
     assert "each batch of 12 has 8 of ffpp, 4 of celebdf, on average" in said
 
 
+def test_a_set_of_weight_0_is_not_listed_for_training_and_said(root, capsys):
+    module = mixed(root, [BOTH[0], BOTH[1] | {"weight": 0}])
+    module.setup("fit")
+    assert set(module.table("train")["dataset"]) == {"ffpp"}
+    assert set(module.table("val")["dataset"]) == {"ffpp", "celebdf"}
+    said = capsys.readouterr().out
+    assert "train celebdf" not in said
+    assert "each batch of 12 has 12 of ffpp, on average" in said
+    assert "celebdf has weight 0 and is not trained on" in said
+
+
 def test_the_hash_covers_the_contents_of_all(root, tmp_path):
     whole = mixed(root).data_hash()
     copied = tmp_path / "copy"
@@ -141,7 +152,7 @@ def test_the_hash_covers_the_contents_of_all(root, tmp_path):
     [
         ([], "names no data set"),
         ([{"weight": 1}], r"number 1: write \{data: KIND-QUALITY:PATH\}"),
-        ([{"data": "ffpp-c23:ff", "share": 1}], "no key 'share'; there is data, weight"),
+        ([{"data": "ffpp-c23:ff", "share": 1}], "no key 'share'; choose from data, weight"),
         ([{"data": "photos:ff"}], "no data set of the kind 'photos'"),
         ([{"data": "ffpp:nowhere"}], "there is no .*nowhere"),
         ([{"data": "ffpp:.."}], "is not below"),
@@ -155,6 +166,7 @@ def test_the_hash_covers_the_contents_of_all(root, tmp_path):
             "option val_fraction must be float, not 'abc'",
         ),
         ([{"data": "ffpp-c23:ff", "weight": 1}, {"data": "celebdf:sub/celeb"}], "or none"),
+        ([BOTH[0], BOTH[1] | {"weight": 0, "take": "train"}], "for training alone, and its weight"),
         ([{"data": "ffpp-c23:ff", "take": ["dev"]}], "take is a list of train, val, test"),
         ([{"data": "ffpp-c23:ff", "options": {"val_fraction": 1}}], "no option 'val_fraction'"),
     ],

@@ -89,10 +89,10 @@ def test_the_one_quality_of_a_list_is_taken(tmp_path):
     (tmp_path / "list.csv").write_text(text.format("c23"))
     module = ManifestDataModule(tmp_path, tmp_path / "list.csv")
     assert module.manifest["quality"].tolist() == ["c23", "c23"]
-    with pytest.raises(TokdError, match=r"'c40': there is c23 \(--data.quality\)"):
+    with pytest.raises(TokdError, match=r"'c40': choose from c23 \(--data.quality\)"):
         ManifestDataModule(tmp_path, tmp_path / "list.csv", quality="c40").table("train")
     (tmp_path / "list.csv").write_text(text.format("c40"))
-    with pytest.raises(TokdError, match="there is c23, c40"):
+    with pytest.raises(TokdError, match="choose from c23, c40"):
         ManifestDataModule(tmp_path, tmp_path / "list.csv").table("train")
 
 

@@ -216,7 +216,7 @@ def test_only_named_qualities_and_methods_are_taken(tree, tmp_path):
     assert json.loads((tmp_path / "a/prepare.json").read_text())["quality"] == ["c40"]
     prepare("ffpp", tree, tmp_path / "b", **SMALL, quality=["c40"], methods=[])
     assert {r["method"] for r in rows_of(tmp_path / "b/manifest.csv")} == {"real"}
-    with pytest.raises(TokdError, match="no method 'FaceSwap': there is Deepfakes"):
+    with pytest.raises(TokdError, match="no method 'FaceSwap': choose from Deepfakes"):
         prepare("ffpp", tree, tmp_path / "c", **SMALL, methods=["FaceSwap"])
     with pytest.raises(TokdError, match="no quality 'c51'"):
         prepare("ffpp", tree, tmp_path / "c", **SMALL, quality=["c51"])
@@ -261,7 +261,8 @@ def test_wrong_options_are_named(tree, tmp_path, wrong, message):
 
 
 def test_other_layout_than_said_is_refused(tree, tmp_path):
-    with pytest.raises(TokdError, match=r"is not a Celeb-DF tree but a FF\+\+ one"):
+    right = rf"is not a Celeb-DF tree but a FF\+\+ one: tokd prepare ffpp {tree}$"
+    with pytest.raises(TokdError, match=right):
         prepare("celebdf", tree, tmp_path / "out", **SMALL)
     with pytest.raises(TokdError, match="no layout 'wild'"):
         prepare("wild", tree, tmp_path / "out", **SMALL)

@@ -162,6 +162,13 @@ def test_what_is_no_data_set_says_what_was_looked_for(tmp_path):
         read_any(tmp_path)
 
 
+def test_a_flat_tree_without_splits_is_told_how_to_have_them(tmp_path):
+    (tmp_path / "Real").mkdir()
+    (tmp_path / "fake").mkdir()
+    with pytest.raises(TokdError, match="has real/ and fake/ but no splits: move both below train"):
+        read_any(tmp_path)
+
+
 def test_an_unknown_quality_is_named(ffpp):
-    with pytest.raises(TokdError, match=r"has no quality 'c99': there is c23, c40"):
+    with pytest.raises(TokdError, match=r"has no quality 'c99': choose from c23, c40"):
         read_any(ffpp, "c99")

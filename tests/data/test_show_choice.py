@@ -153,7 +153,7 @@ def test_real_rows_stay_beside_the_methods_asked_for():
     assert set(keep(manifest, None, ["a"], None)["method"]) == {"real", "a"}
     assert set(keep(manifest, None, ["real"], None)["method"]) == {"real"}
     assert len(keep(manifest, None, None, None)) == len(manifest)
-    with pytest.raises(TokdError, match="no frames of method 'c': there is real, a, b"):
+    with pytest.raises(TokdError, match="no frames of method 'c': choose from real, a, b"):
         keep(manifest, None, ["a", "c"], None)
 
 

@@ -161,13 +161,13 @@ def test_what_is_no_data_set_is_named(tmp_path):
         ({"identities": 0}, "identities must be at least 1, not 0"),
         ({"tile": 0}, "tile must be at least 1, not 0"),
         ({"cutoff": 2.5}, "cutoff must be between 0 and 2, not 2.5"),
-        ({"quality": "c40"}, "no frames of quality 'c40': there is c23"),
+        ({"quality": "c40"}, "no frames of quality 'c40': choose from c23"),
         (
             {"method": ["FaceShifter"]},
-            "no frames of method 'FaceShifter': there is real, Deepfakes",
+            "no frames of method 'FaceShifter': choose from real, Deepfakes",
         ),
         ({"seed": -1}, "seed must not be negative, not -1"),
-        ({"split": "valid"}, "no frames of split 'valid': there is test, train, val"),
+        ({"split": "valid"}, "no frames of split 'valid': choose from test, train, val"),
     ],
 )
 def test_what_cannot_be_shown_is_said_in_one_line(tiny_ffpp, tmp_path, options, says):

@@ -61,6 +61,11 @@ def test_faults_of_a_manifest_are_found_beside_each_other(table, tmp_path):
     }
 
 
+def test_numbers_that_pandas_has_made_floats_are_no_fault(table, tmp_path):
+    floats = table.astype({"label": float, "frame": float})
+    assert of_table(floats, tmp_path) == {}
+
+
 def test_a_person_on_screen_in_two_splits_is_found(table, tmp_path):
     table.loc[table["video"] == "000", "split"] = "test"
     found = of_table(table, tmp_path)

@@ -28,6 +28,22 @@ def test_red_speaks_for_fake_and_blue_for_real_in_the_middle_alone(model):
         assert (shown[:, side * 4 // 5 :] == 128).all()
 
 
+@pytest.mark.parametrize(
+    ("box", "free"),
+    [((40, 0, 8, 8), True), ((40, 20, 8, 8), True), ((0, 40, 8, 8), True), ((0, 0, 48, 48), False)],
+)
+def test_the_score_lies_beside_the_face(box, free):
+    """At the edges of a picture, too: of a small face it would hide the eyes."""
+    look = Look(0, 0.0, box, *[np.zeros((48, 48, 3), np.uint8)] * 2, 1.0)
+    verdict = Verdict(Path("a.png"), "image", "scored", 0.9, 0.5, [FrameScore(0, None, 0.9, box)])
+    shown = np.asarray(annotate._with_box(look, verdict), int)
+    factor = len(shown) // 48
+    x, y, across, along = (factor * part for part in box)
+    inside = shown[y + 4 : y + along - 4, x + 4 : x + across - 4]
+    assert (inside.max() == 0) == free
+    assert (shown.sum(-1) == 3 * 255).any()  # white digits
+
+
 def test_of_a_video_the_face_of_the_highest_score_is_shown(model, tmp_path, monkeypatch):
     about, drawn = open_model(model), []
     size = about.size

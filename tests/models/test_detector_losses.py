@@ -83,6 +83,8 @@ def test_face_xray_is_classified_by_the_mean_of_its_map():
     output = network(torch.randn(2, 3, 64, 64))
     mean = output.auxiliary["xray"].mean(dim=(1, 2, 3))
     torch.testing.assert_close(output.logits, network.classifier(mean[:, None]))
+    logit = output.auxiliary["xray_logit"]  # of which the loss takes the sigmoid
+    torch.testing.assert_close(output.auxiliary["xray"], 1 / (1 + (-logit).exp()))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -331,6 +333,20 @@ def test_agda_draws_by_mass_and_matches_the_other_maps():
     _, drawn = loss.degrade(torch.zeros(400, 3, 8, 8), attention, batch)
     shares = torch.bincount(drawn, minlength=3) / 400  # sqrt(1), sqrt(4), sqrt(16) of 7
     torch.testing.assert_close(shares, torch.tensor([1, 2, 4]) / 7, atol=0.07, rtol=0)
+
+
+def test_textures_of_the_degraded_map_are_not_matched(monkeypatch):
+    network, batch = multiatt(), batch_of(2)
+    rows = torch.zeros(2, 3, network.texture.channels)
+    again = rows.clone()
+    again[0, 1, 0], again[1, 0, 0], again[1, 2, 0] = 2.0, 4.0, 6.0
+    loss = MultiAttLoss(network, match=0.5)
+    monkeypatch.setattr(loss, "degrade", lambda image, *_: (image, torch.tensor([1, 0])))
+    second = out(torch.zeros(2, 2), pooled=again)
+    monkeypatch.setattr(network, "forward", lambda *_, **__: second)
+    attention = torch.zeros(2, 3, 2, 2)
+    found = loss(network, out(torch.zeros(2, 2), pooled=rows, attention=attention), batch)
+    assert float(found["match"]) == pytest.approx(0.5 * 6 / 6)  # 6 is left, of 6 maps
 
 
 def test_agda_has_the_gradient_of_finite_differences(monkeypatch):

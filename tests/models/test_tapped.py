@@ -7,10 +7,11 @@ from jsonargparse import Namespace
 from timm.models import register_model
 from timm.models.hiera import Hiera
 from timm.models.swin_transformer import SwinTransformer
+from timm.models.vision_transformer_sam import VisionTransformerSAM
 from torch.nn import functional
 
 from tokd_lightning.errors import TokdError
-from tokd_lightning.models import DualBranchTeacher, Student, keep_maps_from
+from tokd_lightning.models import DualBranchTeacher, Student, build_backbone, keep_maps_from
 from tokd_lightning.models.gradcam import grad_cam
 from tokd_lightning.models.layouts import Layout, layout_of
 from tokd_lightning.models.probe import map_shapes
@@ -39,6 +40,12 @@ def four_stage_hiera(pretrained=False, **options):
     return Hiera(**own, **_known(options))
 
 
+@register_model
+def small_sam(pretrained=False, **options):
+    own = {"embed_dim": 16, "depth": 3, "num_heads": 2, "window_size": 2, "neck_chans": 8}
+    return VisionTransformerSAM(**own, use_rel_pos=True, **_known(options))
+
+
 # Tokens with a prefix; NHWC; tokens in another order; NHWC without attention.
 NAMES = ["test_vit", "four_stage_swin", "four_stage_hiera", "test_mambaout"]
 
@@ -56,6 +63,20 @@ def teachers():
 @pytest.fixture
 def images():
     return torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "norms"), [("test_vit4", ("fc_norm",)), ("small_sam", ("neck",))])
+def test_what_follows_the_last_block_is_found_and_the_same_to_the_bit(name, norms, images):
+    """An RMS norm, whose rounding goes by the layout of its input, and a neck of convolutions."""
+    backbone = build_backbone(name, size=SIZE, role="steps").eval()
+    assert backbone.norms == norms
+    whole, stepped = backbone(images)[32], backbone.written_maps(images)[32]
+    assert torch.equal(stepped, whole)
+    features, _ = backbone.network.forward_intermediates(images)
+    last = features if name == "small_sam" else backbone.network.fc_norm(features)
+    last = last if last.ndim == 4 else last[:, -16:].transpose(1, 2).reshape(2, -1, 4, 4)
+    torch.testing.assert_close(stepped, functional.adaptive_avg_pool2d(last, 2))
 
 
 @torch.no_grad()

@@ -117,6 +117,7 @@ def test_states_are_those_of_the_day_of_the_bundle(runs: Path, tmp_path: Path):
         (["--runs", "no", "--bundle", "x.tokd"], "is not a folder"),
         (["--runs", "EMPTY", "--bundle", "x.tokd"], "has no run with results"),
         (["--runs", "RUNS", "--bundle", "/dev/null/x"], "cannot be written"),
+        (["FILE", "--runs", "RUNS"], "is a bundle and holds its runs: leave out --runs"),
         (["no.tokd"], "no.tokd cannot be read"),
         (["RUNS"], "cannot be read: Is a directory"),
     ],

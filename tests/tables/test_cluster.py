@@ -59,7 +59,7 @@ def test_a_failure_is_named_and_a_failed_teacher_drops_its_students(
         log = table.runs / "logs" / f"{name}.log"
         assert f"{name} failed with exit code 1: tokd: out of luck (log: {log})" in shown
     assert f"{BOTH}: dropped, it needs {TEACHER}" in shown
-    assert "2 failed, 1 not started; the same command goes on from here" in shown
+    assert "2 failed, 1 not started; the same command continues from here" in shown
     table.happens({})
     assert table("vanilla", *LOCAL) == 0
     assert table.events() == [f"test {VANILLA}"]

@@ -107,7 +107,7 @@ def test_a_failure_is_named_and_passed_over_and_the_same_command_goes_on(place):
     assert code == 2
     lines = said.splitlines()
     assert any(f"{RGB} failed with exit code 1: tokd: out of luck (log: " in line for line in lines)
-    assert lines[-1] == "2 failed; the same command goes on from here"
+    assert lines[-1] == "2 failed; the same command continues from here"
     assert kinds(made) == {
         TEACHER: "done", VANILLA: "not tested", RGB: "not run", BOTH: "done",
     }  # fmt: skip
@@ -124,7 +124,7 @@ def test_a_failed_teacher_leaves_its_students_and_vanilla_runs(place):
     (place / "fail").write_text(f"fit {TEACHER}\n")
     code, said = go(made)
     assert code == 2
-    assert said.splitlines()[-1] == "1 failed, 2 not started; the same command goes on from here"
+    assert said.splitlines()[-1] == "1 failed, 2 not started; the same command continues from here"
     assert kinds(made)[VANILLA] == "done"
     assert not any(RGB in line for line in calls(place))
 
@@ -298,7 +298,7 @@ def test_a_page_that_cannot_be_written_hides_no_failure(place):
     [line] = [line for line in said.splitlines() if "the page of table3 was not made" in line]
     assert "cannot be written" in line
     assert f"{RGB} failed with exit code 1: tokd: out of luck" in said
-    assert "1 failed; the same command goes on from here" in said
+    assert "1 failed; the same command continues from here" in said
     (place / "fail").unlink()
     assert go(made)[0] == 2
     assert kinds(made)[RGB] == "done"
@@ -461,7 +461,7 @@ def test_a_dry_run_of_table_3_needs_no_torch_and_no_data():
     code = (
         "import sys; from tokd_lightning.cli import main\n"
         "assert main(['table', '3', '--dry-run', '--commands', '--runs', '/nowhere']) == 0\n"
-        "assert not {'torch', 'lightning', 'pandas', 'matplotlib'} & set(sys.modules)"
+        "assert not {'torch', 'lightning', 'pandas', 'matplotlib', 'submitit'} & set(sys.modules)"
     )
     answer = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT
@@ -489,7 +489,7 @@ def test_cells_that_share_a_teacher_are_fitted_in_cohorts(place):
     for cell in made.cells:
         assert done.count(f"end fit {cell.name}") == done.count(f"end test {cell.name}") == 1
     assert set(kinds(made).values()) == {"done"}
-    assert "7 to go (3 + 3 of them share batches and teacher)" in said
+    assert "7 to go, 6 of them in 2 cohorts of 3 that share batches and teacher" in said
     assert f"{VANILLA} and 2 more: done" in said
     assert go(made)[0] == 0
     assert calls(place) == []

@@ -183,7 +183,7 @@ def test_needs_that_can_never_be_met_are_refused(tmp_path: Path, needs: dict[str
 
 
 def test_two_jobs_of_one_name_are_refused(tmp_path: Path):
-    with pytest.raises(ValueError, match="one name"):
+    with pytest.raises(ValueError, match="the same name"):
         run([Job("a", [], tmp_path / "a"), Job("a", [], tmp_path / "b")])
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from matplotlib.figure import Figure
 from whole_way import ON, ROOT, tokd
 
@@ -53,6 +54,23 @@ def test_an_experiment_goes_the_whole_way(stocked, experiment):
     go_all_the_way(run, "onnx,safetensors")
     for path in run.glob("checkpoints/last.ckpt"):
         path.unlink()  # of 42 M parameters with Adam's moments: 500 MB
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("teacher", "its"),
+    [("modern_teacher_vit_dinov3", ()), ("modern_teacher_clip", ("mean", "std"))],
+)
+def test_each_other_modern_teacher_is_distilled_into_resnet18t(stocked, teacher, its):
+    """As docs/beyond.md says: CLIP's has one branch and another normalisation."""
+    best = stocked.fit(teacher) / "checkpoints" / "best.ckpt"
+    data = yaml.safe_load((ROOT / f"experiments/{teacher}.yaml").read_text())["data"]["init_args"]
+    options = [f"--data.{key}={data[key]}" for key in its]
+    options += ["--model.distiller.branches=rgb"] if its else []
+    run = stocked.fit("modern_res18t", f"--model.teacher={best}", *options, name=f"of_{teacher}")
+    columns = pd.read_csv(run / "metrics.csv").columns
+    assert ("train/frequency" in columns) == (not its)
+    go_all_the_way(run, "onnx")
 
 
 @pytest.mark.slow

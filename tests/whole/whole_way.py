@@ -45,16 +45,16 @@ class Place:
             if not (place := self.folder / "data" / name).is_dir():
                 getattr(genuine, name)(place)
 
-    def fit(self, experiment: str, *options: str) -> Path:
+    def fit(self, experiment: str, *options: str, name: str = "") -> Path:
         """Fit an experiment, its teacher first where its header says so; returns the run."""
-        run = Path("runs") / NAMES.get(experiment, experiment)
+        run = Path("runs") / (name or NAMES.get(experiment, experiment))
         kind = experiment.partition("_")[0]
         self.need("ffpp" if kind == "modern" else kind)
         if not (run / "metrics.json").is_file():
             file = f"experiments/{experiment}.yaml"
             header = (ROOT / file).read_text()
             first = re.search(r"^# First: +tokd fit --config experiments/(\w+)\.yaml", header, re.M)
-            if first:
+            if first and not name:
                 self.fit(first[1])
             cut = [*SHORT, *ITS_OWN.get(kind, ITS_OWN.get(experiment, []))]
             tokd("fit", "--config", file, "--name", run.name, *cut, *options)

@@ -182,7 +182,7 @@ def _pair(row: Section) -> str:
 
 
 def _outside(value: Section, margin: float) -> bool:
-    """Return whether an interval is wholly more than a margin from 50 %."""
+    """Return whether an interval is entirely more than a margin from 50 %."""
     return bool(value["low"] > 0.5 + margin or value["high"] < 0.5 - margin)
 
 

@@ -51,7 +51,7 @@ def audit_command(
         The exit code: 1 if a check for faults failed, else 0.
 
     Raises:
-        TokdError: A run has no stored scores, two have one name, or a file cannot be read or
+        TokdError: A run has no stored scores, two have the same name, or a file cannot be read or
             written; nothing was written.
     """
     say = partial(print, file=sys.stderr if json else sys.stdout)

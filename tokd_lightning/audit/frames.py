@@ -42,20 +42,6 @@ def parts(audit: Document) -> Iterator[Part]:
         yield _shortcuts(audit)
 
 
-def checks_frame(audit: Document) -> pd.DataFrame:
-    """Return the checks: outcome, value and rule."""
-    rows = [
-        {
-            "Check": check["name"],
-            "Outcome": outcome(check),
-            "Value": check["said"],
-            "Passes if": check["rule"],
-        }
-        for check in audit["checks"]
-    ]
-    return pd.DataFrame(rows).set_index("Check")
-
-
 def outcome(check: Document) -> str:
     """Return the outcome in a word or two: a failed caveat is not a fault."""
     return str(check["kind"] if check["outcome"] == "failed" else check["outcome"])

@@ -73,11 +73,14 @@ def measure(
     with ThreadPoolExecutor(8) as threads:
         facts = pd.DataFrame([*threads.map(partial(examine, place), rows["path"])])
     files = pd.concat([rows.reset_index(drop=True), facts], axis=1)
-    files = files.merge(_prepared(place), on="path", how="left")
+    trees = tuple(dict.fromkeys(("", *data.folders)))
+    prepared = pd.concat([_prepared(place, tree) for tree in trees]).drop_duplicates("path")
+    files = files.merge(prepared, on="path", how="left")
     broken = int((files["width"] == 0).sum())
     about: dict[str, Any] = {
         "test": test_key(own.frames), "per_video": PER_VIDEO, "unreadable": broken,
-        "no_face": missed_counts(place), "near_copies": near_copies(place, files),
+        "no_face": missed_counts(*(place / tree for tree in trees)),
+        "near_copies": near_copies(place, files),
     }  # fmt: skip
     if broken:
         say(f"{broken} frames could not be read and were left out")
@@ -213,9 +216,9 @@ def _refuse_other_data(stored: Stored, manifest: pd.DataFrame, root: Path) -> No
         )
 
 
-def _prepared(root: Path) -> pd.DataFrame:
-    """Return what ``tokd prepare`` wrote about each frame's crop and video."""
-    file = root / "manifest.csv"
+def _prepared(root: Path, tree: str) -> pd.DataFrame:
+    """Return what ``tokd prepare`` wrote about each frame's crop and video in a folder of it."""
+    file = root / tree / "manifest.csv"
     nothing = pd.DataFrame({"path": []}, dtype=str)
     if not file.is_file():
         return nothing
@@ -225,7 +228,7 @@ def _prepared(root: Path) -> pd.DataFrame:
         raise TokdError(f"{file} cannot be read: {error}") from error
     if "path" not in table:
         return nothing
-    return table[["path", *_columns(table)]].drop_duplicates("path")
+    return table[["path", *_columns(table)]].assign(path=tree + table["path"])
 
 
 def _columns(table: pd.DataFrame) -> Iterator[str]:

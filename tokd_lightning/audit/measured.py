@@ -7,7 +7,6 @@ computed from it, so that an audit can be repeated without the data.
 import hashlib
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -295,8 +294,3 @@ def probe_of(stored: Stored, known: Measured) -> Section:
 def _counted(kind: str, names: list[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"{len(names)} {kind}: {', '.join(names[:_SHOWN])}{more}"
-
-
-def measured_files(folder: Path) -> list[Path]:
-    """Return the files of a measurement that exist."""
-    return [path for name in (MEASURED, FILES, PROBE) if (path := folder / FOLDER / name).is_file()]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tokd_lightning.audit.intervals import Interval, auc, intervals, sample, two_groups
-from tokd_lightning.audit.stored import Scored, Stored, trained_methods
+from tokd_lightning.audit.stored import Scored, Stored, forges, trained_methods
 from tokd_lightning.metrics.calibration import calibrated, fit_temperature, scaled
 from tokd_lightning.metrics.classification import FloatArray, video_table
 
@@ -54,7 +54,7 @@ def forgeries(stored: Stored) -> list[Section]:
     rows = []
     methods, left_out = trained_methods(stored.config)
     given = (stored.config.get("data") or {}).get("init_args") or {}
-    name, forges = given.get("name"), bool(given.get("forge"))
+    name, forged = given.get("name"), forges(stored.config)
     for scored in stored.scored:
         for dataset, frames in scored.frames.groupby("dataset", sort=False):
             fakes = frames.loc[frames["label"] == 1, "method"].unique()
@@ -66,11 +66,11 @@ def forgeries(stored: Stored) -> list[Section]:
                 )
                 others = auc(sample(frames[~is_method], "video")) if len(fakes) > 1 else None
                 seen = None
-                if scored.own and (forges or method in left_out):
+                if scored.own and (forged or method in left_out):
                     seen = False
                 elif name is not None and dataset == name:
                     listed = methods is None or method in methods
-                    seen = listed and not forges and method not in left_out
+                    seen = listed and not forged and method not in left_out
                 videos = frames.loc[is_method, ["dataset", "method", "video"]]
                 rows.append(
                     {"on": scored.name, "dataset": str(dataset), "method": method, "seen": seen}
@@ -188,7 +188,9 @@ def calibration(stored: Stored) -> Section:
     """
     temperature, why = None, ""
     known = stored.validation
-    if known is None:
+    if known is None and forges(stored.config):
+        why = "it validates on frames that it forges (--data.forge), whose scores are not stored"
+    elif known is None:
         why = "no stored validation scores: tokd evaluate RUN --on its data --split val"
     elif known["label"].nunique() < 2:
         why = "its validation split has one class"

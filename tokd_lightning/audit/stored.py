@@ -196,6 +196,11 @@ def trained_methods(config: Config) -> tuple[Sequence[str] | None, Sequence[str]
     return (None if methods is None else tuple(methods)), tuple(left_out)
 
 
+def forges(config: Config) -> bool:
+    """Return whether a run forges its own fakes for training and validation."""
+    return bool(((config.get("data") or {}).get("init_args") or {}).get("forge"))
+
+
 def _same_frames(a: pd.DataFrame, b: pd.DataFrame) -> bool:
     if "path" not in a or "path" not in b or len(a) != len(b):
         return False

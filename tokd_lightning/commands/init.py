@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tokd_lightning.commands import print_next
-from tokd_lightning.errors import TokdError
+from tokd_lightning.errors import TokdError, reason
 from tokd_lightning.runs.recipe import recipes
 
 _FOLDERS = ("experiments", "configs")
@@ -24,9 +24,12 @@ def _init(options: argparse.Namespace) -> int:
     for name in _FOLDERS:
         if (folder / name).exists():
             raise TokdError(f"{folder / name} exists: it is not replaced; give another DIR")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in _FOLDERS:
-        shutil.copytree(recipes() / name, folder / name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in _FOLDERS:
+            shutil.copytree(recipes() / name, folder / name)
+    except OSError as error:  # shutil's own error has a list for a text
+        raise TokdError(f"{folder} cannot be written: {reason(error)}; give another DIR") from error
     count = len(list((folder / "experiments").glob("*.yaml")))
     print(f"{folder}: {count} experiments, and their parts in configs/")
     if folder.resolve() != Path.cwd():

@@ -6,6 +6,7 @@ from typing import Any
 
 from tokd_lightning.commands import asked
 from tokd_lightning.commands.table import add_recipe, add_settings, names
+from tokd_lightning.errors import TokdError
 
 # For an option that takes several values and can be repeated.
 _SEVERAL: dict[str, Any] = {"nargs": "+", "default": [], "action": "extend"}
@@ -26,7 +27,6 @@ def add_to(commands: Any) -> None:
     report.add_argument(
         "--runs",
         type=Path,
-        default=Path("runs"),
         metavar="DIR",
         help="folder of all run folders (runs)",
     )
@@ -53,6 +53,9 @@ def _report(options: argparse.Namespace) -> int:
     from tokd_lightning.report.command import report
 
     given = asked(options)
+    if given["file"] is not None and given["runs"] is not None:
+        raise TokdError(f"{given['file']} is a bundle and holds its runs: leave out --runs")
+    given["runs"] = given["runs"] or Path("runs")
     for key in ("table", "dataset"):  # "ffpp,celebdf" as in tokd table, or separate values
         given[key] = [name for text in given[key] or () for name in names(text)] or None
     return report(**given)

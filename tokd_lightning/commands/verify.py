@@ -17,10 +17,10 @@ def add_to(commands: Any) -> None:
     )
     verify.add_argument(
         "--expect",
-        choices=("ffpp", "celebdf-v1", "celebdf-v2", "dfdc", "ffiw", "wilddeepfake"),
+        choices=("ffpp", "celebdf-v1", "celebdf-v2", "dfdc", "ffiw", "wilddeepfake", "kodf"),
         metavar="NAME",
         help="compare with the published numbers of videos: ffpp, celebdf-v1, celebdf-v2, dfdc, "
-        "ffiw, wilddeepfake",
+        "ffiw, wilddeepfake, kodf",
     )
     verify.add_argument("--quality", metavar="Q", help="compression to look at (all)")
     verify.add_argument(

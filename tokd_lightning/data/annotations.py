@@ -72,7 +72,9 @@ class Annotations:
         """
         asked = frozenset(needs)
         if unknown := sorted(asked - {*_NEEDS}):
-            raise TokdError(f"batches cannot contain {unknown[0]!r}: there is {', '.join(_NEEDS)}")
+            raise TokdError(
+                f"batches cannot contain {unknown[0]!r}: choose from {', '.join(_NEEDS)}"
+            )
         new = not asked <= self.needs
         self.needs |= asked
         return new
@@ -213,8 +215,8 @@ def make_forger(name: str, options: Mapping[str, Any]) -> Forger:
 
     forgers: dict[str, type[Forger]] = {forger.name: forger for forger in (BI, SBI)}
     if name not in forgers:
-        raise TokdError(f"no forging method {name!r}: there is {' and '.join(forgers)}")
+        raise TokdError(f"no forging method {name!r}: choose from {' and '.join(forgers)}")
     known = inspect.signature(forgers[name]).parameters
     if unknown := sorted(options.keys() - known.keys()):
-        raise TokdError(f"{name} has no option {unknown[0]!r}: there is {', '.join(known)}")
+        raise TokdError(f"{name} has no option {unknown[0]!r}: choose from {', '.join(known)}")
     return forgers[name](**options)

@@ -223,7 +223,8 @@ class FrameDataModule(BatchSeeds, FrameIndex, LightningDataModule):
     def _batch_notes(self) -> list[str]:
         """Return sentences on how training batches are composed."""
         pairs = [find_partners(self.table("train")).describe()] if self._pairing else []
-        return [*pairs, *self._composition_notes()]
+        chains = [] if self.degrade is None else [self.degrade.describe(self.degrade_for)]
+        return [*pairs, *self._composition_notes(), *chains]
 
     def _composed(self) -> dict[str, Any]:
         """Return the arguments of the sampler that compose a batch of several data sets."""
@@ -231,6 +232,11 @@ class FrameDataModule(BatchSeeds, FrameIndex, LightningDataModule):
 
     def _composition_notes(self) -> list[str]:
         return []
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Folders that may have been made by one ``tokd prepare`` each, relative to the root."""
+        return ("",)
 
     @property
     def synthetic(self) -> bool:

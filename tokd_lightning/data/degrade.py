@@ -21,7 +21,7 @@ _SALT = 5  # keeps the draws apart from a forger's of the same sample
 
 
 class Degradation:
-    """Chain of perturbations of one training image, drawn anew for every sample.
+    """Chain of perturbations of one training image, drawn again for every sample.
 
     Each link happens with the probability ``share``; those that happen are applied in a random
     order, at a strength s drawn uniformly from [1, ``strength``]. The parameter at s is
@@ -50,6 +50,20 @@ class Degradation:
         self.strength = strength
         if "h264" in self.links:
             refuse_without_h264()
+
+    def describe(self, images: DegradeFor) -> str:
+        """Return a sentence on what is degraded, and how often.
+
+        Args:
+            images: Whose images are.
+        """
+        whole = 1 - (1 - self.share) ** len(self.links)
+        whose = "teacher and student alike" if images == "both" else "the student alone"
+        return (
+            f"{whole:.0%} of the training images are degraded, for {whose}: each of "
+            f"{', '.join(self.links)} with probability {self.share:g}, at strengths from 1 to "
+            f"{self.strength:g}"
+        )
 
     def draw(self, *key: int) -> list[tuple[str, float]]:
         """Draw the chain of a sample: perturbations and values of their parameters, in order.
@@ -114,7 +128,7 @@ def make_degradation(
     known = [name for name in inspect.signature(Degradation).parameters if name != "links"]
     if unknown := sorted(given.keys() - {*known}):
         raise TokdError(
-            f"degrade_options: no option {unknown[0]!r}; there is {' and '.join(known)}"
+            f"degrade_options: no option {unknown[0]!r}; choose from {' and '.join(known)}"
         )
     for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, int | float):

@@ -27,7 +27,7 @@ def without(manifest: pd.DataFrame, methods: Sequence[str]) -> tuple[pd.DataFram
     known = list(dict.fromkeys(manifest.loc[fakes, "method"]))
     if unknown := [name for name in methods if name not in known]:
         raise TokdError(
-            f"--data.leave_out {unknown[0]}: no fake of that method; there is {', '.join(known)}"
+            f"--data.leave_out {unknown[0]}: no fake of that method; choose from {', '.join(known)}"
         )
     seen = manifest["split"] != "test"
     dropped = seen & fakes & manifest["method"].isin(methods)

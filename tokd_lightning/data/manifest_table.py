@@ -84,7 +84,7 @@ class ManifestDataModule(FrameDataModule):
             if not own.isdisjoint(scan.manifest["path"]):
                 raise TokdError(
                     f"{self.file or self.root} does not say which frames are {quality} and which "
-                    f"{self.quality}: give it a column quality"
+                    f"{self.quality}: add a column quality"
                 )
         if self.val_fraction is not None:
             scan = hold_out_validation(scan, self.val_fraction, self.val_seed)

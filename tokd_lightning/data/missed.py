@@ -19,20 +19,26 @@ def missed_faces(root: Path) -> str:
     return shares(missed_counts(root))
 
 
-def missed_counts(root: Path) -> dict[str, tuple[int, int]]:
+def missed_counts(*roots: Path) -> dict[str, tuple[int, int]]:
     """Return the number of videos without a face, and of all videos, in each class.
 
     Args:
-        root: Output folder of ``tokd prepare``.
+        *roots: Output folders of ``tokd prepare``.
 
     Returns:
-        Empty if the tree has no such record.
+        Empty if no tree has such a record.
     """
-    try:
-        counts = json.loads((root / "prepare.json").read_text(encoding="utf-8"))["no_face"]
-        return {str(name): (int(n), int(of)) for name, (n, of) in counts.items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return {}
+    found: dict[str, tuple[int, int]] = {}
+    for root in roots:
+        try:
+            counts = json.loads((root / "prepare.json").read_text(encoding="utf-8"))["no_face"]
+            own = {str(name): (int(n), int(of)) for name, (n, of) in counts.items()}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            continue
+        for name, (missed, videos) in own.items():
+            before = found.get(name, (0, 0))
+            found[name] = before[0] + missed, before[1] + videos
+    return found
 
 
 def shares(counts: Mapping[str, tuple[int, int]]) -> str:

@@ -73,7 +73,8 @@ class MixedDataModule(FrameDataModule):
         **frames: Arguments of :class:`~tokd_lightning.data.datamodule.FrameDataModule`.
 
     Raises:
-        TokdError: A data set is not described as above, two have one name, or ``forge`` is given.
+        TokdError: A data set is not described as above, two have the same name, or ``forge`` is
+            given.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class MixedDataModule(FrameDataModule):
         if weighted and not sum(member.weight or 0 for member in weighted):
             raise TokdError("--data.sets: a weight must be above 0")
         self.weighted = bool(weighted)
+        self.members = [*map(_without_idle, self.members)]
 
     def scan(self, quality: str) -> Scan:
         """Index every data set by its own rules; at another quality, all of them at that."""
@@ -139,6 +141,11 @@ class MixedDataModule(FrameDataModule):
         )
 
     @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders of the data sets, relative to the root."""
+        return tuple(dict.fromkeys(member.folder for member in self.members))
+
+    @property
     def synthetic(self) -> bool:
         """Whether one of the data sets was made by ``tokd demo``."""
         return any(is_synthetic(member.target.root()) for member in self.members)
@@ -173,7 +180,11 @@ class MixedDataModule(FrameDataModule):
 
     def _composition_notes(self) -> list[str]:
         shares = ", ".join(f"{value:.4g} of {name}" for name, value in self.composition().items())
-        return [f"each batch of {self.batch_size} has {shares}, on average"] if shares else []
+        idle = [m.target.name for m in self.members if m.weight == 0 and "train" not in m.take]
+        notes = [f"{name} has weight 0 and is not trained on" for name in idle]
+        if shares:
+            notes.insert(0, f"each batch of {self.batch_size} has {shares}, on average")
+        return notes
 
 
 def _member(root: Path, number: int, given: Mapping[str, Any]) -> Member:
@@ -186,7 +197,7 @@ def _member(root: Path, number: int, given: Mapping[str, Any]) -> Member:
     if not isinstance(given, Mapping) or not isinstance(given.get("data"), str):
         raise TokdError(f"{where}: write {{data: KIND-QUALITY:PATH}}, such as ffpp-c23:ffpp")
     if unknown := sorted(given.keys() - {*_KEYS}):
-        raise TokdError(f"{where}: no key {unknown[0]!r}; there is {', '.join(_KEYS)}")
+        raise TokdError(f"{where}: no key {unknown[0]!r}; choose from {', '.join(_KEYS)}")
     head, colon, place = given["data"].partition(":")
     try:
         target = parse_target(f"{head}{colon}{root / place if place else ''}")
@@ -207,7 +218,7 @@ def _member(root: Path, number: int, given: Mapping[str, Any]) -> Member:
     known = inspect.signature(_KINDS[target.kind]).parameters.keys() - _GIVEN
     if not isinstance(options, Mapping) or (unknown := sorted(options.keys() - known)):
         named = f"no option {unknown[0]!r}" if isinstance(options, Mapping) else "options is a map"
-        raise TokdError(f"{where}: {named}; there is {', '.join(sorted(known))}")
+        raise TokdError(f"{where}: {named}; choose from {', '.join(sorted(known))}")
     checked = _checked(where, _KINDS[target.kind], options)
     folder = "" if inside == Path() else f"{inside.as_posix()}/"
     return Member(target, folder, weight, take, checked)
@@ -228,6 +239,21 @@ def _checked(
             kind = hints[name].__name__ if isinstance(hints[name], type) else hints[name]
             raise TokdError(f"{where}: option {name} must be {kind}, not {value!r}") from error
     return found
+
+
+def _without_idle(member: Member) -> Member:
+    """Return a data set without the training frames that its weight of 0 never draws.
+
+    Raises:
+        TokdError: Nothing of it is left.
+    """
+    if member.weight != 0 or "train" not in member.take:
+        return member
+    rest = tuple(split for split in member.take if split != "train")
+    if not rest:
+        raise TokdError(f"--data.sets: {member.target.name} is taken for training alone, and its "
+                        "weight is 0: leave it out")  # fmt: skip
+    return member._replace(take=rest)
 
 
 def _take(where: str, given: Any) -> tuple[str, ...]:

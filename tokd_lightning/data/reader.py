@@ -147,6 +147,11 @@ def _kind(path: Path) -> str:
             return "collection"
         if find_metadata(path):
             return "dfdc"
+        if {"real", "fake"} <= {place.name.lower() for place in path.iterdir()}:
+            raise TokdError(
+                f"{path} has real/ and fake/ but no splits: move both below train/, and the videos "
+                "of other people below val/ and test/"
+            )
     raise TokdError(
         f"{path} is not a data set of a known layout: neither a .csv nor a .json file, nor "
         f"a folder with {_FFPP[0]}/ (FF++), Celeb-real/ (Celeb-DF), train/real/ (flat) or "
@@ -173,7 +178,7 @@ def _list_ffpp(
     wanted = [q for i, q in enumerate(found) if not any(same_quality(q, p) for p in found[:i])]
     if quality is not None:
         if not any(same_quality(quality, q) for q in found):
-            raise TokdError(f"{root} has no quality {quality!r}: there is {', '.join(found)}")
+            raise TokdError(f"{root} has no quality {quality!r}: choose from {', '.join(found)}")
         wanted = [quality]
     methods = {
         name: [m for m, there in parts.items() if any(same_quality(name, q) for q in there)]

@@ -22,7 +22,7 @@ class Stream:
     """Finished batches of one configuration of data, by split, epoch and position.
 
     Fits that take turns ask for the same batch one after another: the first one loads and finishes
-    it, the others receive the same tensors, which nobody may change in place. A fit that resumes
+    it, the others receive the same tensors, which must not be changed in place. A fit that resumes
     at an earlier batch than the others reads on from there until they meet.
     """
 

@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 from tokd_lightning.data.image import orientation_of, upright_size
 from tokd_lightning.data.layouts.numbering import ambiguous
 from tokd_lightning.data.layouts.said import said_label
-from tokd_lightning.data.manifest import VIDEO
+from tokd_lightning.data.manifest import VIDEO, first_rows
 from tokd_lightning.data.packed import split_path
 from tokd_lightning.data.shapes import Shape, Size, is_square, telling_shapes
 from tokd_lightning.data.spacing import evenly_spaced
@@ -38,7 +38,7 @@ def suspicions(manifest: pd.DataFrame, root: Path, size: int) -> list[str]:
         root: Folder that their paths are relative to.
         size: Side in pixels to which training resizes the images.
     """
-    first = manifest.drop_duplicates(VIDEO)
+    first = first_rows(manifest)
     return [
         *_readings(manifest, first),
         *_labels(first),

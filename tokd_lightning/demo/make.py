@@ -26,6 +26,8 @@ from tokd_lightning.files import write_json
 DEFAULT_IDENTITIES = 120
 # Incremented whenever the same arguments give different pictures.
 _RECIPE = 1
+_MASKS = "manipulated_sequences/*/masks"
+_NO_MASKS = "; it has no masks, which Multi-task trains with: delete it, and it is made with them"
 _RECORD = "demo.json"
 _FEWEST = 6
 
@@ -74,7 +76,8 @@ def make_demo(
     record = {"recipe": _RECIPE, "identities": people, "source": cast.source}
     record |= {"quality": sorted(qualities), "seed": seed, "frames": frames, "size": size}
     if _finished_before(out, record):
-        print(f"{out}: made earlier with the same arguments, reused")
+        note = "" if any(out.glob(_MASKS)) else _NO_MASKS
+        print(f"{out}: made earlier with the same arguments, reused{note}")
         return
     jobs = [PairJob(cast, n, out, qualities, seed, frames, size) for n in range(0, people, 2)]
     try:

@@ -112,8 +112,11 @@ def _with_box(look: Look, verdict: Verdict) -> Image.Image:
     draw.rectangle((x, y, x + across - 1, y + along - 1), outline=colour, width=3)
     label = f"{verdict.p_fake:.2f}"
     _, _, right, bottom = draw.textbbox((0, 0), label, _font(18))
-    above = y - bottom - 8 if y >= bottom + 8 else y  # above the box if there is room
-    place = (min(max(0, x), image.width - right - 8), min(max(0, above), image.height - bottom - 8))
+    tall = bottom + 8
+    # Above the box if there is room, else below it; on it only where it is as high as the picture.
+    below = y + along if y + along + tall <= image.height else y
+    top = y - tall if y >= tall else below
+    place = (min(max(0, x), image.width - right - 8), min(max(0, top), image.height - tall))
     draw.rectangle((*place, place[0] + right + 8, place[1] + bottom + 6), fill=colour)
     draw.text((place[0] + 4, place[1] + 2), label, (255, 255, 255), _font(18))
     return image

@@ -27,7 +27,7 @@ of its frames'.
 
 A score is no proof about a person: it must not decide by itself over accusing, blocking or paying
 anybody. Nor is it a test of whether a picture is authentic: edits outside the face, swapped context
-and wholly generated scenes are not what it was trained on. A low score does not mean real.
+and fully generated scenes are not what it was trained on. A low score does not mean real.
 
 ## Limits
 

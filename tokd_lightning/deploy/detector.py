@@ -179,7 +179,7 @@ class Detector:
         time_limit: float = 60.0,
         show: bool = False,
     ) -> Iterator[tuple[Verdict, Heatmaps | None]]:
-        """Score files that nobody vouches for, each read in a process with limits.
+        """Score untrusted files, each read in a process with limits.
 
         Args:
             files: Images and videos.

@@ -107,7 +107,7 @@ class _Shots:
         """Return the kept frames."""
         notes = [damage] if damage else []
         if self.left_out:
-            notes.append("its frames change their size: those of the first size are used")
+            notes.append("its frames differ in size: only those of the first size are used")
         scale = _scale(*self.size, self.count) if self.size else 1.0
         return SampledFrames(self.pictures, self.times, "; ".join(notes), scale)
 

@@ -16,6 +16,7 @@ from tokd_lightning.models.tapped import TappedBackbone, chains, over_channels, 
 
 # What networks put behind their last block, in the layout of its output.
 _BEHIND = ("norm", "final_conv", "conv_head")
+_NECK = "neck"  # of SAM's encoders: convolutions and norms on the map
 _KNOWN: dict[tuple[type, str, int], tuple[Any, ...]] = {}  # what was found and compared once
 
 
@@ -90,6 +91,7 @@ class SteppedBackbone(TappedBackbone):
                 return
             except Exception as error:  # third-party code raises anything
                 said = [*str(error).strip().splitlines(), type(error).__name__][0]
+                said = said.replace(f"'{_Recorder.__name__}' object", "a block's output")
                 reason = (
                     said if isinstance(error, Misfit) else f"its blocks are no chain ({said[:80]})"
                 )
@@ -201,10 +203,12 @@ class SteppedBackbone(TappedBackbone):
         if self.ends[STRIDES[-1]] != len(self.blocks) - 1:
             raise Misfit("blocks follow its last map")
         modules = dict(self.network.named_modules())
-        for names in ((), *((name,) for name in _BEHIND if name in modules)):
+        for names in ((), *((name,) for name in (*_BEHIND, _NECK) if name in modules)):
             self.behind, self.norms = names, self.tail.norms
             if names == self.tail.norms[:1]:
                 self.norms = self.tail.norms[1:]
+            if names == (_NECK,):
+                self.behind, self.norms = (), (_NECK, *self.tail.norms)
             if _same(self.finish, state, last):
                 return
         raise Misfit("what follows its last block is not known")
@@ -215,7 +219,7 @@ class SteppedBackbone(TappedBackbone):
             state = self.advance(index, state, {})
             state = self.write(index, state, self.read(index, state).clone())
         if not _same(self.finish, state, last):
-            raise Misfit("a map that is read and written back changes what follows")
+            raise Misfit("its output changes if a map is read and written back unchanged")
 
 
 def _first(x: Any) -> Any:

@@ -252,10 +252,12 @@ def probe_images(network: nn.Module, side: int) -> Tensor:
 
 
 def over_channels(norm: nn.Module, x: Tensor) -> Tensor:
-    """Apply a norm over the channels of a map ``(B, C, h, w)``."""
-    if isinstance(norm, nn.GroupNorm) or type(norm).__name__.endswith("2d"):
+    """Apply a norm over the channels of a map ``(B, C, h, w)``, or convolutions with norms."""
+    if isinstance(norm, nn.GroupNorm | nn.Sequential) or type(norm).__name__.endswith("2d"):
         return norm(x)  # type: ignore[no-any-return]
-    return norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
+    # torch's RMS norms round by the layout of their input.
+    channels_last = x.permute(0, 2, 3, 1).contiguous()
+    return norm(channels_last).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
 
 
 def tail_of(network: nn.Module, last: object, feature_map: Tensor) -> Tail:

@@ -223,8 +223,8 @@ def _chosen(candidates: Sequence[_Candidate], path: str, branch: str) -> _Candid
         if not all(torch.equal(value, other.state[key]) for key, value in first.state.items()):
             places = ", ".join(f"'{c.prefix}'" for c in meant)
             raise TokdError(
-                f"{path} holds several networks of this kind, below {places}: save the one that "
-                "is meant to a file of its own"
+                f"{path} holds several networks of this kind, below {places}: save the "
+                "intended one to a separate file"
             )
     return first
 

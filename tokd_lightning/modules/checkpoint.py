@@ -13,17 +13,11 @@ from tokd_lightning.models import DualBranchTeacher
 from tokd_lightning.models.detectors import Detector, DetectorTeacher
 from tokd_lightning.models.rebuild import rebuild
 from tokd_lightning.modules.partial import HEADER, restored, weights_hash
+from tokd_lightning.runs.recipe import recipes
 
-# Data and branches of a teacher -> prefix of its experiment's name, and its quality.
-_TEACHERS = {
-    ("ffpp", "both"): ("ffpp", "c40"),
-    ("ffpp", "rgb"): ("ffpp_add", "c23"),
-    ("celebdf", "both"): ("celebdf", "original"),
-    ("synthetic", "both"): ("demo", "c23"),
-    ("own", "both"): ("own", "unknown"),
-}
-# By name, because their settings are part of it.
-_LATER = {"ffpp-c23_teacher-both_s0-86c117": "modern_teacher_convnext_dinov3"}
+# An experiment that needs a teacher names the teacher's experiment in its header.
+_FIRST = re.compile(r"^# First: +tokd fit --config (\S+).*^    teacher: (\S+)$", re.M | re.S)
+_TEACHER = re.compile(r"(\w+)-(\w+)_teacher-(\w+)_s(\d+)(-\w+)?")
 
 
 class TrainedTeacher(NamedTuple):
@@ -160,18 +154,18 @@ def _by(path: Path) -> str:
     if path.name != "best.ckpt" or path.parent.name != "checkpoints":
         return ""
     if (run / "fit.yaml").is_file():
-        return f" (tokd fit {run} goes on with it)"
-    if later := _LATER.get(run.name):
-        return f" (tokd fit --config experiments/{later}.yaml)"
-    named = re.fullmatch(r"(\w+)-(\w+)_teacher-(\w+)_s(\d+)", run.name)
-    shipped = named and _TEACHERS.get((named[1], named[3]))
-    if not named or not shipped:
+        return f" (tokd fit {run} resumes it)"
+    if not (wanted := _TEACHER.fullmatch(run.name)):
         return ""
-    experiment, quality = shipped
-    options = [f"experiments/{experiment}_teacher.yaml"]
-    options += [f"--data.quality {named[2]}"] if named[2] != quality else []
-    options += [f"--seed_everything {named[4]}"] if named[4] != "0" else []
-    return f" (tokd fit --config {' '.join(options)})"
+    data, quality, branches, seed, settings = wanted.groups()
+    for file in sorted((recipes() / "experiments").glob("*.yaml")):
+        first = _FIRST.search(file.read_text())
+        shipped = first and _TEACHER.fullmatch(Path(first[2]).parent.parent.name)
+        if first and shipped and shipped.group(1, 3, 5) == (data, branches, settings):
+            options = [f"--data.quality {quality}"] if quality != shipped[2] else []
+            options += [f"--seed_everything {seed}"] if seed != shipped[4] else []
+            return f" (tokd fit --config {' '.join([first[1], *options])})"
+    return ""
 
 
 def _how_to_make(path: Path, kind: str | None) -> str:

@@ -14,7 +14,6 @@ from tokd_lightning.models.objectives import Objectives, normalise_head
 from tokd_lightning.models.rebuild import drawn_from
 from tokd_lightning.modules.detection import (
     DetectionModule,
-    Interval,
     LRSchedulerCallable,
     OptimizerCallable,
 )
@@ -33,15 +32,6 @@ class DetectorModule(DetectionModule):
             detector's publication, ``house`` for that of Sec. 5.2.
         warm_up_epochs: Number of epochs in which the pretrained body, with its BN statistics, does
             not change.
-        interval: As in :class:`DetectionModule`.
-        clip: As in :class:`DetectionModule`.
-        accumulate: As in :class:`DetectionModule`.
-        seed: As in :class:`DetectionModule`.
-        compile: As in :class:`DetectionModule`.
-        tune: As in :class:`DetectionModule`.
-        checkpointing: As in :class:`DetectionModule`.
-        layer_decay: As in :class:`DetectionModule`.
-        ema: As in :class:`DetectionModule`.
         label_smoothing: Of the cross-entropy, see
             :class:`~tokd_lightning.models.objectives.Objectives`.
         normalised_head: Whether the classifier reads features of unit length, see
@@ -49,6 +39,7 @@ class DetectorModule(DetectionModule):
         alignment: Weight of :func:`~tokd_lightning.models.objectives.alignment`, on the features
             that the classifier reads.
         uniformity: Weight of :func:`~tokd_lightning.models.objectives.uniformity`, on the same.
+        **training: Other arguments of :class:`DetectionModule`.
 
     Raises:
         TokdError: An option of the detector or of its loss is wrong.
@@ -64,39 +55,19 @@ class DetectorModule(DetectionModule):
         loss: Callable[[Detector], DetectorLoss] | None = None,
         recipe: str = "own",
         warm_up_epochs: int = 0,
-        interval: Interval = "epoch",
-        clip: float | None = None,
-        accumulate: int = 1,
-        seed: int = 0,
-        compile: bool = False,
-        tune: str = "all",
-        checkpointing: bool = False,
-        layer_decay: float = 1.0,
-        ema: float | None = None,
         label_smoothing: float = 0.0,
         normalised_head: bool = False,
         alignment: float = 0.0,
         uniformity: float = 0.0,
+        **training: Any,
     ) -> None:
-        super().__init__(
-            optimizer,
-            lr_scheduler,
-            interval,
-            clip,
-            accumulate,
-            seed,
-            compile,
-            tune,
-            checkpointing,
-            layer_decay,
-            ema,
-        )
+        super().__init__(optimizer, lr_scheduler, **training)
         self.objectives = Objectives(label_smoothing, alignment, uniformity)
         self.objectives.check()
         self.recipe = recipe
         self.warm_up_epochs = warm_up_epochs
         try:
-            with drawn_from(seed):
+            with drawn_from(self.seed):
                 self.detector = detector()
                 self.loss = self.detector.make_loss() if loss is None else loss(self.detector)
         except ValueError as error:

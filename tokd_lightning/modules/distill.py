@@ -19,7 +19,6 @@ from tokd_lightning.modules.checkpoint import check_branches, check_input, under
 from tokd_lightning.modules.compile import compile_in_place
 from tokd_lightning.modules.detection import (
     DetectionModule,
-    Interval,
     LRSchedulerCallable,
     OptimizerCallable,
 )
@@ -56,17 +55,11 @@ class DistillModule(DetectionModule):
         student_options: Options of a student that is a detector.
         own_losses: Whether a student that is a detector also learns from its own losses, except
             the cross-entropy, which every method has.
-        interval: As in :class:`DetectionModule`.
-        clip: As in :class:`DetectionModule`, for student and projectors; rotations need none.
-        accumulate: As in :class:`DetectionModule`.
-        seed: Seed of student and distiller, drawn in a separate RNG fork.
-        compile: As in :class:`DetectionModule`, including the frozen teacher but not the distiller.
-        tune: As in :class:`DetectionModule`, of the student; method and rotations train too.
-        checkpointing: As in :class:`DetectionModule`.
-        layer_decay: As in :class:`DetectionModule`.
-        ema: As in :class:`DetectionModule`.
         size: Side of the images in pixels, for students that are built for one size; the command
             line passes that of the data.
+        **training: Other arguments of :class:`DetectionModule`. ``clip`` applies to student and
+            projectors (rotations need none), ``seed`` to student and distiller, ``compile`` to the
+            frozen teacher too but not to the distiller, ``tune`` to the student only.
 
     Attributes:
         shared_teacher: Loads the teacher; replaced before :meth:`setup` where students share one.
@@ -87,37 +80,17 @@ class DistillModule(DetectionModule):
         warm_up_epochs: int = 0,
         student_options: dict[str, Any] | None = None,
         own_losses: bool = False,
-        interval: Interval = "epoch",
-        clip: float | None = None,
-        accumulate: int = 1,
-        seed: int = 0,
-        compile: bool = False,
-        tune: str = "all",
-        checkpointing: bool = False,
-        layer_decay: float = 1.0,
-        ema: float | None = None,
         size: int | None = None,
+        **training: Any,
     ) -> None:
-        super().__init__(
-            optimizer,
-            lr_scheduler,
-            interval,
-            clip,
-            accumulate,
-            seed,
-            compile,
-            tune,
-            checkpointing,
-            layer_decay,
-            ema,
-        )
+        super().__init__(optimizer, lr_scheduler, **training)
         self.automatic_optimization = False
         self.make_distiller = distiller
         self.make_rotation_optimizer = rotation_optimizer
         self.make_rotation_scheduler = rotation_scheduler
         self.teacher_path = teacher
         self.warm_up_epochs = warm_up_epochs
-        with drawn_from(seed):
+        with drawn_from(self.seed):
             self.student: Any = build_student(student, pretrained, student_options, size)
         self.own_losses = own_losses
         if own_losses and not isinstance(self.student, Detector):

@@ -26,7 +26,7 @@ def warn_of_collapse(now: Mapping[str, float], first: Mapping[str, float]) -> No
         if first[name] > NONE and value < COLLAPSED * first[name]:
             rank_zero_warn(
                 f"maps/{name} fell from {first[name]:.2g} to {value:.2g}: the condensed maps "
-                "collapse, the distillation loss says little from here on"
+                "collapse, the distillation loss means little from now on"
             )
 
 

@@ -11,7 +11,6 @@ from tokd_lightning.models.objectives import Objectives, normalise_head
 from tokd_lightning.models.rebuild import drawn_from
 from tokd_lightning.modules.detection import (
     DetectionModule,
-    Interval,
     LRSchedulerCallable,
     OptimizerCallable,
 )
@@ -38,15 +37,6 @@ class TeacherModule(DetectionModule):
         width: Channels of the condensed maps.
         kernel: Kernel of the projectors' convolutions.
         norm: Where the projectors have BN and ReLU, see :class:`TeacherProjectors`.
-        interval: As in :class:`DetectionModule`.
-        clip: As in :class:`DetectionModule`.
-        accumulate: As in :class:`DetectionModule`.
-        seed: As in :class:`DetectionModule`.
-        compile: As in :class:`DetectionModule`, without projectors and auxiliary classifier.
-        tune: As in :class:`DetectionModule`.
-        checkpointing: As in :class:`DetectionModule`.
-        layer_decay: As in :class:`DetectionModule`.
-        ema: As in :class:`DetectionModule`.
         label_smoothing: Of the cross-entropy, see
             :class:`~tokd_lightning.models.objectives.Objectives`.
         normalised_head: Whether the classifier reads features of unit length, see
@@ -56,6 +46,8 @@ class TeacherModule(DetectionModule):
         uniformity: Weight of :func:`~tokd_lightning.models.objectives.uniformity`, on the same.
         size: Side of the images in pixels, for networks that are built for one size; the command
             line passes that of the data.
+        **training: Other arguments of :class:`DetectionModule`. ``compile`` does not apply to
+            projectors and auxiliary classifier.
     """
 
     kind = "teacher"
@@ -73,37 +65,17 @@ class TeacherModule(DetectionModule):
         width: int = 256,
         kernel: int = 1,
         norm: Literal["each", "last"] = "each",
-        interval: Interval = "epoch",
-        clip: float | None = None,
-        accumulate: int = 1,
-        seed: int = 0,
-        compile: bool = False,
-        tune: str = "all",
-        checkpointing: bool = False,
-        layer_decay: float = 1.0,
-        ema: float | None = None,
         label_smoothing: float = 0.0,
         normalised_head: bool = False,
         alignment: float = 0.0,
         uniformity: float = 0.0,
         size: int | None = None,
+        **training: Any,
     ) -> None:
-        super().__init__(
-            optimizer,
-            lr_scheduler,
-            interval,
-            clip,
-            accumulate,
-            seed,
-            compile,
-            tune,
-            checkpointing,
-            layer_decay,
-            ema,
-        )
+        super().__init__(optimizer, lr_scheduler, **training)
         self.objectives = Objectives(label_smoothing, alignment, uniformity)
         self.objectives.check()
-        with drawn_from(seed):
+        with drawn_from(self.seed):
             self.teacher = DualBranchTeacher(
                 backbone, pretrained, cutoff, rfam, branches=branches, size=size
             )

@@ -156,7 +156,7 @@ class Cutter:
     def _open(
         self, root: Path, clip: Clip
     ) -> tuple[dict[Version, Source], dict[Version, Packets], list[Problem]]:
-        """Re-encode twins, open the readable videos and read their packets."""
+        """Re-encode the copies, open the readable videos and read their packets."""
         sources: dict[Version, Source] = {}
         packets: dict[Version, Packets] = {}
         problems: list[Problem] = []

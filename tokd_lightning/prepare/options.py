@@ -25,7 +25,7 @@ class Options:
         encoding: ``jpeg`` or ``png``.
         jpeg_quality: 1 to 100.
         pack: Whether to write one file of raw pixels per video instead of a folder of images.
-        reencode: CRF of a re-encoded twin of every video, 0 to 51; None for no twin.
+        reencode: CRF of a re-encoded copy of every video, 0 to 51; None for no copy.
         masks: Whether to cut the mask videos of FF++ too.
         clips: Consecutive frames: ``frames`` are taken as evenly spaced clips of so many.
 

@@ -37,7 +37,7 @@ class Version(NamedTuple):
     """One video at one quality.
 
     Attributes:
-        video: The layout's entry; for a re-encoded twin, with the twin's quality.
+        video: The layout's entry; for a re-encoded copy, with the quality of the copy.
         out: Path of its frames relative to the output: a folder, or a pack without its suffix.
         crf: CRF at which it is re-encoded first; None to use the file unchanged.
     """
@@ -98,26 +98,27 @@ def make_plan(
         quality: Qualities to take; None takes all. For a flat tree, the name of its one quality.
         methods: Manipulations to take in addition to the real videos; None takes all.
         splits: FF++'s split files or Celeb-DF's test list, if they are elsewhere.
-        reencode: CRF of a twin of every video, made from its best quality.
+        reencode: CRF of a re-encoded copy of every video, made from its best quality.
         subset: Whether to take only the existing videos and trim the split files to them.
 
     Raises:
         TokdError: The tree has another layout, lacks a quality or method, has the quality of the
-            twins already, or has names that collide or cannot be written to a manifest.
+            copies already, or has names that collide or cannot be written to a manifest.
     """
     if layout not in LAYOUTS:
-        raise TokdError(f"no layout {layout!r}: there are {', '.join(LAYOUTS)}")
+        raise TokdError(f"no layout {layout!r}: choose from {', '.join(LAYOUTS)}")
     if layout == "folder" and quality is not None and len(quality) > 1:
         raise TokdError("a flat tree holds one quality: name one")
     wanted = [None] if quality is None else list(dict.fromkeys(quality))
     videos = [v for name in wanted for v in list_any(root, name, splits, strict=False)]
     if any(_layout_of(v) != layout for v in videos[:1]):
         found = _NAMES[_layout_of(videos[0])]
-        raise TokdError(f"{root} is not a {_NAMES[layout]} tree but a {found} one")
+        right = f"tokd prepare {_layout_of(videos[0])} {root}"
+        raise TokdError(f"{root} is not a {_NAMES[layout]} tree but a {found} one: {right}")
     if methods is not None:
         there = sorted({v.method for v in videos} - {"real"})
         if unknown := [name for name in methods if name not in there]:
-            raise TokdError(f"{root} has no method {unknown[0]!r}: there is {', '.join(there)}")
+            raise TokdError(f"{root} has no method {unknown[0]!r}: choose from {', '.join(there)}")
         videos = [v for v in videos if v.method in ("real", *methods)]
         # Real videos of actors belong to DeepFakeDetection, the others to the other methods.
         kept = {v.dataset for v in videos if v.method != "real"}
@@ -126,7 +127,7 @@ def make_plan(
     videos = videos if part is None else part.videos
     versions = [Version(v, _place(layout, v)) for v in videos]
     if reencode is not None:
-        versions += _twins(layout, root, _clips(versions).values(), reencode)
+        versions += _copies(layout, root, _clips(versions).values(), reencode)
     _refuse_places(versions)
     across = set(crossing(v.video for v in versions)) if layout == "celebdf" else set()
     outs = {version.out for version in versions if version.video in across}
@@ -152,7 +153,9 @@ def _refuse_places(versions: Sequence[Version]) -> None:
                 f"the name {place!r} or {quality!r} has control characters or is not UTF-8"
             )
         if outs.setdefault(version.out, place) != place:
-            raise TokdError(f"{outs[version.out]} and {place} have one name: rename one of them")
+            raise TokdError(
+                f"{outs[version.out]} and {place} have the same name: rename one of them"
+            )
     for version in versions:
         for parent in PurePosixPath(version.out).parents:
             if (other := outs.get(parent.as_posix())) is not None:
@@ -204,7 +207,7 @@ def _passed_over(root: Path, versions: Sequence[Version]) -> list[str]:
 
 
 def _folders(root: Path, folder: PurePosixPath) -> list[Path]:
-    """List the folders next to one; all files of such a folder may be of another kind."""
+    """List the sibling folders of a folder, whose files may all be of another kind."""
     if folder.name == VIDEOS:
         return []
     return [place for place in (root / folder.parent).iterdir() if place.is_dir()]
@@ -215,7 +218,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _clips(versions: Iterable[Version]) -> dict[_Key, Clip]:
-    """Collect the qualities of every video: files before twins, the best first."""
+    """Collect the qualities of every video: files before copies, the best first."""
     clips: dict[_Key, list[Version]] = {}
     for version in versions:
         v = version.video
@@ -226,14 +229,14 @@ def _clips(versions: Iterable[Version]) -> dict[_Key, Clip]:
     }
 
 
-def _twins(layout: Layout, root: Path, clips: Iterable[Clip], crf: int) -> Iterator[Version]:
-    """Plan a re-encoded twin of the best quality of every video."""
+def _copies(layout: Layout, root: Path, clips: Iterable[Clip], crf: int) -> Iterator[Version]:
+    """Plan a re-encoded copy of the best quality of every video."""
     name = f"c{crf}"
     for clip in clips:
         if name in (version.video.quality for version in clip):
             raise TokdError(f"{root} has the quality {name} already: leave out --reencode {crf}")
-        twin = clip[0].video._replace(quality=name)
-        yield Version(twin, _place(layout, twin, name), crf)
+        copy = clip[0].video._replace(quality=name)
+        yield Version(copy, _place(layout, copy, name), crf)
 
 
 def identify(group: Group) -> str:
@@ -291,15 +294,15 @@ def _layout_of(video: Video) -> Layout:
     return "celebdf" if top.casefold() in {part.casefold() for part in PARTS} else "folder"
 
 
-def _place(layout: Layout, video: Video, twin: str | None = None) -> str:
+def _place(layout: Layout, video: Video, copy: str | None = None) -> str:
     """Return the output path of a video's frames, where training looks for them."""
     parts = PurePosixPath(video.place).parts
     if layout == "ffpp":  # <sequences>/<method>/<quality>/videos/<file>
-        return "/".join((*parts[:2], twin or parts[2], "faces", video.name))
+        return "/".join((*parts[:2], copy or parts[2], "faces", video.name))
     if layout == "celebdf":  # <part>/[<quality>/][videos/]<file>
         deep = 1 if video.method in ("real", SYNTHESIS) else 3  # Celeb-DF++: scenario and method
         return "/".join((*parts[:deep], video.quality, "faces", video.name))
-    return "/".join((*([twin] if twin else []), *parts[:-1], video.name))
+    return "/".join((*([copy] if copy else []), *parts[:-1], video.name))
 
 
 def _grouped(clips: Mapping[_Key, Clip]) -> list[Group]:

@@ -1,4 +1,4 @@
-"""Re-encoded twin of a video at another quality, for data sets published at one quality only."""
+"""Re-encoded copy of a video at another quality, for data sets published at one quality only."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def reencode(path: Path, crf: int) -> tuple[Source, Reading[Matrix]]:
 
     The pixel format is kept if libx264 supports it with 8 bits, else it becomes 4:2:0; pictures
     with an odd side become 4:4:4, which allows them. Matrix, range, primaries and transfer are
-    copied, so that the twin has the colours of the original. Equal videos give equal bytes.
+    copied, so that the copy has the colours of the original. Equal videos give equal bytes.
 
     Args:
         path: The video; it is read up to the first damage.
         crf: H.264's constant rate factor, 0 to 51.
 
     Returns:
-        The twin, and the result of reading the original; the twin is empty if no frame was read.
+        The copy, and the result of reading the original; the copy is empty if no frame was read.
     """
     target = io.BytesIO()
     original = Source(path)

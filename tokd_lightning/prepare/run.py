@@ -96,7 +96,7 @@ def prepare(
         jpeg_quality: 1 to 100.
         pack: Whether to write one file of raw pixels per video instead of a folder of images.
         workers: Number of processes; default one per core.
-        reencode: CRF of a re-encoded twin of every video, made from its best quality.
+        reencode: CRF of a re-encoded copy of every video, made from its best quality.
         subset: Whether to take only the existing videos and trim the split files to them.
         masks: Whether to cut the mask videos of FF++ by the frames and crops of the fakes, to
             ``manipulated_sequences/<method>/masks/faces/<video>/<frame>.png``.

@@ -16,7 +16,7 @@ LEGEND = {
     "difference": "ours less the paper's, in points of percent",
     NOTHING: "the paper gives no number there",
     "not run": "no run of this cell exists",
-    "interrupted": "begun and not finished; the same command resumes it",
+    "interrupted": "started and not finished; the same command resumes it",
     "not tested": "trained, without its test",
     "not evaluated": "trained and tested, but not scored on the other data set",
     "not computed": "a size or time of a network that tokd can compute and has not",

@@ -243,7 +243,7 @@ def _flat(config: Config, without: tuple[str, ...]) -> Config:
             return
         if isinstance(value, dict):
             if "class_path" in value:
-                value = value | {"init_args": _with_defaults(value)}
+                value = value | {"init_args": _with_defaults(value, handed_on=key == "model")}
             for name, inner in value.items():
                 yield from walk(inner, f"{key}.{name}" if key else str(name))
         elif key not in ADDED or ADDED[key] != value:
@@ -252,22 +252,32 @@ def _flat(config: Config, without: tuple[str, ...]) -> Config:
     return dict(walk(config, ""))
 
 
-def _with_defaults(spec: Config) -> Config:
-    """Return a ``class_path`` block's arguments, with the class's defaults of plain types."""
-    given = dict(spec.get("init_args") or {})
-    try:
-        signature = inspect.signature(_class(spec))
-    except (ValueError, TypeError):
-        return given
-    plain = (str, int, float, bool, type(None))
+def _with_defaults(spec: Config, handed_on: bool = False) -> Config:
+    """Return a ``class_path`` block's arguments, with the class's defaults of plain types.
+
+    Args:
+        spec: The block.
+        handed_on: Whether defaults of what ``**`` hands on to the base class count, too.
+    """
+    plain = str | int | float | bool | None
     defaults: Config = {}
-    for key, parameter in signature.parameters.items():
-        value = parameter.default
-        if isinstance(value, tuple) and all(isinstance(part, plain) for part in value):
-            defaults[key] = list(value)
-        elif isinstance(value, plain):
-            defaults[key] = value
-    return defaults | given
+    kind = _class(spec)
+    for base in kind.__mro__ if handed_on and isinstance(kind, type) else [kind]:
+        if base is not kind and "__init__" not in vars(base):
+            continue
+        try:
+            parameters = inspect.signature(base).parameters.values()
+        except (ValueError, TypeError):
+            break
+        for parameter in parameters:
+            value = parameter.default
+            if isinstance(value, tuple) and all(isinstance(part, plain) for part in value):
+                defaults.setdefault(parameter.name, list(value))
+            elif isinstance(value, plain):
+                defaults.setdefault(parameter.name, value)
+        if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return defaults | dict(spec.get("init_args") or {})
 
 
 def _class(spec: Config) -> Any:

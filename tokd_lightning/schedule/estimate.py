@@ -88,8 +88,8 @@ def to_go(plan: Plan, states: Mapping[str, State], jobs: Sequence[Job], workers:
         return text
     expected, known = expected_seconds(plan), read_estimates(plan.runs)
     timed = [cell for cell in left if cell.name in expected]
-    sizes = [str(len(job.parts)) for job in jobs if job.parts]
-    together = f" ({' + '.join(sizes)} of them share batches and teacher)" if sizes else ""
+    sizes = [len(job.parts) for job in jobs if job.parts]
+    together = f", {_cohorts(sizes)} that share batches and teacher" if sizes else ""
     if not timed:
         return f"{text}, {len(left)} to go{together}; --estimate times a few batches of each kind"
     names = {cell.name for cell in timed}
@@ -123,3 +123,11 @@ def _kinds(cells: Sequence[GridCell]) -> list[GridCell]:
 
 def _file(place: Path, cell: GridCell) -> Path:
     return place / f"{cell.name}.json"
+
+
+def _cohorts(sizes: list[int]) -> str:
+    """Return how many cells are in how many cohorts, ``6 of them in 2 cohorts of 3``."""
+    cohorts = "1 cohort" if len(sizes) == 1 else f"{len(sizes)} cohorts"
+    least, most = min(sizes), max(sizes)
+    cells = str(most) if least == most else f"{least} to {most}"
+    return f"{sum(sizes)} of them in {cohorts} of {cells}"

@@ -235,7 +235,7 @@ def report_failures(tasks: Sequence[Task], console: Console, left_out: int = 0) 
     if not failed and not waiting:
         return 0
     rest = f", {waiting} not started" if waiting else ""
-    _say(console, f"{len(failed)} failed{rest}; the same command goes on from here")
+    _say(console, f"{len(failed)} failed{rest}; the same command continues from here")
     return 2
 
 

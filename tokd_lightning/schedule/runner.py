@@ -90,7 +90,7 @@ def _check(jobs: Sequence[Job]) -> None:
     known: set[str] = set()
     left = list(jobs)
     if len({job.name for job in jobs}) < len(jobs):
-        raise ValueError("two jobs have one name")
+        raise ValueError("two jobs have the same name")
     while left:
         ready = [job for job in left if set(job.needs) <= known]
         if not ready:

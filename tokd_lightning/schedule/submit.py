@@ -289,7 +289,8 @@ class Slurm:
             arrays = dict.fromkeys(number.partition("_")[0] for number in known.values())
             _say(console, f"squeue --jobs {','.join(arrays)}")
             _say(
-                console, f"submitit's own logs: {self._folder}; the same command goes on from here"
+                console,
+                f"submitit's own logs: {self._folder}; the same command continues from here",
             )
         return len(stuck) + sum(not why.startswith("is running") for why in without.values())
 

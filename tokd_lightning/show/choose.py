@@ -49,13 +49,13 @@ def keep(
         there = sorted(manifest[column].unique())
         if wanted is not None and wanted not in there:
             listed = ", ".join(map(str, there)) or "nothing"
-            raise TokdError(f"no frames of {column} {wanted!r}: there is {listed}")
+            raise TokdError(f"no frames of {column} {wanted!r}: choose from {listed}")
         if wanted is not None:
             manifest = manifest[manifest[column] == wanted]
     if method is not None:
         there = in_order(manifest["method"].unique())
         if strangers := [m for m in method if m not in there]:
-            raise TokdError(f"no frames of method {strangers[0]!r}: there is {', '.join(there)}")
+            raise TokdError(f"no frames of method {strangers[0]!r}: choose from {', '.join(there)}")
         manifest = manifest[manifest["method"].isin({*method, "real"})]
     return manifest
 

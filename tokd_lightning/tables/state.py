@@ -20,7 +20,7 @@ class State:
     """State of a cell.
 
     Args:
-        kind: The state. ``stale``: begun or finished, but made from other inputs than a run would
+        kind: The state. ``stale``: started or finished, but made from other inputs than a run would
             use now.
         why: What differs, out of ``configuration``, ``code``, ``data`` (its frames; else ``data:
             other splits`` and the like) and ``teacher``; or what cannot be read.

@@ -198,7 +198,7 @@ def _warn_of_unfinished(teacher: Path) -> None:
     if teacher == run.best and run.config() and not run.results():
         rank_zero_warn(
             f"the teacher's run {run.folder.name} is not finished, so that its best.ckpt may "
-            f"still change: tokd fit --config {run.folder / 'fit.yaml'} goes on with it"
+            f"still change: tokd fit --config {run.folder / 'fit.yaml'} resumes it"
         )
 
 
@@ -239,14 +239,14 @@ def sources_of(run: Run, resumed: bool) -> list[str | None]:
     if earlier[-1] != now:
         before = f"code {earlier[-1][:8]}" if earlier[-1] else "code that it does not say"
         rank_zero_warn(
-            f"{run.folder} was begun with {before} and goes on with {now[:8]}: "
+            f"{run.folder} was started with {before} and resumes with {now[:8]}: "
             "metrics.json names both"
         )
     return with_source(earlier, now)
 
 
 def kept_recipe(run: Run, config: Config, recipe: str) -> str:
-    """Return the recipe hash that a run was begun with, where its configuration is the same.
+    """Return the recipe hash that a run was started with, where its configuration is the same.
 
     Args:
         run: The run.

@@ -246,7 +246,7 @@ def _of_test(args: Sequence[str]) -> list[str]:
 
 
 def _halves(cohort: Cohort) -> list[list[list[str]]]:
-    """Return the fits that are left in two groups, which resume what they have begun."""
+    """Return the fits that are left in two groups, which resume what they have started."""
     left = [it for it in cohort.learners if it.error is not None]
     half = (len(left) + 1) // 2
     again = [reusing(_of_test(it.args)) for it in left]

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from tokd_lightning.errors import TokdError, the_told_one
 from tokd_lightning.lightning_internals import option_names
-from tokd_lightning.training.messages import one_line
+from tokd_lightning.training.messages import classes_in, one_line
 
 
 class Parser(LightningArgumentParser):
@@ -112,11 +112,14 @@ def mistakes_in_one_line() -> Iterator[None]:
         raise TokdError(f"a value is not valid YAML: {' '.join(str(error).split())}") from error
     except ValueError as error:
         # jsonargparse wraps what a constructor raises: the cause is what the user can fix.
+        around: BaseException = error
         cause: BaseException = error
         while cause.__cause__ is not None:
-            cause = cause.__cause__
+            around, cause = cause, cause.__cause__
         if isinstance(cause, ValueError) and cause is not error:
             raise TokdError(one_line(str(cause))) from error
+        if isinstance(cause, TypeError) and (made := classes_in(str(around))):
+            raise TokdError(f"{made} cannot be made from its options: {cause}") from error
         raise
     except torch.cuda.OutOfMemoryError as error:
         raise TokdError("the GPU is out of memory: lower --data.batch_size") from error

@@ -6,6 +6,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from tokd_lightning.data.datamodule import FrameDataModule
+from tokd_lightning.errors import renamed
 from tokd_lightning.modules.checkpoint import state_hash
 from tokd_lightning.training.cli import TokdCLI
 from tokd_lightning.training.console import mistakes_in_one_line, quieten
@@ -37,7 +38,7 @@ def print_inputs(args: list[str]) -> int:
         TokdError: The arguments are wrong, or the data cannot be read.
     """
     quieten()
-    with mistakes_in_one_line():
+    with renamed({"tokd fit --config": "tokd inputs --config"}), mistakes_in_one_line():
         config = _Parsed(["fit", *args]).resolved
         hashes = _data(config["data"]).data_hashes()
     if teacher := config["model"]["init_args"].get("teacher"):

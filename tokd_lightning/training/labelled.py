@@ -36,7 +36,7 @@ class _Lines:
         return len(text)
 
     def finish(self) -> None:
-        """Write the lines that were begun."""
+        """Write unfinished lines."""
         for thread, rest in self._begun.items():
             self._stream.write(f"{self._label(thread)}: {rest}\n")
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Keys of a fit whose arguments are read, and of one that may begin, before that of any batch.
 _READ, _READY = (-1, 0), (-1, 1)
-TOLD = "told to end: the same command goes on from here"
+TOLD = "told to end: the same command continues from here"
 
 
 class Learner:

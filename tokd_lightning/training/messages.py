@@ -46,7 +46,7 @@ def one_line(message: str, known: Iterable[str] = ()) -> str:
     ):
         return _no_class(*unknown.groups())
     if expected := re.findall(
-        r'Parser key "([^"]+)": ?((?:Type|Expected)[^:]*?\. Got value: (?:\[.*?\]|\S+))', text
+        r'Parser key "([^"]+)": ?((?:Type|Expected)[^:]*?\. Got value:(?: (?:\[.*?\]|\S+))?)', text
     ):
         return f"{expected[-1][0]}: {_plain(expected[-1][1])}"
     if (union := re.search(r'Parser key "([^"]+)": (Does not validate .*)', text)) and (
@@ -84,6 +84,18 @@ def one_line(message: str, known: Iterable[str] = ()) -> str:
             "tokd fit --help"
         )
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def classes_in(message: str) -> str:
+    """Return the names of the classes that jsonargparse quotes where none of a union is accepted.
+
+    Args:
+        message: The raised message.
+    """
+    if not message.startswith("Does not validate against"):
+        return ""
+    given = message.rpartition("Given value:")[2]
+    return ", ".join(dict.fromkeys(re.findall(r"class_path='(?:\w+\.)*(\w+)'", given)))
 
 
 def meant(name: str, known: Iterable[str]) -> str:
@@ -137,15 +149,18 @@ def _no_class(key: str, value: str, why: str) -> str:
 
 def _of_union(text: str) -> str | None:
     kinds = re.search(
-        r"Subtypes: \[(.*?)\] Errors: (.*?) Given value type: .*? Given value: (.*)", text
+        r"Subtypes: \[(.*?)\] Errors: (.*?) Given value type: .*? Given value:(.*)", text
     )
     if kinds is None:
         return None
-    value, reasons = kinds[3].strip()[:80], kinds[2]
+    value, reasons = kinds[3].strip()[:80] or "''", kinds[2]
     if named := re.search(r"Expected a dot import path string: (\S+)", reasons):
         return f"{named[1]} names no class that can be imported"
     if missing := re.search(r"(No module named '[^']+'|has no attribute '[^']+')", reasons):
         return f"{value}: {missing[1]}"
+    if lacking := re.search(r"arguments are required: ([\w., ]+?)(?= Expected|$)", reasons):
+        path = re.search(r"class_path='(?:\w+\.)*(\w+)'", kinds[3])
+        return f"{path[1] if path else value} needs {lacking[1]}"
     names = re.findall(r"<class '([\w.]+)'>|(list)\[|(Literal)\[([^\]]*)\]", kinds[1])
     wanted = [
         _TYPES.get(a or b, (a or b).rpartition(".")[2]) for a, b, literal, _ in names if not literal
@@ -160,8 +175,9 @@ def _plain(text: str) -> str:
         r"Expected a <class 'collections\.abc\.Sequence'>\. Got value: (.*)", text
     ):
         return f"expected a list, as '[{match[1]}]'"
-    if match := re.match(r"Expected a <class '(\w+)'>\. Got value: (.*)", text):
-        return f"expected {_TYPES.get(match[1], match[1])}, not {match[2][:80]}"
+    if match := re.match(r"Expected a <class '(\w+)'>\. Got value:(.*)", text):
+        value = match[2].strip()[:80] or "''"
+        return f"expected {_TYPES.get(match[1], match[1])}, not {value}"
     if match := re.match(r"Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", text):
         return f"choose from {match[1].replace(chr(39), '')}, not {match[2][:80]}"
     if match := re.match(r"Expected a dot import path string: (\S+)", text):

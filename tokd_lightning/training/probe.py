@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser
 from torch import Tensor
 
+from tokd_lightning.errors import renamed
 from tokd_lightning.files import write_json
 from tokd_lightning.loggers.run import is_rank_zero
 from tokd_lightning.models import TeacherOutput
@@ -123,7 +124,7 @@ def probe(args: list[str], out: Path) -> int:
         TokdError: Any error that would end the fit.
     """
     quieten()
-    with mistakes_in_one_line():
+    with renamed({"tokd fit --config": "tokd probe --config"}), mistakes_in_one_line():
         started = time.monotonic()
         cli = _Probe(["fit", *args, "--rerun", "--log", "none"])
         whole = time.monotonic() - started

@@ -21,7 +21,7 @@ _KNOWN: dict[str, type] = {
 }
 _KNOWN |= {name: kind for kind in DETECTORS.values() for name in (kind.name, kind.__name__.lower())}
 _KNOWN["kd"] = next(kind for kind in METHODS if kind.method == "hinton")
-_FLAGS = {"--rerun", "--reuse", "--print_config", "-h"}  # options that take no value
+_FLAGS = {"--rerun", "--reuse", "--print_config", "-h", "--help"}  # options that take no value
 _CONFIG = ("--config", "-c")
 _PLAIN = (str, int, float, bool, tuple, list, type(None))
 
@@ -78,7 +78,7 @@ def _positional(rest: Sequence[str]) -> list[int]:
         part = rest[at]
         if not part.startswith("-"):
             found.append(at)
-        elif "=" not in part and part not in _FLAGS and not part.endswith("help"):
+        elif "=" not in part and part not in _FLAGS:
             at += 1
         at += 1
     return found

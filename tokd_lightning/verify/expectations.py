@@ -5,7 +5,8 @@ FF++: 1000 real videos and as many fakes of each method, split 720/140/140 (Rös
 (590 and 300) and 5639 in version 2 (Li et al., CVPR 2020), of which its list names 178 and 340 for
 testing. The number of test videos in version 1 is not checked, as none is published. DFDC: 119,154
 training videos, 100,000 of them fake (Dolhansky et al., 2020). FFIW: 10,000 forged videos (Zhou et
-al., CVPR 2021). WildDeepfake: 7,314 face sequences (Zi et al., ACM MM 2020).
+al., CVPR 2021). WildDeepfake: 7,314 face sequences (Zi et al., ACM MM 2020). KoDF: 62,166
+real clips and 175,776 forged ones (Kwon et al., ICCV 2021).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tokd_lightning.data.layouts.ffpp import METHODS
 from tokd_lightning.verify.findings import Report
 from tokd_lightning.verify.inventory import Clip
 
-Expected = Literal["ffpp", "celebdf-v1", "celebdf-v2", "dfdc", "ffiw", "wilddeepfake"]
+Expected = Literal["ffpp", "celebdf-v1", "celebdf-v2", "dfdc", "ffiw", "wilddeepfake", "kodf"]
 EXPECTED: tuple[Expected, ...] = get_args(Expected)
 FRAMES = 32
 _FFPP = {"train": 720, "val": 140, "test": 140}
@@ -29,6 +30,7 @@ _TOTALS: dict[str, dict[tuple[str, str], int]] = {
     "dfdc": {("train", "real"): 19_154, ("train", "fake"): 100_000},
     "ffiw": {("", "FFIW"): 10_000},
     "wilddeepfake": {("", ""): 7_314},
+    "kodf": {("", "real"): 62_166, ("", ""): 237_942},
 }
 _CELEBDF_TEST = {"celebdf-v2": {"real": 178, SYNTHESIS: 340}}
 

@@ -65,7 +65,7 @@ KINDS: dict[str, Kind] = {
     "missing-real": Kind(
         "warning",
         "the real video that a fake was made from is not there at that quality",
-        "get it, if real and fake shall be compared",
+        "get it, if real and fake are to be compared",
     ),
     "same-name": Kind(
         "warning",
@@ -79,7 +79,7 @@ KINDS: dict[str, Kind] = {
     ),
     "wrong-label": Kind(
         "error",
-        "a label contradicts its method or folder",
+        "a label is not real (0) or fake (1), or contradicts its method or folder",
         "0 is method 'real', 1 any other; in Celeb-DF's test list 1 is real",
     ),
     "label-against-path": Kind(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tokd_lightning.data.layouts.cells import Cells
-from tokd_lightning.data.layouts.listed import SPLIT_NAMES, UNKNOWN, below, spellings
+from tokd_lightning.data.layouts.listed import LABELS, SPLIT_NAMES, UNKNOWN, below, spellings
 from tokd_lightning.data.layouts.numbering import frame_numbers, numeric_order
 from tokd_lightning.data.layouts.stills import Image, name_videos
 from tokd_lightning.data.layouts.video_folder import FOLDERS, Video
@@ -19,8 +19,6 @@ from tokd_lightning.errors import TokdError
 from tokd_lightning.verify.findings import Report
 from tokd_lightning.verify.inventory import Clip
 
-_REAL = {"0", "real"}
-_LABELS = _REAL | {"1", "fake"}
 _ALL = sys.maxsize
 
 
@@ -60,7 +58,8 @@ def read_table(file: Path, root: Path, quality: str | None, report: Report) -> l
         except ValueError as error:
             report.add("missing-file", cell["path"], f"line {line}: {error}")
             continue
-        found.append(_Row(_video(cell, path, where, report), path, cell["frame"].strip(), where))
+        frame = cell["frame"].strip().removesuffix(".0")
+        found.append(_Row(_video(cell, path, where, report), path, frame, where))
     videos: dict[tuple[str, ...], Video] = {}
     rows: dict[Video, list[tuple[str, str]]] = defaultdict(list)
     for row, name in zip(found, name_videos([_image(row) for row in found]).videos, strict=True):
@@ -94,13 +93,14 @@ class _Row(NamedTuple):
 
 def _video(row: dict[str, str], path: str, where: str, report: Report) -> Video:
     """Read the video of a row, and report contradictions."""
-    label, method = row["label"].strip().casefold(), row["method"].strip()
-    if label not in _LABELS | {""} or not (label or method):
+    text, method = row["label"].strip().casefold(), row["method"].strip()
+    label = LABELS.get(text)
+    if label is None and (text or not method):
         report.add("wrong-label", where, f"label {row['label']!r}, method {method!r}")
     if not method:
-        method = "real" if label in _REAL else "fake"
-    elif label in _LABELS and (label in _REAL) != (method.casefold() == "real"):
-        report.add("wrong-label", where, f"label {label}, method {method}")
+        method = "real" if label == 0 else "fake"
+    elif label is not None and (label == 0) != (method.casefold() == "real"):
+        report.add("wrong-label", where, f"label {text}, method {method}")
     split = SPLIT_NAMES.get(row["split"].strip().casefold(), "")
     if not split:
         report.add("split-file", where, f"split {row['split']!r} is not train, val or test")

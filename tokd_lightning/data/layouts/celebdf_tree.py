@@ -223,7 +223,9 @@ def find_videos(folder: Path, files: bool) -> dict[str, str]:
 
 def _find_parts(root: Path) -> dict[str, Path]:
     if not root.is_dir():
-        raise TokdError(f"no data folder {root}: name the root of the Celeb-DF tree by --data.root")
+        raise TokdError(
+            f"no data folder {root}: name the root of the Celeb-DF tree with --data.root"
+        )
     there = [place for place in sorted(root.iterdir()) if place.is_dir()]
     parts: dict[str, Path] = {}
     for part in PARTS:
@@ -268,5 +270,5 @@ def _explain(parts: dict[str, Path], quality: str, folder: str | None) -> None:
     there = sorted(n for n in names if any(_find_folder(part, n, kind) for kind in kinds))
     raise TokdError(
         f"no {folder or 'frames'} of quality {quality!r} in {part}: "
-        + (f"there is {', '.join(there)} (--data.quality)" if there else "extract them first")
+        + (f"choose from {', '.join(there)} (--data.quality)" if there else "extract them first")
     )

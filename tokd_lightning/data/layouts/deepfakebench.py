@@ -96,7 +96,7 @@ def of_quality(file: Path, entries: Sequence[JsonVideo], quality: str | None) ->
     if not chosen:
         there = ", ".join(sorted(qualities))
         raise TokdError(
-            f"{file} has no videos of quality {quality!r}: there is {there} (--data.quality)"
+            f"{file} has no videos of quality {quality!r}: choose from {there} (--data.quality)"
         )
     return chosen
 

@@ -202,7 +202,7 @@ def list_ffpp(
         TokdError: The tree or its split files are not as described.
     """
     if unknown := [m for m in methods if m not in ALL_METHODS]:
-        raise TokdError(f"no method {unknown[0]!r} in FF++; there are {', '.join(ALL_METHODS)}")
+        raise TokdError(f"no method {unknown[0]!r} in FF++; choose from {', '.join(ALL_METHODS)}")
     if not root.is_dir():
         raise TokdError(f"no data folder {root}: name the root of the FF++ tree with --data.root")
     tree = _Tree(root, quality, folder, methods)
@@ -308,7 +308,7 @@ class _Tree:
         there = sorted(p.name for p in part.iterdir() if p.is_dir() and p.name not in NOT_VIDEOS)
         raise TokdError(
             f"no quality {quality!r} in {part}: "
-            + (f"there is {', '.join(there)} (--data.quality)" if there else "it is empty")
+            + (f"choose from {', '.join(there)} (--data.quality)" if there else "it is empty")
         )
 
     def videos(self, name: str) -> dict[str, str]:

@@ -13,6 +13,8 @@ SPLIT_NAMES = {
     "test": "test",
 }
 SUBSET = "subset.json"  # in a partial tree, the counts of the complete split files
+# Label of a list -> 1 for fake; a table with an empty cell, saved by pandas, has 1.0 for 1.
+LABELS = {"0": 0, "0.0": 0, "real": 0, "1": 1, "1.0": 1, "fake": 1}
 UNKNOWN = "unknown"  # the quality where none is given
 # Control characters and the like: they would break a message, a table or a file system.
 _STRAY = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")

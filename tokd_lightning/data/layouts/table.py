@@ -10,6 +10,7 @@ import pandas as pd
 
 from tokd_lightning.data.layouts.cells import Cells
 from tokd_lightning.data.layouts.listed import (
+    LABELS,
     SPLIT_NAMES,
     UNKNOWN,
     below,
@@ -27,8 +28,7 @@ from tokd_lightning.errors import TokdError
 
 # Columns that a run adds to a manifest; they are dropped, so its table of frames can be read too.
 _ADDED = ("p_fake", "loss", "teacher_path")
-_FRAME = re.compile("[0-9]{1,18}")
-_LABELS = {"0": 0, "1": 1, "real": 0, "fake": 1}
+_FRAME = re.compile(r"([0-9]{1,18})(?:\.0)?")  # 3.0: saved by pandas beside an empty cell
 # Method names that usually mean real; without a label they would count as manipulations.
 _MEANS_REAL = frozenset({"original", "pristine", "genuine", "authentic", "youtube", "actors"})
 _LOOKED_FOR = 64
@@ -164,7 +164,7 @@ def _label(text: str) -> int | None:
     if not text.strip():
         return None
     try:
-        return _LABELS[text.strip().casefold()]
+        return LABELS[text.strip().casefold()]
     except KeyError as error:
         raise ValueError("is neither 0 (real) nor 1 (fake)") from error
 
@@ -172,9 +172,9 @@ def _label(text: str) -> int | None:
 def _frame(text: str) -> int | None:
     if not text.strip():
         return None
-    if not _FRAME.fullmatch(text.strip()):
+    if not (number := _FRAME.fullmatch(text.strip())):
         raise ValueError("is not a number of a frame: 0, 1, 2, …")
-    return int(text)
+    return int(number[1])
 
 
 def _methods(cells: Cells) -> tuple[list[str], list[int]]:
@@ -266,7 +266,7 @@ def _of_quality(
     if quality not in there:
         names = ", ".join(sorted(there)[:5])
         raise TokdError(
-            f"{file} has no rows of quality {quality!r}: there is {names} (--data.quality)"
+            f"{file} has no rows of quality {quality!r}: choose from {names} (--data.quality)"
         )
     others = [
         f"{number} frames {'without a quality' if name == UNKNOWN else f'of quality {name}'} are "
