@@ -136,6 +136,45 @@ def test_trunk_is_quantised_and_head_stays_in_float(content, made):
     assert onnx.load_from_string(made).metadata_props[0].value == '"tiny"'
 
 
+@pytest.mark.parametrize(("side", "pad", "size"), [(7, 3, 25), (3, 1, 24), (3, 0, 25), (5, 2, 24)])
+def test_folded_first_convolution_differs_by_rounding_alone(side, pad, size, monkeypatch):
+    torch.manual_seed(0)
+    layer = torch.nn.Conv2d(3, 8, side, stride=2, padding=pad)
+    value, arrays = helper.make_tensor_value_info, layer.state_dict()
+    nodes = [
+        helper.make_node(
+            "Conv", ["image", "w", "b"], ["map"], "conv", strides=[2, 2], pads=[pad] * 4
+        ),
+        helper.make_node("ReduceMean", ["map"], ["logits"], "mean"),
+        helper.make_node("Neg", ["map"], ["heat_map"], "negative"),
+    ]  # fmt: skip
+    graph = helper.make_graph(
+        nodes,
+        "stem",
+        [value("image", TensorProto.FLOAT, ["batch", 3, size, size])],
+        [value(name, TensorProto.FLOAT, [*"nchw"]) for name in ("logits", "heat_map")],
+        [numpy_helper.from_array(arrays["weight"].numpy(), "w"),
+         numpy_helper.from_array(arrays["bias"].numpy(), "b")],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    content = model.SerializeToString()
+    images = torch.randn(4, 3, size, size)
+    int8.fold_stride(model.graph)
+    onnx.checker.check_model(model, full_check=True)
+    assert [node.op_type for node in model.graph.node][:3] == ["Pad", "SpaceToDepth", "Conv"]
+    made = run(model.SerializeToString(), images.numpy())[1]
+    np.testing.assert_allclose(-made, layer(images).detach(), rtol=0, atol=1e-5)
+    folded = int8.quantise(content, images.numpy())
+    monkeypatch.setattr(int8, "fold_stride", lambda graph: None)
+    plain = int8.quantise(content, images.numpy())
+    assert b"SpaceToDepth" in folded
+    assert b"SpaceToDepth" not in plain
+    maps = [run(one, images.numpy())[1] for one in (folded, plain)]
+    apart = np.abs(np.subtract(*maps))  # float sums of the calibration end differently
+    assert apart.max() <= 1.01 * np.ptp(maps[0]) / 255
+    assert (apart > 1e-5).mean() < 0.01
+
+
 def test_transform_of_the_image_stays_in_float(content, frames):
     model = onnx.load_from_string(content)
     model.graph.node[0].input[0] = "wave"

@@ -128,6 +128,7 @@ def quantise(content: bytes, images: Pictures) -> bytes:
     The layers after the last one that both outputs share, which is the classifier and the class
     activation map, stay in float: the mean of the heatmap stays the difference of the logits. So
     does what comes before the first convolution, a transform of the image such as SPSL's phase.
+    A first convolution of stride 2 is rewritten, see :func:`fold_stride`.
 
     Args:
         content: The float network.
@@ -155,6 +156,7 @@ def quantise(content: bytes, images: Pictures) -> bytes:
             return None if image is None else {INPUT: image[None]}
 
     model = onnx.load_from_string(content)
+    fold_stride(model.graph)
     kept = {entry.key: entry.value for entry in model.metadata_props}
     with tempfile.TemporaryDirectory() as folder, quiet():
         file = Path(folder) / "int8.onnx"
@@ -179,6 +181,57 @@ def quantise(content: bytes, images: Pictures) -> bytes:
         made.metadata_props.add(key=key, value=value)
     quantised: bytes = made.SerializeToString()
     return quantised
+
+
+def fold_stride(graph: Any) -> None:
+    """Rewrite a convolution of the image with stride 2 as one of stride 1 on 2 x 2 blocks.
+
+    The sums stay the same. ONNX Runtime gathers the inputs of an 8-bit convolution
+    channel by channel: with 12 in place of 3, that of ResNet18-T takes half of the time.
+
+    Args:
+        graph: The float network, of a fixed input size; changed in place. One whose image goes
+            elsewhere first stays as it is.
+    """
+    from onnx import helper, numpy_helper
+
+    readers = [node for node in graph.node if INPUT in node.input]
+    size = graph.input[0].type.tensor_type.shape.dim[2].dim_value
+    if [node.op_type for node in readers] != ["Conv"] or not size:
+        return
+    (conv,) = readers
+    given = {one.name: helper.get_attribute_value(one) for one in conv.attribute}
+    weight = next((one for one in graph.initializer if one.name == conv.input[1]), None)
+    pads = given.get("pads", [0] * 4)
+    plain = given.get("group", 1) == 1 and given.get("dilations", [1, 1]) == [1, 1]
+    if weight is None or given.get("strides") != [2, 2] or not plain or len(set(pads)) > 1:
+        return
+    kernel = numpy_helper.to_array(weight)
+    outputs, channels, side, other = kernel.shape
+    if side != other or side % 2 == 0 or given.get("auto_pad", b"NOTSET") != b"NOTSET":
+        return
+    before, odd, across = (pads[0] + 1) // 2, size % 2, (side + 1) // 2
+    made = (size + 2 * pads[0] - side) // 2 + 1
+    after = made + across - 1 - before - (size + odd) // 2
+    if after < 0:
+        return
+    first = pads[0] % 2  # the row and column of zeros comes where it aligns the blocks
+    even = np.pad(kernel, [(0, 0)] * 2 + [(first, 1 - first)] * 2)
+    blocks = even.reshape(outputs, channels, across, 2, across, 2).transpose(0, 3, 5, 1, 2, 4)
+    folded = np.ascontiguousarray(blocks.reshape(outputs, 4 * channels, across, across))
+    weight.CopyFrom(numpy_helper.from_array(folded, "folded_weight"))
+    place = list(graph.node).index(conv)
+    new = helper.make_node(
+        "Conv", ["folded", weight.name, *conv.input[2:]], list(conv.output), conv.name,
+        kernel_shape=[across, across], pads=[before, before, after, after],
+    )  # fmt: skip
+    ends = numpy_helper.from_array(np.array([0] * 6 + [odd] * 2), "folded_pads")
+    graph.initializer.append(ends)
+    pad = helper.make_node("Pad", [INPUT, "folded_pads"], ["padded"], "pad_to_blocks")
+    fold = helper.make_node("SpaceToDepth", ["padded"], ["folded"], "fold", blocksize=2)
+    graph.node.remove(conv)
+    for node in (new, fold, pad):
+        graph.node.insert(place, node)
 
 
 def head(graph: Any) -> list[str]:
