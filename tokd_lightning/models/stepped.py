@@ -17,7 +17,7 @@ from tokd_lightning.models.tapped import TappedBackbone, chains, over_channels, 
 # What networks put behind their last block, in the layout of its output.
 _BEHIND = ("norm", "final_conv", "conv_head")
 _NECK = "neck"  # of SAM's encoders: convolutions and norms on the map
-_KNOWN: dict[tuple[type, str, int], tuple[Any, ...]] = {}  # what was found and compared once
+_KNOWN: dict[tuple[type, str, int, bool], tuple[Any, ...]] = {}  # what was found and compared once
 
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
@@ -73,8 +73,9 @@ class SteppedBackbone(TappedBackbone):
 
     def __init__(self, network: nn.Module, name: str, size: int, side: int) -> None:
         super().__init__(network, name, size, side)
-        key = (type(network), name, side)
-        if key not in _KNOWN or next(network.parameters()).is_meta:
+        # what shapes alone tell may be wrong of data
+        key = (type(network), name, side, next(network.parameters()).is_meta)
+        if key not in _KNOWN:
             was_training = network.training
             network.eval()
             self._find()
