@@ -101,11 +101,10 @@ def celebdf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(tiny_ffpp: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two batches on ``tiny_ffpp``. Copy it to write into it."""
     from evaluated import SHORT, fit_and_test
-    from test_cli import TINY_STUDENT, folder
+    from test_cli import TINY_STUDENT
 
     runs = tmp_path_factory.mktemp("runs")
-    fit_and_test("demo_vanilla", tiny_ffpp, runs, *TINY_STUDENT, *SHORT)
-    return folder(runs, "vanilla")
+    return fit_and_test("demo_vanilla", tiny_ffpp, runs, *TINY_STUDENT, *SHORT)
 
 
 @pytest.fixture(scope="session")

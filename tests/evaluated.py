@@ -2,7 +2,7 @@
 
 import numpy as np
 from PIL import Image
-from test_cli import ROOT
+from test_cli import ROOT, folder
 from trees import make_celebdf, make_ffpp
 
 from tokd_lightning.cli import main
@@ -39,8 +39,10 @@ def bright_celebdf(root):
 
 
 def fit_and_test(experiment, data, runs, *options, pictures=False):
+    """Train and test as an experiment of the demo says; return the run's folder."""
     config = ROOT / f"experiments/{experiment}.yaml"
     for command in ("fit", "test"):
         given = [f"--config={config}", f"--data.root={data}", f"--runs={runs}", *OPTIONS, *options]
         given += ["--pictures=0"] if command == "test" and not pictures else []
         assert main([command, *given]) == 0
+    return folder(runs, experiment.removeprefix("demo_"))

@@ -6,7 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 from evaluated import LONG, SHORT, bright_ffpp, brighten, fit_and_test
-from test_cli import TINY_STUDENT, TINY_TEACHER, folder
+from test_cli import TINY_STUDENT, TINY_TEACHER
 
 from tokd_lightning.cli import main
 from tokd_lightning.data.target import parse_target
@@ -23,15 +23,13 @@ def ffpp(tmp_path_factory):
 def vanilla(ffpp, tmp_path_factory):
     """A student that finds what is bright fake."""
     runs = tmp_path_factory.mktemp("runs")
-    fit_and_test("demo_vanilla", ffpp, runs, *TINY_STUDENT, *LONG)
-    return folder(runs, "vanilla")
+    return fit_and_test("demo_vanilla", ffpp, runs, *TINY_STUDENT, *LONG)
 
 
 @pytest.fixture(scope="module")
 def teacher(ffpp, tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
-    fit_and_test("demo_teacher", ffpp, runs, *TINY_TEACHER, *SHORT)
-    return folder(runs, "teacher")
+    return fit_and_test("demo_teacher", ffpp, runs, *TINY_TEACHER, *SHORT)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from evaluated import LONG, SHORT, brighten, fit_and_test
 from PIL import Image
-from test_cli import TINY_STUDENT, TINY_TEACHER, folder
+from test_cli import TINY_STUDENT, TINY_TEACHER
 from trees import make_ffpp
 
 from tokd_lightning.cli import main
@@ -24,15 +24,13 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="session")
 def run(data, tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
-    fit_and_test("demo_vanilla", data, runs, *TINY_STUDENT, *LONG)
-    return folder(runs, "vanilla")
+    return fit_and_test("demo_vanilla", data, runs, *TINY_STUDENT, *LONG)
 
 
 @pytest.fixture(scope="session")
 def teacher(data, tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
-    fit_and_test("demo_teacher", data, runs, *TINY_TEACHER, *SHORT)
-    return folder(runs, "teacher")
+    return fit_and_test("demo_teacher", data, runs, *TINY_TEACHER, *SHORT)
 
 
 @pytest.fixture(scope="session")

@@ -15,28 +15,8 @@ from tokd_lightning.modules import compile as compile_module
 from tokd_lightning.runs.identity import differences
 from tokd_lightning.training.console import mistakes_in_one_line
 
+pytestmark = pytest.mark.usefixtures("forgotten")
 steady = partial(sgd, lr=0.01)
-
-
-@pytest.fixture(autouse=True)
-def _forgotten():
-    """What one test has compiled is no matter of the next."""
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
-
-
-@pytest.fixture
-def compiled(monkeypatch):
-    """Compile to the operations as they are; the list grows by a graph each time."""
-    graphs = []
-
-    def backend(graph, inputs):
-        graphs.append(graph)
-        return graph.forward
-
-    monkeypatch.setattr(compile_module, "BACKEND", backend)
-    return graphs
 
 
 def stepped(module, batches=1, **trainer):

@@ -5,10 +5,9 @@ from functools import partial
 import pytest
 import torch
 from small import BATCH, SIZE, Statistics, halved, quiet, same, sgd, snapshot
-from test_compiled import _forgotten, compiled  # noqa: F401  # fixtures
 from test_detector_module import Annotated, module_of
-from test_mid_epoch import _a_kill_leaves_no_time, killed_again_and_again, outcome  # noqa: F401  # a fixture
 from test_mid_epoch import assert_equal as assert_same_outcome
+from test_mid_epoch import killed_again_and_again, outcome
 from test_resume import fit
 from torch.utils.data import DataLoader
 
@@ -77,7 +76,7 @@ def test_bfloat16_takes_the_steps_of_float32(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_a_compiled_detector_makes_the_same_steps(name, compiled):  # noqa: F811
+def test_a_compiled_detector_makes_the_same_steps(name, compiled):
     expected, moved = stepped(name, batches=2)
     assert float(moved.norm()) > 0
     assert not compiled
@@ -94,6 +93,7 @@ MAKERS = {
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("a_kill_leaves_no_time")
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_detector_killed_at_every_batch_ends_as_an_undisturbed_one(tiny_ffpp, tmp_path, name):
     new = partial(DetectorModule, MAKERS[name], steady, halved)

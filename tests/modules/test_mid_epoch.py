@@ -12,8 +12,8 @@ from test_resume import BATCHES, EPOCHS, ended, fit, make
 
 from tokd_lightning.data.frames import FrameDataset
 from tokd_lightning.distillation import ADD, TOKD
-from tokd_lightning.loggers.run import RunLogger
 
+pytestmark = pytest.mark.usefixtures("a_kill_leaves_no_time")
 METHODS = {
     **CASES,
     "add": ADD,
@@ -50,15 +50,6 @@ MOMENTS = [
     for epoch in range(EPOCHS)
     for stage, batch in [*(("train", batch) for batch in range(BATCHES)), ("val", 1)]
 ]
-
-
-@pytest.fixture(autouse=True)
-def _a_kill_leaves_no_time(monkeypatch):
-    """Rows that are not in the file when a run is killed are lost."""
-    finalize = RunLogger.finalize
-    monkeypatch.setattr(
-        RunLogger, "finalize", lambda self, status: status == "failed" or finalize(self, status)
-    )
 
 
 def outcome(folder, module, trainer):

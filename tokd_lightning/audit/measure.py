@@ -134,7 +134,7 @@ def _encoder(image: Image.Image) -> str:
     """Return what an image's header reveals about its encoder: ``JPEG 4:2:0, tables 1a2b3c``."""
     if image.format != "JPEG":
         return f"{image.format} {image.mode}"
-    tables = sorted(image.quantization.items())  # type: ignore[attr-defined]  # of JPEG alone
+    tables = sorted(getattr(image, "quantization", {}).items())
     digest = hashlib.sha256(repr(tables).encode()).hexdigest()[:6]
     chroma = _CHROMA.get(JpegImagePlugin.get_sampling(image), "grey")
     kind = " progressive" if image.info.get("progressive") else ""

@@ -82,15 +82,16 @@ def importing() -> Iterator[None]:
     own, which takes half a second; runs that are logged to W&B import it later.
     """
     first, collecting = "torch" not in sys.modules, gc.isenabled()
-    absent = "wandb" not in sys.modules
+    modules: Any = sys.modules
+    absent = "wandb" not in modules
     if absent:
-        sys.modules["wandb"] = None  # type: ignore[assignment]  # how Python marks what is missing
+        modules["wandb"] = None  # how Python marks what is missing
     gc.disable()
     try:
         yield
     finally:
         if absent:
-            sys.modules.pop("wandb", None)
+            modules.pop("wandb", None)
         if first:
             gc.freeze()
             atexit.register(gc.unfreeze)  # nanobind reports what is never collected as leaks

@@ -10,10 +10,9 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import get_worker_info
 
 from tokd_lightning.data.decode import load_frame, resize
-from tokd_lightning.data.frames import FrameDataset
+from tokd_lightning.data.frames import FrameDataset, to_hand_over
 from tokd_lightning.data.landmarks import COUNT, Points
 
 if TYPE_CHECKING:
@@ -74,12 +73,10 @@ class AnnotatedDataset(FrameDataset):
     def _allocate(self, rows: list[int]) -> dict[str, Tensor]:
         batch = super()._allocate(rows)
         if self.masks is not None:
-            batch["mask"] = torch.zeros((len(rows), 1, self.size, self.size), dtype=torch.uint8)
+            shape = (len(rows), 1, self.size, self.size)
+            batch["mask"] = to_hand_over(torch.zeros(shape, dtype=torch.uint8))
         if self.landmarks:
-            batch["landmarks"] = torch.empty((len(rows), COUNT, 2))
-        if get_worker_info() is not None:
-            for name in batch.keys() & {"mask", "landmarks"}:
-                batch[name].share_memory_()  # type: ignore[no-untyped-call]
+            batch["landmarks"] = to_hand_over(torch.empty((len(rows), COUNT, 2)))
         return batch
 
     def _load(self, batch: dict[str, Tensor], position: int, row: int) -> None:

@@ -7,9 +7,8 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import get_worker_info
 
-from tokd_lightning.data.frames import FrameDataset
+from tokd_lightning.data.frames import FrameDataset, to_hand_over
 from tokd_lightning.data.manifest import VIDEO
 
 
@@ -73,10 +72,8 @@ class ClipDataset(FrameDataset):
 
     def _allocate(self, rows: list[int]) -> dict[str, Tensor]:
         length = len(self.clips[0])
-        batch = torch.empty((len(rows), length, 3, self.size, self.size), dtype=torch.uint8)
-        if get_worker_info() is not None:
-            batch.share_memory_()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        return {"image": batch}
+        shape = (len(rows), length, 3, self.size, self.size)
+        return {"image": to_hand_over(torch.empty(shape, dtype=torch.uint8))}
 
     def _load(self, batch: dict[str, Tensor], position: int, row: int) -> None:
         for number, path in enumerate(self.clips[row]):

@@ -4,7 +4,7 @@ import signal
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict, cast
 
 import numpy as np
 import pandas as pd
@@ -131,9 +131,7 @@ class FrameDataset(Dataset[Any]):
         rows = [row % len(self) for row in rows]
         batch = self._allocate(rows)
         if self.degrade is not None and self.clean_teacher and not self.paired:
-            batch["teacher_image"] = torch.empty_like(batch["image"])
-            if get_worker_info() is not None:
-                batch["teacher_image"].share_memory_()  # type: ignore[no-untyped-call]
+            batch["teacher_image"] = to_hand_over(torch.empty_like(batch["image"]))
         kept: list[int] = []
         skipped: list[int] = []
         for row in rows:
@@ -201,10 +199,7 @@ class FrameDataset(Dataset[Any]):
         planes = any(isinstance(split_path(paths[row])[1], int) for row in rows[:1])
         order = torch.contiguous_format if planes else torch.channels_last
         shape = (len(rows), 3, self.size, self.size)
-        batch = torch.empty(shape, dtype=torch.uint8, memory_format=order)
-        if get_worker_info() is not None:
-            batch.share_memory_()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        return batch
+        return to_hand_over(torch.empty(shape, dtype=torch.uint8, memory_format=order))
 
     def _read(self, file: Path) -> Tensor:
         try:
@@ -223,6 +218,12 @@ class FrameDataset(Dataset[Any]):
         yield from near[np.argsort(np.abs(near - row), kind="stable")].tolist()
         others = rows[~same]
         yield from np.roll(others, -int(np.searchsorted(others, row))).tolist()
+
+
+def to_hand_over(values: Tensor) -> Tensor:
+    """Return a tensor, on a worker in shared memory, so that it is filled there and not copied."""
+    moved: Any = values
+    return values if get_worker_info() is None else cast(Tensor, moved.share_memory_())
 
 
 def _as_loaded(batch: Any) -> Any:
