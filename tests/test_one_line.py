@@ -128,6 +128,14 @@ def test_in_a_yaml_the_block_is_named(tmp_path, capsys):
     assert "not UTF-8 text" in line(capsys)
 
 
+@pytest.mark.parametrize("given", ["--config=--", "--data.size=--"])
+@pytest.mark.parametrize("verb", ["fit", "test"])
+def test_two_dashes_are_no_value(verb, given, capsys):
+    options = [] if given.startswith("--config") else [VANILLA]
+    assert main([verb, *options, given]) == 2
+    assert f"{given}: -- is not a value" in line(capsys)
+
+
 def test_options_may_stand_before_the_config(monkeypatch):
     seen = []
     monkeypatch.setattr(

@@ -17,8 +17,11 @@ def config_first(args: Sequence[str]) -> list[str]:
         args: The subcommand and its arguments.
 
     Raises:
-        TokdError: Neither a file nor both classes (``--model`` and ``--data``) are given.
+        TokdError: Neither a file nor both classes (``--model`` and ``--data``) are given, or an
+            option's value is ``--``, which argparse drops.
     """
+    if bare := [arg for arg in args if arg.startswith("--") and arg.endswith("=--")]:
+        raise TokdError(f"{bare[0]}: -- is not a value: give one, or leave the option out")
     files: list[str] = []
     others: list[str] = []
     rest = list(args[1:])
